@@ -1,0 +1,132 @@
+"""The two losses of the recipe: GRPO for both online stages, weighted likelihood for format finetuning."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from mobile_r1_jax.rl.aggregate import Aggregation, Totals, aggregate, count_totals, masked_max, token_mean
+from mobile_r1_jax.rl.terms import clipped_policy_loss, importance_weights, kl_k1, kl_k2, kl_k3
+
+KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
+
+
+@dataclass(frozen=True)
+class GRPO:
+    """What the GRPO loss is made of; static, so each distinct value compiles once."""
+
+    epsilon_low: float = 0.2  # [kin] the ratio is clipped to 1 - low .. 1 + high
+    epsilon_high: float = 0.2  # [kin] the same; larger leaves rare tokens more room to grow
+    beta: float = 0.04  # [kin] weight of the KL to the reference; 0 needs no reference
+    kl: Literal["k1", "k2", "k3"] = "k3"  # [kin]
+    importance_cap: float | None = None  # [our choice] None: no importance weights
+    aggregation: Aggregation = "token_mean"  # [kin]
+
+    def __post_init__(self) -> None:
+        if self.kl not in KL_ESTIMATORS:
+            raise ValueError(f"GRPO.kl is {self.kl!r}; choose k1, k2 or k3")
+        if self.aggregation not in ("token_mean", "sequence_mean"):
+            raise ValueError(f"GRPO.aggregation is {self.aggregation!r}; choose token_mean or sequence_mean")
+        if not (0 <= self.epsilon_low <= 1 and self.epsilon_high >= 0 and self.beta >= 0):
+            raise ValueError("GRPO needs 0 <= epsilon_low <= 1, epsilon_high >= 0 and beta >= 0")
+        if self.importance_cap is not None and self.importance_cap <= 0:
+            raise ValueError(f"GRPO.importance_cap is {self.importance_cap}; give a positive number, or null for none")
+
+
+@partial(jax.jit, static_argnames="settings")
+def grpo_loss(
+    logps: jax.Array,
+    mask: jax.Array,
+    advantages: jax.Array,
+    *,
+    settings: GRPO,
+    sampler_logps: jax.Array,
+    old_logps: jax.Array | None = None,
+    reference_logps: jax.Array | None = None,
+    entropy: jax.Array | None = None,
+    totals: Totals | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Clipped, importance-weighted policy loss plus `beta` times the KL to the reference (GRPO's equation 3).
+
+    Args:
+      logps: float [..., C], of the completions' tokens under the policy being trained; the gradient's only way.
+      mask: bool [..., C], tokens that count. Where False, nothing is read: not even NaN does harm.
+      advantages: float [...], one per completion, shared by its tokens.
+      sampler_logps: float [..., C], as recorded by whatever sampled the tokens.
+      old_logps: float [..., C], what the ratio is taken against. None: the policy as it is now, so the ratio is 1,
+        clipping is inactive and the gradient is the plain policy gradient (one update per batch [kin]). For several
+        updates per batch pass the log-probabilities from before the first.
+      reference_logps: float [..., C] of the frozen reference; needed when settings.beta > 0.
+      entropy: float [..., C] in nats, only measured.
+      totals: of the whole batch, when this is one micro-batch of it; None counts them here.
+
+    Returns:
+      loss, float32 scalar; metrics, float32 scalars, token means: policy_loss (this one as aggregated), ratio_mean,
+      ratio_max, clipped_low and clipped_high (shares of tokens), logp_difference (mean absolute train - sampler), and
+      where their inputs are given importance_mean, kl, entropy. All but `ratio_max` add up over micro-batches that
+      share totals.
+    """
+    if settings.beta > 0 and reference_logps is None:
+        raise ValueError(f"grpo_loss: beta is {settings.beta} but reference_logps is None; pass them, or set beta to 0")
+    mask = mask.astype(bool)
+    totals = count_totals(mask) if totals is None else totals
+    # Padding may hold anything; zeroed before any exp, neither value nor gradient can turn into NaN there.
+    logps, sampler_logps, old_logps, reference_logps, entropy = (
+        None if array is None else jnp.where(mask, array.astype(jnp.float32), 0.0)
+        for array in (logps, sampler_logps, old_logps, reference_logps, entropy)
+    )
+    advantages = _per_completion(advantages, mask)
+    old_logps = jax.lax.stop_gradient(logps if old_logps is None else old_logps)
+    ratio = jnp.exp(logps - old_logps)
+    per_token, cut_low, cut_high = clipped_policy_loss(ratio, advantages, settings.epsilon_low, settings.epsilon_high)
+    metrics = {
+        "ratio_mean": token_mean(ratio, mask, totals),
+        "ratio_max": masked_max(ratio, mask),
+        "clipped_low": token_mean(cut_low.astype(jnp.float32), mask, totals),
+        "clipped_high": token_mean(cut_high.astype(jnp.float32), mask, totals),
+        "logp_difference": token_mean(jnp.abs(logps - sampler_logps), mask, totals),
+    }
+    if settings.importance_cap is not None:
+        weights = importance_weights(old_logps, sampler_logps, settings.importance_cap)
+        per_token = per_token * weights
+        metrics["importance_mean"] = token_mean(weights, mask, totals)
+    loss = aggregate(per_token, mask, totals, settings.aggregation)
+    metrics["policy_loss"] = loss
+    if reference_logps is not None:
+        kl = KL_ESTIMATORS[settings.kl](logps, jax.lax.stop_gradient(reference_logps))
+        metrics["kl"] = token_mean(kl, mask, totals)
+        if settings.beta > 0:
+            loss = loss + settings.beta * aggregate(kl, mask, totals, settings.aggregation)
+    if entropy is not None:
+        metrics["entropy"] = token_mean(entropy, mask, totals)
+    return loss, jax.lax.stop_gradient(metrics)
+
+
+@partial(jax.jit, static_argnames="aggregation")
+def likelihood_loss(
+    logps: jax.Array,
+    mask: jax.Array,
+    weights: jax.Array,
+    *,
+    aggregation: Aggregation = "token_mean",
+    totals: Totals | None = None,
+) -> jax.Array:
+    """Weighted negative log-likelihood: supervised finetuning, where a golden completion weighs 1.
+
+    Args:
+      logps: float [..., C]; mask: bool [..., C]; weights: float [...], one per completion; totals: as in `grpo_loss`.
+
+    Returns:
+      float32 scalar, nats per token (or per token of the average sequence).
+    """
+    mask = mask.astype(bool)
+    totals = count_totals(mask) if totals is None else totals
+    per_token = -_per_completion(weights, mask) * jnp.where(mask, logps.astype(jnp.float32), 0.0)
+    return aggregate(per_token, mask, totals, aggregation)
+
+
+def _per_completion(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Values [...] as float32 [..., 1] beside their tokens; zero for a completion without a token that counts."""
+    return jnp.where(mask.any(-1), values.astype(jnp.float32), 0.0)[..., None]

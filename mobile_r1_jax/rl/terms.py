@@ -1,0 +1,54 @@
+"""The terms that a policy-gradient loss is made of, each a value per token.
+
+All arguments are float [..., C] unless said otherwise and are log-probabilities in nats. Positions that don't count
+must hold finite numbers: `grpo_loss` sees to that.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.jit
+def clipped_policy_loss(
+    ratio: jax.Array, advantages: jax.Array, epsilon_low: float, epsilon_high: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """PPO's clipped surrogate `-min(ratio A, clip(ratio, 1 - low, 1 + high) A)` with a bound for either side.
+
+    Args:
+      ratio: [..., C], new probability over old.
+      advantages: broadcastable to it.
+
+    Returns:
+      loss [..., C]; bool [..., C] where the low bound cut the gradient (A < 0); bool [..., C] where the high one did
+      (A > 0).
+    """
+    clipped = jnp.clip(ratio, 1.0 - epsilon_low, 1.0 + epsilon_high)
+    loss = -jnp.minimum(ratio * advantages, clipped * advantages)
+    cut_low = (ratio < 1.0 - epsilon_low) & (advantages < 0)
+    cut_high = (ratio > 1.0 + epsilon_high) & (advantages > 0)
+    return loss, cut_low, cut_high
+
+
+@jax.jit
+def kl_k1(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
+    """`log p - log q`: unbiased, of either sign. Good to watch; as a loss its expected gradient is zero on policy."""
+    return logps - reference_logps
+
+
+@jax.jit
+def kl_k2(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
+    """`(log p - log q)^2 / 2`: never negative, biased; on policy its gradient is the KL's own in expectation."""
+    return 0.5 * jnp.square(logps - reference_logps)
+
+
+@jax.jit
+def kl_k3(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
+    """`q/p - log(q/p) - 1`: unbiased and never negative; what GRPO and the kin code use."""
+    difference = reference_logps - logps
+    return jnp.exp(difference) - difference - 1.0
+
+
+@jax.jit
+def importance_weights(train_logps: jax.Array, sampler_logps: jax.Array, cap: float) -> jax.Array:
+    """`min(p_train / p_sampler, cap)` without gradient: corrects for a sampler whose numbers are not the trainer's."""
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(train_logps - sampler_logps), cap))
