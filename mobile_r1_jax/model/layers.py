@@ -1,0 +1,71 @@
+"""What both towers are made of: linear maps, RMSNorm, the gated feed-forward, and stacking of layers for a scan."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Layer = TypeVar("Layer", bound=nnx.Module)
+
+# Initial standard deviation of every matrix, as in Qwen's config.json (initializer_range).
+INITIAL_STD = 0.02
+
+# What a scan over layers keeps for its backward pass.
+REMAT_POLICIES = {
+    "none": None,  # everything: fastest, most memory
+    "matmuls": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # outputs of the linear maps
+    "full": jax.checkpoint_policies.nothing_saveable,  # the input of each layer alone
+}
+
+
+class Linear(nnx.Module):
+    """y = x W (+ b); kernel [in, out], bias [out]. Computes in the dtype of x."""
+
+    def __init__(self, inner: int, outer: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), (inner, outer), dtype))
+        self.bias = nnx.Param(jnp.zeros((outer,), dtype)) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x @ self.kernel[...].astype(x.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) * scale over the last axis, computed in float32, returned in the dtype of x."""
+
+    def __init__(self, width: int, *, eps: float, dtype: jnp.dtype) -> None:
+        self.scale = nnx.Param(jnp.ones((width,), dtype))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
+        return y.astype(x.dtype) * self.scale[...].astype(x.dtype)
+
+
+class FeedForward(nnx.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, width: int, inner: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.gate = Linear(width, inner, bias=bias, dtype=dtype, rngs=rngs)
+        self.up = Linear(width, inner, bias=bias, dtype=dtype, rngs=rngs)
+        self.down = Linear(inner, width, bias=bias, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+def stacked(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> Layer:
+    """`layers` layers in one module whose every parameter has a leading axis L."""
+    return nnx.vmap(make)(nnx.Rngs(params=jax.random.split(rngs.params(), layers)))
+
+
+def remat(body: Callable, policy: str) -> Callable:
+    """Wrap the body of a scan over layers in `jax.checkpoint` by the name of a REMAT_POLICIES entry."""
+    if policy not in REMAT_POLICIES:
+        raise ValueError(f"remat: {policy!r} is unknown, choose one of {', '.join(REMAT_POLICIES)}")
+    if policy == "none":
+        return body
+    return jax.checkpoint(body, policy=REMAT_POLICIES[policy], prevent_cse=False)

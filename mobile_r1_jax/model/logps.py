@@ -1,0 +1,65 @@
+"""Log-probabilities of tokens from hidden states, in chunks, so that no [B, T, V] array ever exists."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from mobile_r1_jax.model.policy import Policy
+
+CHUNK_LOGITS = 2**25  # most logits alive at once: 128 MiB of float32
+FORBIDDEN = -1e30  # a forbidden token's logit; finite, so that 0 * logit is 0 in the entropy
+
+
+def adjust_logits(logits: jax.Array, *, temperature: float, forbidden: Sequence[int]) -> jax.Array:
+    """The logits [..., V] that sampler and training both put into the softmax.
+
+    Forbidden ids get no probability at any temperature. Temperature 0 stands for greedy sampling, whose
+    log-probabilities are reported at temperature 1.
+    """
+    if forbidden:
+        logits = logits.at[..., jnp.asarray(forbidden)].set(FORBIDDEN)
+    return logits / temperature if temperature > 0 else logits
+
+
+def token_logps(
+    policy: Policy, hidden: jax.Array, ids: jax.Array, *, temperature: float = 1.0, forbidden: Sequence[int] = ()
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of `ids` and the entropies of the distributions they were drawn from, in nats.
+
+    Args:
+      hidden: [..., D] final-normed states that predict the ids.
+      ids: [...] int32.
+      temperature, forbidden: as the sampler's, static.
+
+    Returns:
+      logps [...] and entropies [...], float32.
+    """
+
+    def of_chunk(chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        states, targets = chunk
+        logits = adjust_logits(policy.text.logits(states), temperature=temperature, forbidden=forbidden)
+        logps = jax.nn.log_softmax(logits)
+        chosen = jnp.take_along_axis(logps, targets[..., None], axis=-1)[..., 0]
+        return chosen, -jnp.sum(jnp.exp(logps) * logps, axis=-1)
+
+    # Chunks cut every batch row alike, so that a batch sharded by rows stays where it is.
+    rows = ids.shape[0] if ids.ndim > 1 else 1
+    hidden, flat = hidden.reshape(rows, -1, hidden.shape[-1]), ids.reshape(rows, -1)
+    tokens = flat.shape[1]
+    chunk = max(1, CHUNK_LOGITS // (rows * policy.config.text.vocab))
+    if chunk >= tokens:
+        logps, entropies = of_chunk((hidden, flat))
+        return logps.reshape(ids.shape), entropies.reshape(ids.shape)
+    chunks = -(-tokens // chunk)
+    pad = chunks * chunk - tokens
+
+    def cut(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, ((0, 0), (0, pad), *(((0, 0),) * (x.ndim - 2))))
+        return jnp.moveaxis(x.reshape(rows, chunks, chunk, *x.shape[2:]), 1, 0)
+
+    logps, entropies = jax.lax.map(jax.checkpoint(of_chunk), (cut(hidden), cut(flat)))
+    logps, entropies = (
+        jnp.moveaxis(x, 0, 1).reshape(rows, -1)[:, :tokens].reshape(ids.shape) for x in (logps, entropies)
+    )
+    return logps, entropies

@@ -1,0 +1,104 @@
+"""The policy: Qwen2.5-VL over the one batch, for training (shared prompts) and for sampling (a cache)."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.text import Keys, TextModel
+from mobile_r1_jax.model.vision import VisionTower
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Cache:
+    """What decoding reads: the prompts' keys once, and the keys of their completions so far."""
+
+    prompt: Keys  # [L, B, P, K, H], shared by the G completions of a prompt
+    prompt_mask: jax.Array  # [B, P] bool
+    start: jax.Array  # [B] int32: position of the first completion token, on all three axes
+    own: Keys  # [L, B, G, C, K, H]
+
+
+class Policy(nnx.Module):
+    """Qwen2.5-VL. A pytree: pass it through `jax.jit` and `jax.grad` as it is."""
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype = jnp.float32,
+        param_dtype: jnp.dtype = jnp.float32,
+        remat: str = "none",
+    ) -> None:
+        """Random weights (normal, 0.02). dtype: of the computation; remat: a name from layers.REMAT_POLICIES."""
+        kinds = {"dtype": dtype, "param_dtype": param_dtype, "remat": remat, "rngs": rngs}
+        self.vision = VisionTower(config.vision, **kinds)
+        self.text = TextModel(config.text, **kinds)
+        self.config = config
+
+    def encode_screens(self, screens: Screens) -> jax.Array:
+        """Screens to the [N * M, D] tokens that Prompts.image_index points into: screen n's m-th in raster order is
+        n * M + m."""
+        tokens = self.vision(screens)
+        return tokens.reshape(-1, tokens.shape[-1])
+
+    def embed_prompts(self, screens: Screens, prompts: Prompts) -> jax.Array:
+        """Embedded prompts [B, P, D]: text from the embedding, image tokens from the screens."""
+        x = self.text.embed(prompts.ids)
+        if screens.patches.shape[0] == 0:
+            return x
+        index = jnp.asarray(prompts.image_index)
+        seen = self.encode_screens(screens)[jnp.maximum(index, 0)]
+        return jnp.where(index[..., None] >= 0, seen, x)
+
+    def completion_hidden(
+        self, screens: Screens, prompts: Prompts, completion_ids: jax.Array, completion_mask: jax.Array
+    ) -> jax.Array:
+        """Hidden states [B, G, C, D], final-normed, that predict each completion token.
+
+        The prompt is computed once and its G completions attend to it; gradients through it are those of the prompt
+        repeated G times. The first completion token is predicted from the prompt's last valid position.
+
+        Args:
+          completion_ids: [B, G, C] int32; completion_mask: [B, G, C] bool, padding on the right (its ids are not read).
+        """
+        completions = self.text.embed(jnp.where(completion_mask, completion_ids, 0))
+        prompt, own = self.text.run_group(
+            self.embed_prompts(screens, prompts), prompts.positions, prompts.mask, completions, _start(prompts)
+        )
+        last = jnp.broadcast_to(_last(prompt, prompts)[:, None, None], (*own.shape[:2], 1, own.shape[3]))
+        return self.text.norm(jnp.concatenate([last, own[:, :, :-1]], axis=2))
+
+    def prefill(self, screens: Screens, prompts: Prompts, *, group: int, max_tokens: int) -> tuple[jax.Array, Cache]:
+        """Run the prompts once; returns the hidden states [B, D] that predict the first token, and a cache with room
+        for `group` completions of `max_tokens` tokens each."""
+        hidden, keys = self.text.run_prompt(self.embed_prompts(screens, prompts), prompts.positions)
+        layers, batch, _, kv_heads, width = keys.k.shape
+        room = jnp.zeros((layers, batch, group, max_tokens, kv_heads, width), keys.k.dtype)
+        cache = Cache(keys, jnp.asarray(prompts.mask), _start(prompts), Keys(room, room))
+        return _last(hidden, prompts), cache
+
+    def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
+        """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
+        cache with the token in it."""
+        hidden, new = self.text.run_step(
+            self.text.embed(tokens), cache.start + step, step, cache.prompt, cache.prompt_mask, cache.own
+        )
+        own = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 3), cache.own, new)
+        return hidden, replace(cache, own=own)
+
+
+def _start(prompts: Prompts) -> jax.Array:
+    """[B] int32: the position after the prompt's highest; 0 in a row of padding."""
+    return jnp.max(jnp.where(prompts.mask, jnp.asarray(prompts.positions).max(axis=0), -1), axis=-1) + 1
+
+
+def _last(hidden: jax.Array, prompts: Prompts) -> jax.Array:
+    """[B, D]: the hidden state at each prompt's last valid token."""
+    last = jnp.maximum(jnp.sum(prompts.mask, axis=-1) - 1, 0)
+    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
