@@ -1,0 +1,199 @@
+"""One turn as the policy sees it: token ids, rotary positions and at most two screenshots.
+
+    first turn   system, user[screenshot 0]
+    second       system, user[screenshot 0], assistant[response 0], user[screenshot 1]
+    later (t)    system, assistant[responses 0..t-2 as text], user[screenshot t-1], assistant[response t-1],
+                 user[screenshot t]                                                                            (kin)
+
+in Qwen's chat form, ending where the assistant speaks next. Past responses go in as the token ids that were sampled:
+decoding and encoding them again could give other ids than the ones that training weighs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobile_r1_jax.agent.actions import tool_schema
+from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PATCH, MERGE = 14, 2  # Qwen2.5-VL: 14-pixel patches, 2 x 2 of them merged into one token
+
+_SPECIAL = {
+    "im_start": "<|im_start|>",
+    "im_end": "<|im_end|>",
+    "vision_start": "<|vision_start|>",
+    "vision_end": "<|vision_end|>",
+    "image_pad": "<|image_pad|>",
+}
+
+# Our own wording of what the facts say the system message holds.
+SYSTEM_TEMPLATE = """You operate a phone. Each turn shows you its screen; answer with one step towards the user's task.
+
+# Tools
+
+<tools>
+{tools}
+</tools>
+
+# Answer
+
+<think>What the screen shows, what to do next, and what for.</think><action>The step in one sentence.</action>\
+<tool_call>{{"name": "mobile_use", "arguments": {{...}}}}</tool_call>
+
+When the task is done, or cannot be done, use terminate. After a wrong step, say so and undo it.
+
+# Task
+
+{instruction}"""
+
+
+@dataclass(frozen=True)
+class ChatTokens:
+    """The ids of the special tokens that a prompt is built from."""
+
+    im_start: int
+    im_end: int
+    vision_start: int
+    vision_end: int
+    image_pad: int
+
+
+@dataclass(frozen=True)
+class Past:
+    """An earlier turn: what was on the screen, and the answer's token ids as sampled (or as annotated)."""
+
+    screenshot: Screenshot
+    response_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Everything before a response.
+
+    ids int32 [P]; positions int32 [3, P] (time, row, column); image_index int32 [P]: index of each merged image token
+    among this prompt's image tokens, -1 on text; screenshots and their model sizes (width, height) in pixels, in order.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    image_index: np.ndarray
+    screenshots: tuple[Screenshot, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def frame(self) -> Frame:
+        """The frame of the coordinates in the response to come: the last screenshot as the model sees it."""
+        return Frame("model", *self.sizes[-1])
+
+
+def system_text(template: str, instruction: str) -> str:
+    """The system message for a task; `template` names {instruction} and may name {tools} (see SYSTEM_TEMPLATE)."""
+    return template.format(tools=json.dumps(tool_schema(), ensure_ascii=False), instruction=instruction)
+
+
+@lru_cache(maxsize=8)
+def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
+    """Looks the special tokens up by name. Raises ValueError when the tokenizer lacks one."""
+    vocabulary = tokenizer.get_vocab()
+    if missing := [token for token in _SPECIAL.values() if token not in vocabulary]:
+        raise ValueError(f"tokenizer lacks {', '.join(missing)}; use a Qwen2.5-VL tokenizer")
+    return ChatTokens(**{name: vocabulary[token] for name, token in _SPECIAL.items()})
+
+
+@lru_cache(maxsize=4096)
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """Token ids of a piece of text. Raises ValueError when it spells a special token of the chat form."""
+    if found := [token for token in _SPECIAL.values() if token in text]:
+        raise ValueError(f"text holds {found[0]}, which would break the prompt apart; remove it: {text[:80]!r}")
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """Token ids of an annotated response, its stop token included: what the policy should have sampled."""
+    return (*encode(tokenizer, text), chat_tokens(tokenizer).im_end)
+
+
+def build_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str,
+    past: Sequence[Past],
+    screenshot: Screenshot,
+    resizing: Resizing,
+) -> Prompt:
+    """The prompt of the turn that shows `screenshot` after the turns in `past`.
+
+    `system` is the whole system message, the task in it. Older responses than the last are joined by line breaks (our
+    choice). A past response's own stop token is not doubled. Raises ValueError when a past response holds an image
+    token.
+    """
+    special = chat_tokens(tokenizer)
+    line_break = encode(tokenizer, "\n")
+    close = (special.im_end, *line_break)
+    assistant = (special.im_start, *encode(tokenizer, "assistant\n"))
+
+    ids = [special.im_start, *encode(tokenizer, f"system\n{system}"), *close]
+    for index, turn in enumerate(past[:-1]):
+        ids += assistant if index == 0 else line_break
+        ids += _answer(turn.response_ids, special)
+    if len(past) > 1:
+        ids += close
+
+    shown = (*(turn.screenshot for turn in past[-1:]), screenshot)
+    sizes = tuple(resizing.model_size(image.width, image.height) for image in shown)
+    for index, (width, height) in enumerate(sizes):
+        tokens = (width // (PATCH * MERGE)) * (height // (PATCH * MERGE))
+        ids += [special.im_start, *encode(tokenizer, "user\n"), special.vision_start]
+        ids += [special.image_pad] * tokens
+        ids += [special.vision_end, *close, *assistant]
+        if index < len(sizes) - 1:
+            ids += [*_answer(past[-1].response_ids, special), *close]
+
+    row = np.asarray(ids, np.int32)
+    grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
+    positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)
+    is_image = row == special.image_pad
+    image_index = np.where(is_image, np.cumsum(is_image) - 1, -1).astype(np.int32)
+    return Prompt(row, positions, image_index, shown, sizes)
+
+
+def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_token: int, merge: int) -> np.ndarray:
+    """Qwen2.5-VL's multimodal rotary positions (time, row, column) of one sequence: int32 [3, P].
+
+    `ids` [P]; `grids`: (1, rows, columns) in patches of each image in order, as Hugging Face's image_grid_thw. Text
+    counts up by one in all three; an image's tokens start at the next position and spread over rows and columns; what
+    follows goes on after the image's longer side. Raises ValueError when image tokens and grids do not match.
+    """
+    ids = np.asarray(ids)
+    is_image = ids == image_token
+    if is_image.sum() != sum(rows // merge * (columns // merge) for _, rows, columns in grids):
+        raise ValueError(f"{is_image.sum()} image tokens do not fill the grids {list(grids)}")
+    positions = np.empty((3, len(ids)), np.int32)
+    done, position = 0, 0  # tokens laid out so far, and the position that comes next
+    for _, rows, columns in grids:
+        rows, columns = rows // merge, columns // merge
+        start = done + int(np.argmax(is_image[done:]))
+        end = start + rows * columns
+        if not is_image[start:end].all():
+            raise ValueError(f"the image of {rows}x{columns} tokens at {start} is broken up by text")
+        positions[:, done:start] = np.arange(position, position + start - done)
+        position += start - done
+        positions[0, start:end] = position
+        positions[1, start:end] = position + np.repeat(np.arange(rows), columns)
+        positions[2, start:end] = position + np.tile(np.arange(columns), rows)
+        done, position = end, position + max(rows, columns)
+    positions[:, done:] = np.arange(position, position + len(ids) - done)
+    return positions
+
+
+def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
+    return ids[:-1] if ids and ids[-1] == special.im_end else ids

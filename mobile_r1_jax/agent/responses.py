@@ -1,0 +1,100 @@
+"""The policy's answer to one turn: thought, action sentence and tool call, parsed strictly and printed exactly."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mobile_r1_jax.agent.actions import Action, Malformed, action_arguments, parse_action
+from mobile_r1_jax.agent.frames import Frame
+
+TOOL = "mobile_use"
+_PARTS = ("think", "action", "tool_call")
+_TAGS = tuple(tag for part in _PARTS for tag in (f"<{part}>", f"</{part}>"))
+_STRUCTURE = re.compile(r"\s*".join(f"<{part}>(.*?)</{part}>" for part in _PARTS), re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the policy thinks, the one sentence that it would say, and the action that it takes."""
+
+    thought: str
+    sentence: str
+    action: Action
+
+
+@dataclass(frozen=True)
+class ResponseParts:
+    """A response cut at its tags, the call still as text."""
+
+    thought: str
+    sentence: str
+    call: str
+
+
+def split_response(text: str) -> ResponseParts | Malformed:
+    """Cuts a response at its tags: each exactly once, in order, nothing around them and at most whitespace between."""
+    for tag in _TAGS:
+        if (count := text.count(tag)) != 1:
+            return Malformed(f"{tag} occurs {count} times, must be once")
+    match = _STRUCTURE.fullmatch(text)
+    if match is None:
+        return Malformed("tags out of order, or text outside of them")
+    return ResponseParts(*match.groups())
+
+
+def parse_call(text: str, frame: Frame) -> Action | Malformed:
+    """Reads a tool call, {"name": "mobile_use", "arguments": {…}}, whose coordinates are pixels of `frame`."""
+    try:
+        call = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return Malformed(f"tool call is not JSON: {error}")
+    if not isinstance(call, dict) or set(call) != {"name", "arguments"}:
+        return Malformed('tool call must be an object with exactly "name" and "arguments"')
+    if call["name"] != TOOL:
+        return Malformed(f"tool must be {TOOL}")
+    return parse_action(call["arguments"], frame)
+
+
+def parse_response(text: str, frame: Frame) -> Response | Malformed:
+    """Reads a whole response whose coordinates are pixels of `frame`. Never raises."""
+    parts = split_response(text)
+    if isinstance(parts, Malformed):
+        return parts
+    action = parse_call(parts.call, frame)
+    if isinstance(action, Malformed):
+        return action
+    return Response(parts.thought, parts.sentence, action)
+
+
+def format_call(action: Action) -> str:
+    """The tool call of an action: {"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}."""
+    return json.dumps({"name": TOOL, "arguments": action_arguments(action)}, ensure_ascii=False)
+
+
+def format_response(response: Response) -> str:
+    """Prints a response so that `parse_response` gives it back.
+
+    Raises ValueError when the thought or the sentence holds one of the tags. A tag inside of the call (typed text) is
+    printed with its "<" as a JSON escape.
+    """
+    for tag in _TAGS:
+        if tag in response.thought or tag in response.sentence:
+            raise ValueError(f"cannot print a response whose thought or sentence holds {tag}; leave the tag out")
+    call = format_call(response.action)
+    for tag in _TAGS:
+        call = call.replace(tag, "\\u003c" + tag[1:])
+    return f"<think>{response.thought}</think><action>{response.sentence}</action><tool_call>{call}</tool_call>"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return read
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

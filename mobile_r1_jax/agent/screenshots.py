@@ -1,0 +1,148 @@
+"""Screenshots as encoded bytes, the size at which the model sees them, and the patches that it is given.
+
+A screenshot stays the PNG that the phone sent until the moment its patches are needed: host memory, not device memory,
+is what runs out first when decoded images pile up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from mobile_r1_jax.agent.frames import Frame
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MEAN = np.array([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as Qwen2.5-VL's processor uses them
+_STD = np.array([0.26862954, 0.26130258, 0.27577711])
+# Every channel value after rescaling and normalising, float32 [256, 3].
+_NORMALIZED = ((np.arange(256)[:, None] / 255 - _MEAN) / _STD).astype(np.float32)
+_TEMPORAL = 2  # Qwen2.5-VL's temporal patch size: a still image is two equal frames
+
+
+@dataclass(frozen=True)
+class Screenshot:
+    """Encoded PNG bytes. Raises ValueError when they do not begin and end like a PNG."""
+
+    png: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.png[:8] != _SIGNATURE or self.png[12:16] != b"IHDR":
+            raise ValueError(f"screenshot is no PNG: {len(self.png)} bytes that begin with {self.png[:8]!r}")
+        if b"IEND" not in self.png[-64:]:
+            raise ValueError(f"screenshot is cut short: a PNG of {len(self.png)} bytes with no end; take it again")
+        if not (self.width and self.height):
+            raise ValueError(f"screenshot is empty: {self.width}x{self.height} pixels")
+
+    @cached_property
+    def width(self) -> int:
+        """Pixels, from the header."""
+        return int.from_bytes(self.png[16:20], "big")
+
+    @cached_property
+    def height(self) -> int:
+        """Pixels, from the header."""
+        return int.from_bytes(self.png[20:24], "big")
+
+    @cached_property
+    def sha(self) -> str:
+        """SHA-256 of the bytes, in hex."""
+        return hashlib.sha256(self.png).hexdigest()
+
+    @property
+    def frame(self) -> Frame:
+        """The frame of this screenshot's own pixels."""
+        return Frame("screenshot", self.width, self.height)
+
+    def image(self) -> Image.Image:
+        """Decodes to RGB, transparency composited onto white as `transformers` does. Raises OSError if broken."""
+        image = Image.open(io.BytesIO(self.png))
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+        return image.convert("RGB")
+
+
+def smart_resize(width: float, height: float, *, factor: int = 28, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """The size at which Qwen2.5-VL sees an image: sides in multiples of `factor`, area within the limits.
+
+    Rounds each side to a multiple of `factor` (halves to even, as Python's `round`); over `max_pixels` scales by
+    sqrt(area / max_pixels) and rounds down, under `min_pixels` scales up and rounds up. Equal to `transformers`'.
+    Raises ValueError when one side is more than 200 times the other.
+    """
+    if max(width, height) > 200 * min(width, height):
+        raise ValueError(f"cannot resize {width:g}x{height:g}: one side is more than 200 times the other")
+    new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
+    if new_width * new_height > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        new_width = max(factor, math.floor(width / shrink / factor) * factor)
+        new_height = max(factor, math.floor(height / shrink / factor) * factor)
+    elif new_width * new_height < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        new_width = math.ceil(width * grow / factor) * factor
+        new_height = math.ceil(height * grow / factor) * factor
+    return new_width, new_height
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How screenshots become model images. Defaults (kin): a scale of 0.3, then smart_resize within 401,408 pixels.
+
+    min_pixels is the smallest that Qwen's own tools use. The image is resampled once, straight to the final size (our
+    choice).
+    """
+
+    scale: float = 0.3
+    factor: int = 28
+    min_pixels: int = 4 * 28 * 28
+    max_pixels: int = 401_408
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and self.factor > 0 and 0 < self.min_pixels <= self.max_pixels):
+            raise ValueError(f"impossible resizing {self}: all must be positive and min_pixels at most max_pixels")
+
+    def model_size(self, width: int, height: int) -> tuple[int, int]:
+        """The (width, height) in pixels at which the model sees a width x height screenshot."""
+        scaled_width, scaled_height = width * self.scale, height * self.scale
+        if scaled_width * scaled_height > self.max_pixels:
+            # Over the budget already before rounding: fit the full size into it. Rounding could otherwise slip back
+            # under the budget (432x960 to 420x952), while the kin's published 1440x3200 gives 420x924.
+            scaled_width, scaled_height = max(width, scaled_width), max(height, scaled_height)
+        return smart_resize(
+            scaled_width,
+            scaled_height,
+            factor=self.factor,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+        )
+
+    def model_frame(self, screenshot: Screenshot) -> Frame:
+        """The frame in which the model sees, and answers about, this screenshot."""
+        return Frame("model", *self.model_size(screenshot.width, screenshot.height))
+
+
+def patches(screenshot: Screenshot, size: tuple[int, int], *, patch: int = 14, merge: int = 2) -> np.ndarray:
+    """The screenshot at `size` (width, height) as Qwen2.5-VL's vision patches: float32 [N, 3 * 2 * patch * patch].
+
+    N = (height / patch) * (width / patch). Rows go through blocks of merge x merge patches, blocks in reading order and
+    patches in reading order within one; columns are (channel, time, row, column), the two times equal. Bicubic
+    resampling in 8 bits, then CLIP's mean and standard deviation: equal to `transformers`' Qwen2VLImageProcessor.
+    Raises ValueError when `size` is no multiple of patch * merge, OSError when the PNG is broken.
+    """
+    width, height = size
+    block = patch * merge
+    if width % block or height % block:
+        raise ValueError(f"model size {width}x{height} is no multiple of {block}: take it from Resizing.model_size")
+    image = screenshot.image()
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = _NORMALIZED[np.asarray(image), np.arange(3)]  # [height, width, 3]
+    blocks = pixels.reshape(height // block, merge, patch, width // block, merge, patch, 3)
+    blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5)  # [rows, columns, merge, merge, channel, patch, patch]
+    rows = blocks.reshape(-1, 3, 1, patch * patch)
+    return np.repeat(rows, _TEMPORAL, axis=2).reshape(len(rows), -1)

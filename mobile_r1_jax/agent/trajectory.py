@@ -1,0 +1,260 @@
+"""Trajectories, and the published schema that they are read from and written to.
+
+A directory holds `data.jsonl`, one JSON object a line, beside `images/`:
+
+    app_name · trajectory_length · instruction · system · image_width · image_height · trajectory: list of
+      image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
+      response (the full tagged response)
+
+What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
+the trajectory; `bbox`, `response_ids`, `logps` and `effect` of a step. An annotation and a rollout are therefore the
+same file: what the agent did today can be corrected by a person and trained on tomorrow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.responses import ResponseParts, split_response
+from mobile_r1_jax.agent.screenshots import Screenshot
+
+DATA, IMAGES = "data.jsonl", "images"
+
+
+class Ending(StrEnum):
+    """How a trajectory ended. Infrastructure failures are the phone's, never the policy's."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    GAVE_UP = "gave_up"
+    OUT_OF_STEPS = "out_of_steps"
+    INFRASTRUCTURE_FAILURE = "infrastructure_failure"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One look at the screen and the answer to it.
+
+    response: the text as the policy (or the annotator) wrote it, well-formed or not; response_ids and logps: what was
+    sampled, stop token included, empty for annotations; bbox: (x1, y1, x2, y2) of the element to act on, in the same
+    pixels as the response's coordinates; effect: what the phone did, in words.
+    """
+
+    screenshot: Screenshot
+    response: str
+    response_ids: tuple[int, ...] = ()
+    logps: tuple[float, ...] = ()
+    bbox: tuple[int, int, int, int] | None = None
+    effect: str = ""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A task and the turns taken on it; `system` is the system message with the task in it."""
+
+    task: str
+    app: str
+    system: str
+    turns: tuple[Turn, ...]
+    ending: Ending
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def trajectory_to_json(trajectory: Trajectory) -> str:
+    """One line of data.jsonl (no line break); images are named by their hash. Raises ValueError without a turn."""
+    if not trajectory.turns:
+        raise ValueError(f"trajectory of {trajectory.task!r} has no turns; a file cannot hold it")
+    first = trajectory.turns[0].screenshot
+    record = {
+        "app_name": trajectory.app,
+        "trajectory_length": len(trajectory.turns),
+        "instruction": trajectory.task,
+        "system": trajectory.system,
+        "image_width": first.width,
+        "image_height": first.height,
+        "trajectory": [_step(turn) for turn in trajectory.turns],
+        "ending": trajectory.ending.value,
+        "scores": dict(trajectory.scores),
+    }
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
+    """Reads one line of data.jsonl and the screenshots that it names from the folder `images`.
+
+    Malformed says what is wrong: no JSON, a field missing or of the wrong type, a wrong length, a screenshot that is
+    not there or no PNG. Responses are taken as they are; a line with no `ending` is an annotation: a success.
+    """
+    try:
+        record = json.loads(line)
+        _checked(record, dict, "line")
+        steps = _get(record, "trajectory", list)
+        if not steps:
+            raise _BrokenError("trajectory is empty")
+        if _get(record, "trajectory_length", int) != len(steps):
+            raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
+        for side in ("image_width", "image_height"):
+            if _get(record, side, int) <= 0:
+                raise _BrokenError(f"{side} must be above 0, is {record[side]}")
+        ending = record.get("ending", Ending.SUCCESS.value)
+        if ending not in list(Ending):
+            raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
+        return Trajectory(
+            task=_get(record, "instruction", str),
+            app=_get(record, "app_name", str),
+            system=_get(record, "system", str),
+            turns=tuple(_turn(step, index, images) for index, step in enumerate(steps)),
+            ending=Ending(ending),
+            scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
+        )
+    except _BrokenError as error:
+        return Malformed(str(error))
+    except (ValueError, RecursionError) as error:
+        return Malformed(f"not JSON: {error}")
+
+
+def read_trajectories(directory: Path) -> Iterator[tuple[int, Trajectory | Malformed]]:
+    """Streams a directory's trajectories, each with its line number (from 1); blank lines are skipped.
+
+    Raises FileNotFoundError when there is no data.jsonl.
+    """
+    for number, line in read_lines(directory):
+        parsed = line if isinstance(line, Malformed) else trajectory_from_json(line, Path(directory) / IMAGES)
+        yield number, parsed
+
+
+def read_lines(directory: Path) -> Iterator[tuple[int, str | Malformed]]:
+    """Streams the lines of a directory's data.jsonl with their numbers (from 1), Malformed where they are not UTF-8."""
+    path = Path(directory) / DATA
+    if not path.is_file():
+        raise FileNotFoundError(f"no {DATA} in {directory}; name a directory that holds {DATA} and {IMAGES}/")
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            if raw.strip():
+                try:
+                    yield number, raw.decode()
+                except UnicodeDecodeError as error:
+                    yield number, Malformed(f"not UTF-8: {error}")
+
+
+def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Appends trajectories to a directory's data.jsonl; each distinct screenshot is stored once, by its hash."""
+    directory = Path(directory)
+    images = directory / IMAGES
+    images.mkdir(parents=True, exist_ok=True)
+    for trajectory in trajectories:
+        line = trajectory_to_json(trajectory) + "\n"
+        for turn in trajectory.turns:
+            _store(images / _image_name(turn.screenshot), turn.screenshot.png)
+        # Screenshots first, then the line in one write: a reader never sees half a line, nor one without its images.
+        with (directory / DATA).open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+
+class _BrokenError(Exception):
+    """Carries the reason out of the readers below to trajectory_from_json, which makes it a value."""
+
+
+def _step(turn: Turn) -> dict[str, Any]:
+    parts = split_response(turn.response)
+    if isinstance(parts, Malformed):  # a rollout's garbage: the published fields have nothing to say
+        parts = ResponseParts("", "", "")
+    step: dict[str, Any] = {
+        "image": _image_name(turn.screenshot),
+        "thought": parts.thought,
+        "subtask": parts.sentence,
+        "action": parts.call,
+        "response": turn.response,
+    }
+    if turn.bbox is not None:
+        step["bbox"] = list(turn.bbox)
+    if turn.response_ids:
+        step["response_ids"] = list(turn.response_ids)
+    if turn.logps:
+        step["logps"] = list(turn.logps)
+    if turn.effect:
+        step["effect"] = turn.effect
+    return step
+
+
+def _turn(step: Any, index: int, images: Path) -> Turn:
+    try:
+        _checked(step, dict, "step")
+        ids = [_checked(token, int, "response_ids") for token in _get(step, "response_ids", list, [])]
+        logps = [_number(logp, "logps") for logp in _get(step, "logps", list, [])]
+        if logps and len(logps) != len(ids):
+            raise _BrokenError(f"{len(logps)} logps for {len(ids)} response_ids")
+        return Turn(
+            screenshot=_screenshot(_get(step, "image", str), images),
+            response=_get(step, "response", str),
+            response_ids=tuple(ids),
+            logps=tuple(logps),
+            bbox=_bbox(step.get("bbox")),
+            effect=_get(step, "effect", str, ""),
+        )
+    except _BrokenError as error:
+        raise _BrokenError(f"step {index}: {error}") from None
+
+
+def _screenshot(name: str, images: Path) -> Screenshot:
+    if Path(name).name != name or "\0" in name:
+        raise _BrokenError(f"image must be a plain file name, is {name!r}")
+    try:
+        return Screenshot((images / name).read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise _BrokenError(f"image {name}: {reason}") from None
+
+
+def _bbox(value: Any) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 4 and all(type(v) is int for v in value):
+        x1, y1, x2, y2 = value
+        if 0 <= x1 <= x2 and 0 <= y1 <= y2:
+            return (x1, y1, x2, y2)
+    raise _BrokenError(f"bbox must be whole numbers x1 <= x2, y1 <= y2, is {value!r}")
+
+
+def _get(record: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    if key not in record and default is not None:
+        return default
+    if key not in record:
+        raise _BrokenError(f"{key} is missing")
+    return _checked(record[key], kind, key)
+
+
+def _checked(value: Any, kind: type, what: str) -> Any:
+    if type(value) is not kind:
+        raise _BrokenError(f"{what} must be {kind.__name__}, is {type(value).__name__}")
+    if kind is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _BrokenError(f"{what} is not valid Unicode") from None
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if type(value) not in (int, float) or not abs(value) < 1e30:  # NaN and infinity fail the comparison
+        raise _BrokenError(f"{what} must be finite numbers, has {value!r}")
+    return float(value)
+
+
+def _image_name(screenshot: Screenshot) -> str:
+    return f"{screenshot.sha}.png"
+
+
+def _store(path: Path, content: bytes) -> None:
+    if path.exists():
+        return
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_bytes(content)
+    draft.replace(path)  # whole or not at all, whoever else writes the same screenshot
