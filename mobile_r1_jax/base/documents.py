@@ -1,0 +1,120 @@
+"""What the small base policy reads: screens of the simulated phone and dense text about what is where on them.
+
+No tasks and no response format. A document shows one screen, or two in turn, and then asks for everything on the last: the
+names looked for in the system text, every element with its position, what is at some positions, where some names are. Asking
+for one point a document teaches nothing in any affordable time; asking for all of them does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from mobile_r1_jax.phones.simulator import gestures, oracle
+from mobile_r1_jax.phones.simulator.screen import Screen, draw
+from mobile_r1_jax.phones.simulator.state import State
+from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, Placed, place
+
+ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
+
+
+@dataclass(frozen=True)
+class Document:
+    """`system` and `earlier` (PNG and text of an earlier turn, or None) come before the screen `png`; `text` is learned."""
+
+    system: str
+    earlier: tuple[bytes, str] | None
+    png: bytes
+    text: str
+
+
+def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
+    """Endless, the same for the same seed; screenshots of `size` (width, height)."""
+    rng = Random(seed)
+    screens = walk(rng)
+    while True:
+        screen = next(screens)
+        earlier = None
+        if rng.random() < 0.5:
+            before, screen = screen, next(screens)
+            earlier = draw(before, size), listing(before, size, rng, most=6)
+        wanted = names(screen, rng, rng.randint(0, 4))
+        system = "Phone. Find: " + ", ".join(wanted) if wanted else "Phone."
+        found = "".join(found_line(screen, name, size) for name in wanted)
+        yield Document(system, earlier, draw(screen, size), found + everything(screen, size, rng))
+
+
+def walk(rng: Random) -> Iterator[Screen]:
+    """Screens seen on the way through random tasks with many wrong turns."""
+    while True:
+        placed = random_task(rng)
+        state = placed.state
+        for _ in range(rng.randint(2, 8)):
+            yield gestures.screen_of(state)
+            wander(state, placed, rng)
+
+
+def random_task(rng: Random) -> Placed:
+    template = rng.choice(list(TEMPLATES.values()))
+    parameters = {name: rng.choice(domain) for name, domain in template.domains.items()}
+    return place(
+        {"template": template.name, "parameters": parameters, "seed": rng.getrandbits(32), "popups": rng.randint(0, 2)}
+    )
+
+
+def wander(state: State, placed: Placed, rng: Random) -> None:
+    move = oracle.next_move(state, placed.goals)
+    if move.kind == "finish" or rng.random() < ASTRAY:
+        touchable = [element for element in gestures.screen_of(state).elements if element.touchable]
+        kind = rng.choice(("tap", "tap", "tap", "hold", "swipe", "button"))
+        if kind in ("tap", "hold") and touchable:
+            move = oracle.Move(kind, rng.choice(touchable).name)
+        else:
+            move = (
+                oracle.Move("button", "Back") if kind == "button" else oracle.Move("swipe", rng.choice(("up", "down")))
+            )
+    oracle.make(state, move)
+
+
+def labels(screen: Screen, size: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
+    """(what it says, centre) of every element that nothing covers, from top to bottom and left to right."""
+    visible = [
+        element
+        for element in screen.elements
+        if screen.at(*element.center(size), size) is element or element.kind == "card"
+    ]
+    visible.sort(key=lambda element: (element.cell[1], element.cell[0]))
+    return [
+        (element.value if element.kind == "field" and element.value else element.name, element.center(size))
+        for element in visible
+    ]
+
+
+def line(name: str, at: tuple[int, int]) -> str:
+    return f"{name}: {at[0]}, {at[1]}\n"
+
+
+def found_line(screen: Screen, name: str, size: tuple[int, int]) -> str:
+    at = dict(labels(screen, size)).get(name)
+    return f"{name}: none\n" if at is None else line(name, at)
+
+
+def names(screen: Screen, rng: Random, count: int) -> list[str]:
+    """Names on the screen, and now and then one that is not."""
+    there = [name for name, _ in labels(screen, (112, 224))]
+    elsewhere = [value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain]
+    return [rng.choice(elsewhere) if rng.random() < 0.15 else rng.choice(there) for _ in range(count)]
+
+
+def listing(screen: Screen, size: tuple[int, int], rng: Random, most: int = 99) -> str:
+    return "".join(line(name, at) for name, at in labels(screen, size)[:most])
+
+
+def everything(screen: Screen, size: tuple[int, int], rng: Random) -> str:
+    found = labels(screen, size)
+    switches = [f"{element.name} {element.value}\n" for element in screen.elements if element.kind == "switch"]
+    asked = [rng.choice(found) for _ in range(6)]
+    read = "".join(f"{x}, {y}: {name}\n" for name, (x, y) in asked)
+    find = "".join(found_line(screen, name, size) for name in names(screen, rng, 6))
+    tail = [f"Read\n{read}", f"Find\n{find}"]
+    rng.shuffle(tail)
+    return f"All\n{listing(screen, size, rng)}{''.join(switches)}{''.join(tail)}"

@@ -1,0 +1,82 @@
+"""Clock: alarms with switches, a timer, adding an alarm by typing its time."""
+
+from random import Random
+from typing import Any
+
+from mobile_r1_jax.phones.simulator.screen import Element
+from mobile_r1_jax.phones.simulator.state import State, go, open_menu
+
+ALARMS = ("Wake", "Gym", "Lunch", "Nap", "Class", "Train", "Pills", "Walk")
+TABS = ("Timer", "World")
+
+
+def fresh(rng: Random) -> dict[str, Any]:
+    alarms = rng.sample(ALARMS, 4)
+    return {"alarms": {name: rng.random() < 0.5 for name in alarms}, "running": False, "tabs": rng.sample(TABS, 2)}
+
+
+def elements(state: State) -> list[Element]:
+    data = state.data["clock"]
+    page = state.page.split("/")[1]
+    if page == "home":
+        rows = [
+            Element(
+                name,
+                "switch",
+                (0, 1 + k, 4, 1),
+                tap=_toggle(name),
+                long_press=open_menu(name, "Delete", "Share"),
+                value="on" if on else "off",
+            )
+            for k, (name, on) in enumerate(list(data["alarms"].items())[:5])
+        ]
+        tabs = [
+            Element(tab, "tile", (k, 7, 1, 1), tap=go(f"clock/{tab.lower()}")) for k, tab in enumerate(data["tabs"])
+        ]
+        return [
+            Element("Clock", "title", (0, 0, 4, 1)),
+            *rows,
+            Element("New", "button", (1, 6, 2, 1), tap=go("clock/new")),
+            *tabs,
+        ]
+    if page == "new":
+        keep = [Element("Keep", "button", (1, 6, 2, 1), tap=_keep)] if state.text else []
+        return [
+            Element("New", "title", (0, 0, 4, 1)),
+            Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=state.text),
+            *keep,
+        ]
+    if page == "timer":
+        return [
+            Element("Timer", "title", (0, 0, 4, 1)),
+            Element("Stop" if data["running"] else "Start", "button", (1, 4, 2, 1), tap=_run),
+        ]
+    return [Element("World", "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
+
+
+def typed(state: State, text: str) -> None:
+    if state.page == "clock/new":
+        state.text = text
+
+
+def choose(state: State, name: str, choice: str) -> None:
+    """The menu of a long-pressed alarm."""
+    if choice == "Delete":
+        state.data["clock"]["alarms"].pop(name, None)
+
+
+def _toggle(name: str) -> Any:
+    def effect(state: State) -> None:
+        alarms = state.data["clock"]["alarms"]
+        alarms[name] = not alarms[name]
+
+    return effect
+
+
+def _run(state: State) -> None:
+    state.data["clock"]["running"] = not state.data["clock"]["running"]
+
+
+def _keep(state: State) -> None:
+    state.data["clock"]["alarms"] = {state.text: True, **state.data["clock"]["alarms"]}
+    state.back()

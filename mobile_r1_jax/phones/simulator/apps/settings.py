@@ -1,0 +1,49 @@
+"""Settings: switches and sub-pages in an order of the phone's own, two of them below the fold."""
+
+from random import Random
+from typing import Any
+
+from mobile_r1_jax.phones.simulator.screen import Element
+from mobile_r1_jax.phones.simulator.state import State, go
+
+SWITCHES = ("Wifi", "Bluetooth", "Airplane", "Location")
+PAGES = {"Display": ("Dark", "Rotate"), "Sound": ("Mute", "Vibrate"), "Battery": ("Saver",), "About": ()}
+VISIBLE = 6
+
+
+def fresh(rng: Random) -> dict[str, Any]:
+    names = [*SWITCHES, *(name for names in PAGES.values() for name in names)]
+    rows = [*SWITCHES, *PAGES]
+    return {"on": {name: rng.random() < 0.5 for name in names}, "rows": rng.sample(rows, len(rows))}
+
+
+def elements(state: State) -> list[Element]:
+    data = state.data["settings"]
+    page = state.page.split("/")[1]
+    if page == "home":
+        rows = data["rows"][2:] if state.scroll else data["rows"][:VISIBLE]
+        return [Element("Settings", "title", (0, 0, 4, 1)), *(_row(data, name, 1 + k) for k, name in enumerate(rows))]
+    info = [Element("Version", "line", (0, 3, 4, 1))] if page == "About" else []
+    return [
+        Element(page, "title", (0, 0, 4, 1)),
+        *(_row(data, name, 1 + k) for k, name in enumerate(PAGES[page])),
+        *info,
+    ]
+
+
+def scrolls(page: str) -> bool:
+    return page == "settings/home"
+
+
+def _row(data: dict[str, Any], name: str, row: int) -> Element:
+    if name in PAGES:
+        return Element(name, "row", (0, row, 4, 1), tap=go(f"settings/{name}"))
+    return Element(name, "switch", (0, row, 4, 1), tap=_toggle(name), value="on" if data["on"][name] else "off")
+
+
+def _toggle(name: str) -> Any:
+    def effect(state: State) -> None:
+        on = state.data["settings"]["on"]
+        on[name] = not on[name]
+
+    return effect

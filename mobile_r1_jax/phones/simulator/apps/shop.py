@@ -1,0 +1,119 @@
+"""A shop: search as you type, results, an item's page, the cart and the saved items; Me is a dead end."""
+
+from random import Random
+from typing import Any
+
+from mobile_r1_jax.phones.simulator.screen import Element
+from mobile_r1_jax.phones.simulator.state import State, go, open_menu
+
+ITEMS = (
+    "Shoes",
+    "Lamp",
+    "Book",
+    "Chair",
+    "Watch",
+    "Bag",
+    "Cup",
+    "Pen",
+    "Hat",
+    "Ball",
+    "Tea",
+    "Rice",
+    "Milk",
+    "Soap",
+    "Desk",
+    "Coat",
+)
+TABS = ("Cart", "Saved", "Me")
+
+
+def fresh(rng: Random) -> dict[str, Any]:
+    items = rng.sample(ITEMS, 8)
+    return {
+        "front": items[:4],
+        "cart": items[4:6],
+        "saved": items[6:8],
+        "orders": 0,
+        "shelf": rng.sample(ITEMS, len(ITEMS)),
+        "tabs": rng.sample(TABS, 3),
+    }
+
+
+def elements(state: State) -> list[Element]:
+    data = state.data["shop"]
+    _, page, *rest = state.page.split("/")
+    if page == "home":
+        tiles = [
+            Element(item, "row", (0, 2 + k, 4, 1), tap=go(f"shop/item/{item}")) for k, item in enumerate(data["front"])
+        ]
+        tabs = [Element(tab, "tile", (k, 7, 1, 1), tap=go(f"shop/{tab.lower()}")) for k, tab in enumerate(data["tabs"])]
+        return [_title("Shop"), Element("Search", "field", (0, 1, 4, 1), tap=go("shop/search")), *tiles, *tabs]
+    if page == "search":
+        return [_title("Search"), Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=state.text)]
+    if page == "results":
+        rows = [
+            Element(item, "row", (0, 2 + k, 4, 1), tap=go(f"shop/item/{item}"))
+            for k, item in enumerate(results(data, rest[0]))
+        ]
+        return [_title("Results"), Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=rest[0]), *rows]
+    if page == "item":
+        item = rest[0]
+        buttons = [
+            Element(name, "button", cell, tap=_put(name, item))
+            for name, cell in (("Add", (0, 6, 2, 1)), ("Save", (2, 6, 2, 1)))
+        ]
+        return [_title("Item"), Element(item, "row", (0, 2, 4, 1)), *buttons]
+    if page in ("cart", "saved"):
+        rows = [
+            Element(
+                item,
+                "row",
+                (0, 1 + k, 4, 1),
+                tap=go(f"shop/item/{item}"),
+                long_press=open_menu(item, "Delete", "Share"),
+            )
+            for k, item in enumerate(data[page])
+        ]
+        pay = [Element("Pay", "button", (1, 7, 2, 1), tap=_pay)] if page == "cart" and rows else []
+        return [_title(page.title()), *rows, *pay]
+    return [_title("Done" if page == "done" else "Me"), Element("Empty", "line", (0, 3, 4, 1))]
+
+
+def results(data: dict[str, Any], text: str) -> list[str]:
+    """What a search shows: the item asked for among others, or others alone when there is no such item."""
+    others = [item for item in data["shelf"] if item != text]
+    place = data["shelf"].index(text) % 4 if text in data["shelf"] else None
+    return others[:4] if place is None else [*others[:place], text, *others[place:3]]
+
+
+def typed(state: State, text: str) -> None:
+    if state.page == "shop/search" or state.page.startswith("shop/results"):
+        state.stacks["shop"] = [page for page in state.stacks["shop"] if not page.startswith("shop/results")]
+        state.push(f"shop/results/{text.replace('/', ' ')}")
+
+
+def choose(state: State, name: str, choice: str) -> None:
+    """The menu of a long-pressed row."""
+    listing = state.data["shop"][state.page.split("/")[1]]
+    if choice == "Delete" and name in listing:
+        listing.remove(name)
+
+
+def _title(name: str) -> Element:
+    return Element(name, "title", (0, 0, 4, 1))
+
+
+def _put(button: str, item: str) -> Any:
+    def effect(state: State) -> None:
+        listing = state.data["shop"]["cart" if button == "Add" else "saved"]
+        if item not in listing:
+            listing.append(item)
+        state.push("shop/cart" if button == "Add" else "shop/saved")
+
+    return effect
+
+
+def _pay(state: State) -> None:
+    data = state.data["shop"]
+    data["orders"], data["cart"] = data["orders"] + 1, []
+    state.push("shop/done")

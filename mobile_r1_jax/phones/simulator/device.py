@@ -1,0 +1,86 @@
+"""One simulated phone: gestures and keys in, pixels and state out. No adb here; the daemon puts it on the wire."""
+
+import functools
+import json
+from random import Random
+from typing import Any, ClassVar
+
+from mobile_r1_jax.phones.simulator import gestures, tasks
+from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
+
+
+class Device:
+    """A phone with a screen of `size` (width, height) pixels; everything random about it comes from `seed`."""
+
+    def __init__(self, size: tuple[int, int] = (112, 224), seed: int = 0) -> None:
+        self.size = size
+        self._state = gestures.fresh_state(Random(seed))
+        self._task: tasks.Placed | None = None
+
+    packages: ClassVar[dict[str, str]] = {app.package: app.label for app in APPS.values()}
+
+    @property
+    def focus(self) -> tuple[str, str]:
+        """(package, activity) in the foreground."""
+        return APPS[self._state.app].package, "." + self._state.page.split("/")[1].title() + "Activity"
+
+    def screenshot(self) -> bytes:
+        """PNG bytes of what is on the screen."""
+        screen = gestures.screen_of(self._state)
+        looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
+        return _drawn(looks, screen.accent, self.size)
+
+    def elements(self) -> list[Element]:
+        return list(gestures.screen_of(self._state).elements)
+
+    def tap(self, x: int, y: int) -> None:
+        gestures.tap(self._state, x, y, self.size)
+
+    def long_press(self, x: int, y: int) -> None:
+        gestures.long_press(self._state, x, y, self.size)
+
+    def swipe(self, x1: int, y1: int, x2: int, y2: int) -> None:
+        gestures.swipe(self._state, y1, y2, self.size)
+
+    def type_text(self, text: str) -> None:
+        gestures.type_text(self._state, text)
+
+    def key(self, name: str) -> None:
+        gestures.press(self._state, name)
+
+    def launch(self, package: str) -> bool:
+        """False where there is no such app."""
+        app = next((app for app in APPS.values() if app.package == package), None)
+        if app is None:
+            return False
+        self._state.popup = None
+        self._state.home() if app.name == "launcher" else self._state.launch(app.name)
+        return True
+
+    def reset(self, setup: dict[str, Any]) -> None:
+        """Puts the phone where a task begins; ValueError says what is wrong with `setup`."""
+        self._task = tasks.place(setup)
+        self._state = self._task.state
+
+    def state(self) -> dict[str, Any]:
+        """The phone's state as JSON types: what a success check may look at."""
+        state = self._state
+        return {
+            "page": state.page,
+            "popup": state.popup.title if state.popup else "",
+            "volume": state.volume,
+            **json.loads(json.dumps(state.data)),
+        }
+
+    def progress(self) -> dict[str, Any]:
+        """How far the task is: `done`, `remaining` steps of the shortest way from here, `shortest` from the start."""
+        if self._task is None:
+            raise ValueError("no task: reset the phone with one first")
+        return self._task.progress()
+
+
+@functools.lru_cache(maxsize=256)
+def _drawn(looks: tuple[tuple[Any, ...], ...], accent: int, size: tuple[int, int]) -> bytes:
+    elements = tuple(Element(name, kind, cell, value=value) for name, kind, cell, value in looks)
+    return draw(Screen("", accent, elements), size)
