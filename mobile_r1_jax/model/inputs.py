@@ -134,7 +134,9 @@ def stack_screens(
         mask[n, slots] = True
         raster[n, : len(slots)] = slots
     shape = (screens, windows, config.window_patches)
-    return Screens(values.reshape(*shape, -1), positions.reshape(*shape, 2), mask.reshape(shape), raster)
+    return Screens(
+        values.reshape(*shape, config.patch_values), positions.reshape(*shape, 2), mask.reshape(shape), raster
+    )
 
 
 def smallest_bucket(needed: int, buckets: Sequence[int], what: str) -> int:

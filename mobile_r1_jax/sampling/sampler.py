@@ -1,0 +1,85 @@
+"""Sampling completions: the prompt is computed once, then G rows decode together until all have stopped."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.logps import adjust_logits
+from mobile_r1_jax.model.policy import Cache, Policy
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of a sampler; static under jit. There is no top-p or top-k: the log-probabilities of a truncated
+    distribution would bias the importance ratio [kin]."""
+
+    max_tokens: int = 256  # C
+    temperature: float = 1.0  # 0 is greedy
+    stop_ids: tuple[int, ...] = ()  # a completion ends with the first of these
+    forbidden_ids: tuple[int, ...] = ()  # never sampled: vision tokens, for one
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Samples:
+    """What was sampled. A row whose last token is masked in and is no stop token was cut off at max_tokens."""
+
+    ids: jax.Array  # [B, G, C] int32, the stop token included; 0 after it
+    mask: jax.Array  # [B, G, C] bool; all False in rows of padding prompts
+    logps: jax.Array  # [B, G, C] float32, as `token_logps` gives them at the same temperature and forbidden ids
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Decoding:
+    """Carried by the decoding loop."""
+
+    step: jax.Array  # [] int32: how many tokens were sampled
+    cache: Cache
+    samples: Samples
+    done: jax.Array  # [B, G] bool: has stopped
+
+
+@partial(jax.jit, static_argnames=("group", "sampling"))
+def sample(
+    policy: Policy, screens: Screens, prompts: Prompts, key: jax.Array, *, group: int, sampling: Sampling
+) -> Samples:
+    """Sample `group` completions of each prompt; compiled once per shape and setting, ends as soon as all have stopped.
+
+    Args:
+      key: a `jax.random.key`; the same key, shapes and weights give the same samples.
+      group: G.
+    """
+
+    def draw(state: _Decoding, hidden: jax.Array) -> _Decoding:
+        """Sample the next token from hidden [B, G, D]."""
+        logits = adjust_logits(
+            policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
+        )
+        if sampling.temperature > 0:
+            tokens = jax.random.categorical(jax.random.fold_in(key, state.step), logits)
+        else:
+            tokens = jnp.argmax(logits, axis=-1)
+        logps = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
+        going = ~state.done
+        drawn = Samples(jnp.where(going, tokens, 0).astype(jnp.int32), going, jnp.where(going, logps, 0.0))
+        samples = jax.tree.map(lambda all_, one: all_.at[:, :, state.step].set(one), state.samples, drawn)
+        stopped = jnp.isin(drawn.ids, jnp.array(sampling.stop_ids, jnp.int32))
+        return _Decoding(state.step + 1, state.cache, samples, state.done | stopped)
+
+    def advance(state: _Decoding) -> _Decoding:
+        step = state.step - 1
+        hidden, cache = policy.decode_step(state.cache, state.samples.ids[:, :, step], step)
+        return draw(_Decoding(state.step, cache, state.samples, state.done), hidden)
+
+    hidden, cache = policy.prefill(screens, prompts, group=group, max_tokens=sampling.max_tokens)
+    shape = (hidden.shape[0], group, sampling.max_tokens)
+    nothing = Samples(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32))
+    padding = jnp.broadcast_to(~jnp.any(prompts.mask, axis=-1)[:, None], shape[:2])
+    state = _Decoding(jnp.int32(0), cache, nothing, padding)
+    state = draw(state, jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])))
+    state = jax.lax.while_loop(lambda s: (s.step < sampling.max_tokens) & ~jnp.all(s.done), advance, state)
+    return state.samples

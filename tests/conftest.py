@@ -1,0 +1,38 @@
+"""Small models that several rooms test with; made once per run."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Pair(NamedTuple):
+    """The same random weights in `transformers` and here."""
+
+    torch: object
+    policy: object
+    directory: Path
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["tied", "untied"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A small Qwen2.5-VL, once with tied and once with untied embeddings."""
+    from small_models import make_torch_model, save_torch_model
+
+    from mobile_r1_jax.model.huggingface import load_policy
+
+    model = make_torch_model(tied=request.param)
+    directory = save_torch_model(model, tmp_path_factory.mktemp("small_model"))
+    return Pair(model, load_policy(directory), directory)
+
+
+@pytest.fixture(scope="session")
+def tied_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A small Qwen2.5-VL with tied embeddings."""
+    from small_models import make_torch_model, save_torch_model
+
+    from mobile_r1_jax.model.huggingface import load_policy
+
+    model = make_torch_model(tied=True)
+    directory = save_torch_model(model, tmp_path_factory.mktemp("tied_model"))
+    return Pair(model, load_policy(directory), directory)
