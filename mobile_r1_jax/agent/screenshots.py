@@ -59,6 +59,14 @@ class Screenshot:
         """The frame of this screenshot's own pixels."""
         return Frame("screenshot", self.width, self.height)
 
+    def verify(self) -> None:
+        """Checks the checksums without decoding. Raises ValueError when the file is damaged."""
+        try:
+            with Image.open(io.BytesIO(self.png)) as image:
+                image.verify()
+        except (OSError, SyntaxError) as error:  # PIL reports broken chunks as SyntaxError
+            raise ValueError(f"screenshot is damaged: {error}") from None
+
     def image(self) -> Image.Image:
         """Decodes to RGB, transparency composited onto white as `transformers` does. Raises OSError if broken."""
         image = Image.open(io.BytesIO(self.png))

@@ -207,7 +207,9 @@ def _screenshot(name: str, images: Path) -> Screenshot:
     if Path(name).name != name or "\0" in name:
         raise _BrokenError(f"image must be a plain file name, is {name!r}")
     try:
-        return Screenshot((images / name).read_bytes())
+        screenshot = Screenshot((images / name).read_bytes())
+        screenshot.verify()
+        return screenshot
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise _BrokenError(f"image {name}: {reason}") from None

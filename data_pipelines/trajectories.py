@@ -1,0 +1,132 @@
+"""A TFDS builder over directories in the published trajectory schema: ArrayRecord files, read at random, no TensorFlow.
+
+    dataset = prepare([Path("annotated")], data_dir=Path("prepared"))
+    dataset.as_data_source("train")[0]["instruction"]
+
+Screenshots are stored as the PNG bytes they came in: TFDS's own Image feature decodes, and needs TensorFlow to do so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.trajectory import DATA, Trajectory, read_trajectories
+
+logger = logging.getLogger(__name__)
+
+SPLIT = "train"
+NO_BOX = (-1, -1, -1, -1)
+
+
+class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
+    """One example a trajectory; `info.metadata["broken"]` lists [file, line, reason] of every line left out.
+
+    The configuration's name is a fingerprint of the data files, so that changed data is prepared anew, not mistaken for
+    what an earlier run left in the same place.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, directories: Sequence[Path | str], **kwargs: Any) -> None:
+        """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError when one lacks data.jsonl."""
+        self._directories = [Path(directory) for directory in directories]
+        config = tfds.core.BuilderConfig(name=_fingerprint(self._directories))
+        super().__init__(config=config, file_format="array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "file": tfds.features.Text(doc="the data.jsonl that the trajectory was read from"),
+            "line": tfds.features.Scalar(np.int32, doc="its line there, from 1"),
+            "app_name": tfds.features.Text(),
+            "instruction": tfds.features.Text(),
+            "system": tfds.features.Text(doc="the system message, the task in it"),
+            "ending": tfds.features.Text(),
+            "trajectory": tfds.features.Sequence(
+                {
+                    "image": tfds.features.Tensor(shape=(), dtype=np.object_, doc="encoded PNG bytes"),
+                    "response": tfds.features.Text(doc="the full tagged response"),
+                    "bbox": tfds.features.Tensor(shape=(4,), dtype=np.int32, doc="x1, y1, x2, y2, or -1 four times"),
+                }
+            ),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Annotated or recorded trajectories of a phone agent.",
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(broken=[]),
+        )
+
+    def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        broken = self.info.metadata["broken"]
+        usable = 0
+        for directory in self._directories:
+            file = directory / DATA
+            for line, trajectory in read_trajectories(directory):
+                if isinstance(trajectory, Malformed):
+                    logger.warning("%s:%d: left out: %s", file, line, trajectory.reason)
+                    broken.append([str(file), line, trajectory.reason])
+                else:
+                    usable += 1
+                    yield f"{file}:{line}", _example(file, line, trajectory)
+        if not usable:
+            first = "; the first: {}:{}: {}".format(*broken[0]) if broken else ""
+            named = ", ".join(map(str, self._directories))
+            raise ValueError(f"no usable trajectory in {named}: {len(broken)} lines, all broken{first}")
+
+
+def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTrajectories:
+    """Prepares the directories' trajectories under `data_dir`, or finds them there; logs how many lines were broken.
+
+    Raises ValueError when there is not one usable line, FileNotFoundError when a directory has no data.jsonl.
+    """
+    builder = PhoneTrajectories(directories=directories, data_dir=str(data_dir))
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints about downloads, of which there are none
+        builder.download_and_prepare()
+    broken = builder.info.metadata["broken"]
+    usable = builder.info.splits[SPLIT].num_examples
+    logger.info(
+        "%d trajectories of %s; %d broken lines left out", usable, ", ".join(map(str, directories)), len(broken)
+    )
+    return builder
+
+
+def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "line": line,
+        "app_name": trajectory.app,
+        "instruction": trajectory.task,
+        "system": trajectory.system,
+        "ending": trajectory.ending.value,
+        "trajectory": [
+            {"image": turn.screenshot.png, "response": turn.response, "bbox": turn.bbox or NO_BOX}
+            for turn in trajectory.turns
+        ],
+    }
+
+
+def _fingerprint(directories: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for directory in directories:
+        path = directory / DATA
+        if not path.is_file():
+            raise FileNotFoundError(f"no {DATA} in {directory}; name a directory that holds {DATA} and images/")
+        digest.update(f"{path}\n".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

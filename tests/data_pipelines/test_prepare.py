@@ -1,0 +1,118 @@
+"""What the TFDS builder makes of a directory, and of lines that are broken."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from data_pipelines.trajectories import prepare
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (28, 56)).save(file, "PNG")
+    return file.getvalue()
+
+
+def record(**changes: object) -> str:
+    call = '{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [3, 4]}}'
+    step = {
+        "image": "a.png",
+        "thought": "想",
+        "subtask": "点",
+        "action": call,
+        "response": f"<think>想</think><action>点</action><tool_call>{call}</tool_call>",
+    }
+    step.update(changes.pop("step", {}))
+    line = {
+        "app_name": "时钟",
+        "trajectory_length": 1,
+        "instruction": "设闹钟",
+        "system": "你操作手机",
+        "image_width": 28,
+        "image_height": 56,
+        "trajectory": [step],
+    }
+    return json.dumps({**line, **changes}, ensure_ascii=False)
+
+
+def directory(path: Path, *lines: str | bytes) -> Path:
+    (path / "images").mkdir(parents=True)
+    (path / "images" / "a.png").write_bytes(png())
+    (path / "data.jsonl").write_bytes(b"".join((x if isinstance(x, bytes) else x.encode()) + b"\n" for x in lines))
+    return path
+
+
+def test_a_published_line_becomes_a_record_with_its_screenshot_as_it_was(tmp_path: Path) -> None:
+    dataset = prepare([directory(tmp_path / "data", record(step={"bbox": [1, 2, 3, 4]}))], tmp_path / "prepared")
+    assert dataset.info.metadata["broken"] == []
+    (example,) = dataset.as_data_source("train")
+    assert example["instruction"].decode() == "设闹钟" and example["line"] == 1
+    assert list(example["trajectory"]["image"]) == [png()]
+    assert [list(box) for box in example["trajectory"]["bbox"]] == [[1, 2, 3, 4]]
+
+
+def test_broken_lines_are_reported_counted_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = directory(
+        tmp_path / "data",
+        record(),
+        record()[:-9],
+        record(trajectory_length=2),
+        record(step={"image": "b.png"}),
+        b"\xff\xfe",
+        record(instruction=7),
+        record(step={"image": "damaged.png"}),
+    )
+    damaged = bytearray(png())
+    damaged[45] ^= 0xFF
+    (source / "images" / "damaged.png").write_bytes(damaged)
+    with caplog.at_level(logging.INFO):
+        dataset = prepare([source], tmp_path / "prepared")
+    assert len(dataset.as_data_source("train")) == 1
+    lines = {line: reason for _, line, reason in dataset.info.metadata["broken"]}
+    assert sorted(lines) == [2, 3, 4, 5, 6, 7]
+    assert "not JSON" in lines[2] and "trajectory_length is 2" in lines[3] and "No such file" in lines[4]
+    assert "UTF-8" in lines[5] and "instruction must be str" in lines[6] and "damaged" in lines[7]
+    assert f"{source / 'data.jsonl'}:3: left out: trajectory_length is 2" in caplog.text
+    assert "6 broken lines left out" in caplog.text
+
+
+def test_the_count_of_broken_lines_outlives_the_preparation(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data", record(), "{")
+    prepare([source], tmp_path / "prepared")
+    assert len(prepare([source], tmp_path / "prepared").info.metadata["broken"]) == 1
+
+
+def test_changed_data_is_prepared_anew(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data", record())
+    assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 1
+    (source / "data.jsonl").write_text(record() + "\n" + record() + "\n")
+    assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 2
+
+
+def test_no_usable_line_is_an_error_that_names_the_first(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data", "{", "[]")
+    with pytest.raises(
+        ValueError, match=r"no usable trajectory in .*2 lines, all broken; the first: .*jsonl:1: not JSON"
+    ):
+        prepare([source], tmp_path / "prepared")
+
+
+def test_a_directory_without_data_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no data\.jsonl in"):
+        prepare([tmp_path], tmp_path / "prepared")
+
+
+def test_tensorflow_is_never_imported(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data", record())
+    code = (
+        "import sys; from data_pipelines.trajectories import prepare;"
+        f"prepare([{str(source)!r}], {str(tmp_path / 'prepared')!r}).as_data_source('train')[0];"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

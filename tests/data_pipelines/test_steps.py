@@ -1,0 +1,161 @@
+"""What a prepared directory of trajectories gives to training, step by step."""
+
+import io
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from small_tokenizer import make_tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from data_pipelines.steps import Step, load_step, step_table, stream_steps
+from data_pipelines.trajectories import PhoneTrajectories, prepare
+from mobile_r1_jax.agent.actions import Click, Terminate
+from mobile_r1_jax.agent.frames import Box, Frame, Point
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
+
+RESIZING = Resizing(scale=1.0, min_pixels=28 * 28)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+def screenshot(color: tuple[int, int, int], size: tuple[int, int] = (112, 224)) -> Screenshot:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return Screenshot(file.getvalue())
+
+
+def response(thought: str, **arguments: object) -> str:
+    call = json.dumps({"name": "mobile_use", "arguments": arguments})
+    return f"<think>{thought}</think><action>do it</action><tool_call>{call}</tool_call>"
+
+
+def trajectory(
+    task: str, length: int, size: tuple[int, int] = (112, 224), point: tuple[int, int] = (50, 60)
+) -> Trajectory:
+    clicks = tuple(
+        Turn(
+            screenshot((index * 20, 0, 0), size),
+            response(f"look {index}", action="click", coordinate=list(point)),
+            bbox=(point[0] - 5, point[1] - 5, point[0] + 5, point[1] + 5),
+        )
+        for index in range(length - 1)
+    )
+    end = Turn(screenshot((0, 0, 200), size), response("done", action="terminate", status="success"))
+    return Trajectory(task, "商店", f"system: {task}", (*clicks, end), Ending.SUCCESS)
+
+
+def prepared(tmp_path: Path, *trajectories: Trajectory) -> PhoneTrajectories:
+    write_trajectories(tmp_path / "data", trajectories)
+    return prepare([tmp_path / "data"], tmp_path / "prepared")
+
+
+def origins(steps: Iterable[Step]) -> list[str]:
+    return [step.origin.rsplit("data.jsonl", 1)[1] for step in steps]
+
+
+def test_every_step_of_every_trajectory_comes_up_once_an_epoch(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    source = prepared(tmp_path, trajectory("买苹果", 3), trajectory("set an alarm", 2)).as_data_source("train")
+    table = step_table(source, RESIZING)
+    epoch = origins(stream_steps(table, tokenizer, seed=1, epochs=1))
+    assert sorted(epoch) == [":1: step 0", ":1: step 1", ":1: step 2", ":2: step 0", ":2: step 1"]
+
+
+def test_a_step_holds_two_screenshots_golden_history_and_the_golden_answer_with_its_stop_token(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    source = prepared(tmp_path, trajectory("买苹果", 4)).as_data_source("train")
+    table = step_table(source, RESIZING)
+    step = load_step(table, tokenizer, 0, 2)
+    assert step.prompt.screenshots == (screenshot((20, 0, 0)), screenshot((40, 0, 0)))
+    text = tokenizer.decode(step.prompt.ids)
+    assert text.startswith("<|im_start|>system\nsystem: 买苹果<|im_end|>\n<|im_start|>assistant\n<think>look 0</think>")
+    assert "<think>look 1</think>" in text and "<think>look 2</think>" not in text
+    assert tokenizer.decode(step.response_ids) == response("look 2", action="click", coordinate=[50, 60]) + "<|im_end|>"
+    model = Frame("model", 112, 224)
+    assert step.action == Click(Point(50, 60, model)) and step.box == Box(45, 55, 55, 65, model)
+    assert (step.task, step.app) == ("买苹果", "商店")
+    last = load_step(table, tokenizer, 0, 3)
+    assert last.action == Terminate("success") and last.box is None
+
+
+def test_the_order_is_the_seeds_and_another_one_each_epoch(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    table = step_table(prepared(tmp_path, trajectory("a", 8), trajectory("b", 8)).as_data_source("train"), RESIZING)
+    one, again, other = (origins(stream_steps(table, tokenizer, seed=seed, epochs=2)) for seed in (3, 3, 4))
+    assert one == again and one != other
+    assert one[:16] != one[16:] and sorted(one[:16]) == sorted(one[16:])
+
+
+def test_a_stream_goes_on_where_its_saved_position_was(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    table = step_table(prepared(tmp_path, trajectory("a", 8)).as_data_source("train"), RESIZING)
+    stream = iter(stream_steps(table, tokenizer, seed=5))
+    for _ in range(5):
+        next(stream)
+    position = json.loads(json.dumps(stream.get_state()))
+    expected = [next(stream).origin for _ in range(10)]
+    resumed = iter(stream_steps(table, tokenizer, seed=5))
+    resumed.set_state(position)
+    assert [next(resumed).origin for _ in range(10)] == expected
+
+
+def test_held_out_instructions_stay_out_to_the_letter(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    source = prepared(tmp_path, trajectory("买苹果", 2), trajectory("买苹果。", 2)).as_data_source("train")
+    table = step_table(source, RESIZING, held_out=["买苹果"])
+    assert {step.task for step in stream_steps(table, tokenizer, seed=0, epochs=1)} == {"买苹果。"}
+
+
+def test_a_broken_response_is_reported_and_takes_its_later_steps_with_it(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = trajectory("good", 2), trajectory("bad", 4)
+    turns = list(bad.turns)
+    turns[1] = Turn(turns[1].screenshot, "<think>no call</think>")
+    bad = Trajectory(bad.task, bad.app, bad.system, tuple(turns), bad.ending)
+    source = prepared(tmp_path, good, bad).as_data_source("train")
+    with caplog.at_level(logging.WARNING):
+        table = step_table(source, RESIZING)
+    assert sorted(origins(stream_steps(table, tokenizer, seed=0, epochs=1))) == [
+        ":1: step 0",
+        ":1: step 1",
+        ":2: step 0",
+    ]
+    assert len(table.broken) == 1
+    assert "data.jsonl:2: step 1: <action> occurs 0 times" in table.broken[0] and "3 steps left out" in table.broken[0]
+    assert table.broken[0] in caplog.text
+
+
+def test_a_box_off_the_screen_is_reported(tmp_path: Path) -> None:
+    task = trajectory("far", 2)
+    turns = (Turn(task.turns[0].screenshot, task.turns[0].response, bbox=(0, 0, 500, 10)), task.turns[1])
+    source = prepared(tmp_path, trajectory("ok", 2), Trajectory("far", "", "", turns, Ending.SUCCESS))
+    table = step_table(source.as_data_source("train"), RESIZING)
+    assert len(table.steps) == 2 and "bbox lies off" in table.broken[0]
+
+
+def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
+    source = prepared(tmp_path, trajectory("a", 2)).as_data_source("train")
+    with pytest.raises(ValueError, match="no usable step in 1 trajectories"):
+        step_table(source, RESIZING, held_out=["a"])
+
+
+def test_coordinates_in_screenshot_pixels_reach_training_in_model_pixels(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    resizing = Resizing(scale=0.3, min_pixels=28 * 28)  # 1000 x 2000 becomes 308 x 588
+    tasks = [trajectory("far", 2, (1000, 2000), (990, 1990)), trajectory("near", 2, (1000, 2000), (100, 100))]
+    table = step_table(prepared(tmp_path, *tasks).as_data_source("train"), resizing)
+    steps = {step.origin.rsplit(":", 2)[1]: step for step in stream_steps(table, tokenizer, seed=0, epochs=1)}
+    assert next(iter(table.frames.values())).kind == "screenshot"
+    clicks = [step for step in stream_steps(table, tokenizer, seed=0, epochs=1) if step.task == "far" and step.box]
+    assert clicks[0].action.point == Point(305, 585, Frame("model", 308, 588))
+    assert '"coordinate": [305, 585]' in clicks[0].response
+    assert clicks[0].box.contains(clicks[0].action.point) and len(steps) == 2
