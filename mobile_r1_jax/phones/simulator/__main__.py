@@ -1,0 +1,62 @@
+"""Simulated phones in a process of their own: python -m mobile_r1_jax.phones.simulator --phones 4 --size 1080x2400.
+
+When they listen it prints one line of JSON, {"ports": [...]}; `adb connect localhost:PORT` makes adb know
+one. It ends when its standard input does, so that it cannot outlive whoever started it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable
+
+from mobile_r1_jax.phones.simulator.daemon import listen
+from mobile_r1_jax.phones.simulator.device import Device
+
+
+def screen_size(text: str) -> tuple[int, int]:
+    """(width, height) of "1080x2400"."""
+    match = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"screen size {text!r}: must be WIDTHxHEIGHT in pixels, such as 1080x2400")
+    return int(match[1]), int(match[2])
+
+
+async def serve(count: int, size: tuple[int, int], seed: int) -> None:
+    """Listens with `count` phones, phone i seeded by seed + i, until standard input ends or SIGTERM comes."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    phones = [await listen(Device(size=size, seed=seed + index)) for index in range(count)]
+    print(json.dumps({"ports": [phone.port for phone in phones]}), flush=True)
+    threading.Thread(target=_when_input_ends, args=(lambda: loop.call_soon_threadsafe(ended.set),), daemon=True).start()
+    await ended.wait()
+    for phone in phones:
+        phone.server.close()
+
+
+def _when_input_ends(call: Callable[[], object]) -> None:
+    # os.read and not sys.stdin: a thread that sits in a buffered read aborts the interpreter's shutdown.
+    while os.read(0, 4096):
+        pass
+    call()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="mobile_r1_jax.phones.simulator", description=__doc__)
+    parser.add_argument("--phones", type=int, default=1, help="how many")
+    parser.add_argument("--size", type=screen_size, default=(112, 224), help="of the screen, WIDTHxHEIGHT")
+    parser.add_argument("--seed", type=int, default=0, help="of the first phone; the next ones count up")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed))
+
+
+if __name__ == "__main__":
+    main()

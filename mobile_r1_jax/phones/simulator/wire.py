@@ -1,0 +1,221 @@
+"""adb's device protocol, the phone's side of it: messages, and the streams that they carry.
+
+A message is a 24-byte header of six little-endian words (command, two arguments, payload length, checksum, command
+inverted) and its payload. The server opens streams; each side may have one unacknowledged WRTE a stream. Version
+0x01000001 is spoken, which leaves the checksum zero, and nobody is asked to authenticate.
+"""
+
+import asyncio
+import logging
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import NamedTuple
+
+CNXN, OPEN, OKAY, WRTE, CLSE = (
+    int.from_bytes(name, "little") for name in (b"CNXN", b"OPEN", b"OKAY", b"WRTE", b"CLSE")
+)
+VERSION = 0x01000001
+MAX_PAYLOAD = 1 << 20
+_HEADER = struct.Struct("<6I")
+
+log = logging.getLogger(__name__)
+
+
+class WireError(Exception):
+    """The other side broke the protocol; the connection cannot go on."""
+
+
+class StreamClosed(Exception):
+    """The other side closed the stream that a handler was using."""
+
+
+class Message(NamedTuple):
+    command: int
+    first: int
+    second: int
+    payload: bytes = b""
+
+
+def encode(message: Message) -> bytes:
+    """The message's bytes on the wire."""
+    command, first, second, payload = message
+    return _HEADER.pack(command, first, second, len(payload), 0, command ^ 0xFFFFFFFF) + payload
+
+
+class Decoder:
+    """Cuts a byte stream into messages, however it was cut into pieces on the way."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yields the messages that `data` completes. Raises WireError on a header that cannot be one."""
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            command, first, second, length, _, magic = _HEADER.unpack_from(self._buffer)
+            if magic != command ^ 0xFFFFFFFF or length > MAX_PAYLOAD:
+                raise WireError(f"bad adb header: command {command:#x}, magic {magic:#x}, length {length}")
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[_HEADER.size : end])
+            del self._buffer[:end]
+            yield Message(command, first, second, payload)
+
+
+class Stream:
+    """One service in use: what the server wrote can be read, what is written reaches the server in order."""
+
+    def __init__(self, connection: "Connection", local: int, remote: int) -> None:
+        self._connection = connection
+        self._local, self._remote = local, remote
+        self._received: deque[bytes] = deque()
+        self._news = asyncio.Event()
+        self._unacknowledged = False
+        self.closed = False
+
+    async def read(self) -> bytes:
+        """The next piece that the server wrote (not empty). Raises StreamClosed when there will be none."""
+        while not self._received:
+            if self.closed:
+                raise StreamClosed
+            await self._wait()
+        data = self._received.popleft()
+        # Acknowledged only now: a handler that does not read holds the sender back.
+        if not self.closed:
+            self._connection.send(Message(OKAY, self._local, self._remote))
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the server has acknowledged all of `data`. Raises StreamClosed when it never will."""
+        step = self._connection.max_payload
+        for start in range(0, len(data), step):
+            if self.closed:
+                raise StreamClosed
+            self._unacknowledged = True
+            self._connection.send(Message(WRTE, self._local, self._remote, data[start : start + step]))
+            while self._unacknowledged:
+                if self.closed:
+                    raise StreamClosed
+                await self._wait()
+
+    def close(self) -> None:
+        """Tells the server that the stream has ended; a second call does nothing."""
+        if not self.closed:
+            self._connection.send(Message(CLSE, self._local, self._remote))
+            self.hung_up()
+
+    def drop_connection(self) -> None:
+        """Cuts the whole connection off, as a phone that reboots does."""
+        if self._connection.transport is not None:
+            self._connection.transport.abort()
+
+    def accept(self) -> None:
+        self._connection.send(Message(OKAY, self._local, self._remote))
+
+    def acknowledged(self) -> None:
+        self._unacknowledged = False
+        self._news.set()
+
+    def arrived(self, data: bytes) -> None:
+        self._received.append(data)
+        self._news.set()
+
+    def hung_up(self) -> None:
+        self.closed = True
+        self._connection.streams.pop(self._local, None)
+        self._news.set()
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+
+Handler = Callable[[Stream], Awaitable[None]]
+
+
+class Connection(asyncio.Protocol):
+    """One adb server connected to one phone.
+
+    `banner` is what CNXN introduces the phone with; `resolve` turns a service's name ("exec:screencap -p") into what
+    serves it, or None to refuse. Every message in passes through `receive`, every message out through `send`.
+    """
+
+    def __init__(self, banner: bytes, resolve: Callable[[str], Handler | None]) -> None:
+        self._banner, self._resolve = banner, resolve
+        self._decoder = Decoder()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._next_id = 1
+        self.streams: dict[int, Stream] = {}
+        self.max_payload = MAX_PAYLOAD
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport  # asyncio sets TCP_NODELAY itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._hang_up()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._decoder.feed(data):
+                self.receive(message)
+        except WireError as error:
+            log.error("%s; connection closed", error)
+            if self.transport is not None:
+                self.transport.abort()
+
+    def send(self, message: Message) -> None:
+        if self.transport is not None:
+            self.transport.write(encode(message))
+
+    def receive(self, message: Message) -> None:
+        command, first, second, payload = message
+        if command == CNXN:
+            self._hang_up()  # the server starts afresh, so whatever was open is gone
+            self.max_payload = min(second, MAX_PAYLOAD)
+            self.send(Message(CNXN, VERSION, MAX_PAYLOAD, self._banner))
+        elif command == OPEN:
+            self._open(first, payload.rstrip(b"\0").decode(errors="surrogateescape"))
+        elif (stream := self.streams.get(second)) is None:
+            if command == WRTE:
+                self.send(Message(CLSE, 0, first))
+        elif command == OKAY:
+            stream.acknowledged()
+        elif command == WRTE:
+            stream.arrived(payload)
+        elif command == CLSE:
+            stream.hung_up()
+
+    def _open(self, remote: int, service: str) -> None:
+        handler = self._resolve(service)
+        if handler is None:
+            log.info("refused service %r", service[:80])
+            self.send(Message(CLSE, 0, remote))
+            return
+        stream = Stream(self, self._next_id, remote)
+        self.streams[self._next_id] = stream
+        self._next_id = self._next_id % 0xFFFFFFFF + 1
+        stream.accept()
+        task = asyncio.get_running_loop().create_task(_serve(handler, stream, service))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _hang_up(self) -> None:
+        for stream in list(self.streams.values()):
+            stream.hung_up()
+
+
+async def _serve(handler: Handler, stream: Stream, service: str) -> None:
+    """Runs one handler. Its stream is closed whatever happens: an open one would hang the client for good."""
+    try:
+        await handler(stream)
+    except StreamClosed:
+        pass
+    except Exception:
+        log.exception("service %r failed", service[:80])
+    finally:
+        stream.close()
