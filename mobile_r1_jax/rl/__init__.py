@@ -10,12 +10,13 @@ Axis letters: B prompts, G completions of one prompt (a group), C completion tok
 
 from mobile_r1_jax.rl.advantages import group_advantages
 from mobile_r1_jax.rl.aggregate import Aggregation, Totals, aggregate, count_totals, masked_max, token_mean
-from mobile_r1_jax.rl.grpo import GRPO, grpo_loss, likelihood_loss
+from mobile_r1_jax.rl.grpo import GRPO, Likelihood, grpo_loss, likelihood_loss
 from mobile_r1_jax.rl.terms import clipped_policy_loss, importance_weights, kl_k1, kl_k2, kl_k3
 
 __all__ = [
     "GRPO",
     "Aggregation",
+    "Likelihood",
     "Totals",
     "aggregate",
     "clipped_policy_loss",

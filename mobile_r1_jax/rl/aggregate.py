@@ -21,13 +21,11 @@ class Totals(NamedTuple):
 
 
 @jax.jit
-def count_totals(mask: jax.Array) -> Totals:
-    """Totals of a mask, bool [..., C]; never below 1, so that an empty batch gives zeros and not NaN."""
-    mask = mask.astype(bool)
-    return Totals(
-        tokens=jnp.maximum(mask.sum(), 1).astype(jnp.float32),
-        sequences=jnp.maximum(mask.any(-1).sum(), 1).astype(jnp.float32),
-    )
+def count_totals(*masks: jax.Array) -> Totals:
+    """Totals of a batch's masks, bool [..., C], one per micro-batch; at least 1, so that an empty batch gives zeros."""
+    tokens = sum(mask.astype(bool).sum() for mask in masks)
+    sequences = sum(mask.astype(bool).any(-1).sum() for mask in masks)
+    return Totals(jnp.maximum(tokens, 1).astype(jnp.float32), jnp.maximum(sequences, 1).astype(jnp.float32))
 
 
 @jax.jit

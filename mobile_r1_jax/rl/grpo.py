@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,21 @@ class GRPO:
     def __post_init__(self) -> None:
         if self.kl not in KL_ESTIMATORS:
             raise ValueError(f"GRPO.kl is {self.kl!r}; choose k1, k2 or k3")
-        if self.aggregation not in ("token_mean", "sequence_mean"):
-            raise ValueError(f"GRPO.aggregation is {self.aggregation!r}; choose token_mean or sequence_mean")
+        _check_aggregation(self)
         if not (0 <= self.epsilon_low <= 1 and self.epsilon_high >= 0 and self.beta >= 0):
             raise ValueError("GRPO needs 0 <= epsilon_low <= 1, epsilon_high >= 0 and beta >= 0")
         if self.importance_cap is not None and self.importance_cap <= 0:
             raise ValueError(f"GRPO.importance_cap is {self.importance_cap}; give a positive number, or null for none")
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What the likelihood loss is made of; static."""
+
+    aggregation: Aggregation = "token_mean"  # [our choice] as the GRPO loss
+
+    def __post_init__(self) -> None:
+        _check_aggregation(self)
 
 
 @partial(jax.jit, static_argnames="settings")
@@ -104,29 +113,42 @@ def grpo_loss(
     return loss, jax.lax.stop_gradient(metrics)
 
 
-@partial(jax.jit, static_argnames="aggregation")
+@partial(jax.jit, static_argnames="settings")
 def likelihood_loss(
     logps: jax.Array,
     mask: jax.Array,
     weights: jax.Array,
     *,
-    aggregation: Aggregation = "token_mean",
+    settings: Likelihood,
+    entropy: jax.Array | None = None,
     totals: Totals | None = None,
-) -> jax.Array:
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted negative log-likelihood: supervised finetuning, where a golden completion weighs 1.
 
     Args:
-      logps: float [..., C]; mask: bool [..., C]; weights: float [...], one per completion; totals: as in `grpo_loss`.
+      logps: float [..., C]; mask: bool [..., C]; weights: float [...], one per completion; entropy, totals: as in
+        `grpo_loss`.
 
     Returns:
-      float32 scalar, nats per token (or per token of the average sequence).
+      loss, float32 scalar: nats per token (or per token of the average sequence); metrics: nll, the token mean without
+      weights, and entropy where given.
     """
     mask = mask.astype(bool)
     totals = count_totals(mask) if totals is None else totals
-    per_token = -_per_completion(weights, mask) * jnp.where(mask, logps.astype(jnp.float32), 0.0)
-    return aggregate(per_token, mask, totals, aggregation)
+    nll = -jnp.where(mask, logps.astype(jnp.float32), 0.0)
+    loss = aggregate(_per_completion(weights, mask) * nll, mask, totals, settings.aggregation)
+    metrics = {"nll": token_mean(nll, mask, totals)}
+    if entropy is not None:
+        metrics["entropy"] = token_mean(entropy, mask, totals)
+    return loss, jax.lax.stop_gradient(metrics)
 
 
 def _per_completion(values: jax.Array, mask: jax.Array) -> jax.Array:
     """Values [...] as float32 [..., 1] beside their tokens; zero for a completion without a token that counts."""
     return jnp.where(mask.any(-1), values.astype(jnp.float32), 0.0)[..., None]
+
+
+def _check_aggregation(settings: GRPO | Likelihood) -> None:
+    if settings.aggregation not in get_args(Aggregation):
+        name = type(settings).__name__
+        raise ValueError(f"{name}.aggregation is {settings.aggregation!r}; choose {' or '.join(get_args(Aggregation))}")

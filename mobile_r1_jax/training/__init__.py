@@ -1,0 +1,1 @@
+"""Train state, optimizer, the one train step, checkpoints and metrics."""

@@ -9,7 +9,7 @@ import pytest
 
 import mobile_r1_jax
 import mobile_r1_jax.rl as rl
-from mobile_r1_jax.rl import GRPO, Totals, count_totals, grpo_loss, likelihood_loss
+from mobile_r1_jax.rl import GRPO, Likelihood, Totals, count_totals, grpo_loss, likelihood_loss
 
 SHAPE = (3, 4, 7)
 
@@ -128,8 +128,8 @@ def test_padding_never_reaches_loss_or_gradient(batch) -> None:
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_micro_batches_that_share_totals_add_up_to_the_batch(batch, aggregation) -> None:
-    totals = count_totals(batch["mask"])
-    assert isinstance(totals, Totals)
+    totals = count_totals(*batch["mask"])
+    assert totals == Totals(batch["mask"].sum(), batch["mask"].any(-1).sum())
     settings = GRPO(aggregation=aggregation, importance_cap=1.5)
 
     def part(rows: slice) -> LossAndMetrics:
@@ -154,9 +154,10 @@ def test_micro_batches_that_share_totals_add_up_to_the_batch(batch, aggregation)
 
 def test_likelihood_loss_is_the_weighted_mean_negative_log_probability(batch) -> None:
     weights = np.abs(batch["advantages"])
-    loss = likelihood_loss(batch["logps"], batch["mask"], weights)
+    loss, metrics = likelihood_loss(batch["logps"], batch["mask"], weights, settings=Likelihood())
     expected = -(weights[..., None] * batch["logps"])[batch["mask"]].mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["nll"], -batch["logps"][batch["mask"]].mean(), rtol=1e-5)
 
 
 def test_wrong_settings_are_refused_in_one_line(batch) -> None:

@@ -1,0 +1,71 @@
+"""AdamW with a learning rate that warms up, as a frozen description that compiled programs can be keyed by."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import optax
+
+NOT_DECAYED = ("bias", "scale")  # last part of the names of parameters that weight decay leaves alone
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW by optax, after clipping the gradient by its global norm."""
+
+    learning_rate: float = 1e-6  # [kin]
+    warmup_steps: int = 0  # updates; the first is already above zero
+    schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
+    total_steps: int | None = None  # updates in all; the cosine reaches zero there
+    b1: float = 0.9  # this and the three below: defaults of the trainer that the kin code was forked from
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"OptimizerSettings.schedule is {self.schedule!r}; choose constant or cosine")
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise ValueError("OptimizerSettings: learning_rate and clip_norm must be above 0")
+        if self.schedule == "cosine" and (self.total_steps is None or self.total_steps <= self.warmup_steps):
+            raise ValueError(
+                f"OptimizerSettings: a cosine needs total_steps above warmup_steps, "
+                f"not {self.total_steps} and {self.warmup_steps}"
+            )
+
+
+def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
+    """Learning rate of the n-th update, n from 0: linear to the full rate at n = warmup_steps, then as scheduled."""
+    if settings.schedule == "cosine":
+        after = optax.cosine_decay_schedule(settings.learning_rate, settings.total_steps - settings.warmup_steps)
+    else:
+        after = optax.constant_schedule(settings.learning_rate)
+    first = settings.learning_rate / (settings.warmup_steps + 1)
+    warmup = optax.linear_schedule(first, settings.learning_rate, settings.warmup_steps)
+    return optax.join_schedules([warmup, after], [settings.warmup_steps])
+
+
+def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """The optimizer for the trained parameters alone: frozen ones never reach it, so they cost it no memory."""
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip_norm),
+        optax.adamw(
+            learning_rate(settings),
+            b1=settings.b1,
+            b2=settings.b2,
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+            mask=_decayed,
+        ),
+    )
+
+
+def _decayed(params: Any) -> Any:
+    """Same structure, True where weight decay applies: all but biases and norm scales."""
+
+    def decays(path: tuple[Any, ...], _: jax.Array) -> bool:
+        names = [str(part.key) for part in path if isinstance(part, jax.tree_util.DictKey)]
+        return not names[-1].endswith(NOT_DECAYED)
+
+    return jax.tree_util.tree_map_with_path(decays, params)

@@ -1,0 +1,70 @@
+"""Everything that a training run carries from one update to the next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.training.optimizer import OptimizerSettings, make_optimizer
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """A pytree; `train_step` consumes one and returns the next."""
+
+    step: jax.Array  # int32 scalar: updates made
+    key: jax.Array  # PRNG key of the run; never replaced: each use folds in what it is for
+    trained: nnx.State  # parameters that learn
+    frozen: nnx.State  # parameters that don't
+    optimizer: optax.OptState  # of the trained ones
+    graph: nnx.GraphDef = field(metadata={"static": True})  # the policy without its parameters
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it is now. It shares its arrays with this state, so the next train step invalidates it."""
+        return nnx.merge(self.graph, self.trained, self.frozen)
+
+
+def create_state(
+    policy: Policy, optimizer: OptimizerSettings, *, frozen: Sequence[str] = (), key: jax.Array
+) -> TrainState:
+    """A state before its first update. It takes the policy's arrays over, wherever they are sharded to.
+
+    Args:
+      frozen: names of the policy's parts that don't learn, such as "vision"; ValueError in one line for an unknown one.
+    """
+    if unknown := set(frozen) - set(nnx.state(policy)):
+        parts = ", ".join(map(str, nnx.state(policy)))
+        raise ValueError(f"frozen: the policy has no part {', '.join(map(repr, sorted(unknown)))}; it has {parts}")
+    graph, held, trained = nnx.split(policy, lambda path, _: path[0] in frozen, ...)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        trained=trained,
+        frozen=held,
+        optimizer=make_optimizer(optimizer).init(trained),
+        graph=graph,
+    )
+    return jax.tree.map(_beside(jax.tree.leaves(trained)[0]), state)
+
+
+def reference_policy(state: TrainState) -> Policy:
+    """A copy of the policy that outlives train steps: trained parameters copied, frozen ones shared."""
+    return nnx.merge(state.graph, jax.tree.map(jnp.copy, state.trained), state.frozen)
+
+
+def _beside(parameter: jax.Array) -> Any:
+    """Puts an array on the parameter's mesh, replicated, unless it is there: an array that moved there only by going
+    through the first step would make the second one compile anew."""
+    sharding = parameter.sharding
+    if not isinstance(sharding, NamedSharding):
+        return lambda array: array
+    replicated = NamedSharding(sharding.mesh, PartitionSpec())
+    return lambda array: array if isinstance(array.sharding, NamedSharding) else jax.device_put(array, replicated)

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mobile_r1_jax.training.optimizer import OptimizerSettings, learning_rate, make_optimizer
+
+
+def test_the_rate_warms_up_from_above_zero_and_then_stays() -> None:
+    rate = learning_rate(OptimizerSettings(learning_rate=1.0, warmup_steps=3))
+    np.testing.assert_allclose([rate(n) for n in range(5)], [0.25, 0.5, 0.75, 1, 1])
+    assert learning_rate(OptimizerSettings(learning_rate=1.0))(0) == 1
+
+
+def test_the_cosine_falls_from_the_full_rate_to_zero_at_the_last_step() -> None:
+    rate = learning_rate(OptimizerSettings(learning_rate=2.0, warmup_steps=2, schedule="cosine", total_steps=10))
+    np.testing.assert_allclose([rate(2), rate(6), rate(10), rate(11)], [2, 1, 0, 0], atol=1e-6)
+
+
+def test_settings_that_cannot_work_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match="total_steps above warmup_steps, not None and 0"):
+        OptimizerSettings(schedule="cosine")
+    with pytest.raises(ValueError, match="choose constant or cosine"):
+        OptimizerSettings(schedule="linear")
+    with pytest.raises(ValueError, match="above 0"):
+        OptimizerSettings(learning_rate=0.0)
+
+
+def test_weight_decay_leaves_biases_and_scales_alone() -> None:
+    settings = OptimizerSettings(learning_rate=0.1, weight_decay=0.5)
+    params = {"q": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    optimizer = make_optimizer(settings)
+    updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["q"]["kernel"], -0.05, rtol=1e-6)
+    assert not updates["q"]["bias"].any()
+    assert not updates["norm"]["scale"].any()
+
+
+def test_gradients_are_clipped_by_their_norm_over_all_parameters_together() -> None:
+    # Adam's first update doesn't see the gradient's length, except through eps.
+    optimizer = make_optimizer(OptimizerSettings(learning_rate=1.0, clip_norm=1.0, eps=1.0))
+    params = {"a": {"kernel": jnp.zeros(1)}, "b": {"kernel": jnp.zeros(1)}}
+    gradients = {"a": {"kernel": jnp.array([30.0])}, "b": {"kernel": jnp.array([40.0])}}
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    np.testing.assert_allclose(
+        [updates["a"]["kernel"][0], updates["b"]["kernel"][0]], [-0.6 / 1.6, -0.8 / 1.8], rtol=1e-5
+    )

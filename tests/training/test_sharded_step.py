@@ -1,0 +1,65 @@
+"""One program over eight fake devices, in a process of its own because a process fixes its devices when it starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import json, logging
+import jax, numpy as np
+import tiny_run
+from mobile_r1_jax.model.sharding import make_mesh, shard_policy
+from mobile_r1_jax.training.state import create_state
+from mobile_r1_jax.training.step import _step, place_batch, train_step
+
+batches = [tiny_run.make_batch(seed, rows=8) for seed in range(2)]
+
+def updates(policy, place):
+    state = create_state(policy, tiny_run.OPTIMIZER, frozen=("vision",), key=jax.random.key(0))
+    rows = []
+    for batch in batches:
+        state, metrics = train_step(state, place(batch), settings=tiny_run.SETTINGS)
+        rows.append({name: float(value) for name, value in metrics.items()})
+    return state, rows
+
+assert len(jax.devices()) == 8
+results = {"one device": updates(tiny_run.make_policy(), lambda batch: batch)[1]}
+for shape in ("8x1", "4x2"):
+    mesh, programs = make_mesh(shape), _step._cache_size()
+    state, results[shape] = updates(shard_policy(tiny_run.make_policy(), mesh), lambda batch: place_batch(batch, mesh))
+    results[shape + " programs"] = _step._cache_size() - programs
+    embedding = state.trained["text"]["embedding"].get_value()
+    results[shape + " part"] = [s.data.size / embedding.size for s in embedding.addressable_shards]
+    first_moment = jax.tree.leaves(state.optimizer)[1]
+    results[shape + " moment like"] = first_moment.sharding == embedding.sharding
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    here = str(Path(__file__).parent)
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": here}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("mesh", ["8x1", "4x2"])
+def test_losses_on_a_mesh_are_those_of_one_device_before_and_after_an_update(results, mesh) -> None:
+    for sharded, single in zip(results[mesh], results["one device"], strict=True):
+        assert sharded["loss"] == pytest.approx(single["loss"], abs=1e-5)
+        assert sharded["grad_norm"] == pytest.approx(single["grad_norm"], rel=1e-4)
+        assert sharded["entropy"] == pytest.approx(single["entropy"], abs=1e-5)
+
+
+@pytest.mark.parametrize("mesh", ["8x1", "4x2"])
+def test_parameters_and_moments_stay_split_eightfold_and_one_program_serves_all_updates(results, mesh) -> None:
+    assert results[mesh + " part"] == [1 / 8] * 8
+    assert results[mesh + " moment like"]
+    assert results[mesh + " programs"] == 1
