@@ -20,7 +20,7 @@ import grain
 from mobile_r1_jax.agent.actions import Action, Malformed, to_frame
 from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
 from mobile_r1_jax.agent.frames import Box
-from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
+from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids, task_system
 from mobile_r1_jax.agent.responses import Response, format_response, parse_response
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 
@@ -120,8 +120,9 @@ def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index
     texts = [format_response(golden.response) for golden in goldens]
     shots = [Screenshot(png) for png in record["trajectory"]["image"][: turn + 1]]
     past = [Past(shot, response_ids(tokenizer, text)) for shot, text in zip(shots[:-1], texts[:-1], strict=True)]
+    system = task_system(record["system"].decode(), record["instruction"].decode())
     return Step(
-        prompt=build_prompt(tokenizer, record["system"].decode(), past, shots[-1], table.resizing),
+        prompt=build_prompt(tokenizer, system, past, shots[-1], table.resizing),
         response=texts[-1],
         response_ids=response_ids(tokenizer, texts[-1]),
         action=goldens[-1].response.action,

@@ -101,6 +101,17 @@ def system_text(template: str, instruction: str) -> str:
     return template.format(tools=json.dumps(tool_schema(), ensure_ascii=False), instruction=instruction)
 
 
+def task_system(system: str, instruction: str) -> str:
+    """The system message of an annotated trajectory: its own, or our wording where it has none.
+
+    Where its own does not hold the task to the letter, the task is put after it (our choice): a prompt without the task
+    could not be answered.
+    """
+    if not system:
+        return system_text(SYSTEM_TEMPLATE, instruction)
+    return system if instruction in system else f"{system}\n\n{instruction}"
+
+
 @lru_cache(maxsize=8)
 def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
     """Looks the special tokens up by name. Raises ValueError when the tokenizer lacks one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,12 +23,14 @@ _MEAN = np.array([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as Qwen2.5-VL's
 _STD = np.array([0.26862954, 0.26130258, 0.27577711])
 # Every channel value after rescaling and normalising, float32 [256, 3].
 _NORMALIZED = ((np.arange(256)[:, None] / 255 - _MEAN) / _STD).astype(np.float32)
+_LONGEST_ASPECT = 200  # smart_resize takes no image longer than that
+_LONGEST_SIDE = 16_384  # pixels, beyond any screen: a header that says more is broken, and decoding it fills the memory
 _TEMPORAL = 2  # Qwen2.5-VL's temporal patch size: a still image is two equal frames
 
 
 @dataclass(frozen=True)
 class Screenshot:
-    """Encoded PNG bytes. Raises ValueError when they do not begin and end like a PNG."""
+    """Encoded PNG bytes. Raises ValueError when they do not begin and end like the PNG of a screen."""
 
     png: bytes = field(repr=False)
 
@@ -36,8 +39,9 @@ class Screenshot:
             raise ValueError(f"screenshot is no PNG: {len(self.png)} bytes that begin with {self.png[:8]!r}")
         if b"IEND" not in self.png[-64:]:
             raise ValueError(f"screenshot is cut short: a PNG of {len(self.png)} bytes with no end; take it again")
-        if not (self.width and self.height):
-            raise ValueError(f"screenshot is empty: {self.width}x{self.height} pixels")
+        short, long = sorted((self.width, self.height))
+        if not 0 < short <= long <= min(_LONGEST_SIDE, _LONGEST_ASPECT * short):
+            raise ValueError(f"screenshot of {self.width}x{self.height} pixels is no screen")
 
     @cached_property
     def width(self) -> int:
@@ -60,12 +64,16 @@ class Screenshot:
         return Frame("screenshot", self.width, self.height)
 
     def verify(self) -> None:
-        """Checks the checksums without decoding. Raises ValueError when the file is damaged."""
-        try:
-            with Image.open(io.BytesIO(self.png)) as image:
-                image.verify()
-        except (OSError, SyntaxError) as error:  # PIL reports broken chunks as SyntaxError
-            raise ValueError(f"screenshot is damaged: {error}") from None
+        """Holds every chunk against its checksum, without decoding. Raises ValueError when one is damaged."""
+        rest = memoryview(self.png)[len(_SIGNATURE) :]
+        while len(rest) >= 12:  # length (4 bytes), kind (4), content, checksum (4)
+            end = int.from_bytes(rest[:4], "big") + 8
+            if zlib.crc32(rest[4:end]) != int.from_bytes(rest[end : end + 4], "big"):
+                raise ValueError(f"screenshot is damaged: a wrong checksum at byte {len(self.png) - len(rest)}")
+            if rest[4:8] == b"IEND":
+                return
+            rest = rest[end + 4 :]
+        raise ValueError("screenshot is damaged: its last chunk is cut short")
 
     def image(self) -> Image.Image:
         """Decodes to RGB, transparency composited onto white as `transformers` does. Raises OSError if broken."""
@@ -83,8 +91,8 @@ def smart_resize(width: float, height: float, *, factor: int = 28, min_pixels: i
     sqrt(area / max_pixels) and rounds down, under `min_pixels` scales up and rounds up. Equal to `transformers`'.
     Raises ValueError when one side is more than 200 times the other.
     """
-    if max(width, height) > 200 * min(width, height):
-        raise ValueError(f"cannot resize {width:g}x{height:g}: one side is more than 200 times the other")
+    if max(width, height) > _LONGEST_ASPECT * min(width, height):
+        raise ValueError(f"cannot resize {width:g}x{height:g}: one side is more than {_LONGEST_ASPECT} times the other")
     new_width, new_height = round(width / factor) * factor, round(height / factor) * factor
     if new_width * new_height > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)

@@ -57,7 +57,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A task and the turns taken on it; `system` is the system message with the task in it."""
+    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept."""
 
     task: str
     app: str
@@ -109,7 +109,7 @@ def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
         return Trajectory(
             task=_get(record, "instruction", str),
             app=_get(record, "app_name", str),
-            system=_get(record, "system", str),
+            system=_get(record, "system", str, ""),
             turns=tuple(_turn(step, index, images) for index, step in enumerate(steps)),
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
@@ -187,7 +187,9 @@ def _step(turn: Turn) -> dict[str, Any]:
 def _turn(step: Any, index: int, images: Path) -> Turn:
     try:
         _checked(step, dict, "step")
-        ids = [_checked(token, int, "response_ids") for token in _get(step, "response_ids", list, [])]
+        ids = _get(step, "response_ids", list, [])
+        if not all(type(token) is int and 0 <= token < 1 << 31 for token in ids):
+            raise _BrokenError("response_ids must be token ids, whole numbers from 0")
         logps = [_number(logp, "logps") for logp in _get(step, "logps", list, [])]
         if logps and len(logps) != len(ids):
             raise _BrokenError(f"{len(logps)} logps for {len(ids)} response_ids")
@@ -204,7 +206,7 @@ def _turn(step: Any, index: int, images: Path) -> Turn:
 
 
 def _screenshot(name: str, images: Path) -> Screenshot:
-    if Path(name).name != name or "\0" in name:
+    if not name or Path(name).name != name or "\0" in name:
         raise _BrokenError(f"image must be a plain file name, is {name!r}")
     try:
         screenshot = Screenshot((images / name).read_bytes())
@@ -218,7 +220,7 @@ def _screenshot(name: str, images: Path) -> Screenshot:
 def _bbox(value: Any) -> tuple[int, int, int, int] | None:
     if value is None:
         return None
-    if isinstance(value, list) and len(value) == 4 and all(type(v) is int for v in value):
+    if isinstance(value, list) and len(value) == 4 and all(type(v) is int and v < 1 << 31 for v in value):
         x1, y1, x2, y2 = value
         if 0 <= x1 <= x2 and 0 <= y1 <= y2:
             return (x1, y1, x2, y2)

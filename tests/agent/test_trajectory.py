@@ -1,0 +1,169 @@
+"""Trajectories on disk: the published schema, what is added to it, and lines that are broken."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.agent.trajectory import (
+    Ending,
+    Trajectory,
+    Turn,
+    read_trajectories,
+    trajectory_from_json,
+    trajectory_to_json,
+    write_trajectories,
+)
+
+CALL = '{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}'
+RESPONSE = f"<think>商店</think><action>点购物车</action><tool_call>{CALL}</tool_call>"
+
+
+def screenshot(color: int = 0) -> Screenshot:
+    file = io.BytesIO()
+    Image.new("L", (28, 56), color).save(file, "PNG")
+    return Screenshot(file.getvalue())
+
+
+ROLLOUT = Trajectory(
+    task="买苹果",
+    app="商店",
+    system="你操作手机。买苹果",
+    turns=(
+        Turn(screenshot(0), RESPONSE, (5, 6, 7), (-0.5, -1.25, 0.0), (1, 2, 30, 40), "tapped"),
+        Turn(screenshot(9), "no tags at all", (8,), (-2.0,)),
+        Turn(screenshot(0), RESPONSE),
+    ),
+    ending=Ending.OUT_OF_STEPS,
+    scores={"task": 0.25, "format": -1 / 3},
+)
+
+
+def published(**changes: object) -> dict[str, object]:
+    """A line as the published data has it; `step` changes its only step."""
+    step = {"image": "a.png", "thought": "商店", "subtask": "点购物车", "action": CALL, "response": RESPONSE}
+    step |= changes.pop("step", {})
+    line = {"app_name": "商店", "trajectory_length": 1, "instruction": "买苹果", "system": "你操作手机"}
+    return {**line, "image_width": 28, "image_height": 56, "trajectory": [step], **changes}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(screenshot().png)
+    return tmp_path / "images"
+
+
+def test_a_rollout_comes_back_from_disk_as_it_went(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [ROLLOUT])
+    assert list(read_trajectories(tmp_path)) == [(1, ROLLOUT)]
+
+
+def test_each_screenshot_is_stored_once_and_lines_are_appended(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [ROLLOUT, ROLLOUT])
+    write_trajectories(tmp_path, [ROLLOUT])
+    assert len(list(read_trajectories(tmp_path))) == 3
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {
+        f"{screenshot(0).sha}.png",
+        f"{screenshot(9).sha}.png",
+    }
+
+
+def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
+    line = json.loads(trajectory_to_json(ROLLOUT))
+    first, garbage, _ = line.pop("trajectory")
+    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}}
+    assert line == {
+        "app_name": "商店",
+        "trajectory_length": 3,
+        "instruction": "买苹果",
+        "system": "你操作手机。买苹果",
+        "image_width": 28,
+        "image_height": 56,
+        **extra,
+    }
+    assert first["thought"] == "商店" and first["subtask"] == "点购物车"
+    assert first["action"] == CALL and first["response"] == RESPONSE
+    assert garbage["response"] == "no tags at all" and garbage["action"] == garbage["thought"] == ""
+
+
+def test_a_published_line_is_an_annotation_that_succeeded(images: Path) -> None:
+    trajectory = trajectory_from_json(json.dumps(published()), images)
+    assert trajectory == Trajectory("买苹果", "商店", "你操作手机", (Turn(screenshot(), RESPONSE),), Ending.SUCCESS, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "line must be dict"),
+        (published(trajectory=[], trajectory_length=0), "trajectory is empty"),
+        (published(trajectory_length=2), "trajectory_length is 2 but there are 1 steps"),
+        (published(trajectory="x"), "trajectory must be list"),
+        (published(image_width=0), "image_width must be above 0"),
+        (published(image_height=True), "image_height must be int"),
+        (published(instruction=None), "instruction must be str"),
+        (published(system="\ud800"), "system is not valid Unicode"),
+        (published(ending="won"), "ending must be one of"),
+        (published(ending=["success"]), "ending must be one of"),
+        (published(scores={"task": float("nan")}), "scores must be finite"),
+        (published(scores=[1]), "scores must be dict"),
+        (published(trajectory=[5]), "step 0: step must be dict"),
+        (published(step={"response": None}), "step 0: response must be str"),
+        (published(step={"image": "b.png"}), "step 0: image b.png: No such file"),
+        (published(step={"image": "../a.png"}), "step 0: image must be a plain file name"),
+        (published(step={"image": ""}), "step 0: image must be a plain file name"),
+        (published(step={"bbox": [1, 2, 3]}), "step 0: bbox must be"),
+        (published(step={"bbox": [5, 2, 3, 4]}), "step 0: bbox must be"),
+        (published(step={"bbox": [5, 2, 3, 10**12]}), "step 0: bbox must be"),
+        (published(step={"response_ids": [1.5]}), "step 0: response_ids must be token ids"),
+        (published(step={"response_ids": [1], "logps": [-1, -2]}), "step 0: 2 logps for 1 response_ids"),
+        (published(step={"logps": ["x"], "response_ids": [1]}), "step 0: logps must be finite"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said_and_never_raised(images: Path, line: object, reason: str) -> None:
+    text = line if isinstance(line, str) else json.dumps(line)
+    parsed = trajectory_from_json(text, images)
+    assert isinstance(parsed, Malformed) and reason in parsed.reason
+
+
+@pytest.mark.parametrize("key", ["app_name", "instruction", "trajectory", "image_width", "trajectory_length"])
+def test_a_missing_field_is_named(images: Path, key: str) -> None:
+    line = published()
+    del line[key]
+    parsed = trajectory_from_json(json.dumps(line), images)
+    assert parsed == Malformed(f"{key} is missing")
+
+
+def test_an_image_that_is_no_png_or_damaged_is_said(images: Path) -> None:
+    (images / "b.png").write_bytes(b"hello")
+    damaged = bytearray(screenshot().png)
+    damaged[45] ^= 255
+    (images / "c.png").write_bytes(damaged)
+    for name, reason in [("b.png", "no PNG"), ("c.png", "damaged")]:
+        parsed = trajectory_from_json(json.dumps(published(step={"image": name})), images)
+        assert isinstance(parsed, Malformed) and f"image {name}" in parsed.reason and reason in parsed.reason
+
+
+def test_reading_goes_on_after_a_broken_line_and_keeps_count_of_lines(images: Path) -> None:
+    good = json.dumps(published()).encode()
+    (images.parent / "data.jsonl").write_bytes(b"\n".join([good, b"\xff", b"", b"{", good]))
+    read = list(read_trajectories(images.parent))
+    assert [number for number, _ in read] == [1, 2, 4, 5]
+    assert [isinstance(item, Malformed) for _, item in read] == [False, True, True, False]
+
+
+def test_a_directory_without_data_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no data\.jsonl in"):
+        list(read_trajectories(tmp_path))
+
+
+def test_a_trajectory_without_turns_cannot_be_written(tmp_path: Path) -> None:
+    empty = Trajectory("t", "a", "s", (), Ending.INFRASTRUCTURE_FAILURE)
+    with pytest.raises(ValueError, match="has no turns"):
+        write_trajectories(tmp_path, [empty])
