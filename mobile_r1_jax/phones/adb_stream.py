@@ -6,8 +6,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from adbutils import AdbError
-from adbutils._adb import AdbConnection
+from adbutils import AdbConnection, AdbError
 
 LONGEST_REQUEST = 0xFFFF  # bytes; the length travels as four hexadecimal digits
 

@@ -67,7 +67,7 @@ class LeasedPhone(Generic[P]):
         pause = self._retries.pause
         for attempt in range(self._retries.calls + 1):
             try:
-                return await self._in_thread(function, *arguments)
+                return await self.in_thread(function, *arguments)
             except PhoneError as error:
                 last = attempt == self._retries.calls
                 if last or (error.delivered and not twice):
@@ -77,7 +77,7 @@ class LeasedPhone(Generic[P]):
             await asyncio.sleep(pause)
             pause *= 2
             try:
-                await self._in_thread(self.phone.reconnect)
+                await self.in_thread(self.phone.reconnect)
             except PhoneError as error:
                 log.warning("%s", error)  # the next try tells whether it matters
         raise AssertionError("unreachable")
@@ -87,7 +87,8 @@ class LeasedPhone(Generic[P]):
         if self._running is not None:
             await asyncio.wait([self._running])
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Runs a blocking function in a thread, once whatever ran before it has ended; nothing is tried again."""
         await self.idle()
         self._running = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         return await asyncio.shield(self._running)
@@ -159,8 +160,8 @@ class Fleet(Generic[P]):
             await asyncio.sleep(pause)
             pause *= 2
             try:
-                await leased._in_thread(leased.phone.reconnect)
-                await leased._in_thread(leased.phone.screenshot)
+                await leased.in_thread(leased.phone.reconnect)
+                await leased.in_thread(leased.phone.screenshot)
             except PhoneError as error:
                 log.warning("%s", error)
             else:

@@ -9,7 +9,7 @@ not expanded.
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mobile_r1_jax.phones.simulator.files import FileError, Files
@@ -244,11 +244,12 @@ def parse(line: str) -> tuple[_Step, ...]:
 
 @dataclass
 class _Run:
-    """One command line being run: the exit status so far, and how deep its substitutions are."""
+    """One command line being run: how deep in substitutions, the exit status so far, what was written so far."""
 
     host: Host
     depth: int
     status: int = 0
+    chunks: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 def run(host: Host, line: str, *, depth: int = 0) -> Result:
@@ -260,7 +261,6 @@ def run(host: Host, line: str, *, depth: int = 0) -> Result:
     except ShellSyntaxError as error:
         return failed(f"/system/bin/sh: syntax error: {error}")
     state = _Run(host, depth)
-    chunks: list[tuple[int, bytes]] = []
     for step in steps:
         if (step.connector == "&&" and state.status != 0) or (step.connector == "||" and state.status == 0):
             continue
@@ -269,9 +269,9 @@ def run(host: Host, line: str, *, depth: int = 0) -> Result:
             result = _run_command(state, command, data)
             last = position == len(step.pipeline) - 1
             data = b"" if last else result.output(1)
-            chunks += [chunk for chunk in result.chunks if last or chunk[0] == 2]
+            state.chunks += [chunk for chunk in result.chunks if last or chunk[0] == 2]
             state.status = result.status
-    return Result(tuple(chunks), state.status)
+    return Result(tuple(state.chunks), state.status)
 
 
 def _run_command(state: _Run, command: _Command, stdin: bytes) -> Result:
@@ -350,4 +350,5 @@ def _value(state: _Run, part: _Part) -> str:
         return str(state.status) if part.value == "?" else ""
     result = run(state.host, part.value, depth=state.depth + 1)
     state.status = result.status
+    state.chunks += [chunk for chunk in result.chunks if chunk[0] == 2]
     return result.output(1).decode(errors="surrogateescape").rstrip("\n")

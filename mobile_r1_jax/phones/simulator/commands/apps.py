@@ -18,7 +18,8 @@ def _intent(arguments: list[str]) -> tuple[dict[str, str], dict[str, str], list[
     words = iter(arguments)
     for word in words:
         if word in ("--es", "--ez", "--ei"):
-            extras[next(words, "")] = next(words, "")
+            name = next(words, "")
+            extras[name] = next(words, "")
         elif word in _WITH_VALUE:
             options[word] = next(words, "")
         else:

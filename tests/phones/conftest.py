@@ -1,0 +1,100 @@
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mobile_r1_jax.phones.adb_server import adb_server
+from mobile_r1_jax.phones.adb_stream import ServerAddress
+from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, connect, simulator_process
+from mobile_r1_jax.phones.simulator.daemon import ListeningPhone, listen
+from mobile_r1_jax.phones.simulator.device import Device
+
+SIZE = (112, 224)
+
+
+class RecordingDevice(Device):
+    """The real simulated phone, which also remembers what was done to it and can be told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(size=SIZE, seed=0)
+        self.typed: list[str] = []
+        self.gestures: list[tuple[Any, ...]] = []
+        self.failures: list[Exception] = []  # raised one by one by whatever comes next
+        self.pictures: list[bytes] = []  # shown one by one instead of the screen
+
+    def _happened(self, *what: Any) -> None:
+        self.gestures.append(what)
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def type_text(self, text: str) -> None:
+        self.typed.append(text)
+
+    def tap(self, x: int, y: int) -> None:
+        self._happened("tap", x, y)
+
+    def long_press(self, x: int, y: int) -> None:
+        self._happened("long_press", x, y)
+
+    def swipe(self, x1: int, y1: int, x2: int, y2: int) -> None:
+        self._happened("swipe", x1, y1, x2, y2)
+
+    def key(self, name: str) -> None:
+        self._happened("key", name)
+        super().key(name)
+
+    def screenshot(self) -> bytes:
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.pictures.pop(0) if self.pictures else super().screenshot()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerAddress]:
+    with adb_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
+    """Eight phones in a child process."""
+    with simulator_process(8, SIZE, seed=0) as simulator:
+        yield tuple(SimulatedPhone(serial, server) for serial in connect(server, simulator.ports))
+
+
+@pytest.fixture
+def phone(phones: tuple[SimulatedPhone, ...]) -> SimulatedPhone:
+    """One of them, at its home screen with the stock keyboard."""
+    phones[0].shell("input keyevent HOME; ime set com.android.inputmethod.latin/.LatinIME")
+    return phones[0]
+
+
+@pytest.fixture(scope="session")
+def put_on_wire(server: ServerAddress) -> Iterator[Callable[[Device], ListeningPhone]]:
+    """Puts a device of this process on the wire, in a thread's event loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def put(device: Device) -> ListeningPhone:
+        listening = asyncio.run_coroutine_threadsafe(listen(device), loop).result(5)
+        connect(server, (listening.port,))
+        return listening
+
+    yield put
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    with contextlib.suppress(RuntimeError):
+        loop.close()
+
+
+@pytest.fixture
+def recorded(
+    put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
+) -> tuple[SimulatedPhone, RecordingDevice]:
+    """A phone and the device at its other end."""
+    device = RecordingDevice()
+    return SimulatedPhone(put_on_wire(device).android.serial, server, INSTANT), device

@@ -1,0 +1,278 @@
+"""AdbPhone: what it makes of actions, and what it makes of phones that misbehave."""
+
+import random
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from mobile_r1_jax.agent.actions import Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type, Wait
+from mobile_r1_jax.agent.frames import Frame, Point
+from mobile_r1_jax.phones.adb_phone import AdbPhone, Timings, png_fault
+from mobile_r1_jax.phones.adb_stream import ServerAddress
+from mobile_r1_jax.phones.phone import PhoneError, Task
+from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone
+from mobile_r1_jax.phones.simulator.daemon import ListeningPhone
+from mobile_r1_jax.phones.simulator.device import Device
+
+SCREEN = Frame("device", 112, 224)
+
+
+def at(x: int, y: int, frame: Frame = SCREEN) -> Point:
+    return Point(x, y, frame)
+
+
+def test_a_screenshot_is_the_devices_own_picture(recorded) -> None:
+    phone, device = recorded
+    screenshot = phone.screenshot()
+    assert screenshot.png == device.screenshot()
+    assert phone.size == (screenshot.width, screenshot.height) == (112, 224)
+
+
+def test_gestures_arrive_where_they_were_aimed(recorded) -> None:
+    phone, device = recorded
+    for action in (Click(at(5, 6)), LongPress(at(7, 8), 0.1), Swipe(at(50, 200), at(50, 20))):
+        assert phone.perform(action) == ""
+    assert device.gestures == [("tap", 5, 6), ("long_press", 7, 8), ("swipe", 50, 200, 50, 20)]
+
+
+def test_points_of_the_model_are_brought_into_the_devices_frame(recorded) -> None:
+    phone, device = recorded
+    point = at(28, 28, Frame("model", 56, 56))
+    phone.perform(Click(point))
+    moved = point.to(SCREEN)
+    assert device.gestures == [("tap", moved.x, moved.y)] and moved.y > 100
+
+
+@pytest.mark.parametrize(
+    ("action", "key"),
+    [
+        (SystemButton("Back"), "BACK"),
+        (SystemButton("Home"), "HOME"),
+        (SystemButton("Menu"), "MENU"),
+        (SystemButton("Enter"), "ENTER"),
+        (Key("volume_up"), "VOLUME_UP"),
+        (Key("KEYCODE_DEL"), "DEL"),
+        (Key("67"), "DEL"),
+    ],
+)
+def test_buttons_and_keys(recorded, action: Key | SystemButton, key: str) -> None:
+    phone, device = recorded
+    assert phone.perform(action) == ""
+    assert device.gestures == [("key", key)]
+
+
+@pytest.mark.parametrize("name", ["", "BACK; reboot", "$(reboot)", "ä"])
+def test_a_key_that_cannot_be_is_told_and_not_sent(recorded, name: str) -> None:
+    phone, device = recorded
+    assert "no key" in phone.perform(Key(name))
+    assert device.gestures == []
+
+
+def test_terminating_and_waiting_touch_nothing(recorded) -> None:
+    phone, device = recorded
+    started = time.monotonic()
+    assert phone.perform(Terminate("success")) == phone.perform(Wait(3600)) == ""
+    assert time.monotonic() - started < 1
+    assert device.gestures == device.typed == []
+
+
+HOSTILE = [
+    "plain",
+    "two  spaces and a trailing ",
+    "; rm -rf /sdcard",
+    "$(reboot)",
+    "`reboot`",
+    "a'b\"c\\d",
+    "'; reboot; '",
+    "&& reboot || reboot | reboot > /sdcard/x",
+    "50%s off, 100%",
+    "%s",
+    "-d 1",
+    "line one\nline two\ttab",
+    "价格：¥12；搜索“红色鞋子”",
+    "emoji 👍🏽 é ñ",
+    "\x00\x07",
+    "#comment $HOME $? ~ * {a,b}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_arrives_exactly_as_typed_and_never_runs(recorded, text: str) -> None:
+    phone, device = recorded
+    before = phone.shell("ls /sdcard").stdout
+    assert phone.perform(Type(text)) == ""
+    assert device.typed == [text]
+    assert device.gestures == []  # a reboot would have pressed HOME
+    assert phone.shell("ls /sdcard").stdout == before
+
+
+def test_random_text_arrives_exactly_as_typed(recorded) -> None:
+    phone, device = recorded
+    rng = random.Random(0)
+    texts = ["".join(rng.choices("ab %s$`'\"\\;&|<>()#\n~*é中", k=rng.randint(1, 40))) for _ in range(100)]
+    for text in texts:
+        phone.perform(Type(text))
+    assert device.typed == texts
+
+
+def test_the_shell_would_run_hostile_text_if_it_were_not_quoted(recorded) -> None:
+    phone, device = recorded
+    phone.shell("input text $(input keyevent HOME)")
+    assert device.gestures == [("key", "HOME")]
+
+
+def test_a_keyboard_that_an_app_took_away_is_put_back(recorded) -> None:
+    phone, device = recorded
+    phone.perform(Type("é"))
+    phone.shell("ime set com.android.inputmethod.latin/.LatinIME")
+    phone.perform(Type("ü"))
+    assert device.typed == ["é", "ü"]
+
+
+def test_text_too_long_for_adb_is_one_clear_error(recorded) -> None:
+    phone, _ = recorded
+    with pytest.raises(PhoneError, match="65535 at most"):
+        phone.perform(Type("é" * 60_000))
+
+
+def test_apps_open_by_the_names_that_the_phone_gives_them(phone: SimulatedPhone) -> None:
+    assert phone.perform(Open(" settings ")) == ""
+    assert "com.sim.settings/" in phone.shell("dumpsys window").stdout
+    assert "no app" in phone.perform(Open("Nowhere; reboot"))
+    assert "nothing to open" in phone.perform(Open("ADB Keyboard"))
+
+
+def test_real_phones_open_the_apps_of_the_table_that_are_installed(
+    put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
+) -> None:
+    class Chinese(Device):
+        packages = {**Device.packages, "com.tencent.mm": "?"}  # noqa: RUF012
+        launched = ""
+
+        def launch(self, package: str) -> bool:
+            self.launched = package
+            return True
+
+    device = Chinese()
+    phone = AdbPhone(put_on_wire(device).android.serial, server, INSTANT)
+    assert phone.perform(Open("微信")) == ""
+    assert device.launched == "com.tencent.mm"
+    assert "no app" in phone.perform(Open("淘宝"))
+
+
+def test_resetting_a_real_phone_leaves_it_at_home_with_the_used_app_stopped(
+    phone: SimulatedPhone, server: ServerAddress
+) -> None:
+    phone.perform(Open("Shop"))
+    AdbPhone(phone.serial, server, INSTANT).reset(Task("Shop", "buy shoes"))
+    assert "com.sim.launcher/" in phone.shell("dumpsys window").stdout
+    with pytest.raises(ValueError, match="no setup"):
+        AdbPhone(phone.serial, server, INSTANT).reset(Task("Shop", "buy", {"template": "pay"}))
+
+
+def test_the_first_action_of_a_task_settles_longer_and_long_times_are_capped(
+    phone: SimulatedPhone, server: ServerAddress
+) -> None:
+    slow = AdbPhone(phone.serial, server, Timings(first_settle=0.4, settle=0.1, longest_wait=0.2))
+
+    def seconds(action: Key | Wait) -> float:
+        started = time.monotonic()
+        slow.perform(action)
+        return time.monotonic() - started
+
+    assert 0.4 <= seconds(Key("HOME")) < 0.9
+    assert 0.1 <= seconds(Key("HOME")) < 0.4
+    assert 0.2 <= seconds(Wait(3600)) < 0.4
+
+
+def test_a_task_is_put_on_a_simulated_phone_and_its_progress_told(phone: SimulatedPhone) -> None:
+    setup = {"template": "pay", "parameters": {}, "seed": 3}
+    phone.reset(Task("Shop", "Pay for the cart", setup))
+    progress = phone.simulator("progress")
+    assert progress["done"] is False and progress["remaining"] > 0
+    phone.perform(Open("Shop"))
+    assert phone.simulator("progress")["remaining"] < progress["remaining"]
+    assert phone.simulator("state")["page"] == "shop/home"
+
+
+def test_a_setup_that_cannot_be_is_refused_with_the_phones_reason(phone: SimulatedPhone) -> None:
+    with pytest.raises(PhoneError, match="nonsense"):
+        phone.reset(Task("Shop", "?", {"template": "nonsense"}))
+
+
+def _png() -> bytes:
+    return Device(size=(112, 224)).screenshot()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        b"",
+        b"screencap: permission denied\n",
+        _png()[:8],
+        _png()[:-1],
+        _png()[: len(_png()) // 2],
+        _png()[:100] + b"\x00" * 4 + _png()[104:],
+        _png().replace(b"\n", b"\r\n"),
+        _png() + b"more",
+    ],
+    ids=["empty", "words", "signature", "cut by one", "half", "corrupt", "newlines changed", "trailing"],
+)
+def test_a_screenshot_that_is_not_whole_is_an_error_and_never_black(recorded, picture: bytes) -> None:
+    phone, device = recorded
+    device.pictures = [picture]
+    with pytest.raises(PhoneError, match="screenshot") as caught:
+        phone.screenshot()
+    assert phone.serial in str(caught.value) and "\n" not in str(caught.value)
+    assert phone.screenshot().width == 112  # the next one is good
+
+
+def test_a_warning_before_the_picture_is_passed_over(recorded) -> None:
+    phone, device = recorded
+    device.pictures = [b"[Warning] Multiple displays were found\n" + _png()]
+    assert phone.screenshot().png == _png()
+
+
+def test_every_cut_of_a_png_is_noticed() -> None:
+    png = _png()
+    assert png_fault(png) == ""
+    assert all(png_fault(png[:end]) for end in range(0, len(png), 7))
+
+
+def test_a_handler_that_breaks_ends_its_stream_and_leaves_the_phone_usable(recorded, caplog) -> None:
+    phone, device = recorded
+    device.failures = [RuntimeError("the tap broke")]
+    started = time.monotonic()
+    with pytest.raises(PhoneError, match="hung up"):
+        phone.perform(Click(at(1, 1)))
+    assert time.monotonic() - started < 2
+    assert "the tap broke" in caplog.text
+    assert phone.perform(Click(at(2, 2))) == ""
+
+
+def test_a_client_that_speaks_no_adb_is_hung_up_on_and_disturbs_nobody(
+    put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress, caplog
+) -> None:
+    listening = put_on_wire(Device(size=(112, 224)))
+    with socket.create_connection(("127.0.0.1", listening.port), timeout=5) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\nHost: phone\r\n\r\n")
+        assert stranger.recv(100) in (b"",)
+    assert "bad adb header" in caplog.text
+    assert SimulatedPhone(listening.android.serial, server).screenshot().width == 112
+
+
+def test_no_server_is_an_error_at_once_and_none_is_started() -> None:
+    address = ServerAddress(port=9)  # the discard port: nobody listens
+    started = time.monotonic()
+    with pytest.raises(PhoneError) as caught:
+        AdbPhone("emulator-1", address).screenshot()
+    assert time.monotonic() - started < 2
+    assert not caught.value.delivered
+
+
+def test_a_phone_that_the_server_does_not_know_is_an_error(server: ServerAddress) -> None:
+    with pytest.raises(PhoneError, match="not found") as caught:
+        AdbPhone("nobody", server).size  # noqa: B018
+    assert not caught.value.delivered

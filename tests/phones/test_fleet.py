@@ -1,0 +1,211 @@
+"""The fleet: many phones at once, and what becomes of an episode whose phone fails."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from mobile_r1_jax.agent.actions import Click, Open
+from mobile_r1_jax.agent.frames import Frame, Point
+from mobile_r1_jax.phones.adb_stream import ServerAddress
+from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone, Retries
+from mobile_r1_jax.phones.phone import PhoneError, Task
+from mobile_r1_jax.phones.simulated import SimulatedPhone, Timings, connect, simulator_process
+from mobile_r1_jax.phones.simulator.daemon import ListeningPhone
+from mobile_r1_jax.phones.simulator.device import Device
+
+IMPATIENT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=0.5)
+FEW = Retries(calls=1, revivals=1, pause=0.01)
+TAP = Click(Point(1, 1, Frame("device", 112, 224)))
+PAY = Task("Shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
+
+
+def test_phones_in_parallel_do_not_meet_one_another(phones: tuple[SimulatedPhone, ...]) -> None:
+    apps = ["Shop", "Clock", "Settings", "Messages"]
+
+    async def episode(fleet: Fleet[SimulatedPhone], app: str) -> tuple[str, str]:
+        async with fleet.lease() as phone:
+            for _ in range(5):
+                await phone.perform(Open(app))
+                await phone.screenshot()
+                page = (await phone.call(phone.phone.simulator, "state"))["page"]
+                assert page == f"{app.lower()}/home"
+            return phone.serial, page
+
+    async def main() -> list[tuple[str, str]]:
+        async with Fleet(phones) as fleet:
+            return await asyncio.gather(*(episode(fleet, apps[i % 4]) for i in range(32)))
+
+    episodes = asyncio.run(main())
+    assert {page for _, page in episodes} == {"shop/home", "clock/home", "settings/home", "messages/home"}
+    assert len({serial for serial, _ in episodes}) == len(phones)
+
+
+def test_a_phone_is_one_episodes_alone_and_is_passed_on(phones: tuple[SimulatedPhone, ...]) -> None:
+    holders: list[str] = []
+
+    async def episode(fleet: Fleet[SimulatedPhone]) -> None:
+        async with fleet.lease() as phone:
+            assert phone.serial not in holders
+            holders.append(phone.serial)
+            await phone.screenshot()
+            await asyncio.sleep(0.001)
+            holders.remove(phone.serial)
+
+    async def main() -> None:
+        async with Fleet(phones[:2]) as fleet:
+            await asyncio.gather(*(episode(fleet) for _ in range(10)))
+
+    asyncio.run(main())
+
+
+def test_a_screenshot_that_fails_once_is_taken_again(recorded) -> None:
+    phone, device = recorded
+    device.failures = [RuntimeError("once")]
+
+    async def main() -> None:
+        async with Fleet([phone], FEW) as fleet, fleet.lease() as leased:
+            assert (await leased.screenshot()).width == 112
+            assert not leased.broken
+
+    asyncio.run(main())
+
+
+def test_a_tap_that_may_have_happened_is_not_repeated(recorded) -> None:
+    phone, device = recorded
+    device.failures = [RuntimeError("after the tap")]
+
+    async def main() -> None:
+        async with Fleet([phone], FEW) as fleet, fleet.lease() as leased:
+            with pytest.raises(InfrastructureFailure, match="hung up"):
+                await leased.perform(TAP)
+
+    asyncio.run(main())
+    assert device.gestures == [("tap", 1, 1)]
+
+
+def test_a_connection_lost_between_actions_is_taken_up_again(recorded) -> None:
+    phone, device = recorded
+    phone.shell("reboot")  # drops the connection
+    time.sleep(0.2)
+    device.gestures.clear()
+
+    async def main() -> None:
+        async with Fleet([phone], FEW) as fleet, fleet.lease() as leased:
+            assert await leased.perform(TAP) == ""
+
+    asyncio.run(main())
+    assert device.gestures == [("tap", 1, 1)]
+
+
+def test_a_phone_that_vanishes_ends_its_episode_and_no_other(
+    phones: tuple[SimulatedPhone, ...], server: ServerAddress
+) -> None:
+    async def episode(fleet: Fleet[SimulatedPhone], kill: Callable[[], None]) -> str:
+        async with fleet.lease() as phone:
+            await phone.reset(PAY)
+            if phone.serial == doomed.serial:
+                kill()
+            try:
+                for _ in range(5):
+                    await phone.perform(Open("Shop"))
+                    await phone.screenshot()
+            except InfrastructureFailure as failure:
+                assert phone.serial in str(failure) and "\n" not in str(failure)
+                return "infrastructure failure"
+            return "fine"
+
+    async def main(kill: Callable[[], None]) -> list[str]:
+        async with Fleet([doomed, *phones[:3]], FEW) as fleet:
+            endings = await asyncio.gather(*(episode(fleet, kill) for _ in range(8)))
+            await asyncio.sleep(1)
+            assert fleet.size == 3
+            return endings
+
+    with simulator_process(1, (112, 224), 0) as simulator:
+        doomed = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
+        endings = asyncio.run(main(simulator.process.kill))
+    assert sorted(endings) == ["fine"] * 7 + ["infrastructure failure"]
+
+
+def test_a_frozen_phone_times_out_in_bounded_time_and_comes_back_when_it_thaws(server: ServerAddress) -> None:
+    async def main(pid: int) -> None:
+        async with Fleet([phone], Retries(calls=1, revivals=5, pause=0.05)) as fleet:
+            async with fleet.lease() as leased:
+                os.kill(pid, signal.SIGSTOP)
+                started = time.monotonic()
+                with pytest.raises(InfrastructureFailure):
+                    await leased.screenshot()
+                assert 0.5 < time.monotonic() - started < 5
+            os.kill(pid, signal.SIGCONT)
+            async with fleet.lease() as leased:
+                assert (await leased.screenshot()).width == 112
+
+    with simulator_process(1, (112, 224), 0) as simulator:
+        phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
+        asyncio.run(main(simulator.process.pid))
+
+
+def test_every_call_on_a_frozen_phone_is_bounded(server: ServerAddress) -> None:
+    with simulator_process(1, (112, 224), 0) as simulator:
+        phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
+        os.kill(simulator.process.pid, signal.SIGSTOP)
+        calls = (
+            phone.screenshot,
+            lambda: phone.perform(TAP),
+            lambda: phone.reset(PAY),
+            lambda: phone.size,
+            phone.reconnect,
+        )
+        for call in calls:
+            started = time.monotonic()
+            with pytest.raises(PhoneError):
+                call()
+            assert time.monotonic() - started < 2.5
+        os.kill(simulator.process.pid, signal.SIGCONT)
+
+
+def test_when_no_phone_is_left_waiting_episodes_are_told(server: ServerAddress) -> None:
+    async def main(kill: Callable[[], None]) -> None:
+        async with Fleet([phone], FEW) as fleet:
+            async with fleet.lease() as leased:
+                kill()
+                with pytest.raises(InfrastructureFailure):
+                    await leased.screenshot()
+            with pytest.raises(InfrastructureFailure, match="no phone is left"):
+                async with asyncio.timeout(10), fleet.lease():
+                    pass
+
+    with simulator_process(1, (112, 224), 0) as simulator:
+        phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
+        asyncio.run(main(simulator.process.kill))
+
+
+def test_a_cancelled_episode_gives_its_phone_back_only_when_its_call_has_ended(
+    put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
+) -> None:
+    order: list[str] = []
+
+    def slow_call() -> None:
+        time.sleep(0.3)
+        order.append("the call ended")
+
+    async def cancelled(fleet: Fleet[SimulatedPhone]) -> None:
+        async with fleet.lease() as leased:
+            await leased.call(slow_call)
+
+    async def main() -> None:
+        async with Fleet([phone]) as fleet:
+            episode = asyncio.create_task(cancelled(fleet))
+            await asyncio.sleep(0.05)
+            episode.cancel()
+            async with fleet.lease() as leased:
+                assert isinstance(leased, LeasedPhone)
+                order.append("the next episode began")
+
+    phone = SimulatedPhone(put_on_wire(Device()).android.serial, server)
+    asyncio.run(main())
+    assert order == ["the call ended", "the next episode began"]
