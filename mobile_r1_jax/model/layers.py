@@ -6,6 +6,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 Layer = TypeVar("Layer", bound=nnx.Module)
 
@@ -69,3 +70,12 @@ def remat(body: Callable, policy: str) -> Callable:
     if policy == "none":
         return body
     return jax.checkpoint(body, policy=REMAT_POLICIES[policy], prevent_cse=False)
+
+
+def by_rows(x: jax.Array) -> jax.Array:
+    """Keep the leading (batch) axis of x split over the "fsdp" axis of the mesh in context (`jax.set_mesh`), so that
+    weights are gathered and not activations; x as it is where there is no mesh."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    rest = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec("fsdp", *rest))

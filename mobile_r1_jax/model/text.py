@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mobile_r1_jax.model.config import TextConfig
-from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, remat, stacked
+from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import mrope, rotate
 
 MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
@@ -50,8 +50,8 @@ class TextLayer(nnx.Module):
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """Add what was attended, [B, T, N * H], and the feed-forward to the stream x [B, T, D]."""
-        x = x + self.out(attended)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        x = by_rows(x + self.out(attended))
+        return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
 def attend_prompt(q: jax.Array, keys: Keys) -> jax.Array:

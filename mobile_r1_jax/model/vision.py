@@ -7,7 +7,7 @@ from flax import nnx
 
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.inputs import Screens
-from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, remat, stacked
+from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import rope_2d, rotate
 
 NORM_EPS = 1e-6  # fixed in Qwen2.5-VL's vision tower
@@ -30,17 +30,16 @@ class VisionLayer(nnx.Module):
     def __call__(self, x: jax.Array, angles: jax.Array, mask: jax.Array, full: jax.Array | bool) -> jax.Array:
         """x [N, W, S, D], angles [N, W, S, H / 2], mask [N, W, S]; `full`: attend over the screen, not the window."""
         y = self.attention_norm(x)
-        qkv = jnp.einsum("nwsd,dte->nwste", y, self.qkv_kernel[...].astype(x.dtype)) + self.qkv_bias[...].astype(
-            x.dtype
-        )
+        kernel, bias = (variable[...].astype(x.dtype) for variable in (self.qkv_kernel, self.qkv_bias))
+        qkv = jnp.einsum("nwsd,dte->nwste", y, kernel) + bias
         q, k, v = (qkv[..., i, :].reshape(*x.shape[:-1], self.heads, -1) for i in range(3))
         q, k = rotate(q, angles), rotate(k, angles)
         if isinstance(full, bool):
             attended = (_attend_screen if full else _attend)(q, k, v, mask)
         else:
             attended = jax.lax.cond(full, _attend_screen, _attend, q, k, v, mask)
-        x = x + self.out(attended.reshape(x.shape))
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        x = by_rows(x + self.out(attended.reshape(x.shape)))
+        return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:

@@ -1,0 +1,99 @@
+"""Run by test_sharding.py with eight fake devices: prints what it found as one line of JSON."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import numpy as np
+from flax import nnx
+
+from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
+from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.inputs import Prompts, Screens, stack_screens
+from mobile_r1_jax.model.logps import token_logps
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import make_mesh, shard_batch, shard_policy
+from mobile_r1_jax.sampling.sampler import Sampling, sample
+
+CONFIG = PolicyConfig(
+    text=TextConfig(160, 32, feed_forward=64, layers=2, heads=2, kv_heads=1, mrope_section=(2, 3, 3)),
+    vision=VisionConfig(width=32, feed_forward=64, layers=2, heads=2, out_width=32, full_attention=(1,)),
+)
+ROWS, LENGTH, GROUP, TOKENS = 8, 24, 2, 5
+Batch = tuple[Screens, Prompts, np.ndarray, np.ndarray]
+
+
+def make_batch() -> Batch:
+    """Eight prompts of text and one screen each, and two completions of each."""
+    rng = np.random.default_rng(0)
+    sizes = [(140, 56), (84, 84)] * (ROWS // 2)
+    tokens = [width * height // 28**2 for width, height in sizes]
+    patches = [rng.normal(size=(count * 4, 1176)).astype(np.float32) for count in tokens]
+    screens = stack_screens(patches, sizes, config=CONFIG.vision, screens=ROWS, windows=2)
+    image_index = np.full((ROWS, LENGTH), -1, np.int32)
+    for b, count in enumerate(tokens):
+        image_index[b, 3 : 3 + count] = b * screens.raster.shape[1] + np.arange(count)
+    mask = np.arange(LENGTH) < rng.integers(15, LENGTH, (ROWS, 1))
+    positions = np.tile(np.arange(LENGTH, dtype=np.int32), (3, ROWS, 1))
+    prompts = Prompts(rng.integers(0, 160, (ROWS, LENGTH), dtype=np.int32), positions, mask, image_index)
+    ids = rng.integers(0, 160, (ROWS, GROUP, TOKENS), dtype=np.int32)
+    return screens, prompts, ids, np.ones(ids.shape, bool)
+
+
+def loss(policy: Policy, screens: Screens, prompts: Prompts, ids: jax.Array, mask: jax.Array) -> jax.Array:
+    return -token_logps(policy, policy.completion_hidden(screens, prompts, ids, mask), ids)[0].mean()
+
+
+def error_of(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except ValueError as error:
+        return str(error)
+    return "no error"
+
+
+def compute(policy: Policy, batch: Batch) -> tuple[float, float, list]:
+    value, gradient = jax.jit(jax.value_and_grad(loss))(policy, *batch)
+    norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
+    samples = sample(policy, *batch[:2], jax.random.key(0), group=2, sampling=Sampling(TOKENS, temperature=0.0))
+    return float(value), norm, samples.ids.tolist()
+
+
+def main() -> None:
+    report = {key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "errors")}
+    policy, batch = Policy(CONFIG, rngs=nnx.Rngs(0)), make_batch()
+    report["loss"]["one"], report["gradient"]["one"], report["samples"]["one"] = compute(policy, batch)
+    for name in ("8x1", "4x2"):
+        mesh = make_mesh(name)
+        sharded = shard_policy(policy, mesh)
+        with jax.set_mesh(mesh):
+            found = compute(sharded, (*shard_batch(batch[:2], mesh), *batch[2:]))
+        report["loss"][name], report["gradient"][name], report["samples"][name] = found
+        leaves = jax.tree.leaves(sharded)
+        parts = [leaf.addressable_shards[0].data.size for leaf in leaves]
+        whole = [leaf.size for leaf, part in zip(leaves, parts, strict=True) if leaf.size == part]
+        report["largest_whole"][name] = max(whole)
+        report["held"][name] = sum(parts) / sum(leaf.size for leaf in leaves)
+    mesh = make_mesh("4x2")
+    odd = Policy(replace(CONFIG, text=replace(CONFIG.text, vocab=161)), rngs=nnx.Rngs(0))
+    few = jax.tree.map(lambda x: x[..., :6, :], batch[1])
+    report["errors"] = {
+        "3x2": error_of(lambda: make_mesh("3x2")),
+        "8": error_of(lambda: make_mesh("8")),
+        "2x4": error_of(lambda: shard_policy(policy, make_mesh("2x4"))),
+        "vocab": error_of(lambda: shard_policy(odd, mesh)),
+        "rows": error_of(lambda: shard_batch(few, mesh)),
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        save_policy(sharded, directory)
+        loaded = load_policy(directory, mesh=mesh)
+    same = jax.tree.map(lambda a, b: a.sharding == b.sharding and bool((a == b).all()), loaded, sharded)
+    report["loaded"] = "equal" if all(jax.tree.leaves(same)) else "different"
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

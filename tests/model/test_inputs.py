@@ -1,0 +1,98 @@
+"""Screens are laid out by windows, stored once, and found again through the prompt's image index."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_models import Screen, SmallPrompt
+
+from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
+from mobile_r1_jax.model.inputs import collate, stack_screens, window_layout
+
+CONFIG = VisionConfig()
+SIZE = (140, 168)  # 5 x 6 merged tokens
+
+
+def screen(name: str, size: tuple[int, int]) -> Screen:
+    """Patches that say which merged token (in raster order) and which of its four patches they are."""
+    tokens = size[0] * size[1] // 28**2
+    number = 100 * np.arange(tokens)[:, None] + np.arange(4)
+    return Screen(name, np.broadcast_to(number.reshape(-1, 1), (tokens * 4, CONFIG.patch_values)).astype(np.float32))
+
+
+def prompt(screens: dict[str, tuple[int, int]], text: int = 3) -> SmallPrompt:
+    tokens = sum(width * height // 28**2 for width, height in screens.values())
+    index = np.array([-1] * text + list(range(tokens)), np.int32)
+    ids = np.arange(len(index), dtype=np.int32)
+    shots = tuple(screen(name, size) for name, size in screens.items())
+    return SmallPrompt(ids, np.tile(ids, (3, 1)), index, shots, tuple(screens.values()))
+
+
+def assemble(prompts: list[SmallPrompt], **buckets: tuple[int, ...]) -> tuple:
+    buckets = {"prompt_buckets": (40, 80), "screen_buckets": (2, 3), "window_buckets": (1, 4)} | buckets
+    return collate(prompts, lambda shot, size: shot.patches, config=CONFIG, **buckets)
+
+
+def test_a_published_qwen_window_has_64_patches_of_1176_values() -> None:
+    assert (CONFIG.window_patches, CONFIG.patch_values, CONFIG.window_tokens) == (64, 1176, 16)
+
+
+def test_merged_tokens_go_to_the_slots_that_the_picture_in_inputs_shows() -> None:
+    slots, positions, windows = window_layout(6, 5, CONFIG)
+    assert windows == 4
+    by_slot = np.full(64, -1)
+    by_slot[slots] = np.arange(30)
+    assert by_slot[:16].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18]
+    assert by_slot[16:32].tolist() == [4, -1, -1, -1, 9, -1, -1, -1, 14, -1, -1, -1, 19, -1, -1, -1]
+    assert by_slot[32:48].tolist() == [20, 21, 22, 23, 25, 26, 27, 28] + [-1] * 8
+    assert positions[7].tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]  # token 7: merged row 1, column 2
+
+
+def test_raster_takes_window_slots_back_and_padding_is_masked() -> None:
+    screens = stack_screens([screen("a", SIZE).patches], [SIZE], config=CONFIG, screens=2, windows=5)
+    assert screens.patches.shape == (2, 5, 64, 1176) and screens.raster.shape == (2, 80)
+    tokens = screens.patches[0, ..., 0].reshape(80, 4)[screens.raster[0, :30]]
+    np.testing.assert_array_equal(tokens, 100 * np.arange(30)[:, None] + np.arange(4))
+    assert screens.mask.sum() == 120 and not screens.mask[1].any() and not screens.mask[0, 4].any()
+
+
+def test_each_distinct_screenshot_and_size_is_stored_once_and_every_prompt_finds_it() -> None:
+    small = (56, 56)
+    prompts = [prompt({"a": SIZE, "b": small}), prompt({"b": small}), prompt({"a": SIZE})]
+    screens, batch = assemble(prompts)
+    assert screens.mask.any(axis=(1, 2)).tolist() == [True, True]
+    first_patches = screens.patches[..., 0].reshape(2, 64, 4)[:, :, 0]
+    encoded = np.take_along_axis(first_patches, screens.raster, axis=1).reshape(-1)
+    for row, expected in zip(batch.image_index, ([*range(30), *range(4)], range(4), range(30)), strict=True):
+        np.testing.assert_array_equal(encoded[row[row >= 0]], 100 * np.array(expected))
+    # Which screen: b's tokens lie beyond a's 64.
+    assert batch.image_index[1].max() == 64 + 3 and batch.image_index[0, :3].tolist() == [-1, -1, -1]
+
+
+def test_prompts_are_padded_on_the_right_to_the_smallest_bucket_that_fits() -> None:
+    _, batch = assemble([prompt({"b": (56, 56)}), prompt({}, text=33)], row_buckets=(4, 8))
+    assert batch.ids.shape == (4, 40) and batch.positions.shape == (3, 4, 40)
+    assert batch.mask.sum(axis=1).tolist() == [7, 33, 0, 0]
+    assert batch.mask[0, :7].all()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "line"),
+    [
+        ([prompt({}, text=81)], "tokens in a prompt: 81 needed, largest declared bucket is 80"),
+        ([prompt({name: (28, 28)}) for name in "abcd"], "distinct screens in a batch: 4 needed, largest"),
+        ([prompt({"a": (560, 28)}, text=1)], "windows per screen: 5 needed, largest declared bucket is 4"),
+        ([replace(prompt({"a": (56, 56)}), sizes=((56, 60),))], "screen of 56x60: both sides must be multiples of 28"),
+        ([replace(prompt({"a": (56, 56)}), sizes=((84, 56),))], "patches are (16, 1176), need (24, 1176)"),
+        ([replace(prompt({}), image_index=np.array([0, -1, -1]))], "prompt 0: 1 image tokens, its screenshots give 0"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_line(prompts, line) -> None:
+    with pytest.raises(ValueError) as error:
+        assemble(prompts)
+    assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_impossible_policy_config_says_which_numbers_disagree() -> None:
+    with pytest.raises(ValueError, match=r"vision\.out_width 2048 differs from text\.width 1024"):
+        PolicyConfig(text=TextConfig(width=1024, heads=8))

@@ -1,0 +1,59 @@
+"""On eight devices (fake ones of the CPU) a policy computes what it computes on one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ON_EIGHT_DEVICES = Path(__file__).with_name("on_eight_devices.py")
+
+
+@pytest.fixture(scope="module")
+def report() -> dict:
+    """What on_eight_devices.py found; a process of its own, since the number of devices is fixed when JAX starts."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    result = subprocess.run(
+        [sys.executable, str(ON_EIGHT_DEVICES)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("mesh", ["8x1", "4x2"])
+def test_loss_and_gradient_are_those_of_one_device(report, mesh) -> None:
+    assert report["loss"][mesh] == pytest.approx(report["loss"]["one"], abs=1e-5)
+    assert report["gradient"][mesh] == pytest.approx(report["gradient"]["one"], rel=1e-4)
+
+
+@pytest.mark.parametrize("mesh", ["8x1", "4x2"])
+def test_greedy_samples_are_those_of_one_device(report, mesh) -> None:
+    assert report["samples"][mesh] == report["samples"]["one"]
+
+
+@pytest.mark.parametrize("mesh", ["8x1", "4x2"])
+def test_every_large_parameter_is_split_over_all_devices(report, mesh) -> None:
+    """Parameters that are whole somewhere are norms, biases, and the keys and values that are fewer than devices."""
+    assert report["largest_whole"][mesh] <= 512
+    assert report["held"][mesh] < 0.2  # the share of the weights that one device holds; 0.125 were ideal
+
+
+@pytest.mark.parametrize(
+    ("mesh", "line"),
+    [
+        ("3x2", "mesh 3x2: 3 * 2 devices needed, 8 are there"),
+        ("8", "mesh '8': write it as FSDPxTENSOR, for example 8x1"),
+        ("2x4", "mesh: text.heads = 2 does not divide by tensor = 4; choose another mesh"),
+        ("vocab", "mesh: text.embedding: vocab = 161 does not divide by tensor = 2; choose another mesh"),
+        ("rows", "mesh: 6 rows of Prompts do not divide by fsdp = 4; choose buckets that are multiples of it"),
+    ],
+)
+def test_an_impossible_mesh_is_one_line_that_names_the_dimension(report, mesh, line) -> None:
+    assert report["errors"][mesh] == line
+
+
+def test_a_checkpoint_loads_straight_onto_the_mesh(report) -> None:
+    assert report["loaded"] == "equal"

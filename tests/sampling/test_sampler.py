@@ -1,0 +1,126 @@
+"""Samples: greedy as transformers.generate, log-probabilities as training computes them, stopping and forbidding."""
+
+import jax
+import numpy as np
+import pytest
+from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt, torch_inputs
+
+from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.logps import token_logps
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample
+
+TOKENS = 12
+GREEDY = Sampling(max_tokens=TOKENS, temperature=0.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
+WARM = Sampling(max_tokens=TOKENS, temperature=0.7, stop_ids=tuple(range(0, 160, 16)), forbidden_ids=FORBIDDEN)
+GROUP = 8
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def prompts(tied_pair) -> list[SmallPrompt]:
+    """A prompt with one image, one of text alone, one with two images."""
+    return [make_prompt(tied_pair.torch, sizes, seed=seed) for seed, sizes in enumerate((SIZES[:1], (), SIZES))]
+
+
+@pytest.fixture(scope="module")
+def inputs(tied_pair, prompts) -> tuple[Screens, Prompts]:
+    """The three prompts and a row of padding."""
+    return batch(prompts, tied_pair.policy.config.vision, rows=4)
+
+
+@pytest.fixture(scope="module")
+def warm(tied_pair, inputs) -> Samples:
+    return sample(tied_pair.policy, *inputs, KEY, group=GROUP, sampling=WARM)
+
+
+@pytest.fixture(scope="module")
+def greedy(tied_pair, inputs) -> Samples:
+    return sample(tied_pair.policy, *inputs, KEY, group=2, sampling=GREEDY)
+
+
+@jax.jit
+def hidden_of(policy: Policy, screens: Screens, prompts: Prompts, samples: Samples) -> jax.Array:
+    return policy.completion_hidden(screens, prompts, samples.ids, samples.mask)
+
+
+def test_greedy_samples_equal_those_of_transformers_generate(tied_pair, prompts, greedy) -> None:
+    for b, prompt in enumerate(prompts):
+        generated = tied_pair.torch.generate(
+            **torch_inputs(prompt),
+            max_new_tokens=TOKENS,
+            do_sample=False,
+            pad_token_id=0,
+            suppress_tokens=list(FORBIDDEN),
+        )[0, len(prompt.ids) :].numpy()
+        for g in range(2):
+            np.testing.assert_array_equal(greedy.ids[b, g][greedy.mask[b, g]], generated)
+
+
+def test_log_probabilities_are_those_that_training_recomputes(tied_pair, inputs, warm) -> None:
+    hidden = hidden_of(tied_pair.policy, *inputs, warm)
+    logps, _ = token_logps(
+        tied_pair.policy, hidden, warm.ids, temperature=WARM.temperature, forbidden=WARM.forbidden_ids
+    )
+    np.testing.assert_allclose(np.where(warm.mask, logps, 0), warm.logps, atol=1e-4)
+
+
+def test_log_probabilities_of_greedy_samples_are_those_at_temperature_one(tied_pair, inputs, greedy) -> None:
+    hidden = hidden_of(tied_pair.policy, *inputs, greedy)
+    logps, _ = token_logps(tied_pair.policy, hidden, greedy.ids, forbidden=FORBIDDEN)
+    np.testing.assert_allclose(np.where(greedy.mask, logps, 0), greedy.logps, atol=1e-4)
+
+
+def test_a_completion_ends_with_its_first_stop_token_and_its_mask_includes_it(warm) -> None:
+    ids, mask = np.asarray(warm.ids[:3]).reshape(-1, TOKENS), np.asarray(warm.mask[:3]).reshape(-1, TOKENS)
+    stopped = 0
+    for row, valid in zip(ids, mask, strict=True):
+        length = valid.sum()
+        assert valid[:length].all() and length > 0
+        assert not np.isin(row[: length - 1], WARM.stop_ids).any()
+        assert length == TOKENS or row[length - 1] in WARM.stop_ids
+        assert (row[length:] == 0).all()
+        stopped += length < TOKENS
+    assert stopped > 0
+
+
+def test_the_group_of_a_prompt_differs_and_another_key_gives_other_samples(tied_pair, inputs, warm) -> None:
+    assert len(np.unique(np.asarray(warm.ids[0]), axis=0)) > GROUP // 2
+    again = sample(tied_pair.policy, *inputs, KEY, group=GROUP, sampling=WARM)
+    np.testing.assert_array_equal(again.ids, warm.ids)
+    other = sample(tied_pair.policy, *inputs, jax.random.key(1), group=GROUP, sampling=WARM)
+    assert (np.asarray(other.ids) != np.asarray(warm.ids)).any()
+
+
+def test_a_row_of_padding_samples_nothing_and_disturbs_nobody(tied_pair, prompts, greedy, warm) -> None:
+    assert not warm.mask[3].any() and not warm.ids[3].any() and not warm.logps[3].any()
+    without = batch(prompts, tied_pair.policy.config.vision, rows=3)
+    np.testing.assert_array_equal(sample(tied_pair.policy, *without, KEY, group=2, sampling=GREEDY).ids, greedy.ids[:3])
+
+
+def test_forbidden_tokens_are_never_sampled_and_leave_their_probability_to_the_rest(tied_pair, inputs) -> None:
+    allowed = tuple(range(5))
+    few = Sampling(max_tokens=TOKENS, temperature=3.0, forbidden_ids=tuple(range(5, 160)))
+    samples = sample(tied_pair.policy, *inputs, KEY, group=GROUP, sampling=few)
+    assert np.isin(samples.ids, allowed).all()
+    hidden = hidden_of(tied_pair.policy, *inputs, samples)[:3]
+    logits = np.asarray(tied_pair.policy.text.logits(hidden))[..., :5] / 3.0
+    logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(logps, np.asarray(samples.ids[:3])[..., None], -1)[..., 0]
+    np.testing.assert_allclose(samples.logps[:3], expected, atol=1e-4)
+
+
+def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_returned(tied_pair, inputs) -> None:
+    one = Sampling(max_tokens=1, temperature=0.5, forbidden_ids=tuple(range(6, 160)))
+    samples = sample(tied_pair.policy, *inputs, KEY, group=4096, sampling=one)
+    ids, logps = np.asarray(samples.ids[0, :, 0]), np.asarray(samples.logps[0, :, 0])
+    for token in np.unique(ids):
+        probability = float(np.exp(logps[ids == token][0]))
+        assert abs((ids == token).mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / 4096) + 1e-3
+
+
+def test_decoding_ends_as_soon_as_every_row_has_stopped(tied_pair, inputs) -> None:
+    """With every token a stop token, what a long limit samples is what a limit of one samples, at the cost of one."""
+    everything = tuple(range(160))
+    samples = sample(tied_pair.policy, *inputs, KEY, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything))
+    assert samples.mask.sum() == 6 and samples.mask[:3, :, 0].all()
