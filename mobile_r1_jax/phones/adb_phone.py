@@ -7,7 +7,6 @@ import re
 import shlex
 import struct
 import time
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -88,9 +87,11 @@ class AdbPhone:
         data = self._service(command)
         # Phones with several displays print a warning into the same pipe first.
         png = data[max(data.find(_PNG), 0) :]
-        if fault := png_fault(png):
-            raise PhoneError(self.serial, command, fault)
-        screenshot = Screenshot(png)
+        try:
+            screenshot = Screenshot(png)
+            screenshot.verify()
+        except ValueError as error:
+            raise PhoneError(self.serial, command, str(error)) from error
         self._size = screenshot.width, screenshot.height
         return screenshot
 
@@ -253,25 +254,3 @@ class AdbPhone:
         """App name to package, of the apps whose names are known and that are on this phone."""
         installed = set(re.findall(r"^package:(\S+)", self._checked("pm list packages"), re.MULTILINE))
         return {name: package for name, package in APP_PACKAGES.items() if package in installed}
-
-
-def png_fault(data: bytes) -> str:
-    """What is wrong with these bytes as a PNG, "" when they are whole: every chunk there, every checksum right."""
-    if not data:
-        return "the screenshot is empty"
-    if not data.startswith(_PNG):
-        return f"the screenshot is no PNG: it begins with {data[:16]!r}"
-    at, kinds = len(_PNG), []
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            break
-        kinds.append(data[at + 4 : at + 8])
-        if zlib.crc32(data[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            return f"the screenshot is corrupt in its {kinds[-1]!r} chunk"
-        if kinds[-1] == b"IEND":
-            whole = kinds[0] == b"IHDR" and b"IDAT" in kinds
-            return "" if whole and end == len(data) else "the screenshot is a PNG with parts missing or too many"
-        at = end
-    return f"the screenshot is truncated after {len(data)} bytes"
