@@ -94,7 +94,7 @@ def test_token_ids_equal_the_chat_template_turn_by_turn(
     assert prompt.frame == Frame("model", *SIZES[turn])
 
 
-@pytest.mark.parametrize("turn", [0, 1, 4])
+@pytest.mark.parametrize("turn", [0, 1, 3])  # 3 shows a wide image before a square one
 def test_positions_equal_transformers_for_one_image_and_for_two_of_different_sizes(
     tokenizer: PreTrainedTokenizerFast, torch_model: torch.nn.Module, turn: int
 ) -> None:
