@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mobile_r1_jax.agent.trajectory import Trajectory
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.rewards.judge import JudgeOutage, Score
-
-LONGEST_LOOP = 3  # screens in a cycle that still counts as a loop [our choice]
 
 
 @dataclass(frozen=True)
@@ -32,18 +30,21 @@ class Progress:
 def read_progress(at_start: Mapping[str, Any], at_end: Mapping[str, Any]) -> Progress:
     """Progress from what the phone said right after its reset and at the end of the episode.
 
-    Each is `{"done": bool, "remaining": int, "milestones": [reached, total]}`; `remaining` counts the oracle's turns.
+    Each is `{"done": bool, "remaining": int, "milestones": [reached, total]}`; `remaining` counts the oracle's turns. A
+    phone on which something can get in the way adds `shortest`, the oracle's turns with what did get in the way.
     """
     reached, total = at_end["milestones"]
-    return Progress(bool(at_end["done"]), int(reached), int(total), int(at_start["remaining"]))
+    shortest = at_end.get("shortest", at_start["remaining"])
+    return Progress(bool(at_end["done"]), int(reached), int(total), int(shortest))
 
 
 @dataclass(frozen=True)
 class StateJudge:
     """Grades by the paper's rubric, read as rules on the phone's state [our choice].
 
-    4: done, in no more turns than the oracle's. 3: done in more. 2: done but ending in a loop (it never noticed), or at
-    least half of the milestones reached. 1: some milestone. 0: none.
+    4: done, and said so, in no more turns than the oracle's. 3: the same in more turns. 2: done without noticing (the
+    trajectory goes round in circles until it is out of steps, or gives up), or at least half of the milestones reached.
+    1: some milestone. 0: none.
     """
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
@@ -54,22 +55,11 @@ class StateJudge:
             return JudgeOutage(f"the phone's progress is not in the trajectory's scores: {', '.join(missing)}")
         reached, total = scores["milestones_reached"], scores["milestones_total"]
         shortest = scores["shortest_steps"]
+        if scores["done"] and trajectory.ending is not Ending.SUCCESS:
+            return Score(2, "done, but the agent did not end the task as a success")
         if scores["done"]:
-            if turns <= shortest:
-                return Score(4, f"done in {turns} turns")
-            if ends_in_loop([turn.screenshot.sha for turn in trajectory.turns]):
-                return Score(2, f"done, but still going round in circles after {turns} turns")
-            return Score(3, f"done in {turns} turns where {shortest:.0f} were enough")
+            return Score(4 if turns <= shortest else 3, f"done in {turns} turns, {shortest:.0f} are enough")
         reason = f"{reached:.0f} of {total:.0f} milestones"
         if reached > 0:
             return Score(2 if 2 * reached >= total else 1, reason)
         return Score(0, reason)
-
-
-def ends_in_loop(screens: list[str]) -> bool:
-    """Whether the last screens (in order, each by its hash) are three times the same, or twice a cycle of 2 or 3."""
-    for period in range(1, LONGEST_LOOP + 1):
-        tail = screens[-max(3, 2 * period) :]
-        if len(tail) == max(3, 2 * period) and all(a == b for a, b in zip(tail[:-period], tail[period:], strict=True)):
-            return True
-    return False

@@ -21,17 +21,16 @@ class Totals(NamedTuple):
 
 
 @jax.jit
-def count_totals(*masks: jax.Array) -> Totals:
-    """Totals of a batch's masks, bool [..., C], one per micro-batch; at least 1, so that an empty batch gives zeros."""
-    tokens = sum(mask.astype(bool).sum() for mask in masks)
-    sequences = sum(mask.astype(bool).any(-1).sum() for mask in masks)
-    return Totals(jnp.maximum(tokens, 1).astype(jnp.float32), jnp.maximum(sequences, 1).astype(jnp.float32))
+def count_totals(mask: jax.Array) -> Totals:
+    """Totals of a mask, bool [..., C]. Those of micro-batches add up to their batch's; zero totals make zero means."""
+    mask = mask.astype(bool)
+    return Totals(mask.sum().astype(jnp.float32), mask.any(-1).sum().astype(jnp.float32))
 
 
 @jax.jit
 def token_mean(values: jax.Array, mask: jax.Array, totals: Totals) -> jax.Array:
     """Sum of values [..., C] where mask [..., C], over the number of tokens: every token weighs the same."""
-    return jnp.where(mask, values, 0.0).sum() / totals.tokens
+    return jnp.where(mask, values, 0.0).sum() / jnp.maximum(totals.tokens, 1)
 
 
 @partial(jax.jit, static_argnames="how")
@@ -45,7 +44,7 @@ def aggregate(values: jax.Array, mask: jax.Array, totals: Totals, how: Aggregati
         return token_mean(values, mask, totals)
     if how == "sequence_mean":
         per_sequence = jnp.where(mask, values, 0.0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
-        return per_sequence.sum() / totals.sequences
+        return per_sequence.sum() / jnp.maximum(totals.sequences, 1)
     raise ValueError(f"aggregation is {how!r}; choose token_mean or sequence_mean")
 
 

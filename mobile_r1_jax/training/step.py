@@ -1,7 +1,9 @@
 """One update of the policy: the same program for format finetuning and for both GRPO stages."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ from mobile_r1_jax.training.state import TrainState
 Metrics = dict[str, jax.Array]
 Gradients = tuple[nnx.State, Metrics]
 Core = tuple[jax.Array, nnx.State, optax.OptState]  # step, trained parameters, optimizer state
-Placement = tuple[NamedSharding | None, ...]  # of the leaves of a Core
+Placement = tuple[NamedSharding | None, ...]  # of a tree's arrays, in the order of its leaves
 
 
 @jax.tree_util.register_dataclass
@@ -74,61 +76,45 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
       the next state, and metrics: float32 scalars still on the device, so that fetching them is the only wait. They are
       loss, grad_norm (before clipping), learning_rate, tokens, and those of `grpo_loss` or `likelihood_loss`.
     """
+    counted = [count_totals(batch.completions.mask) for batch in batches]
+    totals = Totals(*(sum(counts[1:], counts[0]) for counts in zip(*counted, strict=True)))
+    gradients: Gradients | None = None
+    for batch in batches:
+        new = _gradients(
+            state.trained,
+            state.frozen,
+            batch,
+            totals,
+            graph=state.graph,
+            settings=settings,
+            placement=_placement(state.trained),
+        )
+        gradients = new if gradients is None else _sum(gradients, new)
     core = (state.step, state.trained, state.optimizer)
-    static = {"graph": state.graph, "settings": settings}
-    placement = _placement(core)
-    if len(batches) == 1:
-        core, metrics = _step(core, state.frozen, batches[0], placement=placement, **static)
-    else:
-        totals = count_totals(*(batch.completions.mask for batch in batches))
-        so_far = None
-        for batch in batches:
-            so_far = _accumulate(so_far, state.trained, state.frozen, batch, totals, **static)
-        core, metrics = _update(core, so_far, totals, settings=settings, placement=placement)
-    step, trained, optimizer = core
+    leaves, metrics = _update(_placement(core))(core, gradients, totals, settings=settings.optimizer)
+    step, trained, optimizer = jax.tree.unflatten(jax.tree.structure(core), leaves)
     return replace(state, step=step, trained=trained, optimizer=optimizer), metrics
 
 
-@partial(jax.jit, static_argnames=("graph", "settings", "placement"), donate_argnums=0)
-def _step(
-    core: Core, frozen: nnx.State, batch: Batch, graph: nnx.GraphDef, settings: StepSettings, placement: Placement
-) -> tuple[Core, Metrics]:
-    totals = count_totals(batch.completions.mask)
-    gradients = _gradients(core[1], frozen, batch, totals, graph, settings)
-    return _apply(core, gradients, totals, settings, placement)
+# Gradients and update are programs of their own, so that a new batch shape, or another number of micro-batches, brings
+# no second optimizer and no second backward pass to compile.
 
 
-@partial(jax.jit, static_argnames=("graph", "settings"), donate_argnums=0)
-def _accumulate(
-    so_far: Gradients | None,
+@partial(jax.jit, static_argnames=("graph", "settings", "placement"))
+def _gradients(
     trained: nnx.State,
     frozen: nnx.State,
     batch: Batch,
     totals: Totals,
+    *,
     graph: nnx.GraphDef,
     settings: StepSettings,
+    placement: Placement,
 ) -> Gradients:
-    gradients, metrics = _gradients(trained, frozen, batch, totals, graph, settings)
-    if so_far is None:
-        return gradients, metrics
-    summed = {
-        name: jnp.maximum(value, so_far[1][name]) if name.endswith("_max") else value + so_far[1][name]
-        for name, value in metrics.items()
-    }
-    return jax.tree.map(jnp.add, so_far[0], gradients), summed
+    """Gradients with respect to the trained parameters alone: nothing is computed backwards through frozen ones.
 
-
-@partial(jax.jit, static_argnames=("settings", "placement"), donate_argnums=(0, 1))
-def _update(
-    core: Core, gradients: Gradients, totals: Totals, settings: StepSettings, placement: Placement
-) -> tuple[Core, Metrics]:
-    return _apply(core, gradients, totals, settings, placement)
-
-
-def _gradients(
-    trained: nnx.State, frozen: nnx.State, batch: Batch, totals: Totals, graph: nnx.GraphDef, settings: StepSettings
-) -> Gradients:
-    """Gradients with respect to the trained parameters alone: nothing is computed backwards through frozen ones."""
+    placement: of the trained parameters; their gradients are split over the mesh as they are.
+    """
 
     def loss_of(parameters: nnx.State) -> tuple[jax.Array, Metrics]:
         policy = nnx.merge(graph, parameters, frozen)
@@ -151,22 +137,8 @@ def _gradients(
             )
         return loss, {"loss": loss, **metrics}
 
-    return jax.grad(loss_of, has_aux=True)(trained)
-
-
-def _apply(
-    core: Core, gradients: Gradients, totals: Totals, settings: StepSettings, placement: Placement
-) -> tuple[Core, Metrics]:
-    step, trained, optimizer_state = core
-    updates, optimizer_state = make_optimizer(settings.optimizer).update(gradients[0], optimizer_state, trained)
-    squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradients[0])]
-    metrics = gradients[1] | {
-        "grad_norm": jnp.sqrt(sum(squares)),
-        "learning_rate": jnp.asarray(learning_rate(settings.optimizer)(step), jnp.float32),
-        "tokens": totals.tokens,
-    }
-    core = (step + 1, optax.apply_updates(trained, updates), optimizer_state)
-    leaves, structure = jax.tree.flatten(core)
+    gradients, metrics = jax.grad(loss_of, has_aux=True)(trained)
+    leaves, structure = jax.tree.flatten(gradients)
     placed = [
         jax.lax.with_sharding_constraint(leaf, where) if where else leaf
         for leaf, where in zip(leaves, placement, strict=True)
@@ -174,11 +146,43 @@ def _apply(
     return structure.unflatten(placed), metrics
 
 
-def _placement(core: Core) -> Placement:
-    """How the state lies on its mesh (None: on one device).
+@partial(jax.jit, donate_argnums=0)
+def _sum(so_far: Gradients, new: Gradients) -> Gradients:
+    """Two micro-batches' gradients and metrics as one's."""
+    metrics = {
+        name: jnp.maximum(value, so_far[1][name]) if name.endswith("_max") else value + so_far[1][name]
+        for name, value in new[1].items()
+    }
+    return jax.tree.map(jnp.add, so_far[0], new[0]), metrics
 
-    What a step returns must lie like what it was given: left to itself the compiler may shard it otherwise, and then
-    the next step compiles again.
+
+@cache
+def _update(placement: Placement) -> Callable[..., tuple[tuple[jax.Array, ...], Metrics]]:
+    """The compiled update of a state that lies as `placement` says.
+
+    What it returns lies the same way: left to itself the compiler may shard it otherwise, and everything that takes the
+    state would compile again.
     """
-    shardings = (leaf.sharding for leaf in jax.tree.leaves(core))
+    return jax.jit(_updated, static_argnames="settings", donate_argnums=0, out_shardings=(placement, None))
+
+
+def _updated(
+    core: Core, gradients: Gradients, totals: Totals, *, settings: OptimizerSettings
+) -> tuple[tuple[jax.Array, ...], Metrics]:
+    """The leaves of the next core, and the metrics."""
+    step, trained, optimizer_state = core
+    updates, optimizer_state = make_optimizer(settings).update(gradients[0], optimizer_state, trained)
+    squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradients[0])]
+    metrics = gradients[1] | {
+        "grad_norm": jnp.sqrt(sum(squares)),
+        "learning_rate": jnp.asarray(learning_rate(settings)(step), jnp.float32),
+        "tokens": totals.tokens,
+    }
+    core = (step + 1, optax.apply_updates(trained, updates), optimizer_state)
+    return tuple(jax.tree.leaves(core)), metrics
+
+
+def _placement(tree: Any) -> Placement:
+    """How each array lies on its mesh; None for one that is on one device."""
+    shardings = (leaf.sharding for leaf in jax.tree.leaves(tree))
     return tuple(sharding if isinstance(sharding, NamedSharding) else None for sharding in shardings)

@@ -23,7 +23,6 @@ from mobile_r1_jax.rewards import (
     task_reward,
     turn_format_reward,
 )
-from mobile_r1_jax.rewards.state_judge import ends_in_loop
 
 
 def screenshot(shade: int) -> Screenshot:
@@ -32,28 +31,28 @@ def screenshot(shade: int) -> Screenshot:
     return Screenshot(file.getvalue())
 
 
-def trajectory(screens: str, progress: Progress | None = None) -> Trajectory:
+def trajectory(screens: str, progress: Progress | None = None, ending: Ending = Ending.SUCCESS) -> Trajectory:
     """One turn per letter; equal letters are equal screens."""
     turns = tuple(Turn(screenshot(ord(letter)), f"answer on {letter}") for letter in screens)
     scores = progress.as_scores() if progress else {}
-    return Trajectory("buy milk", "Shop", "you drive a phone", turns, Ending.SUCCESS, scores)
+    return Trajectory("buy milk", "Shop", "you drive a phone", turns, ending, scores)
 
 
 @pytest.mark.parametrize(
-    ("screens", "progress", "grade"),
+    ("turns", "ending", "progress", "grade"),
     [
-        ("abc", Progress(True, 2, 2, 3), 4),
-        ("abca", Progress(True, 2, 2, 3), 3),
-        ("abcbcbc", Progress(True, 2, 2, 3), 2),
-        ("abc", Progress(False, 1, 2, 3), 2),
-        ("abc", Progress(False, 1, 3, 3), 1),
-        ("abc", Progress(False, 0, 3, 3), 0),
-        ("ccc", Progress(False, 0, 3, 3), 0),
-        ("abc", Progress(False, 0, 0, 3), 0),
+        (3, Ending.SUCCESS, Progress(True, 2, 2, 3), 4),
+        (4, Ending.SUCCESS, Progress(True, 2, 2, 3), 3),
+        (3, Ending.OUT_OF_STEPS, Progress(True, 2, 2, 3), 2),
+        (3, Ending.GAVE_UP, Progress(True, 2, 2, 3), 2),
+        (3, Ending.FAILURE, Progress(False, 1, 2, 3), 2),
+        (3, Ending.FAILURE, Progress(False, 1, 3, 3), 1),
+        (3, Ending.FAILURE, Progress(False, 0, 3, 3), 0),
+        (3, Ending.FAILURE, Progress(False, 0, 0, 3), 0),
     ],
 )
-def test_the_state_judge_follows_the_rubric(screens, progress, grade) -> None:
-    score = StateJudge().score(trajectory(screens, progress))
+def test_the_state_judge_follows_the_rubric(turns, ending, progress, grade) -> None:
+    score = StateJudge().score(trajectory("abcd"[:turns], progress, ending))
     assert score.grade == grade
     assert score.value == grade / 4
 
@@ -68,14 +67,7 @@ def test_progress_takes_the_shortest_way_from_the_start_and_the_rest_from_the_en
     start = {"done": False, "remaining": 6, "milestones": [0, 3]}
     end = {"done": False, "remaining": 2, "milestones": [2, 3]}
     assert read_progress(start, end) == Progress(False, 2, 3, shortest_steps=6)
-
-
-@pytest.mark.parametrize(
-    ("screens", "loops"),
-    [("aaa", True), ("xbab", False), ("abab", True), ("xabcabc", True), ("abcabd", False), ("aa", False), ("", False)],
-)
-def test_a_loop_is_three_equal_screens_or_a_short_cycle_twice(screens, loops) -> None:
-    assert ends_in_loop(list(screens)) is loops
+    assert read_progress(start, end | {"shortest": 7}).shortest_steps == 7  # a pop-up had to be closed
 
 
 def test_format_rewards_are_zero_or_one_per_step_and_minus_or_plus_one_per_turn() -> None:

@@ -128,7 +128,7 @@ def test_padding_never_reaches_loss_or_gradient(batch) -> None:
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_micro_batches_that_share_totals_add_up_to_the_batch(batch, aggregation) -> None:
-    totals = count_totals(*batch["mask"])
+    totals = Totals(*map(sum, zip(*map(count_totals, batch["mask"]), strict=True)))
     assert totals == Totals(batch["mask"].sum(), batch["mask"].any(-1).sum())
     settings = GRPO(aggregation=aggregation, importance_cap=1.5)
 
