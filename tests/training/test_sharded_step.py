@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import json, logging
+import json, logging, sys
+from pathlib import Path
 import jax, numpy as np
 import tiny_run
+from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import place_batch, train_step
 
 compiled = []
 jax.config.update("jax_log_compiles", True)
+jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
 watch = logging.Handler()
 watch.emit = lambda record: compiled.append(record.getMessage())
 logging.getLogger("jax._src.interpreters.pxla").addHandler(watch)
@@ -43,16 +46,27 @@ for shape in ("8x1", "4x2"):
     results[shape + " part"] = [s.data.size / embedding.size for s in embedding.addressable_shards]
     first_moment = jax.tree.leaves(state.optimizer)[1]
     results[shape + " moment like"] = first_moment.sharding == embedding.sharding
+
+with open_checkpoints(Path(sys.argv[1])) as checkpoints:
+    save(checkpoints, state, 2, {})
+    checkpoints.wait_until_finished()
+    policy = shard_policy(tiny_run.make_policy(seed=1), make_mesh("8x1"))
+    other = create_state(policy, tiny_run.OPTIMIZER, frozen=("vision",), key=jax.random.key(1))
+    restored, _, _ = restore(checkpoints, other)
+same = jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), state.trained, restored.trained)
+placed = jax.tree.map(lambda a, b: a.sharding == b.sharding, other, restored)
+results["restored on another mesh"] = [all(jax.tree.leaves(same)), all(jax.tree.leaves(placed))]
 print(json.dumps(results))
 """
 
 
 @pytest.fixture(scope="module")
-def results() -> dict:
+def results(tmp_path_factory) -> dict:
     here = str(Path(__file__).parent)
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": here}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path_factory.mktemp("checkpoints"))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -70,3 +84,7 @@ def test_parameters_and_moments_stay_split_eightfold_and_the_same_programs_serve
     assert results[mesh + " part"] == [1 / 8] * 8
     assert results[mesh + " moment like"]
     assert results[mesh + " programs"] == [1, 1]
+
+
+def test_a_checkpoint_of_one_mesh_is_restored_exactly_and_placed_as_the_other_mesh_wants_it(results) -> None:
+    assert results["restored on another mesh"] == [True, True]
