@@ -17,14 +17,18 @@ from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, Placed, place
 ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
 
 
+Pieces = list[tuple[str, bool]]
+"""Text in pieces; True where it can be told from the screen and is learned, False where it is a question."""
+
+
 @dataclass(frozen=True)
 class Document:
-    """`system` and `earlier` (PNG and text of an earlier turn, or None) come before the screen `png`; `text` is learned."""
+    """`system` and `earlier` (PNG and text of an earlier turn, or None) come before the screen `png`; `text` after it."""
 
     system: str
     earlier: tuple[bytes, str] | None
     png: bytes
-    text: str
+    text: Pieces
 
 
 def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
@@ -36,10 +40,10 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         earlier = None
         if rng.random() < 0.5:
             before, screen = screen, next(screens)
-            earlier = draw(before, size), listing(before, size, rng, most=6)
-        wanted = names(screen, rng, rng.randint(0, 4))
+            earlier = draw(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
+        wanted = names(labels(screen, size), rng, rng.randint(0, 4))
         system = "Phone. Find: " + ", ".join(wanted) if wanted else "Phone."
-        found = "".join(found_line(screen, name, size) for name in wanted)
+        found = [piece for name in wanted for piece in where(labels(screen, size), name)]
         yield Document(system, earlier, draw(screen, size), found + everything(screen, size, rng))
 
 
@@ -75,7 +79,7 @@ def wander(state: State, placed: Placed, rng: Random) -> None:
     oracle.make(state, move)
 
 
-def labels(screen: Screen, size: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
+def labels(screen: Screen, size: tuple[int, int]) -> "Labels":
     """(what it says, centre) of every element that nothing covers, from top to bottom and left to right."""
     visible = [
         element
@@ -89,32 +93,36 @@ def labels(screen: Screen, size: tuple[int, int]) -> list[tuple[str, tuple[int, 
     ]
 
 
-def line(name: str, at: tuple[int, int]) -> str:
-    return f"{name}: {at[0]}, {at[1]}\n"
+Labels = list[tuple[str, tuple[int, int]]]
 
 
-def found_line(screen: Screen, name: str, size: tuple[int, int]) -> str:
-    at = dict(labels(screen, size)).get(name)
-    return f"{name}: none\n" if at is None else line(name, at)
+def where(found: Labels, name: str) -> Pieces:
+    """A name asked for, and its position, or that it is not there."""
+    at = dict(found).get(name)
+    return [(f"{name}: ", False), ("none\n" if at is None else f"{at[0]}, {at[1]}\n", True)]
 
 
-def names(screen: Screen, rng: Random, count: int) -> list[str]:
+def names(found: Labels, rng: Random, count: int) -> list[str]:
     """Names on the screen, and now and then one that is not."""
-    there = [name for name, _ in labels(screen, (112, 224))]
     elsewhere = [value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain]
-    return [rng.choice(elsewhere) if rng.random() < 0.15 else rng.choice(there) for _ in range(count)]
+    return [rng.choice(elsewhere) if rng.random() < 0.15 else rng.choice(found)[0] for _ in range(count)]
 
 
-def listing(screen: Screen, size: tuple[int, int], rng: Random, most: int = 99) -> str:
-    return "".join(line(name, at) for name, at in labels(screen, size)[:most])
+def listing(found: Labels) -> Pieces:
+    return [(f"{name}: {x}, {y}\n", True) for name, (x, y) in found]
 
 
-def everything(screen: Screen, size: tuple[int, int], rng: Random) -> str:
+def everything(screen: Screen, size: tuple[int, int], rng: Random) -> Pieces:
+    """Every element in reading order, the switches' states, then what is at each position, then where some names are."""
     found = labels(screen, size)
-    switches = [f"{element.name} {element.value}\n" for element in screen.elements if element.kind == "switch"]
-    asked = [rng.choice(found) for _ in range(6)]
-    read = "".join(f"{x}, {y}: {name}\n" for name, (x, y) in asked)
-    find = "".join(found_line(screen, name, size) for name in names(screen, rng, 6))
-    tail = [f"Read\n{read}", f"Find\n{find}"]
+    switches = [element for element in screen.elements if element.kind == "switch"]
+    states = [piece for element in switches for piece in ((element.name, False), (f" {element.value}\n", True))]
+    read = [
+        piece
+        for name, (x, y) in rng.sample(found, len(found))
+        for piece in ((f"{x}, {y}: ", False), (f"{name}\n", True))
+    ]
+    find = [piece for name in names(found, rng, 6) for piece in where(found, name)]
+    tail = [[("Read\n", False), *read], [("Find\n", False), *find]]
     rng.shuffle(tail)
-    return f"All\n{listing(screen, size, rng)}{''.join(switches)}{''.join(tail)}"
+    return [("All\n", False), *listing(found), *states, *tail[0], *tail[1]]

@@ -4,11 +4,14 @@ A task is placed on a phone by its template's name, its parameters and a seed, s
 same task on every machine. Whether it is done is read from the phone's state, never from its pixels.
 """
 
-from collections.abc import Callable
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.phone import Task
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.apps import APPS, LABELS, launcher
 from mobile_r1_jax.phones.simulator.apps.clock import ALARMS
@@ -152,6 +155,7 @@ def send_goal(name: str, word: str) -> tuple[Goal, ...]:
 
 
 ON_OFF = ("on", "off")
+CHINESE = 0.3  # share of instructions in Chinese
 APP_LABELS = tuple(LABELS)
 
 
@@ -452,3 +456,49 @@ def _home_goal(p: Parameters) -> tuple[Goal, ...]:
 
 
 TEMPLATES: dict[str, Template] = {template.name: template for template in _templates()}
+
+
+# Drawing tasks ----------------------------------------------------------------------------------------------------
+
+
+def combinations(template: Template, *, held_out: bool) -> list[Parameters]:
+    """The parameters that are for training, or the quarter (one at least) that is for evaluation alone.
+
+    Which is which is the same on every machine. A template without parameters has nothing to hold out.
+    """
+    every = [dict(zip(template.domains, values, strict=True)) for values in itertools.product(*template.domains.values())]
+    every.sort(key=lambda parameters: hashlib.sha256(f"{template.name}{sorted(parameters.items())}".encode()).digest())
+    kept = max(1, len(every) // 4) if template.domains else 0
+    return every[:kept] if held_out else every[kept:]
+
+
+def draw_tasks(count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float) -> list[Task]:
+    """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number of pop-ups a task.
+
+    Raises ValueError where no template is left.
+    """
+    rng = Random(f"tasks/{seed}/{held_out}")
+    pool = [(template, combinations(template, held_out=held_out)) for template in TEMPLATES.values() if template.app in apps]
+    pool = [(template, combos) for template, combos in pool if combos]
+    if not pool:
+        raise ValueError(f"no task templates for apps {list(apps)}; there are {sorted({t.app for t in TEMPLATES.values()})}")
+    tasks: list[Task] = []
+    while len(tasks) < count:
+        rng.shuffle(pool)
+        for template, combos in pool:
+            parameters = rng.choice(combos)
+            wording = template.chinese if rng.random() < CHINESE else template.english
+            often = int(popups) + (rng.random() < popups - int(popups))
+            setup = {"template": template.name, "parameters": parameters, "seed": rng.getrandbits(32), "popups": often}
+            tasks.append(Task(template.app, wording.format(**parameters), setup))
+    return tasks[:count]
+
+
+def held_out_instructions() -> frozenset[str]:
+    """Every instruction that `draw_tasks` gives with `held_out`, in both languages."""
+    return frozenset(
+        wording.format(**parameters)
+        for template in TEMPLATES.values()
+        for parameters in combinations(template, held_out=True)
+        for wording in (template.english, template.chinese)
+    )

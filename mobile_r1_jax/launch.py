@@ -1,0 +1,152 @@
+"""python -m mobile_r1_jax.launch: a policy through all three stages on simulated phones, evaluated before and after each.
+
+With no arguments it runs configs/tiny.yaml, made for two cores and no accelerator. Started again with the same name, it goes on
+where it stopped.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoTokenizer
+
+from data_pipelines.annotate import annotate
+from data_pipelines.steps import StepTable, step_table
+from data_pipelines.trajectories import prepare
+from mobile_r1_jax.agent.trajectory import write_trajectories
+from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import make_mesh, shard_policy
+from mobile_r1_jax.phones.fleet import Fleet
+from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
+from mobile_r1_jax.rewards.state_judge import StateJudge
+from mobile_r1_jax.stages import action_level, format_finetuning, task_level
+from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.stages.episodes import Speaker, run_episodes
+from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_results, table_rows, write_result
+from mobile_r1_jax.stages.loop import bar
+from mobile_r1_jax.stages.records import Records
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    console = Console()
+    try:
+        run = parse_run("launch", arguments)
+        context, policy = prepare_run(run, console)
+    except ConfigError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        return 2
+    began = time.time()
+    with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones:
+        results = asyncio.run(train_and_evaluate(context, policy, phones))
+    console.print(results_table(results))
+    console.print(f"{(time.time() - began) / 60:.1f} minutes; everything is in {run.directory}")
+    return 0
+
+
+def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
+    """Everything that can go wrong before anything expensive starts. Raises ConfigError in one line."""
+    if not (run.policy / "config.json").is_file():
+        raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
+    try:
+        mesh = make_mesh(run.mesh)
+        policy = shard_policy(load_policy(run.policy), mesh)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    save_run(run)
+    tokenizer = AutoTokenizer.from_pretrained(run.policy)
+    context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
+    size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
+    console.print(
+        f"policy: {run.policy}, {size:.1f} M parameters; {len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
+    )
+    return context, policy
+
+
+async def train_and_evaluate(context: Context, policy: Policy, phones: Sequence[Any]) -> list[Result]:
+    """The recipe: three stages, each starting from the last one's weights."""
+    run = context.run
+    steps = annotated_steps(context)
+    records = Records(run.directory / "trajectories")
+    async with Fleet(phones) as fleet:
+        await evaluate(context, "base", policy, fleet, records)
+        policy = await format_finetuning.run(context, policy, steps)
+        await evaluate(context, "format finetuning", policy, fleet, records)
+        policy = await action_level.run(context, policy, steps)
+        await evaluate(context, "action-level", policy, fleet, records)
+        policy = await task_level.run(context, policy, fleet, StateJudge(), records)
+        await evaluate(context, "task-level", policy, fleet, records)
+    save_policy(policy, run.directory / "policy")
+    context.speaker.tokenizer.save_pretrained(run.directory / "policy")
+    return read_results(run.directory)
+
+
+def annotated_steps(context: Context) -> StepTable:
+    """The annotated steps that the first two stages train on; held-out instructions are not among them."""
+    run, settings = context.run, context.run.annotations
+    folder = settings.directory or run.directory / "annotations"
+    if settings.directory is None and not (folder / "data.jsonl").exists():
+        tasks = draw_tasks(settings.count, seed=run.seed, apps=run.phones.apps, held_out=False, popups=settings.popups)
+        drawn = annotate(
+            tasks,
+            system=run.system,
+            size=run.phones.size,
+            resizing=run.resizing,
+            mistakes=settings.mistakes,
+            seed=run.seed,
+        )
+        write_trajectories(folder, drawn)
+    dataset = prepare([folder], data_dir=run.directory / "prepared")
+    return step_table(dataset.as_data_source("train"), run.resizing, held_out=held_out_instructions())
+
+
+async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> None:
+    """Plays held-out tasks, the same for every stage, and writes the result down; not again where it is already there."""
+    run, phones = context.run, context.run.phones
+    if any(result.stage == stage for result in read_results(run.directory)):
+        return
+    counts = ((run.evaluation.episodes, phones.apps), (run.evaluation.withheld_episodes, phones.withheld_apps))
+    tasks = [
+        draw_tasks(count, seed=run.seed, apps=apps, held_out=True, popups=phones.popups) if count else []
+        for count, apps in counts
+    ]
+    with bar(context) as progress:
+        shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
+        async with context.engine(policy, run.evaluation.temperature, key=context.key(0)) as engine:
+            episodes = await run_episodes(
+                fleet,
+                [*tasks[0], *tasks[1]],
+                engine,
+                context.speaker,
+                most_turns=phones.most_turns,
+                finished=lambda episode: progress.advance(shown),
+            )
+        result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :])
+        progress.update(shown, shown=f"success {result.success}")
+    records.write("evaluation", 0, episodes)
+    write_result(run.directory, result)
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    table = Table(*COLUMNS, title="Held-out tasks, with 95 % Wilson intervals")
+    for row in table_rows(results):
+        table.add_row(*row)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

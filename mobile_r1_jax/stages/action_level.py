@@ -1,0 +1,67 @@
+"""Stage 2: the policy learns to act right, by GRPO on single steps.
+
+The history is golden; a group of answers to one step is sampled and scored by rule against the golden next action. The vision
+encoder is frozen [paper].
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from mobile_r1_jax.agent.responses import parse_response
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.rewards.action import Golden, step_reward
+from mobile_r1_jax.rl import group_advantages
+from mobile_r1_jax.sampling.sampler import sample
+from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.training.state import TrainState
+
+from data_pipelines.steps import StepTable, stream_steps
+
+
+async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
+    """Trains `policy` on the annotated steps' rewards; returns what came out of it."""
+    settings, temperature = context.run.action_level, context.run.temperature
+    stage = Stage(
+        2, "action_level", settings.updates, settings.loss, settings.optimizer, ("vision",), temperature, shown="reward"
+    )
+    stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed + 1))
+    sampling = context.sampling(temperature)
+
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
+        if update and position != stream.get_state():
+            stream.set_state(position)
+        golden = [next(stream) for _ in range(settings.prompts)]
+        screens, prompts = context.collate([step.prompt for step in golden], rows=settings.prompts)
+        samples = sample(
+            state.policy, screens, prompts, context.key(2, update), group=settings.group, sampling=sampling
+        )
+        ids, mask, logps = map(np.asarray, jax.device_get((samples.ids, samples.mask, samples.logps)))
+        rewards = np.zeros(ids.shape[:2], np.float32)
+        for row, step in enumerate(golden):
+            for member in range(settings.group):
+                text = context.speaker.tokenizer.decode(ids[row, member, mask[row, member]], skip_special_tokens=True)
+                answer = parse_response(text, step.prompt.frame)
+                rewards[row, member] = step_reward(answer, Golden(step.action, step.box), settings.rules)
+        advantages, informative = map(np.asarray, group_advantages(rewards, np.ones_like(rewards, bool)))
+        answered = [
+            Answered(
+                golden[row].prompt,
+                [ids[row, member, mask[row, member]] for member in range(settings.group)],
+                [logps[row, member, mask[row, member]] for member in range(settings.group)],
+                advantages[row],
+            )
+            for row in np.flatnonzero(informative)
+        ]
+        metrics = {
+            "reward": float(rewards.mean()),
+            "action_right": float((rewards == 2).mean()),
+            "format_right": float((rewards >= 1).mean()),
+            "zero_variance_groups": float((~informative).sum()),
+            "response_tokens": float(mask.sum(-1).mean()),
+        }
+        return Made(micro_batches(context, answered, settings.micro_batch), metrics, stream.get_state())
+
+    return await train(context, stage, policy, make_batches)

@@ -1,0 +1,109 @@
+"""What every stage of a run is given: its settings, the way to speak to the policy, the shapes of its batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from mobile_r1_jax.agent.prompts import Prompt
+from mobile_r1_jax.agent.screenshots import patches
+from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.inputs import Completions, Prompts, Screens, collate
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import shard_batch
+from mobile_r1_jax.sampling.engine import Engine
+from mobile_r1_jax.sampling.sampler import Sampling
+from mobile_r1_jax.stages.episodes import Speaker
+from mobile_r1_jax.training.step import Batch
+
+
+@dataclass(frozen=True)
+class Context:
+    """One per run. `config` is the policy's; `mesh` what it is sharded over."""
+
+    run: Run
+    config: PolicyConfig
+    speaker: Speaker
+    mesh: Mesh
+    console: Console
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Tokens that the policy never says: those that stand for screens, and the vocabulary's unused end."""
+        config, words = self.config, len(self.speaker.tokenizer)
+        return (
+            config.image_token,
+            config.video_token,
+            config.vision_start,
+            config.vision_end,
+            *range(words, config.text.vocab),
+        )
+
+    def sampling(self, temperature: float) -> Sampling:
+        return Sampling(
+            max_tokens=self.run.shapes.response_tokens,
+            temperature=temperature,
+            stop_ids=self.config.eos,
+            forbidden_ids=self.forbidden,
+        )
+
+    def key(self, *what: int) -> jax.Array:
+        """The run's random key, folded with what it is for."""
+        key = jax.random.key(self.run.seed)
+        for number in what:
+            key = jax.random.fold_in(key, number)
+        return key
+
+    def engine(self, policy: Policy, temperature: float, *, key: jax.Array) -> Engine:
+        """An engine with a row for every phone."""
+        rows = self.run.phones.count
+        return Engine(policy, lambda prompts: self.collate(prompts, rows=rows), self.sampling(temperature), rows, key)
+
+    def collate(self, prompts: Sequence[Prompt], *, rows: int) -> tuple[Screens, Prompts]:
+        """Up to `rows` prompts as arrays of `rows` rows, on the mesh. ValueError where a prompt fits no bucket."""
+        screens, arrays = collate(
+            prompts,
+            patches,
+            config=self.config.vision,
+            prompt_buckets=self.run.shapes.prompt_tokens,
+            screen_buckets=(2 * rows,),  # a prompt shows two screenshots at most
+            window_buckets=self.run.shapes.windows,
+            row_buckets=(rows,),
+        )
+        return shard_batch((screens, arrays), self.mesh)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt and the G completions that it got: ids with the stop token, log-probabilities of each token (or none), weights."""
+
+    prompt: Prompt
+    ids: Sequence[Sequence[int]]
+    logps: Sequence[Sequence[float]] | None
+    advantages: Sequence[float]
+
+
+def micro_batches(context: Context, answered: Sequence[Answered], rows: int) -> list[Batch]:
+    """All of them in batches of `rows` rows, prompts of like length together, the last one padded with empty rows."""
+    ordered = sorted(answered, key=lambda one: len(one.prompt.ids))
+    return [make_batch(context, ordered[start : start + rows], rows) for start in range(0, len(ordered), rows)]
+
+
+def make_batch(context: Context, answered: Sequence[Answered], rows: int) -> Batch:
+    screens, prompts = context.collate([one.prompt for one in answered], rows=rows)
+    group = len(answered[0].ids)
+    shape = (rows, group, context.run.shapes.response_tokens)
+    ids, logps = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    mask, advantages = np.zeros(shape, bool), np.zeros(shape[:2], np.float32)
+    for row, one in enumerate(answered):
+        advantages[row] = one.advantages
+        for member, completion in enumerate(one.ids):
+            kept = completion[: shape[2]]
+            ids[row, member, : len(kept)], mask[row, member, : len(kept)] = kept, True
+            if one.logps is not None:
+                logps[row, member, : len(kept)] = one.logps[member][: shape[2]]
+    return Batch(screens, prompts, shard_batch(Completions(ids, mask, logps, advantages), context.mesh))

@@ -1,0 +1,109 @@
+"""Evaluation on live phones: how often the policy does what it is asked to do, and the table of it."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.stages.episodes import Episode
+
+RESULTS = "results.jsonl"
+Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
+
+
+@dataclass(frozen=True)
+class Share:
+    """`hits` out of `of`, with its Wilson score interval at 95 %."""
+
+    hits: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.of if self.of else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """(low, high), by E. B. Wilson, 1927."""
+        if not self.of:
+            return (0.0, 1.0)
+        n, p, z = self.of, self.value, Z_95
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (middle - half, middle + half)
+
+    def __str__(self) -> str:
+        if not self.of:
+            return "-"
+        low, high = self.interval
+        return f"{100 * self.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one evaluation found; infrastructure failures are counted apart and enter no share."""
+
+    stage: str
+    success: Share  # of episodes on held-out tasks
+    steps: Share  # of turns: those that brought the phone nearer to the goal
+    format_errors: Share  # of turns: those whose response did not parse
+    recovery: Share  # of episodes that left the right path: those that succeeded
+    withheld: Share  # success on apps whose training tasks were withheld
+    infrastructure_failures: int
+
+
+def measure(stage: str, episodes: Sequence[Episode], withheld: Sequence[Episode]) -> Result:
+    """Measures held-out episodes, and those on withheld apps, which only the last share is about."""
+    counted = [episode for episode in episodes if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
+    elsewhere = [episode for episode in withheld if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
+    nearer = [step for episode in counted for step in episode.nearer]
+    answers = [answer for episode in counted for answer in episode.answers]
+    astray = [episode for episode in counted if episode.left_the_path]
+    return Result(
+        stage,
+        success=successes(counted),
+        steps=Share(sum(nearer), len(nearer)),
+        format_errors=Share(sum(isinstance(answer, Malformed) for answer in answers), len(answers)),
+        recovery=successes(astray),
+        withheld=successes(elsewhere),
+        infrastructure_failures=len(episodes) + len(withheld) - len(counted) - len(elsewhere),
+    )
+
+
+def successes(episodes: Sequence[Episode]) -> Share:
+    return Share(sum(episode.trajectory.ending is Ending.SUCCESS for episode in episodes), len(episodes))
+
+
+COLUMNS = ("Stage", "Task success %", "Step accuracy %", "Format errors %", "Recovery %", "Withheld app %")
+
+
+def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """The table's cells: each share in per cent with its 95 % Wilson interval."""
+    return [
+        (
+            result.stage,
+            *map(str, (result.success, result.steps, result.format_errors, result.recovery, result.withheld)),
+        )
+        for result in results
+    ]
+
+
+def write_result(directory: Path, result: Result) -> None:
+    """Appends a result to results.jsonl in the run directory."""
+    with (directory / RESULTS).open("a") as file:
+        file.write(json.dumps(asdict(result)) + "\n")
+
+
+def read_results(directory: Path) -> list[Result]:
+    """The results of a run so far, in order."""
+    path = directory / RESULTS
+    if not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        Result(**{name: Share(**value) if isinstance(value, dict) else value for name, value in row.items()})
+        for row in rows
+    ]

@@ -1,0 +1,100 @@
+"""The loop that all three stages share: make batches, update, write down, save; after a kill, go on from the last save."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.rl import GRPO, Likelihood
+from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
+from mobile_r1_jax.training.metrics import MetricsLog
+from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.state import TrainState, create_state
+from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, train_step
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is particular to a stage's training. `shown` names the metric beside its progress bar."""
+
+    number: int
+    name: str
+    updates: int
+    loss: GRPO | Likelihood
+    optimizer: OptimizerSettings
+    frozen: tuple[str, ...]
+    temperature: float
+    shown: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an update learns from (nothing, where no group was informative), what to write down, and the place in the data."""
+
+    batches: Sequence[Batch]
+    metrics: dict[str, float]
+    position: dict[str, Any]
+
+
+MakeBatches = Callable[[TrainState, int, dict[str, Any]], Awaitable[Made]]
+"""(state, number of the update, position before it) -> what the update learns from."""
+
+
+def bar(context: Context) -> Progress:
+    """A progress bar with a metric beside it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, TextColumn("{task.fields[shown]}"), console=context.console)
+
+
+async def train(context: Context, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
+    """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out."""
+    directory = context.run.directory
+    reference = jax.tree.map(jnp.copy, policy)  # training takes over the arrays of `policy` itself
+    state = create_state(policy, stage.optimizer, frozen=stage.frozen, key=context.key(stage.number))
+    settings = StepSettings(stage.loss, stage.optimizer, temperature=stage.temperature, forbidden=context.forbidden)
+    position: dict[str, Any] = {}
+    with open_checkpoints(directory / "checkpoints" / stage.name) as checkpoints:
+        done = 0
+        if checkpoints.latest_step() is not None:
+            state, done, position = restore(checkpoints, state)
+        needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
+        with MetricsLog(directory, stage.name, after_step=done) as log, bar(context) as progress:
+            shown = progress.add_task(
+                f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
+            )
+            for update in range(done, stage.updates):
+                began = time.perf_counter()
+                made = await make_batches(state, update, position)
+                seconds_data = time.perf_counter() - began
+                batches = made.batches
+                if needs_reference:
+                    batches = [with_reference(reference, batch, settings) for batch in batches]
+                metrics = {}
+                if batches:
+                    state, metrics = train_step(state, *batches, settings=settings)
+                row = log.write(update + 1, {**metrics, **made.metrics, "seconds_data": seconds_data})
+                row["seconds"] = time.perf_counter() - began
+                position = made.position
+                progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
+                if (update + 1) % context.run.save_every == 0 or update + 1 == stage.updates:
+                    save(checkpoints, state, update + 1, position)
+        checkpoints.wait_until_finished()
+    return state.policy
+
+
+def with_reference(policy: Policy, batch: Batch, settings: StepSettings) -> Batch:
+    """The batch with its completions' log-probabilities under `policy`, which the KL is taken to."""
+    logps, _ = completion_logps(policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
+    return replace(batch, reference_logps=logps)

@@ -1,0 +1,89 @@
+"""Stage 3: the policy learns to finish, by GRPO over whole trajectories on live phones.
+
+A group of episodes of one task is played; each gets the judge's score plus its mean format reward, and its advantage within the
+group is shared by all tokens of all its turns. The vision encoder is frozen [paper].
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.phones.fleet import Fleet
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks
+from mobile_r1_jax.rewards.judge import Judge, JudgeOutage, task_reward
+from mobile_r1_jax.rl import group_advantages
+from mobile_r1_jax.sampling.engine import Engine
+from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.stages.episodes import Episode, run_episodes
+from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.stages.records import Records
+from mobile_r1_jax.training.state import TrainState
+
+
+async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
+    """Trains `policy` on what its own episodes earn; returns what came out of it."""
+    settings, phones, temperature = context.run.task_level, context.run.phones, context.run.temperature
+    stage = Stage(
+        3, "task_level", settings.updates, settings.loss, settings.optimizer, ("vision",), temperature, shown="reward"
+    )
+
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
+        seed = context.run.seed * 1_000_003 + update
+        tasks = draw_tasks(settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups)
+        played = [task for task in tasks for _ in range(settings.group)]
+        async with context.engine(state.policy, temperature, key=context.key(3, update)) as engine:
+            episodes = await run_episodes(fleet, played, engine, context.speaker, most_turns=phones.most_turns)
+        rewards, counted = await score(episodes, judge)
+        records.write("task_level", update + 1, episodes, rewards)
+        shape = (settings.tasks, settings.group)
+        advantages, informative = map(np.asarray, group_advantages(rewards.reshape(shape), counted.reshape(shape)))
+        answered = weighted_turns(episodes, advantages.reshape(-1))
+        return Made(
+            micro_batches(context, answered, settings.micro_batch),
+            measures(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
+            {},
+        )
+
+    return await train(context, stage, policy, make_batches)
+
+
+async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
+    """(rewards [N] float32, counted [N] bool): where the phone or the judge failed, an episode does not count."""
+    rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
+    judged = await asyncio.gather(*(asyncio.to_thread(judge.score, episode.trajectory) for episode in episodes))
+    for index, (episode, grade) in enumerate(zip(episodes, judged, strict=True)):
+        if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE or isinstance(grade, JudgeOutage):
+            continue
+        rewards[index], counted[index] = task_reward(grade, episode.answers), True
+    return rewards, counted
+
+
+def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[Answered]:
+    """Every turn of every episode that has an advantage, as a prompt with one completion."""
+    return [
+        Answered(prompt, [turn.response_ids], [turn.logps], [float(advantage)])
+        for episode, advantage in zip(episodes, advantages, strict=True)
+        if advantage != 0
+        for prompt, turn in zip(episode.prompts, episode.trajectory.turns, strict=True)
+    ]
+
+
+def measures(
+    episodes: Sequence[Episode], rewards: np.ndarray, counted: np.ndarray, informative: np.ndarray
+) -> dict[str, float]:
+    answers = [answer for episode in episodes for answer in episode.answers]
+    endings = [episode.trajectory.ending for episode in episodes]
+    return {
+        "reward": float(rewards[counted].mean()) if counted.any() else float("nan"),
+        "success": endings.count(Ending.SUCCESS) / len(endings),
+        "turns": len(answers) / len(episodes),
+        "format_errors": sum(isinstance(answer, Malformed) for answer in answers) / max(1, len(answers)),
+        "zero_variance_groups": float((~informative).sum()),
+        "infrastructure_failures": float(endings.count(Ending.INFRASTRUCTURE_FAILURE)),
+        "judge_outages": float((~counted).sum() - endings.count(Ending.INFRASTRUCTURE_FAILURE)),
+    }
