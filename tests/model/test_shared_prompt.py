@@ -91,4 +91,14 @@ def test_an_unknown_remat_policy_is_an_error_that_names_the_known_ones(tied_pair
     policy = nnx.clone(tied_pair.policy)
     policy.text.remat = "some"
     with pytest.raises(ValueError, match="'some' is unknown, choose one of none, matmuls, full"):
-        policy.completion_hidden(*inputs[:4])
+        jax.eval_shape(Policy.completion_hidden, policy, *inputs[:4])
+
+
+def test_in_bfloat16_nothing_on_the_way_is_promoted_and_the_logits_stay_close(tied_pair, inputs) -> None:
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tied_pair.policy)
+    half.text.dtype = half.vision.dtype = jnp.bfloat16
+    hidden = jax.jit(Policy.completion_hidden)
+    ours = hidden(half, *inputs[:4])
+    assert ours.dtype == jnp.bfloat16 and half.text.logits(ours).dtype == jnp.float32
+    theirs = tied_pair.policy.text.logits(hidden(tied_pair.policy, *inputs[:4]))
+    assert jnp.abs(half.text.logits(ours) - theirs).mean() < 0.05 * jnp.abs(theirs).mean()
