@@ -126,13 +126,14 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
     ]
     with bar(context) as progress:
         shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
-        async with context.engine(policy, run.evaluation.temperature, key=context.key(0)) as engine:
+        async with context.engine(policy, run.evaluation.temperature) as engine:
             episodes = await run_episodes(
                 fleet,
                 [*tasks[0], *tasks[1]],
                 engine,
                 context.speaker,
                 most_turns=phones.most_turns,
+                seed=run.seed,
                 finished=lambda episode: progress.advance(shown),
             )
         result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.screen import Screen, draw
+from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, Placed, place
 
@@ -21,13 +21,25 @@ Pieces = list[tuple[str, bool]]
 """Text in pieces; True where it can be told from the screen and is learned, False where it is a question."""
 
 
+Cell = tuple[str, tuple[int, int]] | None
+"""What covers a cell of the screen's grid: what it says and its centre (x, y) in pixels; None where nothing does."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A screen as it is shown: PNG bytes, and what covers each cell of its grid in reading order."""
+
+    png: bytes
+    cells: tuple[Cell, ...]
+
+
 @dataclass(frozen=True)
 class Document:
-    """`system` and `earlier` (PNG and text of an earlier turn, or None) come before the screen `png`; `text` after it."""
+    """`system`, then `earlier` (a look and the text of an earlier turn, or None), then the screen and its `text`."""
 
     system: str
-    earlier: tuple[bytes, str] | None
-    png: bytes
+    earlier: tuple[Look, str] | None
+    look: Look
     text: Pieces
 
 
@@ -40,11 +52,25 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         earlier = None
         if rng.random() < 0.5:
             before, screen = screen, next(screens)
-            earlier = draw(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
+            earlier = look(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
         wanted = names(labels(screen, size), rng, rng.randint(0, 4))
         system = "Phone. Find: " + ", ".join(wanted) if wanted else "Phone."
         found = [piece for name in wanted for piece in where(labels(screen, size), name)]
-        yield Document(system, earlier, draw(screen, size), found + everything(screen, size, rng))
+        yield Document(system, earlier, look(screen, size), found + everything(screen, size, rng))
+
+
+def look(screen: Screen, size: tuple[int, int]) -> Look:
+    cells: list[Cell] = []
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            x, y = (2 * column + 1) * size[0] // (2 * COLUMNS), (2 * row + 1) * size[1] // (2 * ROWS)
+            element = screen.at(x, y, size)
+            cells.append((says(element), element.center(size)) if element else None)
+    return Look(draw(screen, size), tuple(cells))
+
+
+def says(element: Element) -> str:
+    return element.value if element.kind == "field" and element.value else element.name
 
 
 def walk(rng: Random) -> Iterator[Screen]:
@@ -87,10 +113,7 @@ def labels(screen: Screen, size: tuple[int, int]) -> "Labels":
         if screen.at(*element.center(size), size) is element or element.kind == "card"
     ]
     visible.sort(key=lambda element: (element.cell[1], element.cell[0]))
-    return [
-        (element.value if element.kind == "field" and element.value else element.name, element.center(size))
-        for element in visible
-    ]
+    return [(says(element), element.center(size)) for element in visible]
 
 
 Labels = list[tuple[str, tuple[int, int]]]

@@ -19,12 +19,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt, encode, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
-from mobile_r1_jax.base.documents import Document, documents
+from mobile_r1_jax.base.documents import Cell, Document, documents
 from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import Prompts, Screens, collate
 from mobile_r1_jax.model.logps import token_logps
-from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.policy import Policy, first_position, last_state
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
 PROMPT_LENGTH, TEXT_LENGTH = 160, 168
@@ -92,33 +92,47 @@ def config_for(tokenizer: PreTrainedTokenizerBase) -> PolicyConfig:
     return base_config(-(-len(tokenizer) // 64) * 64, *tokenizer.convert_tokens_to_ids(list(names)))
 
 
-Batch = tuple[Screens, Prompts, np.ndarray, np.ndarray, np.ndarray]
-"""Screens, prompts, text ids [B, 1, C], which of them there are, which of them are learned."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Reading:
+    """A batch of documents, one completion each: what is shown, what is said, and what covers each cell of the screens."""
+
+    screens: Screens
+    prompts: Prompts
+    ids: np.ndarray  # [B, 1, C] int32: the text after the screen
+    there: np.ndarray  # [B, 1, C] bool: not padding
+    learned: np.ndarray  # [B, 1, C] bool: can be told from the screen
+    names: np.ndarray  # [N, M] int32: first token of what covers each merged token of each screen, -1 for nothing
+    last: np.ndarray  # [B, M] int32: where in the prompt the tokens of the last screen stand
+    centres: np.ndarray  # [B, M, 2] int32: tokens of the x and y of the centre of what covers them, -1 for nothing
 
 
-def step_batch(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int) -> Batch:
+def step_batch(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int) -> Reading:
     """The batch of a step: each step's documents have a seed of their own, so that a resumed run goes on with the next."""
     chosen = itertools.islice(documents(run.seed * 1_000_003 + step, run.size), run.batch)
     return assemble(tokenizer, config, list(chosen))
 
 
-def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: list[Document]) -> Batch:
+def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: list[Document]) -> Reading:
     prompts = []
     ids = np.zeros((len(chosen), 1, TEXT_LENGTH), np.int32)
     there, learned = np.zeros(ids.shape, bool), np.zeros(ids.shape, bool)
+    cells: dict[str, tuple[Cell, ...]] = {}  # by the screenshot's hash, in the order in which `collate` takes them
     for row, document in enumerate(chosen):
-        past = (
-            [Past(Screenshot(document.earlier[0]), response_ids(tokenizer, document.earlier[1]))]
-            if document.earlier
-            else []
-        )
-        prompts.append(build_prompt(tokenizer, document.system, past, Screenshot(document.png), RESIZING))
+        past = []
+        if document.earlier:
+            before, said = document.earlier
+            past = [Past(Screenshot(before.png), response_ids(tokenizer, said))]
+            cells.setdefault(past[0].screenshot.sha, before.cells)
+        now = Screenshot(document.look.png)
+        cells.setdefault(now.sha, document.look.cells)
+        prompts.append(build_prompt(tokenizer, document.system, past, now, RESIZING))
         pieces = [(token, asked) for text, asked in document.text for token in encode(tokenizer, text)][:TEXT_LENGTH]
         ids[row, 0, : len(pieces)] = [token for token, _ in pieces]
         there[row, 0, : len(pieces)] = True
         learned[row, 0, : len(pieces)] = [asked for _, asked in pieces]
     most = 2 * len(chosen)
-    screens, prompts = collate(
+    screens, arrays = collate(
         prompts,
         patches,
         config=config.vision,
@@ -126,7 +140,22 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
         screen_buckets=(most * 3 // 4, most * 7 // 8, most),
         window_buckets=(2,),
     )
-    return screens, prompts, ids, there, learned
+    names = np.full(screens.raster.shape, -1, np.int32)
+    for screen, covered in enumerate(cells.values()):
+        names[screen] = [encode(tokenizer, cell[0])[0] if cell else -1 for cell in covered]
+    tokens = names.shape[1]
+    last = np.stack([np.flatnonzero(prompt.image_index >= 0)[-tokens:] for prompt in prompts]).astype(np.int32)
+    centres = np.array(
+        [
+            [
+                [encode(tokenizer, str(side))[0] for side in cell[1]] if cell else [-1, -1]
+                for cell in document.look.cells
+            ]
+            for document in chosen
+        ],
+        np.int32,
+    )
+    return Reading(screens, arrays, ids, there, learned, names, last, centres)
 
 
 def schedule(run: Pretraining) -> optax.Schedule:
@@ -145,29 +174,52 @@ def optimizer(run: Pretraining) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule(run), b2=0.98, weight_decay=0.01))
 
 
+def losses(policy: Policy, batch: Reading) -> dict[str, jax.Array]:
+    """Mean losses in nats: of the text; of the names, told from each screen token as the vision tower gives it, so that
+    what is seen looks like the word for it; of the centres, told from the language model's last state of each."""
+    text = policy.text
+    seen = policy.encode_screens(batch.screens)
+    index = jnp.asarray(batch.prompts.image_index)
+    x = jnp.where(index[..., None] >= 0, seen[jnp.maximum(index, 0)], text.embed(batch.prompts.ids))
+    prompt, own = policy.text.run_group(
+        x, batch.prompts.positions, batch.prompts.mask, text.embed(batch.ids), first_position(batch.prompts)
+    )
+    before = jnp.concatenate([last_state(prompt, batch.prompts)[:, None, None], own[:, :, :-1]], axis=2)
+    told = jnp.take_along_axis(prompt, jnp.asarray(batch.last)[..., None], axis=1)
+    return {
+        "text": mean_nll(policy, text.norm(before), batch.ids, batch.learned),
+        "names": mean_nll(policy, seen.reshape(*batch.names.shape, -1), batch.names, batch.names >= 0),
+        "xs": mean_nll(policy, text.norm(told), batch.centres[..., 0], batch.centres[..., 0] >= 0),
+        "ys": mean_nll(policy, text.norm(told), batch.centres[..., 1], batch.centres[..., 1] >= 0),
+    }
+
+
+def mean_nll(policy: Policy, hidden: jax.Array, ids: jax.Array, counted: jax.Array) -> jax.Array:
+    logps, _ = token_logps(policy, hidden, jnp.maximum(ids, 0))
+    return -jnp.sum(logps * counted) / jnp.maximum(jnp.sum(counted), 1)
+
+
 @functools.partial(jax.jit, static_argnames=("graph", "update"), donate_argnames=("params", "moments"))
 def train_step(
-    graph: nnx.GraphDef, update: optax.TransformUpdateFn, params: nnx.State, moments: optax.OptState, batch: Batch
-):  # noqa: ANN201
-    """One step: (params, optimizer state, mean loss in nats per token)."""
-    screens, prompts, ids, there, learned = batch
+    graph: nnx.GraphDef, update: optax.TransformUpdateFn, params: nnx.State, moments: optax.OptState, batch: Reading
+) -> tuple[nnx.State, optax.OptState, dict[str, jax.Array]]:
+    """One step: (params, optimizer state, mean losses in nats)."""
 
-    def loss(params: nnx.State) -> jax.Array:
-        policy = nnx.merge(graph, params)
-        logps, _ = token_logps(policy, policy.completion_hidden(screens, prompts, ids, there), ids)
-        return -jnp.sum(logps * learned) / jnp.sum(learned)
+    def loss(params: nnx.State) -> tuple[jax.Array, dict[str, jax.Array]]:
+        each = losses(nnx.merge(graph, params), batch)
+        return sum(each.values()), each
 
-    value, gradients = jax.value_and_grad(loss)(params)
+    gradients, each = jax.grad(loss, has_aux=True)(params)
     updates, moments = update(gradients, moments, params)
-    return optax.apply_updates(params, updates), moments, value
+    return optax.apply_updates(params, updates), moments, each
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))
-def rightly_predicted(graph: nnx.GraphDef, params: nnx.State, batch: Batch) -> jax.Array:
+def rightly_predicted(graph: nnx.GraphDef, params: nnx.State, batch: Reading) -> jax.Array:
     """[B, 1, C] bool: which tokens of the text are the policy's most likely ones, given those before."""
-    screens, prompts, ids, there, learned = batch
     policy = nnx.merge(graph, params)
-    return (policy.text.logits(policy.completion_hidden(screens, prompts, ids, there)).argmax(-1) == ids) & learned
+    hidden = policy.completion_hidden(batch.screens, batch.prompts, batch.ids, batch.there)
+    return (policy.text.logits(hidden).argmax(-1) == batch.ids) & batch.learned
 
 
 def pointing(
@@ -215,17 +267,21 @@ def pretrain(run: Pretraining, folder: Path) -> Policy:
     steps = grain.MapDataset.range(first, run.steps).map(lambda step: step_batch(tokenizer, config, run, int(step)))
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
     with open(folder / "metrics.jsonl", "a") as metrics:
-        began, losses = time.time(), []
+        began, spent = time.time(), []
         for step, batch in enumerate(steps.to_iter_dataset(options), first + 1):
-            params, moments, loss = train_step(graph, update.update, params, moments, batch)
-            losses.append(loss)
+            params, moments, each = train_step(graph, update.update, params, moments, batch)
+            spent.append(jax.device_get(each))
             if step % 50 == 0:
-                row = {"step": step, "loss": float(np.mean(jax.device_get(losses))), "seconds": time.time() - began}
+                row = {
+                    "step": step,
+                    **{name: float(np.mean([one[name] for one in spent])) for name in spent[0]},
+                    "seconds": time.time() - began,
+                }
                 if step % run.save_every == 0:
                     row["pointing"] = pointing(tokenizer, config, graph, params, run, 256)
                     manager.save(step, args=ocp.args.StandardSave((params, moments)))
                 print(json.dumps(row), file=metrics, flush=True)
-                began, losses = time.time(), []
+                began, spent = time.time(), []
     manager.save(run.steps, args=ocp.args.StandardSave((params, moments)), force=True)
     manager.wait_until_finished()
     return nnx.merge(graph, params)

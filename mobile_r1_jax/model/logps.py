@@ -11,7 +11,7 @@ CHUNK_LOGITS = 2**25  # most logits alive at once: 128 MiB of float32
 FORBIDDEN = -1e30  # a forbidden token's logit; finite, so that 0 * logit is 0 in the entropy
 
 
-def adjust_logits(logits: jax.Array, *, temperature: float, forbidden: Sequence[int]) -> jax.Array:
+def adjust_logits(logits: jax.Array, *, temperature: float | jax.Array, forbidden: Sequence[int]) -> jax.Array:
     """The logits [..., V] that sampler and training both put into the softmax.
 
     Forbidden ids get no probability at any temperature. Temperature 0 stands for greedy sampling, whose
@@ -19,7 +19,7 @@ def adjust_logits(logits: jax.Array, *, temperature: float, forbidden: Sequence[
     """
     if forbidden:
         logits = logits.at[..., jnp.asarray(forbidden)].set(FORBIDDEN)
-    return logits / temperature if temperature > 0 else logits
+    return logits / jnp.where(jnp.asarray(temperature) > 0, temperature, 1.0)
 
 
 def token_logps(

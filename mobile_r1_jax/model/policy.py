@@ -69,9 +69,9 @@ class Policy(nnx.Module):
         """
         completions = self.text.embed(jnp.where(completion_mask, completion_ids, 0))
         prompt, own = self.text.run_group(
-            self.embed_prompts(screens, prompts), prompts.positions, prompts.mask, completions, _start(prompts)
+            self.embed_prompts(screens, prompts), prompts.positions, prompts.mask, completions, first_position(prompts)
         )
-        last = jnp.broadcast_to(_last(prompt, prompts)[:, None, None], (*own.shape[:2], 1, own.shape[3]))
+        last = jnp.broadcast_to(last_state(prompt, prompts)[:, None, None], (*own.shape[:2], 1, own.shape[3]))
         return self.text.norm(jnp.concatenate([last, own[:, :, :-1]], axis=2))
 
     def prefill(self, screens: Screens, prompts: Prompts, *, group: int, max_tokens: int) -> tuple[jax.Array, Cache]:
@@ -80,8 +80,8 @@ class Policy(nnx.Module):
         hidden, keys = self.text.run_prompt(self.embed_prompts(screens, prompts), prompts.positions)
         layers, batch, _, kv_heads, width = keys.k.shape
         room = jnp.zeros((layers, batch, group, max_tokens, kv_heads, width), keys.k.dtype)
-        cache = Cache(keys, jnp.asarray(prompts.mask), _start(prompts), Keys(room, room))
-        return _last(hidden, prompts), cache
+        cache = Cache(keys, jnp.asarray(prompts.mask), first_position(prompts), Keys(room, room))
+        return last_state(hidden, prompts), cache
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
@@ -93,12 +93,12 @@ class Policy(nnx.Module):
         return hidden, replace(cache, own=own)
 
 
-def _start(prompts: Prompts) -> jax.Array:
+def first_position(prompts: Prompts) -> jax.Array:
     """[B] int32: the position after the prompt's highest; 0 in a row of padding."""
     return jnp.max(jnp.where(prompts.mask, jnp.asarray(prompts.positions).max(axis=0), -1), axis=-1) + 1
 
 
-def _last(hidden: jax.Array, prompts: Prompts) -> jax.Array:
+def last_state(hidden: jax.Array, prompts: Prompts) -> jax.Array:
     """[B, D]: the hidden state at each prompt's last valid token."""
     last = jnp.maximum(jnp.sum(prompts.mask, axis=-1) - 1, 0)
     return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]

@@ -60,9 +60,8 @@ class Engine:
     collate: Callable[[Sequence[Prompt]], tuple[Screens, Prompts]]
     sampling: Sampling
     rows: int
-    key: jax.Array
     usage: Usage = field(default_factory=Usage)
-    _waiting: list[tuple[Prompt, asyncio.Future[Sampled]]] = field(default_factory=list)
+    _waiting: list[tuple[Prompt, int, asyncio.Future[Sampled]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -75,10 +74,11 @@ class Engine:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def sample(self, prompt: Prompt) -> Sampled:
-        """A completion of the prompt. Raises what sampling raised, such as ValueError for a prompt too long."""
+    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
+        """A completion of the prompt; the same prompt and seed (32 bits) give the same one, whatever else is sampled
+        meanwhile. Raises what sampling raised, such as ValueError for a prompt too long."""
         future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
-        self._waiting.append((prompt, future))
+        self._waiting.append((prompt, seed, future))
         self._wake.set()
         return await future
 
@@ -91,21 +91,23 @@ class Engine:
             if not self._waiting:
                 self._wake.clear()
             try:
-                answers = await asyncio.to_thread(self._sample, [prompt for prompt, _ in batch])
+                answers = await asyncio.to_thread(self._sample, [(prompt, seed) for prompt, seed, _ in batch])
             except Exception as error:  # whatever it was, those who wait must hear of it
-                for _, future in batch:
+                for *_, future in batch:
                     if not future.done():
                         future.set_exception(error)
             else:
-                for (_, future), answer in zip(batch, answers, strict=True):
+                for (*_, future), answer in zip(batch, answers, strict=True):
                     if not future.done():
                         future.set_result(answer)
 
-    def _sample(self, prompts: Sequence[Prompt]) -> list[Sampled]:
+    def _sample(self, requests: Sequence[tuple[Prompt, int]]) -> list[Sampled]:
         began = time.perf_counter()
+        prompts = [prompt for prompt, _ in requests]
         screens, rows = self.collate(prompts)
-        key = jax.random.fold_in(self.key, self.usage.batches)
-        samples = sample(self.policy, screens, rows, key, group=1, sampling=self.sampling)
+        seeds = np.zeros(rows.ids.shape[0], np.uint32)
+        seeds[: len(requests)] = [seed for _, seed in requests]
+        samples = sample(self.policy, screens, rows, keys_of(seeds), group=1, sampling=self.sampling)
         ids, mask, logps = (
             np.asarray(array)[:, 0] for array in jax.device_get((samples.ids, samples.mask, samples.logps))
         )
@@ -119,3 +121,9 @@ class Engine:
         self.usage.tokens += int(mask[: len(prompts)].sum())
         self.usage.sampling_seconds += time.perf_counter() - began
         return answers
+
+
+@jax.jit
+def keys_of(seeds: jax.Array) -> jax.Array:
+    """uint32 [B] to random keys [B]."""
+    return jax.vmap(jax.random.key)(seeds)

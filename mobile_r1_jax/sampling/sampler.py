@@ -1,6 +1,6 @@
 """Sampling completions: the prompt is computed once, then G rows decode together until all have stopped."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -11,15 +11,21 @@ from mobile_r1_jax.model.logps import adjust_logits
 from mobile_r1_jax.model.policy import Cache, Policy
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of a sampler; static under jit. There is no top-p or top-k: the log-probabilities of a truncated
-    distribution would bias the importance ratio [kin]."""
+    """Settings of a sampler: all static under jit but the temperature, so that greedy evaluation and sampling for training
+    are one program. There is no top-p or top-k: the log-probabilities of a truncated distribution would bias the
+    importance ratio [kin]."""
 
-    max_tokens: int = 256  # C
+    max_tokens: int = field(default=256, metadata={"static": True})  # C
     temperature: float = 1.0  # 0 is greedy
-    stop_ids: tuple[int, ...] = ()  # a completion ends with the first of these
-    forbidden_ids: tuple[int, ...] = ()  # never sampled: vision tokens, for one
+    stop_ids: tuple[int, ...] = field(
+        default=(), metadata={"static": True}
+    )  # a completion ends with the first of these
+    forbidden_ids: tuple[int, ...] = field(
+        default=(), metadata={"static": True}
+    )  # never sampled: vision tokens, for one
 
 
 @jax.tree_util.register_dataclass
@@ -43,26 +49,27 @@ class _Decoding:
     done: jax.Array  # [B, G] bool: has stopped
 
 
-@partial(jax.jit, static_argnames=("group", "sampling"))
+@partial(jax.jit, static_argnames="group")
 def sample(
-    policy: Policy, screens: Screens, prompts: Prompts, key: jax.Array, *, group: int, sampling: Sampling
+    policy: Policy, screens: Screens, prompts: Prompts, keys: jax.Array, *, group: int, sampling: Sampling
 ) -> Samples:
     """Sample `group` completions of each prompt; compiled once per shape and setting, ends as soon as all have stopped.
 
     Args:
-      key: a `jax.random.key`; the same key, shapes and weights give the same samples.
+      keys: [B] of `jax.random.key`, one for each prompt: what a prompt samples depends on its own key and not on what it is
+        batched with, but for rounding.
       group: G.
     """
+    row_keys = jax.vmap(lambda key: jax.random.split(key, group))(keys)  # [B, G]
+    greedy = sampling.temperature == 0
 
     def draw(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""
         logits = adjust_logits(
             policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
         )
-        if sampling.temperature > 0:
-            tokens = jax.random.categorical(jax.random.fold_in(key, state.step), logits)
-        else:
-            tokens = jnp.argmax(logits, axis=-1)
+        noise = jax.vmap(jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, state.step), logits.shape[2:])))
+        tokens = jnp.argmax(logits + jnp.where(greedy, 0.0, noise(row_keys)), axis=-1)
         logps = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
         going = ~state.done
         drawn = Samples(jnp.where(going, tokens, 0).astype(jnp.int32), going, jnp.where(going, logps, 0.0))

@@ -35,9 +35,8 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.prompts)]
         screens, prompts = context.collate([step.prompt for step in golden], rows=settings.prompts)
-        samples = sample(
-            state.policy, screens, prompts, context.key(2, update), group=settings.group, sampling=sampling
-        )
+        keys = jax.random.split(context.key(2, update), settings.prompts)
+        samples = sample(state.policy, screens, prompts, keys, group=settings.group, sampling=sampling)
         ids, mask, logps = map(np.asarray, jax.device_get((samples.ids, samples.mask, samples.logps)))
         rewards = np.zeros(ids.shape[:2], np.float32)
         for row, step in enumerate(golden):

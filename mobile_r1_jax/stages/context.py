@@ -58,10 +58,10 @@ class Context:
             key = jax.random.fold_in(key, number)
         return key
 
-    def engine(self, policy: Policy, temperature: float, *, key: jax.Array) -> Engine:
+    def engine(self, policy: Policy, temperature: float) -> Engine:
         """An engine with a row for every phone."""
         rows = self.run.phones.count
-        return Engine(policy, lambda prompts: self.collate(prompts, rows=rows), self.sampling(temperature), rows, key)
+        return Engine(policy, lambda prompts: self.collate(prompts, rows=rows), self.sampling(temperature), rows)
 
     def collate(self, prompts: Sequence[Prompt], *, rows: int) -> tuple[Screens, Prompts]:
         """Up to `rows` prompts as arrays of `rows` rows, on the mesh. ValueError where a prompt fits no bucket."""

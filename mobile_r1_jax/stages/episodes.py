@@ -6,6 +6,7 @@ Many run at once, one phone each; their requests for a next response meet in the
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -61,7 +62,7 @@ class Episode:
 
 
 async def run_episode(
-    phone: LeasedPhone[Any], task: Task, engine: Engine, speaker: Speaker, *, most_turns: int
+    phone: LeasedPhone[Any], task: Task, engine: Engine, speaker: Speaker, *, most_turns: int, rng: Random
 ) -> Episode:
     """Resets the phone to the task and lets the policy operate it. A phone that fails ends the episode as an infrastructure
     failure; a response that does not parse costs a turn and leaves the phone alone."""
@@ -78,7 +79,7 @@ async def run_episode(
         for _ in range(most_turns):
             screenshot = await phone.screenshot()
             prompt = build_prompt(speaker.tokenizer, system, past[-most_turns:], screenshot, speaker.resizing)
-            sampled = await engine.sample(prompt)
+            sampled = await engine.sample(prompt, rng.getrandbits(32))
             text = speaker.tokenizer.decode(sampled.ids, skip_special_tokens=True)
             answer = parse_response(text, prompt.frame)
             effect = answer.reason if isinstance(answer, Malformed) else await phone.perform(answer.action)
@@ -92,7 +93,9 @@ async def run_episode(
                 if answer.action.status == "success":
                     ending = Ending.SUCCESS if told[-1].get("done", True) else Ending.FAILURE
                 break
-            if len(answers) >= MOST_MALFORMED and all(isinstance(last, Malformed) for last in answers[-MOST_MALFORMED:]):
+            if len(answers) >= MOST_MALFORMED and all(
+                isinstance(last, Malformed) for last in answers[-MOST_MALFORMED:]
+            ):
                 ending = Ending.FAILURE
                 break
     except InfrastructureFailure:
@@ -117,14 +120,18 @@ async def run_episodes(
     speaker: Speaker,
     *,
     most_turns: int,
+    seed: int,
     finished: Callable[[Episode], None] = lambda episode: None,
 ) -> list[Episode]:
-    """An episode for each task, as many at once as there are phones; `finished` hears of each. In the tasks' order."""
+    """An episode for each task, as many at once as there are phones; `finished` hears of each. In the tasks' order.
 
-    async def one(task: Task) -> Episode:
+    The same policy, tasks and `seed` give the same episodes on simulated phones, whichever phone is how fast."""
+
+    async def one(index: int, task: Task) -> Episode:
+        rng = Random(f"{seed}/{index}")
         async with fleet.lease() as phone:
-            episode = await run_episode(phone, task, engine, speaker, most_turns=most_turns)
+            episode = await run_episode(phone, task, engine, speaker, most_turns=most_turns, rng=rng)
         finished(episode)
         return episode
 
-    return list(await asyncio.gather(*(one(task) for task in tasks)))
+    return list(await asyncio.gather(*(one(index, task) for index, task in enumerate(tasks))))

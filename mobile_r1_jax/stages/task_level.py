@@ -36,8 +36,10 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         seed = context.run.seed * 1_000_003 + update
         tasks = draw_tasks(settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups)
         played = [task for task in tasks for _ in range(settings.group)]
-        async with context.engine(state.policy, temperature, key=context.key(3, update)) as engine:
-            episodes = await run_episodes(fleet, played, engine, context.speaker, most_turns=phones.most_turns)
+        async with context.engine(state.policy, temperature) as engine:
+            episodes = await run_episodes(
+                fleet, played, engine, context.speaker, most_turns=phones.most_turns, seed=seed
+            )
         rewards, counted = await score(episodes, judge)
         records.write("task_level", update + 1, episodes, rewards)
         shape = (settings.tasks, settings.group)

@@ -14,7 +14,7 @@ TOKENS = 12
 GREEDY = Sampling(max_tokens=TOKENS, temperature=0.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
 WARM = Sampling(max_tokens=TOKENS, temperature=0.7, stop_ids=tuple(range(0, 160, 16)), forbidden_ids=FORBIDDEN)
 GROUP = 8
-KEY = jax.random.key(0)
+KEYS = jax.random.split(jax.random.key(0), 4)  # one for each row of `inputs`
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def inputs(tied_pair, prompts) -> tuple[Screens, Prompts]:
 
 @pytest.fixture(scope="module")
 def warm(tied_pair, inputs) -> Samples:
-    return sample(tied_pair.policy, *inputs, KEY, group=GROUP, sampling=WARM)
+    return sample(tied_pair.policy, *inputs, KEYS, group=GROUP, sampling=WARM)
 
 
 @pytest.fixture(scope="module")
 def greedy(tied_pair, inputs) -> Samples:
-    return sample(tied_pair.policy, *inputs, KEY, group=2, sampling=GREEDY)
+    return sample(tied_pair.policy, *inputs, KEYS, group=2, sampling=GREEDY)
 
 
 @jax.jit
@@ -86,22 +86,29 @@ def test_a_completion_ends_with_its_first_stop_token_and_its_mask_includes_it(wa
 
 def test_the_group_of_a_prompt_differs_and_another_key_gives_other_samples(tied_pair, inputs, warm) -> None:
     assert len(np.unique(np.asarray(warm.ids[0]), axis=0)) > GROUP // 2
-    again = sample(tied_pair.policy, *inputs, KEY, group=GROUP, sampling=WARM)
+    again = sample(tied_pair.policy, *inputs, KEYS, group=GROUP, sampling=WARM)
     np.testing.assert_array_equal(again.ids, warm.ids)
-    other = sample(tied_pair.policy, *inputs, jax.random.key(1), group=GROUP, sampling=WARM)
+    other = sample(tied_pair.policy, *inputs, jax.random.split(jax.random.key(1), 4), group=GROUP, sampling=WARM)
     assert (np.asarray(other.ids) != np.asarray(warm.ids)).any()
 
 
 def test_a_row_of_padding_samples_nothing_and_disturbs_nobody(tied_pair, prompts, greedy, warm) -> None:
     assert not warm.mask[3].any() and not warm.ids[3].any() and not warm.logps[3].any()
     without = batch(prompts, tied_pair.policy.config.vision, rows=3)
-    np.testing.assert_array_equal(sample(tied_pair.policy, *without, KEY, group=2, sampling=GREEDY).ids, greedy.ids[:3])
+    np.testing.assert_array_equal(sample(tied_pair.policy, *without, KEYS[:3], group=2, sampling=GREEDY).ids, greedy.ids[:3])
+
+
+def test_what_a_prompt_samples_depends_on_its_own_key_and_not_on_its_neighbours(tied_pair, prompts, warm) -> None:
+    backwards = batch(prompts[::-1], tied_pair.policy.config.vision, rows=4)
+    keys = KEYS[jax.numpy.array([2, 1, 0, 3])]
+    samples = sample(tied_pair.policy, *backwards, keys, group=GROUP, sampling=WARM)
+    np.testing.assert_array_equal(samples.ids[:3], warm.ids[:3][::-1])
 
 
 def test_forbidden_tokens_are_never_sampled_and_leave_their_probability_to_the_rest(tied_pair, inputs) -> None:
     allowed = tuple(range(5))
     few = Sampling(max_tokens=TOKENS, temperature=3.0, forbidden_ids=tuple(range(5, 160)))
-    samples = sample(tied_pair.policy, *inputs, KEY, group=GROUP, sampling=few)
+    samples = sample(tied_pair.policy, *inputs, KEYS, group=GROUP, sampling=few)
     assert np.isin(samples.ids, allowed).all()
     hidden = hidden_of(tied_pair.policy, *inputs, samples)[:3]
     logits = np.asarray(tied_pair.policy.text.logits(hidden))[..., :5] / 3.0
@@ -112,7 +119,7 @@ def test_forbidden_tokens_are_never_sampled_and_leave_their_probability_to_the_r
 
 def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_returned(tied_pair, inputs) -> None:
     one = Sampling(max_tokens=1, temperature=0.5, forbidden_ids=tuple(range(6, 160)))
-    samples = sample(tied_pair.policy, *inputs, KEY, group=4096, sampling=one)
+    samples = sample(tied_pair.policy, *inputs, KEYS, group=4096, sampling=one)
     ids, logps = np.asarray(samples.ids[0, :, 0]), np.asarray(samples.logps[0, :, 0])
     for token in np.unique(ids):
         probability = float(np.exp(logps[ids == token][0]))
@@ -122,5 +129,5 @@ def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_retu
 def test_decoding_ends_as_soon_as_every_row_has_stopped(tied_pair, inputs) -> None:
     """With every token a stop token, what a long limit samples is what a limit of one samples, at the cost of one."""
     everything = tuple(range(160))
-    samples = sample(tied_pair.policy, *inputs, KEY, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything))
+    samples = sample(tied_pair.policy, *inputs, KEYS, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything))
     assert samples.mask.sum() == 6 and samples.mask[:3, :, 0].all()
