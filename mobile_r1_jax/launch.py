@@ -1,17 +1,14 @@
-"""python -m mobile_r1_jax.launch: a policy through all three stages on simulated phones, evaluated before and after each.
+"""python -m mobile_r1_jax.launch: a policy through all three stages on phones, evaluated before and after each.
 
-With no arguments it runs configs/tiny.yaml, made for two cores and no accelerator. Started again with the same name, it goes on
-where it stopped.
+With no arguments it runs configs/tiny.yaml, made for two cores and no accelerator. Started again with the same name,
+it goes on where it stopped.
 """
 
 import asyncio
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,6 +21,8 @@ from transformers import AutoTokenizer
 from data_pipelines.annotate import annotate
 from data_pipelines.steps import StepTable, step_table
 from data_pipelines.trajectories import prepare
+from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
+from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
@@ -31,6 +30,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
 from mobile_r1_jax.rewards.state_judge import StateJudge
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
@@ -67,14 +67,30 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
         policy = shard_policy(load_policy(run.policy), mesh)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    save_run(run)
     tokenizer = AutoTokenizer.from_pretrained(run.policy)
     context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
+    check_lengths(context)
+    save_run(run)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     console.print(
         f"policy: {run.policy}, {size:.1f} M parameters; {len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
     )
     return context, policy
+
+
+def check_lengths(context: Context) -> None:
+    """Raises ConfigError where an episode could grow longer than the longest prompt bucket."""
+    run, speaker = context.run, context.speaker
+    screenshot = Screenshot(Device(run.phones.size).screenshot())
+    longest = max(held_out_instructions(), key=lambda text: len(speaker.tokenizer.encode(text)))
+    answer = Past(screenshot, (0,) * run.shapes.response_tokens)
+    system = system_text(run.system, longest)
+    prompt = build_prompt(speaker.tokenizer, system, [answer] * (run.phones.most_turns - 1), screenshot, run.resizing)
+    if len(prompt.ids) > max(run.shapes.prompt_tokens):
+        raise ConfigError(
+            f"shapes.prompt_tokens: the last of {run.phones.most_turns} turns can take {len(prompt.ids)} tokens, the largest "
+            f"bucket is {max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or shapes.response_tokens"
+        )
 
 
 async def train_and_evaluate(context: Context, policy: Policy, phones: Sequence[Any]) -> list[Result]:
@@ -126,7 +142,7 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
     ]
     with bar(context) as progress:
         shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
-        async with context.engine(policy, run.evaluation.temperature) as engine:
+        async with context.engine(policy, run.evaluation.temperature, context.screen_cache(policy)) as engine:
             episodes = await run_episodes(
                 fleet,
                 [*tasks[0], *tasks[1]],
@@ -138,7 +154,7 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
             )
         result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :])
         progress.update(shown, shown=f"success {result.success}")
-    records.write("evaluation", 0, episodes)
+    records.write(f"evaluation-{stage.replace(' ', '-')}", 0, episodes)
     write_result(run.directory, result)
 
 

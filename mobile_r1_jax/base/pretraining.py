@@ -22,9 +22,9 @@ from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.base.documents import Cell, Document, documents
 from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
-from mobile_r1_jax.model.inputs import Prompts, Screens, collate
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
 from mobile_r1_jax.model.logps import token_logps
-from mobile_r1_jax.model.policy import Policy, first_position, last_state
+from mobile_r1_jax.model.policy import Policy
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
 PROMPT_LENGTH, TEXT_LENGTH = 160, 168
@@ -102,9 +102,10 @@ class Reading:
     ids: np.ndarray  # [B, 1, C] int32: the text after the screen
     there: np.ndarray  # [B, 1, C] bool: not padding
     learned: np.ndarray  # [B, 1, C] bool: can be told from the screen
-    names: np.ndarray  # [N, M] int32: first token of what covers each merged token of each screen, -1 for nothing
-    last: np.ndarray  # [B, M] int32: where in the prompt the tokens of the last screen stand
-    centres: np.ndarray  # [B, M, 2] int32: tokens of the x and y of the centre of what covers them, -1 for nothing
+    cells: (
+        np.ndarray
+    )  # [N, M, 3] int32: of what covers each merged token of each screen the first token of its name and the
+    # tokens of its centre's x and y; -1 for nothing
 
 
 def step_batch(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int) -> Reading:
@@ -140,22 +141,14 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
         screen_buckets=(most * 3 // 4, most * 7 // 8, most),
         window_buckets=(2,),
     )
-    names = np.full(screens.raster.shape, -1, np.int32)
+    told = np.full((*screens.raster.shape, 3), -1, np.int32)
     for screen, covered in enumerate(cells.values()):
-        names[screen] = [encode(tokenizer, cell[0])[0] if cell else -1 for cell in covered]
-    tokens = names.shape[1]
-    last = np.stack([np.flatnonzero(prompt.image_index >= 0)[-tokens:] for prompt in prompts]).astype(np.int32)
-    centres = np.array(
-        [
-            [
-                [encode(tokenizer, str(side))[0] for side in cell[1]] if cell else [-1, -1]
-                for cell in document.look.cells
-            ]
-            for document in chosen
-        ],
-        np.int32,
-    )
-    return Reading(screens, arrays, ids, there, learned, names, last, centres)
+        told[screen] = [cell_tokens(tokenizer, cell) for cell in covered]
+    return Reading(screens, arrays, ids, there, learned, told)
+
+
+def cell_tokens(tokenizer: PreTrainedTokenizerBase, cell: Cell) -> list[int]:
+    return [encode(tokenizer, text)[0] for text in (cell[0], *map(str, cell[1]))] if cell else [-1, -1, -1]
 
 
 def schedule(run: Pretraining) -> optax.Schedule:
@@ -175,23 +168,15 @@ def optimizer(run: Pretraining) -> optax.GradientTransformation:
 
 
 def losses(policy: Policy, batch: Reading) -> dict[str, jax.Array]:
-    """Mean losses in nats: of the text; of the names, told from each screen token as the vision tower gives it, so that
-    what is seen looks like the word for it; of the centres, told from the language model's last state of each."""
-    text = policy.text
+    """Mean losses in nats: of the text, and of each screen token as the vision tower gives it, which is to look like the
+    words for what is there: its name, and the numbers of its centre (three equal shares, so ln 3 at best for each)."""
     seen = policy.encode_screens(batch.screens)
-    index = jnp.asarray(batch.prompts.image_index)
-    x = jnp.where(index[..., None] >= 0, seen[jnp.maximum(index, 0)], text.embed(batch.prompts.ids))
-    prompt, own = policy.text.run_group(
-        x, batch.prompts.positions, batch.prompts.mask, text.embed(batch.ids), first_position(batch.prompts)
-    )
-    before = jnp.concatenate([last_state(prompt, batch.prompts)[:, None, None], own[:, :, :-1]], axis=2)
-    told = jnp.take_along_axis(prompt, jnp.asarray(batch.last)[..., None], axis=1)
-    return {
-        "text": mean_nll(policy, text.norm(before), batch.ids, batch.learned),
-        "names": mean_nll(policy, seen.reshape(*batch.names.shape, -1), batch.names, batch.names >= 0),
-        "xs": mean_nll(policy, text.norm(told), batch.centres[..., 0], batch.centres[..., 0] >= 0),
-        "ys": mean_nll(policy, text.norm(told), batch.centres[..., 1], batch.centres[..., 1] >= 0),
-    }
+    tokens = seen.reshape(*batch.cells.shape[:2], -1)
+    hidden = policy.completion_hidden(EncodedScreens(tokens), batch.prompts, batch.ids, batch.there)
+    each = {"text": mean_nll(policy, hidden, batch.ids, batch.learned)}
+    for what, name in enumerate(("names", "xs", "ys")):
+        each[name] = mean_nll(policy, tokens, batch.cells[..., what], batch.cells[..., what] >= 0)
+    return each
 
 
 def mean_nll(policy: Policy, hidden: jax.Array, ids: jax.Array, counted: jax.Array) -> jax.Array:

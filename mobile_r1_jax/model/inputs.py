@@ -39,6 +39,14 @@ class Screens:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class EncodedScreens:
+    """N distinct screens as a frozen vision tower has already encoded them: takes the place of Screens anywhere."""
+
+    tokens: Array  # [N, M, D], raster order; beyond a screen's last token: no meaning
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Prompts:
     """B prompts, padded on the right to P tokens; a row without any True in its mask is padding of the batch."""
 
@@ -169,26 +177,47 @@ def collate(
     Raises:
       ValueError: one line, when a prompt, a screen or their number fits no bucket.
     """
-    index: dict[tuple[str, tuple[int, int]], int] = {}
-    distinct: list[ScreenshotLike] = []
-    for prompt in prompts:
-        for screenshot, size in zip(prompt.screenshots, prompt.sizes, strict=True):
-            if (screenshot.sha, size) not in index:
-                index[screenshot.sha, size] = len(distinct)
-                distinct.append(screenshot)
-    sizes = [size for _, size in index]
-    grids = [merged_grid(size, config) for size in sizes]
-    windows = smallest_bucket(
-        max((window_layout(*grid, config)[2] for grid in grids), default=0), window_buckets, "windows per screen"
-    )
+    distinct = distinct_screens(prompts)
+    windows = smallest_bucket(most_windows(distinct, config), window_buckets, "windows per screen")
     screens = stack_screens(
-        [patches(screenshot, size) for screenshot, size in zip(distinct, sizes, strict=True)],
-        sizes,
+        [patches(screenshot, size) for screenshot, size in distinct],
+        [size for _, size in distinct],
         config=config,
         screens=smallest_bucket(len(distinct), screen_buckets, "distinct screens in a batch"),
         windows=windows,
     )
     rows = len(prompts) if row_buckets is None else smallest_bucket(len(prompts), row_buckets, "prompts in a batch")
+    return screens, stack_prompts(
+        prompts, distinct, config=config, windows=windows, rows=rows, prompt_buckets=prompt_buckets
+    )
+
+
+def distinct_screens(prompts: Sequence[PromptLike]) -> list[tuple[ScreenshotLike, tuple[int, int]]]:
+    """Every (screenshot, size) that the prompts show, each once, in the order of its first appearance."""
+    found = {
+        (screenshot.sha, size): (screenshot, size)
+        for prompt in prompts
+        for screenshot, size in zip(prompt.screenshots, prompt.sizes, strict=True)
+    }
+    return list(found.values())
+
+
+def most_windows(distinct: Sequence[tuple[ScreenshotLike, tuple[int, int]]], config: VisionConfig) -> int:
+    """Windows of the screen that has most."""
+    return max((window_layout(*merged_grid(size, config), config)[2] for _, size in distinct), default=0)
+
+
+def stack_prompts(
+    prompts: Sequence[PromptLike],
+    distinct: Sequence[tuple[ScreenshotLike, tuple[int, int]]],
+    *,
+    config: VisionConfig,
+    windows: int,
+    rows: int,
+    prompt_buckets: Sequence[int],
+) -> Prompts:
+    """The prompts as `rows` padded rows; image tokens point at `distinct` screens of `windows` windows each."""
+    place = {(screenshot.sha, size): number for number, (screenshot, size) in enumerate(distinct)}
     length = smallest_bucket(max(len(prompt.ids) for prompt in prompts), prompt_buckets, "tokens in a prompt")
     ids = np.zeros((rows, length), np.int32)
     positions = np.zeros((3, rows, length), np.int32)
@@ -198,7 +227,7 @@ def collate(
         own = slice(0, len(prompt.ids))
         ids[b, own], positions[:, b, own], mask[b, own] = prompt.ids, prompt.positions, True
         starts = [
-            (index[screenshot.sha, size] * windows * config.window_tokens, merged_grid(size, config))
+            (place[screenshot.sha, size] * windows * config.window_tokens, merged_grid(size, config))
             for screenshot, size in zip(prompt.screenshots, prompt.sizes, strict=True)
         ]
         flat = np.concatenate([[], *(start + np.arange(tall * wide) for start, (tall, wide) in starts)])
@@ -206,4 +235,4 @@ def collate(
         if int(on_image.sum()) != len(flat):
             raise ValueError(f"prompt {b}: {int(on_image.sum())} image tokens, its screenshots give {len(flat)}")
         image_index[b, own][on_image] = flat[prompt.image_index[on_image]]
-    return screens, Prompts(ids, positions, mask, image_index)
+    return Prompts(ids, positions, mask, image_index)

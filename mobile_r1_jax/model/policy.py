@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.text import Keys, TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
@@ -41,23 +41,23 @@ class Policy(nnx.Module):
         self.text = TextModel(config.text, **kinds)
         self.config = config
 
-    def encode_screens(self, screens: Screens) -> jax.Array:
+    def encode_screens(self, screens: Screens | EncodedScreens) -> jax.Array:
         """Screens to the [N * M, D] tokens that Prompts.image_index points into: screen n's m-th in raster order is
         n * M + m."""
-        tokens = self.vision(screens)
+        tokens = jnp.asarray(screens.tokens) if isinstance(screens, EncodedScreens) else self.vision(screens)
         return tokens.reshape(-1, tokens.shape[-1])
 
-    def embed_prompts(self, screens: Screens, prompts: Prompts) -> jax.Array:
+    def embed_prompts(self, screens: Screens | EncodedScreens, prompts: Prompts) -> jax.Array:
         """Embedded prompts [B, P, D]: text from the embedding, image tokens from the screens."""
         x = self.text.embed(prompts.ids)
-        if screens.patches.shape[0] == 0:
+        if jax.tree.leaves(screens)[0].shape[0] == 0:
             return x
         index = jnp.asarray(prompts.image_index)
         seen = self.encode_screens(screens)[jnp.maximum(index, 0)]
         return jnp.where(index[..., None] >= 0, seen, x)
 
     def completion_hidden(
-        self, screens: Screens, prompts: Prompts, completion_ids: jax.Array, completion_mask: jax.Array
+        self, screens: Screens | EncodedScreens, prompts: Prompts, completion_ids: jax.Array, completion_mask: jax.Array
     ) -> jax.Array:
         """Hidden states [B, G, C, D], final-normed, that predict each completion token.
 
@@ -69,19 +69,21 @@ class Policy(nnx.Module):
         """
         completions = self.text.embed(jnp.where(completion_mask, completion_ids, 0))
         prompt, own = self.text.run_group(
-            self.embed_prompts(screens, prompts), prompts.positions, prompts.mask, completions, first_position(prompts)
+            self.embed_prompts(screens, prompts), prompts.positions, prompts.mask, completions, _start(prompts)
         )
-        last = jnp.broadcast_to(last_state(prompt, prompts)[:, None, None], (*own.shape[:2], 1, own.shape[3]))
+        last = jnp.broadcast_to(_last(prompt, prompts)[:, None, None], (*own.shape[:2], 1, own.shape[3]))
         return self.text.norm(jnp.concatenate([last, own[:, :, :-1]], axis=2))
 
-    def prefill(self, screens: Screens, prompts: Prompts, *, group: int, max_tokens: int) -> tuple[jax.Array, Cache]:
+    def prefill(
+        self, screens: Screens | EncodedScreens, prompts: Prompts, *, group: int, max_tokens: int
+    ) -> tuple[jax.Array, Cache]:
         """Run the prompts once; returns the hidden states [B, D] that predict the first token, and a cache with room
         for `group` completions of `max_tokens` tokens each."""
         hidden, keys = self.text.run_prompt(self.embed_prompts(screens, prompts), prompts.positions)
         layers, batch, _, kv_heads, width = keys.k.shape
         room = jnp.zeros((layers, batch, group, max_tokens, kv_heads, width), keys.k.dtype)
-        cache = Cache(keys, jnp.asarray(prompts.mask), first_position(prompts), Keys(room, room))
-        return last_state(hidden, prompts), cache
+        cache = Cache(keys, jnp.asarray(prompts.mask), _start(prompts), Keys(room, room))
+        return _last(hidden, prompts), cache
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
@@ -93,12 +95,12 @@ class Policy(nnx.Module):
         return hidden, replace(cache, own=own)
 
 
-def first_position(prompts: Prompts) -> jax.Array:
+def _start(prompts: Prompts) -> jax.Array:
     """[B] int32: the position after the prompt's highest; 0 in a row of padding."""
     return jnp.max(jnp.where(prompts.mask, jnp.asarray(prompts.positions).max(axis=0), -1), axis=-1) + 1
 
 
-def last_state(hidden: jax.Array, prompts: Prompts) -> jax.Array:
+def _last(hidden: jax.Array, prompts: Prompts) -> jax.Array:
     """[B, D]: the hidden state at each prompt's last valid token."""
     last = jnp.maximum(jnp.sum(prompts.mask, axis=-1) - 1, 0)
     return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]

@@ -4,6 +4,7 @@ Rows of the batch and one axis of every matrix are split over "fsdp"; heads, fee
 """
 
 import re
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -12,8 +13,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.inputs import Completions, Prompts, Screens
+from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.policy import Policy
+
+T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
 AXES = ("fsdp", "tensor")
 
@@ -85,7 +88,7 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
     return nnx.merge(graph, state)
 
 
-def shard_batch(batch: Screens | Prompts | Completions | tuple, mesh: Mesh) -> Screens | Prompts | Completions | tuple:
+def shard_batch(batch: T, mesh: Mesh) -> T:
     """Rows of a batch (screens of Screens) over "fsdp"; a tuple is placed part by part.
 
     Raises:

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.logps import adjust_logits
 from mobile_r1_jax.model.policy import Cache, Policy
 
@@ -51,7 +51,13 @@ class _Decoding:
 
 @partial(jax.jit, static_argnames="group")
 def sample(
-    policy: Policy, screens: Screens, prompts: Prompts, keys: jax.Array, *, group: int, sampling: Sampling
+    policy: Policy,
+    screens: Screens | EncodedScreens,
+    prompts: Prompts,
+    keys: jax.Array,
+    *,
+    group: int,
+    sampling: Sampling,
 ) -> Samples:
     """Sample `group` completions of each prompt; compiled once per shape and setting, ends as soon as all have stopped.
 

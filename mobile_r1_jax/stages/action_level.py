@@ -27,6 +27,7 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
     stage = Stage(
         2, "action_level", settings.updates, settings.loss, settings.optimizer, ("vision",), temperature, shown="reward"
     )
+    cache = context.screen_cache(policy)
     stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed + 1))
     sampling = context.sampling(temperature)
 
@@ -34,7 +35,7 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         if update and position != stream.get_state():
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.prompts)]
-        screens, prompts = context.collate([step.prompt for step in golden], rows=settings.prompts)
+        screens, prompts = context.collate([step.prompt for step in golden], settings.prompts, cache)
         keys = jax.random.split(context.key(2, update), settings.prompts)
         samples = sample(state.policy, screens, prompts, keys, group=settings.group, sampling=sampling)
         ids, mask, logps = map(np.asarray, jax.device_get((samples.ids, samples.mask, samples.logps)))
@@ -61,6 +62,6 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
             "zero_variance_groups": float((~informative).sum()),
             "response_tokens": float(mask.sum(-1).mean()),
         }
-        return Made(micro_batches(context, answered, settings.micro_batch), metrics, stream.get_state())
+        return Made(micro_batches(context, answered, settings.micro_batch, cache), metrics, stream.get_state())
 
     return await train(context, stage, policy, make_batches)

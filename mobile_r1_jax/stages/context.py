@@ -12,8 +12,17 @@ from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.agent.screenshots import patches
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.inputs import Completions, Prompts, Screens, collate
+from mobile_r1_jax.model.inputs import (
+    Completions,
+    EncodedScreens,
+    Prompts,
+    Screens,
+    collate,
+    distinct_screens,
+    stack_prompts,
+)
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.screen_cache import ScreenCache
 from mobile_r1_jax.model.sharding import shard_batch
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
@@ -58,23 +67,53 @@ class Context:
             key = jax.random.fold_in(key, number)
         return key
 
-    def engine(self, policy: Policy, temperature: float) -> Engine:
+    def screen_cache(self, policy: Policy) -> ScreenCache:
+        """For as long as the policy's vision tower does not learn."""
+        return ScreenCache(
+            policy.vision,
+            patches,
+            self.config.vision,
+            windows=max(self.run.shapes.windows),
+            screens=self.run.shapes.screens,
+            place=lambda screens: shard_batch(screens, self.mesh),
+        )
+
+    def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
         """An engine with a row for every phone."""
         rows = self.run.phones.count
-        return Engine(policy, lambda prompts: self.collate(prompts, rows=rows), self.sampling(temperature), rows)
+        return Engine(policy, lambda prompts: self.collate(prompts, rows, cache), self.sampling(temperature), rows)
 
-    def collate(self, prompts: Sequence[Prompt], *, rows: int) -> tuple[Screens, Prompts]:
-        """Up to `rows` prompts as arrays of `rows` rows, on the mesh. ValueError where a prompt fits no bucket."""
-        screens, arrays = collate(
-            prompts,
-            patches,
-            config=self.config.vision,
-            prompt_buckets=self.run.shapes.prompt_tokens,
-            screen_buckets=(2 * rows,),  # a prompt shows two screenshots at most
-            window_buckets=self.run.shapes.windows,
-            row_buckets=(rows,),
-        )
-        return shard_batch((screens, arrays), self.mesh)
+    def collate(
+        self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None
+    ) -> tuple[Screens | EncodedScreens, Prompts]:
+        """Up to `rows` prompts as arrays of `rows` rows, on the mesh; screens encoded where there is a cache. ValueError
+        where a prompt fits no bucket."""
+        shapes, config = self.run.shapes, self.config.vision
+        most_screens = 2 * rows  # a prompt shows two screenshots at most
+        if cache is None:
+            batch = collate(
+                prompts,
+                patches,
+                config=config,
+                prompt_buckets=shapes.prompt_tokens,
+                screen_buckets=(most_screens,),
+                window_buckets=shapes.windows,
+                row_buckets=(rows,),
+            )
+        else:
+            distinct = distinct_screens(prompts)
+            batch = (
+                cache(distinct, screens=most_screens),
+                stack_prompts(
+                    prompts,
+                    distinct,
+                    config=config,
+                    windows=cache.windows,
+                    rows=rows,
+                    prompt_buckets=shapes.prompt_tokens,
+                ),
+            )
+        return shard_batch(batch, self.mesh)
 
 
 @dataclass(frozen=True)
@@ -87,14 +126,14 @@ class Answered:
     advantages: Sequence[float]
 
 
-def micro_batches(context: Context, answered: Sequence[Answered], rows: int) -> list[Batch]:
+def micro_batches(context: Context, answered: Sequence[Answered], rows: int, cache: ScreenCache | None) -> list[Batch]:
     """All of them in batches of `rows` rows, prompts of like length together, the last one padded with empty rows."""
     ordered = sorted(answered, key=lambda one: len(one.prompt.ids))
-    return [make_batch(context, ordered[start : start + rows], rows) for start in range(0, len(ordered), rows)]
+    return [make_batch(context, ordered[start : start + rows], rows, cache) for start in range(0, len(ordered), rows)]
 
 
-def make_batch(context: Context, answered: Sequence[Answered], rows: int) -> Batch:
-    screens, prompts = context.collate([one.prompt for one in answered], rows=rows)
+def make_batch(context: Context, answered: Sequence[Answered], rows: int, cache: ScreenCache | None) -> Batch:
+    screens, prompts = context.collate([one.prompt for one in answered], rows, cache)
     group = len(answered[0].ids)
     shape = (rows, group, context.run.shapes.response_tokens)
     ids, logps = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
@@ -102,8 +141,10 @@ def make_batch(context: Context, answered: Sequence[Answered], rows: int) -> Bat
     for row, one in enumerate(answered):
         advantages[row] = one.advantages
         for member, completion in enumerate(one.ids):
-            kept = completion[: shape[2]]
-            ids[row, member, : len(kept)], mask[row, member, : len(kept)] = kept, True
+            length = len(completion)
+            if length > shape[2]:
+                raise ValueError(f"a response has {length} tokens, shapes.response_tokens is {shape[2]}; raise it")
+            ids[row, member, :length], mask[row, member, :length] = completion, True
             if one.logps is not None:
-                logps[row, member, : len(kept)] = one.logps[member][: shape[2]]
+                logps[row, member, :length] = one.logps[member]
     return Batch(screens, prompts, shard_batch(Completions(ids, mask, logps, advantages), context.mesh))

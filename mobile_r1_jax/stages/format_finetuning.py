@@ -18,7 +18,10 @@ from data_pipelines.steps import StepTable, stream_steps
 async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps; returns what came out of it."""
     settings = context.run.format_finetuning
-    stage = Stage(1, "format_finetuning", settings.updates, Likelihood(), settings.optimizer, (), 1.0, shown="loss")
+    stage = Stage(
+        1, "format_finetuning", settings.updates, Likelihood(), settings.optimizer, settings.frozen, 1.0, shown="loss"
+    )
+    cache = context.screen_cache(policy) if "vision" in settings.frozen else None
     stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed))
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
@@ -26,6 +29,6 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.batch)]
         answered = [Answered(step.prompt, [step.response_ids], None, [1.0]) for step in golden]
-        return Made(micro_batches(context, answered, settings.micro_batch), {}, stream.get_state())
+        return Made(micro_batches(context, answered, settings.micro_batch, cache), {}, stream.get_state())
 
     return await train(context, stage, policy, make_batches)

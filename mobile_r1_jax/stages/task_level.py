@@ -32,11 +32,13 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         3, "task_level", settings.updates, settings.loss, settings.optimizer, ("vision",), temperature, shown="reward"
     )
 
+    cache = context.screen_cache(policy)
+
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         seed = context.run.seed * 1_000_003 + update
         tasks = draw_tasks(settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups)
         played = [task for task in tasks for _ in range(settings.group)]
-        async with context.engine(state.policy, temperature) as engine:
+        async with context.engine(state.policy, temperature, cache) as engine:
             episodes = await run_episodes(
                 fleet, played, engine, context.speaker, most_turns=phones.most_turns, seed=seed
             )
@@ -46,7 +48,7 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         advantages, informative = map(np.asarray, group_advantages(rewards.reshape(shape), counted.reshape(shape)))
         answered = weighted_turns(episodes, advantages.reshape(-1))
         return Made(
-            micro_batches(context, answered, settings.micro_batch),
+            micro_batches(context, answered, settings.micro_batch, cache),
             measures(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
             {},
         )

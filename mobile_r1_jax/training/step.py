@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from mobile_r1_jax.model.inputs import Completions, Prompts, Screens
+from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch
@@ -30,7 +30,7 @@ Placement = tuple[NamedSharding | None, ...]  # of a tree's arrays, in the order
 class Batch:
     """Prompts, their completions, and what the reference thinks of these."""
 
-    screens: Screens
+    screens: Screens | EncodedScreens
     prompts: Prompts
     completions: Completions  # advantages: group advantages, or for format finetuning weights (G = 1, weight 1)
     reference_logps: jax.Array | None = None  # [B, G, C] float32; needed by GRPO with beta > 0

@@ -1,0 +1,68 @@
+"""Screens that a frozen vision tower has seen before are not encoded again: their tokens are kept on the host, by hash."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+
+from mobile_r1_jax.model.config import VisionConfig
+from mobile_r1_jax.model.inputs import EncodedScreens, Screens, ScreenshotLike, stack_screens
+from mobile_r1_jax.model.vision import VisionTower
+
+Shown = tuple[ScreenshotLike, tuple[int, int]]
+
+
+@dataclass
+class ScreenCache:
+    """Encodes screens with a vision tower that does not learn.
+
+    patches: as `collate` takes it. windows, screens: every encoded batch is padded to so many screens of so many windows.
+    place: puts a batch of screens onto the devices. The screens used longest ago go first when `most_bytes` are kept.
+    """
+
+    vision: VisionTower
+    patches: Callable[[ScreenshotLike, tuple[int, int]], np.ndarray]
+    config: VisionConfig
+    windows: int
+    screens: int
+    place: Callable[[Screens], Screens]
+    most_bytes: int = 2**30
+    encoded: int = 0  # screens that had to be encoded
+    asked: int = 0  # screens that were asked for
+    _tokens: OrderedDict[tuple[str, tuple[int, int]], np.ndarray] = field(default_factory=OrderedDict)
+
+    def __call__(self, shown: Sequence[Shown], *, screens: int) -> EncodedScreens:
+        """The screens as tokens [`screens`, M, D], zero beyond the last of them."""
+        new = [one for one in shown if (one[0].sha, one[1]) not in self._tokens]
+        self.asked, self.encoded = self.asked + len(shown), self.encoded + len(new)
+        for start in range(0, len(new), self.screens):
+            self._encode(new[start : start + self.screens])
+        found = []
+        for screenshot, size in shown:
+            self._tokens.move_to_end((screenshot.sha, size))
+            found.append(self._tokens[screenshot.sha, size])
+        tokens = np.zeros((screens, *found[0].shape), found[0].dtype)
+        tokens[: len(found)] = found
+        while sum(array.nbytes for array in found[:1]) * len(self._tokens) > self.most_bytes:
+            self._tokens.popitem(last=False)
+        return EncodedScreens(tokens)
+
+    def _encode(self, shown: Sequence[Shown]) -> None:
+        stacked = stack_screens(
+            [self.patches(screenshot, size) for screenshot, size in shown],
+            [size for _, size in shown],
+            config=self.config,
+            screens=self.screens,
+            windows=self.windows,
+        )
+        tokens = np.asarray(encode(self.vision, self.place(stacked)))
+        for (screenshot, size), row in zip(shown, tokens, strict=False):
+            self._tokens[screenshot.sha, size] = row
+
+
+@jax.jit
+def encode(vision: VisionTower, screens: Screens) -> jax.Array:
+    """[N, M, D] tokens of the screens."""
+    return vision(screens)
