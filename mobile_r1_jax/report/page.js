@@ -1,0 +1,95 @@
+"use strict";
+
+// Filters: each trajectory is shown when it fits all that is chosen.
+const strips = [...document.querySelectorAll("article.strip")];
+const partButtons = [...document.querySelectorAll("[data-choose-part]")];
+const endingButtons = [...document.querySelectorAll("[data-choose-ending]")];
+const astrayButton = document.querySelector("[data-choose-astray]");
+const forgetButton = document.querySelector("[data-forget-task]");
+const chosen = { part: "", ending: "", astray: false, task: "" };
+
+const fits = (strip, wanted) =>
+  (!wanted.part || strip.dataset.part === wanted.part) &&
+  (!wanted.ending || strip.dataset.ending === wanted.ending) &&
+  (!wanted.astray || "astray" in strip.dataset) &&
+  (!wanted.task || strip.dataset.task === wanted.task);
+
+const count = (changes) => strips.filter((strip) => fits(strip, { ...chosen, ...changes })).length;
+
+function press(button, pressed, number) {
+  button.setAttribute("aria-pressed", pressed);
+  const small = button.querySelector("small");
+  if (number !== undefined) small.textContent = number;
+}
+
+function show() {
+  for (const strip of strips) strip.hidden = !fits(strip, chosen);
+  for (const part of document.querySelectorAll("section.part")) {
+    const other = chosen.part && part.dataset.part !== chosen.part;
+    part.hidden = other || (!part.querySelector("article:not([hidden])") && Boolean(chosen.ending || chosen.astray || chosen.task));
+  }
+  for (const button of partButtons) press(button, button.dataset.choosePart === chosen.part);
+  for (const button of endingButtons) {
+    const ending = button.dataset.chooseEnding;
+    press(button, ending === chosen.ending, count({ ending }));
+  }
+  if (astrayButton) press(astrayButton, chosen.astray, count({ astray: true }));
+  if (forgetButton) {
+    forgetButton.hidden = !chosen.task;
+    forgetButton.textContent = `task: ${chosen.task} ✕`;
+  }
+  const status = document.querySelector(".count");
+  if (status) status.textContent = `${count({})} of ${strips.length} on this page`;
+}
+
+function choose(changes) {
+  Object.assign(chosen, changes);
+  show();
+}
+
+for (const button of partButtons) {
+  button.addEventListener("click", () => choose({ part: button.dataset.choosePart }));
+}
+for (const button of endingButtons) {
+  const ending = button.dataset.chooseEnding;
+  button.addEventListener("click", () => choose({ ending: chosen.ending === ending ? "" : ending }));
+}
+astrayButton?.addEventListener("click", () => choose({ astray: !chosen.astray }));
+forgetButton?.addEventListener("click", () => choose({ task: "" }));
+for (const strip of strips) {
+  strip.querySelector("button.task").addEventListener("click", () => {
+    choose({ task: strip.dataset.task, part: "", ending: "", astray: false });
+    document.querySelector(".count").scrollIntoView({ block: "start" });
+  });
+}
+
+// Opens on one evaluation, the last policy's; on a trajectory that the address names; or on everything.
+const evaluations = partButtons.filter((button) => button.dataset.choosePart.startsWith("evaluation"));
+const named = document.getElementById(location.hash.slice(1));
+choose({ part: named?.dataset.part ?? evaluations.at(-1)?.dataset.choosePart ?? "" });
+if (named) named.scrollIntoView();
+
+// Curves: the values under the pointer.
+for (const figure of document.querySelectorAll(".curve")) {
+  const svg = figure.querySelector("svg");
+  const output = figure.querySelector("output");
+  const [line, dot] = svg.querySelectorAll(".cursor");
+  const points = svg.dataset.points.split(" ").map((point) => point.split(","));
+  const last = output.textContent;
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    const at = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
+    const nearest = points.reduce((best, point) => (Math.abs(point[3] - at) < Math.abs(best[3] - at) ? point : best));
+    const [step, value, mean, x, y] = nearest;
+    line.setAttribute("x1", x);
+    line.setAttribute("x2", x);
+    dot.setAttribute("cx", x);
+    dot.setAttribute("cy", y);
+    output.textContent = `update ${step}: ${value}, smoothed ${mean}`;
+    svg.classList.add("hovered");
+  });
+  svg.addEventListener("pointerleave", () => {
+    output.textContent = last;
+    svg.classList.remove("hovered");
+  });
+}

@@ -1,0 +1,244 @@
+"""What a report shows, read from a run directory or from any directory of trajectories, without the pixels.
+
+Screenshots are named, never kept: a run may hold more of them than memory does.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.screenshots import Resizing
+from mobile_r1_jax.agent.trajectory import DATA, IMAGES, Ending, read_lines, trajectory_from_json
+from mobile_r1_jax.stages.evaluation import RESULTS, Result, read_results
+from mobile_r1_jax.training.metrics import ROWS, read_rows
+
+CONFIG, TRAJECTORIES, EVALUATION, ANNOTATIONS = "config.yaml", "trajectories", "evaluation", "annotations"
+SHOWN = 12  # trajectories shown of each part
+
+
+class ReportError(ValueError):
+    """A directory that no report can be made of, in one line: what is wrong, where, and how to put it right."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One turn, without its pixels.
+
+    image: URL of the screenshot, relative to the page; frame: its own pixels; text: the response as it was written;
+    bbox: the annotated element, in the pixels that the response speaks of.
+    """
+
+    image: str
+    frame: Frame
+    text: str
+    effect: str
+    bbox: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One trajectory; `line` is its place in the part's data.jsonl, from 1."""
+
+    line: int
+    task: str
+    app: str
+    ending: Ending
+    scores: dict[str, float]
+    looks: tuple[Look, ...]
+
+    @property
+    def left_the_path(self) -> bool:
+        """Whether the policy left the right path on its way, as far as the run can tell."""
+        return bool(self.scores.get("left_the_path"))
+
+    @property
+    def recovered(self) -> bool:
+        """Whether it left the right path and still did what it was asked to do."""
+        return self.left_the_path and self.ending is Ending.SUCCESS
+
+
+@dataclass(frozen=True)
+class Part:
+    """A directory of trajectories: those that are shown, how all of them ended, and what could not be read.
+
+    found, resizing: which pixels the responses speak of. assumed: no config said how the screens were resized.
+    """
+
+    name: str
+    strips: tuple[Strip, ...]
+    endings: Counter[Ending]
+    broken: tuple[tuple[int, str], ...]
+    found: FoundFrame
+    resizing: Resizing
+    assumed: bool
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        words = plain(self.name)
+        return words.replace(EVALUATION, f"{EVALUATION}:", 1) if words.startswith(f"{EVALUATION} ") else words
+
+    @property
+    def total(self) -> int:
+        """Trajectories that could be read."""
+        return sum(self.endings.values())
+
+    def said_in(self, look: Look) -> Frame:
+        """The frame of the coordinates in this turn's response."""
+        return self.found.of(look.frame.width, look.frame.height, self.resizing)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a report is made of; what the directory lacks is empty."""
+
+    directory: Path
+    config: dict[str, Any]
+    config_text: str
+    rows: list[dict[str, Any]]
+    results: list[Result]
+    parts: tuple[Part, ...]
+
+
+def read_contents(directory: Path) -> Contents:
+    """Reads a run directory, or a directory of trajectories. Raises ReportError when there is nothing to show."""
+    if not directory.is_dir():
+        raise ReportError(f"no directory {directory}; name a run directory, or one that holds {DATA} and {IMAGES}/")
+    config, text, resizing = _read_config(directory)
+    folders = _folders(directory)
+    if not (folders or any((directory / name).is_file() for name in (CONFIG, ROWS, RESULTS))):
+        raise ReportError(
+            f"nothing to report in {directory}: none of {CONFIG}, {ROWS}, {RESULTS}, {TRAJECTORIES}/ and {DATA} is"
+            " there; name a run directory or a directory of trajectories"
+        )
+    try:
+        rows, results = read_rows(directory / ROWS), read_results(directory)
+    except (ValueError, TypeError) as error:
+        raise ReportError(
+            f"{ROWS} or {RESULTS} in {directory} cannot be read: {' '.join(str(error).split())}"
+        ) from error
+    parts: list[Part] = []
+    shown: set[str] = set()
+    for name, folder in reversed(_in_story_order(folders, results)):  # the last policy chooses the tasks that all show
+        part = _read_part(name, folder, directory, resizing, shown)
+        shown |= {strip.task for strip in part.strips}
+        parts.insert(0, part)
+    return Contents(directory, config, text, rows, results, tuple(parts))
+
+
+def choose(strips: Sequence[Strip], shown: set[str], most: int) -> list[Strip]:
+    """A selection worth looking at, at most `most`: by kind and within it by number of turns.
+
+    Tasks that other parts show come first, one trajectory each, so that policies can be compared; the rest is drawn in
+    turn from the kinds (see `_kind`), different tasks before repeated ones and late updates before early ones.
+    """
+    kinds: dict[int, list[tuple[int, float, int, Strip]]] = {}
+    seen: Counter[tuple[int, str]] = Counter()
+    for strip in sorted(strips, key=lambda strip: (-strip.scores.get("step", 0.0), strip.line)):
+        kind = _kind(strip)
+        kinds.setdefault(kind, []).append((seen[kind, strip.task], -strip.scores.get("step", 0.0), strip.line, strip))
+        seen[kind, strip.task] += 1
+    queues = [[entry[-1] for entry in sorted(kinds[kind], key=lambda entry: entry[:3])] for kind in sorted(kinds)]
+    common = {strip.task: strip for queue in reversed(queues) for strip in reversed(queue) if strip.task in shown}
+    chosen = list(common.values())[:most]
+    while len(chosen) < most and any(queues):
+        for queue in filter(None, queues):
+            if (strip := queue.pop(0)) not in chosen and len(chosen) < most:
+                chosen.append(strip)
+    return sorted(chosen, key=lambda strip: (_kind(strip), len(strip.looks), strip.line))
+
+
+def _kind(strip: Strip) -> int:
+    """What is worth looking at, in order: recoveries, failures, plain successes, the phones' own failures."""
+    if strip.ending is Ending.INFRASTRUCTURE_FAILURE:
+        return 3
+    if strip.ending is Ending.SUCCESS:
+        return 0 if strip.left_the_path else 2
+    return 1
+
+
+def _read_config(directory: Path) -> tuple[dict[str, Any], str, Resizing | None]:
+    """The run's config, as it was written, and its resizing, or that of the run which this is a part of."""
+    for folder in (directory, *directory.resolve().parents[:2]):
+        path = folder / CONFIG
+        if path.is_file():
+            try:
+                text = path.read_text(encoding="utf-8")
+                config = yaml.safe_load(text) or {}
+                resizing = Resizing(**config["resizing"]) if "resizing" in config else Resizing()
+            except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
+                raise ReportError(f"{path} is no config of a run: {' '.join(str(error).split())}") from error
+            return (config, text, resizing) if folder == directory else ({}, "", resizing)
+    return {}, "", None
+
+
+def _folders(directory: Path) -> dict[str, Path]:
+    """The directories of trajectories, by the names of their parts."""
+    found = {directory.resolve().name: directory} | {
+        folder.name: folder for folder in sorted((directory / TRAJECTORIES).glob("*"))
+    }
+    found[ANNOTATIONS] = directory / ANNOTATIONS
+    return {name: folder for name, folder in found.items() if (folder / DATA).is_file()}
+
+
+def _in_story_order(folders: dict[str, Path], results: Sequence[Result]) -> list[tuple[str, Path]]:
+    """Evaluations in the order of the results, then what was played in training, then what was annotated."""
+    order = [plain(result.stage) for result in results]
+
+    def rank(item: tuple[str, Path]) -> tuple[int, int, str]:
+        name = plain(item[0])
+        stage = name.removeprefix(EVALUATION).strip()
+        group = 0 if name.startswith(EVALUATION) else 2 if name == ANNOTATIONS else 1
+        return (group, order.index(stage) if stage in order else len(order), name)
+
+    return sorted(folders.items(), key=rank)
+
+
+def plain(name: str) -> str:
+    """A name in words: "evaluation-task_level" is "evaluation task level"."""
+    return " ".join(name.replace("_", " ").replace("-", " ").split())
+
+
+def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None, shown: set[str]) -> Part:
+    base = quote(f"{folder.relative_to(page).as_posix()}/{IMAGES}/".removeprefix("./"))
+    strips: list[Strip] = []
+    broken: list[tuple[int, str]] = []
+    sampled = False
+    for line, written in read_lines(folder):
+        read = written if isinstance(written, Malformed) else trajectory_from_json(written, folder / IMAGES)
+        if isinstance(read, Malformed):
+            broken.append((line, read.reason))
+            continue
+        sampled = sampled or any(turn.response_ids for turn in read.turns)
+        names = [base + quote(step["image"]) for step in json.loads(str(written))["trajectory"]]
+        looks = tuple(
+            Look(image, turn.screenshot.frame, turn.response, turn.effect, turn.bbox)
+            for image, turn in zip(names, read.turns, strict=True)
+        )
+        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, looks))
+    endings = Counter(strip.ending for strip in strips)
+    chosen = tuple(choose(strips, shown, SHOWN))
+    found = _found_frame(strips, sampled, resizing or Resizing())
+    return Part(name, chosen, endings, tuple(broken), found, resizing or Resizing(), resizing is None)
+
+
+def _found_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> FoundFrame:
+    """What a policy sampled is in model pixels; of what was annotated the coordinates themselves tell."""
+    if sampled:
+        return FoundFrame("model", "coordinates are in model pixels: a policy sampled them")
+    pairs = ((look, response_points(look.text)) for strip in strips for look in strip.looks)
+    seen = (
+        Seen(tuple(points), look.frame.width, look.frame.height)
+        for look, points in pairs
+        if not isinstance(points, Malformed)
+    )
+    return coordinate_frame(seen, resizing)

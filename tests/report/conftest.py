@@ -1,0 +1,60 @@
+"""Trajectories to make reports of: plain screens, with what was done on them."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mobile_r1_jax.agent.actions import Action
+from mobile_r1_jax.agent.responses import Response, format_response
+from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
+
+Make = Callable[..., Trajectory]
+
+
+def screen(width: int, height: int) -> Screenshot:
+    """A grey screen."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (96, 96, 96)).save(file, "PNG")
+    return Screenshot(file.getvalue())
+
+
+@pytest.fixture
+def make() -> Make:
+    """make(*actions or raw responses, …) -> Trajectory of one turn each, as a policy samples it."""
+
+    def make(
+        *said: Action | str, task: str = "Do it", size: tuple[int, int] = (112, 224), **more: object
+    ) -> Trajectory:
+        effect, scores = str(more.get("effect", "")), more.get("scores", {})
+        ids = (1, 2) if more.get("sampled", True) else ()
+        turns = tuple(
+            Turn(
+                screen(*size),
+                one if isinstance(one, str) else format_response(Response("Thinking.", "Doing.", one)),
+                response_ids=ids,
+                effect=effect,
+            )
+            for one in said
+        )
+        return Trajectory(task, str(more.get("app", "shop")), "", turns, more.get("ending", Ending.SUCCESS), scores)
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path: Path, make: Make) -> Path:
+    """A run directory with a config and nothing else; screens keep their size for the model."""
+    directory = tmp_path / "a run"
+    directory.mkdir()
+    (directory / "config.yaml").write_text("name: a run\nresizing: {scale: 1.0}\n")
+    return directory
+
+
+@pytest.fixture
+def play(run: Path) -> Callable[..., None]:
+    """play(part, trajectories): writes them down as a part of the run."""
+    return lambda part, *trajectories: write_trajectories(run / "trajectories" / part, trajectories)
