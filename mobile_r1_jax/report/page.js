@@ -85,7 +85,7 @@ for (const figure of document.querySelectorAll(".curve")) {
     line.setAttribute("x2", x);
     dot.setAttribute("cx", x);
     dot.setAttribute("cy", y);
-    output.textContent = `update ${step}: ${value}, smoothed ${mean}`;
+    output.textContent = `${step}: ${value}, smoothed ${mean}`;
     svg.classList.add("hovered");
   });
   svg.addEventListener("pointerleave", () => {
