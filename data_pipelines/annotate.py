@@ -28,41 +28,56 @@ def annotate(
 ) -> Iterator[Trajectory]:
     """One trajectory for each task, coordinates in model pixels; `mistakes` is the share that takes a wrong step.
 
-    `system` is a template over {instruction}; `size` the screens' (width, height) in device pixels.
+    `system` is a template over {instruction}; `size` the screens' (width, height) in device pixels. A task that offers
+    nothing to get wrong on its way gets no wrong step.
     """
     frame = Frame("model", *resizing.model_size(*size))
     for index, task in enumerate(tasks):
         rng = Random(f"{seed}/{index}")
+        wrong_at, wrong = draw_slip(task, rng) if rng.random() < mistakes else (-1, None)
         placed = place(task.setup)
-        wrong_at = rng.randrange(placed.start) if rng.random() < mistakes else None
         turns: list[Turn] = []
         for step in range(oracle.MOST_STEPS):
             move = oracle.next_move(placed.state, placed.goals)
-            if step == wrong_at:
-                move = slip(placed, move, rng) or move
+            if step == wrong_at and wrong is not None:
+                move = wrong
             turns.append(annotated_turn(placed.state, placed.goals, move, size, frame))
             if move.kind == "finish":
                 break
             oracle.make(placed.state, move)
+        else:
+            raise RuntimeError(f"the oracle is lost in {task.setup}: not done after {oracle.MOST_STEPS} steps")
         yield Trajectory(
             task.instruction, task.app, system_text(system, task.instruction), tuple(turns), Ending.SUCCESS, {}
         )
 
 
-def slip(placed: Placed, right: Move, rng: Random) -> Move | None:
-    """A wrong tap that a person could make here and undo, None where there is none."""
-    if right.kind not in ("tap", "hold", "open"):
-        return None
+def draw_slip(task: Task, rng: Random) -> tuple[int, Move | None]:
+    """A step of the task's shortest way and a wrong tap to make there instead; (-1, None) where there is none."""
+    placed = place(task.setup)
+    slips: list[tuple[int, list[Move]]] = []
+    for step in range(oracle.MOST_STEPS):
+        right = oracle.next_move(placed.state, placed.goals)
+        if right.kind in ("tap", "hold", "open") and (wrong := wrong_taps(placed)):
+            slips.append((step, wrong))
+        oracle.make(placed.state, right)
+    step, wrong = rng.choice(slips) if slips else (-1, [])
+    return step, rng.choice(wrong) if wrong else None
+
+
+def wrong_taps(placed: Placed) -> list[Move]:
+    """The taps that a person could make here by mistake, notice and undo."""
     elements = gestures.screen_of(placed.state).elements
-    moves = [Move("tap", element.name) for element in elements if element.tap and element.name != right.name]
-    rng.shuffle(moves)
-    return next((move for move in moves if leaves_a_way(placed, move)), None)
+    return [move for element in elements if element.tap and is_slip(placed, move := Move("tap", element.name))]
 
 
-def leaves_a_way(placed: Placed, move: Move) -> bool:
-    after = placed.state.copy()
+def is_slip(placed: Placed, move: Move) -> bool:
+    """Whether a move leads astray and back again: it changes where the phone is, nothing that it remembers."""
+    before, after = placed.state, placed.state.copy()
     oracle.make(after, move)
-    return oracle.remaining(after, placed.goals) < oracle.MOST_STEPS
+    nearer = oracle.remaining(after, placed.goals) < oracle.remaining(before, placed.goals)
+    lost = oracle.remaining(after, placed.goals) == oracle.MOST_STEPS
+    return after != before and after.data == before.data and not nearer and not lost
 
 
 def annotated_turn(state: State, goals: tuple[Goal, ...], move: Move, size: tuple[int, int], frame: Frame) -> Turn:
@@ -80,11 +95,11 @@ def annotated_turn(state: State, goals: tuple[Goal, ...], move: Move, size: tupl
 def thought(state: State, goals: tuple[Goal, ...], move: Move) -> str:
     """The state of the screen, and what for the next action is."""
     title = next(element.name for element in gestures.screen_of(state).elements if element.cell[1] == 0)
-    if state.popup:
-        return "A pop-up is in the way."
     if move.kind == "finish":
         return f"On {title}; done."
-    if move == Move("button", "Back"):
+    if state.popup:
+        return "A pop-up is in the way."
+    if move == Move("button", "Back") or (move.kind == "open" and state.app != "launcher"):
         return f"On {title}; wrong page."
     goal = next(goal for goal in goals if not goal.reached(state))
     return f"On {title}; need {goal.subject}."

@@ -1,8 +1,9 @@
 """The shortest way through a task: what a practised user would do next from wherever the phone is now.
 
-A goal is reached by a route: for each page on the way, the move to make there. From a page off the route the oracle goes back,
-or opens the app. It sees the phone's state, not its pixels, and serves three purposes: it writes annotations, it counts the
-steps that remain (which tells when an episode left the right path), and it says how short a task could have been.
+A goal is reached by a route: for each page on the way, the move to make there. From a page off the route the oracle
+goes back, or opens the app. It sees the phone's state, not its pixels, and serves three purposes: it writes
+annotations, it counts the steps that remain (which tells when an episode left the right path), and it says how short a
+task could have been.
 """
 
 from collections.abc import Callable
@@ -51,10 +52,10 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
         held = move is not None and move.kind == "hold" and state.menu[0] == move.name
         return wanted if wanted and held else Move("button", "Back")
     if move is None:
-        if state.app == goal.app and len(state.stacks[state.app]) > 1:
+        if len(state.stacks[state.app]) > 1 and goal.app in (state.app, state.beneath):
             return Move("button", "Back")
         return Move("open", APPS[goal.app].label) if goal.app != "launcher" else Move("button", "Home")
-    if state.text and state.page + "#typed" in goal.route:
+    if move.kind == "type" and state.text == move.name and state.page + "#typed" in goal.route:
         return goal.route[state.page + "#typed"]
     if move.kind in ("tap", "hold") and target(state, move.name) is None:
         return Move("swipe", "down" if state.scroll else "up")

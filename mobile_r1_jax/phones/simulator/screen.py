@@ -1,8 +1,8 @@
 """What a simulated phone shows: elements on a grid of 4 x 8 cells, drawn at any screen size.
 
-A cell is a quarter of the width and an eighth of the height, so the same screen is 112x224 for the demo and 1080x2400 for a
-phone-sized one. Names are drawn as text beside a glyph of their own (shape and colour), over a wallpaper whose tint changes a
-little from left to right and from top to bottom.
+A cell is a quarter of the width and an eighth of the height, so the same screen is 112x224 for the demo and 1080x2400
+for a phone-sized one. Names are drawn as text beside a glyph of their own (shape and colour), over a wallpaper whose
+tint changes a little from left to right and from top to bottom.
 """
 
 import functools
@@ -154,6 +154,7 @@ def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, in
 
 def draw_text(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], fill: Any, *, middle: bool) -> None:
     x1, y1, x2, y2 = box
+    text = text.replace("\n", " ")  # there is one line; whatever is typed must be drawn
     pixels = max(8, (y2 - y1) * 3 // 7)
     while pixels > 8 and pen.textlength(text, font=font(pixels)) > x2 - x1:
         pixels -= 1

@@ -1,6 +1,7 @@
 """The state of one simulated phone: plain data, cheap to copy, changed only by the effects of what is touched.
 
-A page is a path such as "shop/item/Shoes"; each app keeps a stack of them, so Back works as on a phone.
+A page is a path such as "shop/item/Shoes"; each app keeps a stack of them, so Back works as on a phone: it also returns
+to the app from which a page of another one was opened.
 """
 
 import copy
@@ -29,6 +30,7 @@ class State:
 
     app: str = "launcher"
     stacks: dict[str, list[str]] = field(default_factory=lambda: {"launcher": [LAUNCHER]})
+    beneath: str = ""  # the app from which this one's page was opened: where Back leads
     data: dict[str, Any] = field(default_factory=dict)
     scroll: int = 0
     text: str = ""
@@ -47,7 +49,8 @@ class State:
 
     def push(self, page: str) -> None:
         """Opens a page of any app on top of that app's stack."""
-        self.app = page.split("/")[0]
+        app = page.split("/")[0]
+        self.app, self.beneath = app, (self.app if self.app != app else "")
         stack = self.stacks.setdefault(self.app, [f"{self.app}/home"])
         if stack[-1] != page:
             stack.append(page)
@@ -56,7 +59,7 @@ class State:
 
     def launch(self, app: str) -> None:
         """Opens an app at its home page, as a start from the launcher does after its recents were cleared."""
-        self.app = app
+        self.app, self.beneath = app, ""
         self.stacks[app] = [f"{app}/home"]
         self.settle()
         self.interrupt()
@@ -77,13 +80,14 @@ class State:
             self.menu = ()
         elif len(self.stacks[self.app]) > 1:
             self.stacks[self.app].pop()
+            self.app, self.beneath = self.beneath or self.app, ""
             self.settle()
         else:
             self.home()
 
     def home(self) -> None:
         self.popup = None
-        self.app = "launcher"
+        self.app, self.beneath = "launcher", ""
         self.stacks["launcher"] = [LAUNCHER]
         self.settle()
 

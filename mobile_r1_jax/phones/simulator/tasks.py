@@ -1,7 +1,7 @@
 """What a simulated phone can be asked to do: task templates with random parameters, in English and Chinese.
 
-A task is placed on a phone by its template's name, its parameters and a seed, so it travels as a small JSON object and is the
-same task on every machine. Whether it is done is read from the phone's state, never from its pixels.
+A task is placed on a phone by its template's name, its parameters and a seed, so it travels as a small JSON object and
+is the same task on every machine. Whether it is done is read from the phone's state, never from its pixels.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from mobile_r1_jax.phones.simulator.oracle import Goal, Move, remaining
 from mobile_r1_jax.phones.simulator.state import State
 
 Parameters = dict[str, str]
+SETUP = ("template", "parameters", "seed", "popups")  # the keys of a task's setup
 SUBSWITCHES = {name: page for page, names in PAGES.items() for name in names}
 
 
@@ -54,10 +55,13 @@ class Placed:
         """See `Device.progress`. A milestone is a step by which the goal came nearer than it ever was."""
         left = remaining(self.state, self.goals)
         self.nearest = min(self.nearest, left)
+        done = all(goal.reached(self.state) for goal in self.goals)
+        # A pop-up that opens as the task is done is in nobody's way: `finish` does not touch it.
+        in_the_way = self.state.popups_shown - (done and self.state.popup is not None)
         return {
-            "done": all(goal.reached(self.state) for goal in self.goals),
+            "done": done,
             "remaining": left,
-            "shortest": self.start + self.state.popups_shown,
+            "shortest": self.start + in_the_way,
             "milestones": [self.start - self.nearest, self.start - 1],
         }
 
@@ -67,8 +71,10 @@ def place(setup: dict[str, Any]) -> Placed:
     try:
         template, parameters = TEMPLATES[setup["template"]], dict(setup["parameters"])
         rng, popups = Random(setup["seed"]), int(setup.get("popups", 0))
+        if popups < 0 or set(setup) - set(SETUP):
+            raise ValueError("an unknown key or a negative number")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"task setup {setup!r}: {error!r}; it takes template, parameters, seed and popups") from error
+        raise ValueError(f"task setup {setup!r}: {error!r}; it takes {', '.join(SETUP)}") from error
     wrong = [name for name, domain in template.domains.items() if parameters.get(name) not in domain]
     if wrong or set(parameters) != set(template.domains):
         raise ValueError(f"task {template.name!r}: parameters {parameters!r} are not of {template.domains}")
@@ -82,7 +88,7 @@ def place(setup: dict[str, Any]) -> Placed:
     return Placed(state, template.goals(parameters))
 
 
-# The goals' building blocks ---------------------------------------------------------------------------------------------
+# The goals' building blocks -----------------------------------------------------------------------------------------
 
 
 def tap(name: str) -> Move:
@@ -154,9 +160,17 @@ def send_goal(name: str, word: str) -> tuple[Goal, ...]:
     return (Goal(lambda state: word in state.data["messages"]["sent"].get(name, []), route, name),)
 
 
+def without_alarm(state: State, name: str) -> None:
+    state.data["clock"]["alarms"].pop(name, None)
+
+
+def both_off_before(state: State, p: Parameters) -> None:
+    off_before(state, p["first"], p["value"])
+    off_before(state, p["second"], p["value"])
+
+
 ON_OFF = ("on", "off")
 CHINESE = 0.3  # share of instructions in Chinese
-APP_LABELS = tuple(LABELS)
 
 
 def _templates() -> list[Template]:
@@ -191,9 +205,7 @@ def _settings_templates() -> list[Template]:
             "把{first}和{second}都设为{value}",
             {"first": SWITCHES[:2], "second": SWITCHES[2:], "value": ON_OFF},
             lambda p: (switch_goal(p["first"], p["value"]), switch_goal(p["second"], p["value"])),
-            lambda state, p: (
-                (off_before(state, p["first"], p["value"]), off_before(state, p["second"], p["value"])) and None
-            ),
+            both_off_before,
         ),
         Template(
             "settings_page",
@@ -364,7 +376,7 @@ def _clock_templates() -> list[Template]:
                     p["name"],
                 ),
             ),
-            lambda state, p: state.data["clock"]["alarms"].pop(p["name"], None) and None,
+            lambda state, p: without_alarm(state, p["name"]),
         ),
         Template(
             "timer",
@@ -458,30 +470,33 @@ def _home_goal(p: Parameters) -> tuple[Goal, ...]:
 TEMPLATES: dict[str, Template] = {template.name: template for template in _templates()}
 
 
-# Drawing tasks ----------------------------------------------------------------------------------------------------
+# Drawing tasks ------------------------------------------------------------------------------------------------------
 
 
 def combinations(template: Template, *, held_out: bool) -> list[Parameters]:
     """The parameters that are for training, or the quarter (one at least) that is for evaluation alone.
 
-    Which is which is the same on every machine. A template without parameters has nothing to hold out.
+    Which is which is the same on every machine. A template whose instruction names no parameter has nothing to hold
+    out: training would give the same instruction.
     """
-    every = [dict(zip(template.domains, values, strict=True)) for values in itertools.product(*template.domains.values())]
+    domains = template.domains
+    every = [dict(zip(domains, values, strict=True)) for values in itertools.product(*domains.values())]
     every.sort(key=lambda parameters: hashlib.sha256(f"{template.name}{sorted(parameters.items())}".encode()).digest())
-    kept = max(1, len(every) // 4) if template.domains else 0
+    kept = max(1, len(every) // 4) if "{" in template.english else 0
     return every[:kept] if held_out else every[kept:]
 
 
 def draw_tasks(count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float) -> list[Task]:
-    """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number of pop-ups a task.
+    """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number a task has.
 
     Raises ValueError where no template is left.
     """
     rng = Random(f"tasks/{seed}/{held_out}")
-    pool = [(template, combinations(template, held_out=held_out)) for template in TEMPLATES.values() if template.app in apps]
-    pool = [(template, combos) for template, combos in pool if combos]
+    asked = [template for template in TEMPLATES.values() if template.app in apps]
+    pool = [(template, combos) for template in asked if (combos := combinations(template, held_out=held_out))]
     if not pool:
-        raise ValueError(f"no task templates for apps {list(apps)}; there are {sorted({t.app for t in TEMPLATES.values()})}")
+        there = sorted({template.app for template in TEMPLATES.values()})
+        raise ValueError(f"no task templates for apps {list(apps)}; there are {there}")
     tasks: list[Task] = []
     while len(tasks) < count:
         rng.shuffle(pool)

@@ -1,7 +1,8 @@
 """The apps of a simulated phone: each file one app, this one the list of them.
 
-An app is a function from the phone's state to the elements of its current page; what an element does when touched is an effect
-on that state. `fresh` gives an app's data on a phone as it comes out of a reset, with everything that can be shuffled shuffled.
+An app is a function from the phone's state to the elements of its current page; what an element does when touched is an
+effect on that state. `fresh` gives an app's data on a phone as it comes out of a reset, with everything that can be
+shuffled shuffled.
 """
 
 from collections.abc import Callable

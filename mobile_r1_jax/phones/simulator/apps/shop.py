@@ -72,7 +72,7 @@ def elements(state: State) -> list[Element]:
                 tap=go(f"shop/item/{item}"),
                 long_press=open_menu(item, "Delete", "Share"),
             )
-            for k, item in enumerate(data[page])
+            for k, item in enumerate(data[page][:6])
         ]
         pay = [Element("Pay", "button", (1, 7, 2, 1), tap=_pay)] if page == "cart" and rows else []
         return [_title(page.title()), *rows, *pay]

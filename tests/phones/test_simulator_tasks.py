@@ -1,0 +1,167 @@
+"""Tasks: how many and in which languages, how they are drawn and held out, and what counts as progress."""
+
+import json
+import re
+from itertools import product
+from string import Formatter
+
+import pytest
+
+from mobile_r1_jax.phones.simulator import oracle
+from mobile_r1_jax.phones.simulator.gestures import POPUPS
+from mobile_r1_jax.phones.simulator.oracle import Move
+from mobile_r1_jax.phones.simulator.tasks import (
+    TEMPLATES,
+    Template,
+    combinations,
+    draw_tasks,
+    held_out_instructions,
+    place,
+)
+
+APPS = ("settings", "shop", "messages", "clock", "launcher")
+SETUP = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 1}
+
+
+def named(wording: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(wording) if name}
+
+
+def instructions(template: Template, *, held_out: bool) -> set[str]:
+    wordings = (template.english, template.chinese)
+    return {w.format(**p) for p in combinations(template, held_out=held_out) for w in wordings}
+
+
+def test_there_are_25_templates_or_more_on_five_apps() -> None:
+    assert len(TEMPLATES) >= 25 and {template.app for template in TEMPLATES.values()} == set(APPS)
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_each_template_says_the_same_in_english_and_in_chinese(template: Template) -> None:
+    assert template.english.isascii() and re.search(r"[\u4e00-\u9fff]", template.chinese)
+    assert named(template.english) == named(template.chinese) <= set(template.domains)
+
+
+def test_two_tasks_with_one_instruction_ask_for_the_same_end() -> None:
+    """Only where the phone starts may differ: nobody could tell them apart otherwise."""
+    seen: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for template in TEMPLATES.values():
+        for parameters in combinations(template, held_out=True) + combinations(template, held_out=False):
+            meant = (template.name, tuple(parameters[name] for name in sorted(named(template.english))))
+            for wording in (template.english, template.chinese):
+                assert seen.setdefault(wording.format(**parameters), meant) == meant
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_what_is_held_out_is_about_a_quarter_and_shares_no_instruction_with_training(template: Template) -> None:
+    held, kept = combinations(template, held_out=True), combinations(template, held_out=False)
+    every = [dict(zip(template.domains, values, strict=True)) for values in product(*template.domains.values())]
+    assert sorted(map(str, held + kept)) == sorted(map(str, every)) and kept
+    assert len(held) == (max(1, len(every) // 4) if named(template.english) else 0)
+    assert not instructions(template, held_out=True) & instructions(template, held_out=False)
+
+
+def test_tasks_drawn_for_training_and_for_evaluation_never_share_an_instruction() -> None:
+    training = draw_tasks(600, seed=0, apps=APPS, held_out=False, popups=0.5)
+    held_out = draw_tasks(600, seed=0, apps=APPS, held_out=True, popups=0.5)
+    assert {task.instruction for task in held_out} <= held_out_instructions()
+    assert not {task.instruction for task in training} & held_out_instructions()
+    assert {json.dumps(t.setup["parameters"]) + t.setup["template"] for t in training}.isdisjoint(
+        json.dumps(t.setup["parameters"]) + t.setup["template"] for t in held_out
+    )
+
+
+def test_drawn_tasks_go_through_all_templates_of_the_apps_asked_for_and_no_others() -> None:
+    tasks = draw_tasks(13, seed=1, apps=("settings", "shop"), held_out=False, popups=0)
+    wanted = {template.name for template in TEMPLATES.values() if template.app in ("settings", "shop")}
+    assert len(wanted) == 13 and {task.setup["template"] for task in tasks} == wanted
+    assert all(task.app in ("settings", "shop") for task in tasks)
+
+
+def test_some_instructions_are_chinese_and_pop_ups_are_as_frequent_as_asked_for() -> None:
+    tasks = draw_tasks(800, seed=2, apps=APPS, held_out=False, popups=1.25)
+    chinese = sum(not task.instruction.isascii() for task in tasks) / len(tasks)
+    popups = sum(task.setup["popups"] for task in tasks) / len(tasks)
+    assert 0.24 < chinese < 0.36 and 1.18 < popups < 1.32
+
+
+def test_the_same_seed_draws_the_same_tasks_and_another_seed_others() -> None:
+    def draw(seed: int) -> list:
+        return draw_tasks(20, seed=seed, apps=APPS, held_out=False, popups=0.5)
+
+    assert draw(0) == draw(0) != draw(1)
+
+
+def test_apps_without_tasks_are_an_error_that_names_those_with() -> None:
+    with pytest.raises(ValueError, match=r"\['camera'\].*clock.*shop"):
+        draw_tasks(1, seed=0, apps=("camera",), held_out=False, popups=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"template": "nosuch"}, "nosuch"),
+        ({"template": ["switch"]}, "template"),
+        ({"parameters": {"name": "Wifi"}}, "value"),
+        ({"parameters": {"name": "Lamp", "value": "on"}}, "Lamp"),
+        ({"parameters": {"name": "Wifi", "value": "on", "page": "About"}}, "About"),
+        ({"parameters": {"name": ["Wifi"], "value": "on"}}, "Wifi"),
+        ({"parameters": 5}, "parameters"),
+        ({"seed": []}, "seed"),
+        ({"popups": "many"}, "many"),
+        ({"popups": -1}, "negative"),
+        ({"pop_ups": 1}, "pop_ups"),
+    ],
+)
+def test_a_setup_that_is_wrong_is_refused_in_one_line_that_names_it(change: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        place(SETUP | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["template", "parameters", "seed"])
+def test_a_setup_lacking_something_says_what_a_setup_takes(missing: str) -> None:
+    with pytest.raises(ValueError, match="takes template, parameters, seed, popups"):
+        place({name: value for name, value in SETUP.items() if name != missing})
+
+
+def test_a_task_travels_as_json() -> None:
+    for task in draw_tasks(28, seed=3, apps=APPS, held_out=False, popups=1):
+        assert place(json.loads(json.dumps(task.setup))).state == place(task.setup).state
+
+
+@pytest.mark.parametrize("popups", [0, 1, 3])
+def test_as_many_pop_ups_come_up_as_the_setup_says_within_the_first_pages(popups: int) -> None:
+    placed = place(SETUP | {"popups": popups})
+    shown = set()
+    for page in ("settings/Display", "settings/Sound", "settings/About", "settings/Battery", "shop/me", "shop/cart"):
+        placed.state.push(page)
+        if placed.state.popup:
+            shown.add(placed.state.popup.title)
+            placed.state.back()
+    assert len(shown) == placed.state.popups_shown == popups <= len(POPUPS)
+
+
+def test_milestones_are_the_steps_of_the_shortest_way_and_are_never_lost_again() -> None:
+    placed = place({"template": "cart_add", "parameters": {"item": "Lamp"}, "seed": 0})
+    assert placed.progress() == {"done": False, "remaining": 6, "shortest": 6, "milestones": [0, 5]}
+    oracle.make(placed.state, Move("open", "Camera"))
+    assert placed.progress()["milestones"] == [0, 5]
+    reached = []
+    for _ in range(3):
+        oracle.make(placed.state, oracle.next_move(placed.state, placed.goals))
+        reached.append(placed.progress()["milestones"][0])
+    assert reached == [1, 2, 3]
+    oracle.make(placed.state, Move("button", "Home"))
+    assert placed.progress() == {"done": False, "remaining": 6, "shortest": 6, "milestones": [3, 5]}
+
+
+def test_a_pop_up_in_the_way_lengthens_the_shortest_way_and_one_that_opens_on_the_finish_does_not() -> None:
+    placed = place({"template": "pay", "parameters": {}, "seed": 0})
+    placed.state.waiting = [(2, POPUPS[0]), (3, POPUPS[1])]
+    turns = 1
+    while (move := oracle.next_move(placed.state, placed.goals)).kind != "finish":
+        oracle.make(placed.state, move)
+        turns += 1
+    assert placed.state.popups_shown == 2 and placed.state.popup is not None
+    assert placed.progress()["done"] and placed.progress()["shortest"] == turns == placed.start + 1
