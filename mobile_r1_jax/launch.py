@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -32,6 +33,7 @@ from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
+from mobile_r1_jax.report import ReportError, write_report
 from mobile_r1_jax.rewards.state_judge import StateJudge
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context
@@ -54,8 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones:
         results = asyncio.run(train_and_evaluate(context, policy, phones))
     console.print(results_table(results))
-    console.print(f"{(time.time() - began) / 60:.1f} minutes; everything is in {run.directory}")
+    console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
     return 0
+
+
+def report(context: Context) -> Path | str:
+    """Writes the report page; a run does not fail because its report does."""
+    try:
+        return write_report(context.run.directory)
+    except ReportError as error:
+        return f"{context.run.directory} (no report: {error})"
 
 
 def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
@@ -88,8 +98,8 @@ def check_lengths(context: Context) -> None:
     prompt = build_prompt(speaker.tokenizer, system, [answer] * (run.phones.most_turns - 1), screenshot, run.resizing)
     if len(prompt.ids) > max(run.shapes.prompt_tokens):
         raise ConfigError(
-            f"shapes.prompt_tokens: the last of {run.phones.most_turns} turns can take {len(prompt.ids)} tokens, the largest "
-            f"bucket is {max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or shapes.response_tokens"
+            f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {len(prompt.ids)} tokens, the largest bucket is "
+            f"{max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or shapes.response_tokens"
         )
 
 
@@ -131,7 +141,7 @@ def annotated_steps(context: Context) -> StepTable:
 
 
 async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> None:
-    """Plays held-out tasks, the same for every stage, and writes the result down; not again where it is already there."""
+    """Plays held-out tasks, the same for every stage, and writes the result down, unless it is there already."""
     run, phones = context.run, context.run.phones
     if any(result.stage == stage for result in read_results(run.directory)):
         return
@@ -156,6 +166,7 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
         progress.update(shown, shown=f"success {result.success}")
     records.write(f"evaluation-{stage.replace(' ', '-')}", 0, episodes)
     write_result(run.directory, result)
+    report(context)
 
 
 def results_table(results: Sequence[Result]) -> Table:

@@ -33,7 +33,7 @@ class Share:
         n, p, z = self.of, self.value, Z_95
         middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (middle - half, middle + half)
+        return (max(0.0, middle - half), min(1.0, middle + half))
 
     def __str__(self) -> str:
         if not self.of:
@@ -102,7 +102,9 @@ def read_results(directory: Path) -> list[Result]:
     path = directory / RESULTS
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in path.read_text().split("\n")[:-1]
+    ]  # a line that a kill cut short does not count
     return [
         Result(**{name: Share(**value) if isinstance(value, dict) else value for name, value in row.items()})
         for row in rows
