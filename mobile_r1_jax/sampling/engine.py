@@ -49,9 +49,14 @@ class Usage:
         }
 
 
+Request = tuple[Prompt, int, asyncio.Future[Sampled]]
+"""A prompt, its seed, and who waits for the answer."""
+
+
 @dataclass
 class Engine:
     """Use within one event loop, as `async with Engine(...) as engine`. `policy` may be replaced between requests.
+    Requests that are still open when it is left are cancelled.
 
     collate: makes Screens and Prompts of up to `rows` prompts, padded to a declared bucket of rows.
     """
@@ -61,7 +66,8 @@ class Engine:
     sampling: Sampling
     rows: int
     usage: Usage = field(default_factory=Usage)
-    _waiting: list[tuple[Prompt, int, asyncio.Future[Sampled]]] = field(default_factory=list)
+    _waiting: list[Request] = field(default_factory=list)
+    _open: set[asyncio.Future[Sampled]] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -73,11 +79,15 @@ class Engine:
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        for future in tuple(self._open):  # whoever still waits would wait for ever
+            future.cancel()
 
     async def sample(self, prompt: Prompt, seed: int) -> Sampled:
         """A completion of the prompt; the same prompt and seed (32 bits) give the same one, whatever else is sampled
         meanwhile. Raises what sampling raised, such as ValueError for a prompt too long."""
         future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         self._waiting.append((prompt, seed, future))
         self._wake.set()
         return await future
@@ -87,19 +97,27 @@ class Engine:
             await self._wake.wait()
             if len(self._waiting) < self.rows:
                 await asyncio.sleep(GATHER_SECONDS)
-            batch, self._waiting = self._waiting[: self.rows], self._waiting[self.rows :]
+            waiting = [request for request in self._waiting if not request[2].done()]  # the others were cancelled
+            batch, self._waiting = waiting[: self.rows], waiting[self.rows :]
             if not self._waiting:
                 self._wake.clear()
-            try:
-                answers = await asyncio.to_thread(self._sample, [(prompt, seed) for prompt, seed, _ in batch])
-            except Exception as error:  # whatever it was, those who wait must hear of it
-                for *_, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (*_, future), answer in zip(batch, answers, strict=True):
-                    if not future.done():
-                        future.set_result(answer)
+            if batch:
+                await self._answer(batch)
+
+    async def _answer(self, batch: Sequence[Request]) -> None:
+        """Samples for all at once, or one by one where that fails: a prompt too long is its own caller's error."""
+        try:
+            answers = await asyncio.to_thread(self._sample, [(prompt, seed) for prompt, seed, _ in batch])
+        except Exception as error:  # whatever it was, those who wait must hear of it
+            if len(batch) > 1:
+                for request in batch:
+                    await self._answer([request])
+            elif not batch[0][2].done():
+                batch[0][2].set_exception(error)
+        else:
+            for (*_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
 
     def _sample(self, requests: Sequence[tuple[Prompt, int]]) -> list[Sampled]:
         began = time.perf_counter()
