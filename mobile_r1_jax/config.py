@@ -6,8 +6,10 @@ Defaults are the published recipe's where it is known ([paper], [kin]) and our o
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,31 @@ import yaml
 
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import Resizing
+from mobile_r1_jax.agent.trajectory import DATA
+from mobile_r1_jax.phones.simulator.tasks import TEMPLATES
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer import OptimizerSettings
 
 TINY = Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml"
+
+
+LEAST = {
+    "save_every": 1,
+    "shapes.response_tokens": 1,
+    "shapes.screens": 1,
+    "phones.count": 1,
+    "phones.most_turns": 1,
+    "annotations.count": 1,
+    "format_finetuning.batch": 1,
+    "format_finetuning.micro_batch": 1,
+    "action_level.prompts": 1,
+    "action_level.micro_batch": 1,
+    "action_level.group": 2,  # a group of one has no better and no worse
+    "task_level.tasks": 1,
+    "task_level.micro_batch": 1,
+    "task_level.group": 2,
+}
 
 
 class ConfigError(ValueError):
@@ -29,11 +51,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Shapes:
-    """Static shapes: each batch goes up to the smallest bucket that holds it, and each program is compiled once a bucket."""
+    """Static shapes: each batch goes up to the smallest bucket that holds it; a program is compiled once a bucket."""
 
     prompt_tokens: tuple[int, ...] = (1536, 2560)  # P
     response_tokens: int = 512  # C; [kin] 2048 to 4096
     windows: tuple[int, ...] = (64,)  # windows of 112x112 pixels in a screen, W
+    screens: int = 8  # screens that are encoded at once where the vision tower does not learn
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,7 @@ class FormatFinetuning:
     updates: int = 1000
     batch: int = 32  # steps an update
     micro_batch: int = 8
+    frozen: tuple[str, ...] = ()  # parts of the policy that do not learn, such as vision
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-5)
 
 
@@ -129,20 +153,53 @@ class Run:
 
 
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
-    """The Run that a command line asks for. Raises ConfigError in one line for a key, value or file that is wrong."""
+    """The Run that a command line asks for: its --config file (else configs/tiny.yaml), then its flags.
+
+    What neither names is as in the dataclasses here. Raises ConfigError in one line for a key, value or file that is
+    wrong.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = any(argument.split("=")[0] == "--config" for argument in arguments)
     parser = jsonargparse.ArgumentParser(
         prog=f"python -m mobile_r1_jax.{command}",
         description=__doc__,
         exit_on_error=False,
-        default_config_files=[str(TINY)],
+        allow_abbrev=False,
+        default_config_files=[] if chosen else [str(TINY)],
     )
     parser.add_argument("--config", action="config", help="a YAML file of the fields below; later flags win over it")
     parser.add_class_arguments(Run, as_group=False)
     try:
-        found = vars(parser.instantiate(parser.parse_args(arguments)))
+        parsed = parser.parse_args(arguments)
+        for field in fields(Run):
+            if is_dataclass(field.type) and not isinstance(parsed[field.name], jsonargparse.Namespace):
+                raise ConfigError(f"{field.name} is {parsed[field.name]!r}, but it has fields of its own")
+        found = vars(parser.instantiate(parsed))
     except (argparse.ArgumentError, ValueError, TypeError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    return Run(**{field.name: found[field.name] for field in fields(Run)})
+        raise ConfigError(f"{' '.join(str(error).split())}; --help lists every field") from error
+    run = Run(**{field.name: found[field.name] for field in fields(Run)})
+    if problem := next(problems(run), None):
+        raise ConfigError(problem)
+    return run
+
+
+def problems(run: Run) -> Iterator[str]:
+    """What no run could be made of, in words: field, value, and what it may be."""
+    try:
+        told = "{instruction}" in run.system and run.system.format(instruction="", tools="") is not None
+    except (KeyError, IndexError, ValueError):
+        told = False
+    if not told:
+        yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
+    if run.annotations.directory is not None and not (run.annotations.directory / DATA).is_file():
+        yield f"annotations.directory: no {DATA} in {run.annotations.directory}; name a directory that holds it"
+    there = sorted({template.app for template in TEMPLATES.values()})
+    for name in ("apps", "withheld_apps"):
+        if unknown := set(getattr(run.phones, name)) - set(there):
+            yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
+    for name, least in LEAST.items():
+        if (value := attrgetter(name)(run)) < least:
+            yield f"{name} is {value}; it must be at least {least}"
 
 
 def save_run(run: Run) -> None:

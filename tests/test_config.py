@@ -1,0 +1,155 @@
+"""Runs from YAML files and flags: whatever is wrong is one line, and a run that was saved is the same run again."""
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mobile_r1_jax.config import LEAST, TINY, ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.rl import GRPO
+
+CONFIGS = sorted(TINY.parent.glob("*.yaml"))
+
+
+def leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """Every field that is no dataclass, under its dotted name."""
+    if not is_dataclass(value):
+        return {name: value}
+    return {
+        inner: leaf
+        for field in fields(value)
+        for inner, leaf in leaves(getattr(value, field.name), f"{name}.{field.name}".removeprefix(".")).items()
+    }
+
+
+def as_flag(name: str, value: Any) -> str:
+    if isinstance(value, Path | str):
+        return f"--{name}={value}"
+    return f"--{name}={yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True)}"
+
+
+def config(folder: Path, text: str) -> str:
+    (folder / "run.yaml").write_text(text)
+    return f"--config={folder / 'run.yaml'}"
+
+
+def refusal(*arguments: str) -> str:
+    """What is said about a run that is wrong: one line."""
+    with pytest.raises(ConfigError) as caught:
+        parse_run("launch", arguments)
+    assert str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def changed(run: Run) -> Run:
+    """A run that differs from the defaults in every kind of field."""
+    return replace(
+        run,
+        name="名字",
+        policy=Path("somewhere/else"),
+        temperature=0.7,
+        system="Two lines:\n{instruction} {{}}",
+        phones=replace(run.phones, apps=("clock",), size=(720, 1280), popups=1e-3),
+        shapes=replace(run.shapes, prompt_tokens=(1, 2, 3)),
+        task_level=replace(run.task_level, loss=GRPO(beta=0.125, kl="k1"), updates=0),
+    )
+
+
+def test_without_arguments_it_is_the_demo() -> None:
+    run = parse_run("launch", [])
+    assert run.name == "tiny" and run.phones.size == (112, 224)
+    assert run == parse_run("launch", [f"--config={TINY}"])
+
+
+def test_what_a_file_does_not_name_is_the_recipes_default_and_not_the_demos(tmp_path: Path) -> None:
+    run = parse_run("launch", [config(tmp_path, "phones: {count: 3}")])
+    assert run == replace(Run(), phones=replace(Run().phones, count=3))
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    arguments = [config(tmp_path, "seed: 3\nphones: {count: 3, popups: 2.0}"), "--phones.count=4"]
+    run = parse_run("launch", arguments)
+    assert (run.seed, run.phones.count, run.phones.popups) == (3, 4, 2.0)
+
+
+def test_a_part_can_be_given_as_a_whole() -> None:
+    assert parse_run("launch", ["--task_level.loss={beta: 0.5}"]).task_level.loss == GRPO(beta=0.5)
+
+
+def test_every_field_is_a_flag() -> None:
+    wanted = changed(parse_run("launch", []))
+    flags = [as_flag(name, value) for name, value in leaves(wanted).items()]
+    assert len(flags) > 60
+    assert parse_run("launch", flags) == wanted
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_project_can_be_read_and_saved_and_read_again(path: Path, tmp_path: Path) -> None:
+    run = parse_run("launch", [f"--config={path}", f"--folder={tmp_path}"])
+    save_run(run)
+    assert parse_run("launch", [f"--config={run.directory / 'config.yaml'}"]) == run
+
+
+def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
+    run = replace(changed(Run()), folder=tmp_path)
+    save_run(run)
+    assert parse_run("evaluate", [f"--config={tmp_path / '名字' / 'config.yaml'}"]) == run
+    assert all(name in (tmp_path / "名字" / "config.yaml").read_text() for name in ("名字", "kl: k1", "learning_rate"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--nope=3", "--nope=3"),
+        ("--phones.cou=3", "--phones.cou=3"),  # no guessing what was meant
+        ("tiny", "tiny"),
+        ("--phones.count=many", "phones.count"),
+        ("--seed=1.5", "seed"),
+        ("--phones.size=[112]", "phones.size"),
+        ("--phones=3", "phones"),
+        ("--format_finetuning.optimizer.learning_rate=fast", "learning_rate"),
+        ("--task_level.loss.kl=k9", "task_level.loss.kl"),
+        ("--task_level.loss.beta=-1", "beta"),
+        ("--resizing.scale=-1", "scale"),
+        ("--phones.apps=[camera]", "'camera'; choose from clock"),
+        ("--phones.withheld_apps=[]x", "withheld_apps"),
+        ("--system=Do it.", "{instruction}"),
+        ("--system={instruction} {other}", "system"),
+        ("--system={instruction} {", "system"),
+    ],
+)
+def test_a_flag_that_is_wrong_is_named(flag: str, said: str) -> None:
+    assert said in refusal(flag)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_what_must_be_there_cannot_be_none(name: str) -> None:
+    least = LEAST[name]
+    assert f"{name} is {least - 1}; it must be at least {least}" in refusal(f"--{name}={least - 1}")
+    parse_run("launch", [f"--{name}={least}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nope: 3", "nope"),
+        ("phones: {cout: 3}", "cout"),
+        ("phones: 3", "phones"),
+        ("phones: {count: many}", "phones.count"),
+        ("- name", "name"),
+        ("phones: [", "line"),
+        ("\tname: x", "line"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(config(tmp_path, text))
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    assert "nosuch.yaml" in refusal(f"--config={tmp_path / 'nosuch.yaml'}")
+    said = refusal(f"--annotations.directory={tmp_path}")
+    assert said == f"annotations.directory: no data.jsonl in {tmp_path}; name a directory that holds it"
+    (tmp_path / "data.jsonl").touch()
+    assert parse_run("launch", [f"--annotations.directory={tmp_path}"]).annotations.directory == tmp_path
