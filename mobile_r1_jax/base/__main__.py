@@ -1,4 +1,4 @@
-"""python -m mobile_r1_jax.base --folder runs/base: makes the small base policy (hours on two cores, minutes on a GPU)."""
+"""python -m mobile_r1_jax.base: makes the small base policy, in an hour or two on two cores."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """What the small base policy reads: screens of the simulated phone and dense text about what is where on them.
 
-No tasks and no response format. A document shows one screen, or two in turn, and then asks for everything on the last: the
-names looked for in the system text, every element with its position, what is at some positions, where some names are. Asking
-for one point a document teaches nothing in any affordable time; asking for all of them does.
+No tasks and no response format. A document shows one screen, or two in turn, and then asks for everything on the last:
+the names looked for in the system text, every element with its position, what is at some positions, where some names
+are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
 """
 
 from collections.abc import Iterator
@@ -122,7 +122,7 @@ Labels = list[tuple[str, tuple[int, int]]]
 def where(found: Labels, name: str) -> Pieces:
     """A name asked for, and its position, or that it is not there."""
     at = dict(found).get(name)
-    return [(f"{name}: ", False), ("none\n" if at is None else f"{at[0]}, {at[1]}\n", True)]
+    return [(name, False), ("none\n" if at is None else f"{at[0]}, {at[1]}\n", True)]
 
 
 def names(found: Labels, rng: Random, count: int) -> list[str]:
@@ -132,18 +132,16 @@ def names(found: Labels, rng: Random, count: int) -> list[str]:
 
 
 def listing(found: Labels) -> Pieces:
-    return [(f"{name}: {x}, {y}\n", True) for name, (x, y) in found]
+    return [(f"{name}{x}, {y}\n", True) for name, (x, y) in found]
 
 
 def everything(screen: Screen, size: tuple[int, int], rng: Random) -> Pieces:
-    """Every element in reading order, the switches' states, then what is at each position, then where some names are."""
+    """Every element in reading order, the switches' states, then what is at each position and where some names are."""
     found = labels(screen, size)
     switches = [element for element in screen.elements if element.kind == "switch"]
     states = [piece for element in switches for piece in ((element.name, False), (f" {element.value}\n", True))]
     read = [
-        piece
-        for name, (x, y) in rng.sample(found, len(found))
-        for piece in ((f"{x}, {y}: ", False), (f"{name}\n", True))
+        piece for name, (x, y) in rng.sample(found, len(found)) for piece in ((f"{x}, {y}", False), (f"{name}\n", True))
     ]
     find = [piece for name in names(found, rng, 6) for piece in where(found, name)]
     tail = [[("Read\n", False), *read], [("Find\n", False), *find]]

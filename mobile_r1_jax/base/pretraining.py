@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,12 @@ from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.training.metrics import MetricsLog
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
-PROMPT_LENGTH, TEXT_LENGTH = 160, 168
+PROMPT_LENGTH, TEXT_LENGTH = 160, 136
+ROW_EVERY = 50  # steps between rows of metrics
+SEEDS = 1_000_003  # seeds of documents that a run has: one for each step, the last for screens never trained on
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def base_config(
             feed_forward=384,
             layers=4,
             heads=2,
-            kv_heads=1,
+            kv_heads=2,
             rope_theta=10_000.0,
             mrope_section=(8, 12, 12),
             norm_eps=1e-6,
@@ -95,7 +97,7 @@ def config_for(tokenizer: PreTrainedTokenizerBase) -> PolicyConfig:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Reading:
-    """A batch of documents, one completion each: what is shown, what is said, and what covers each cell of the screens."""
+    """A batch of documents, one completion each: what is shown, what is said, what covers each cell of the screens."""
 
     screens: Screens
     prompts: Prompts
@@ -109,8 +111,8 @@ class Reading:
 
 
 def step_batch(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int) -> Reading:
-    """The batch of a step: each step's documents have a seed of their own, so that a resumed run goes on with the next."""
-    chosen = itertools.islice(documents(run.seed * 1_000_003 + step, run.size), run.batch)
+    """The batch of a step. Its documents have a seed of their own, so that a resumed run goes on with the next."""
+    chosen = itertools.islice(documents(run.seed * SEEDS + step, run.size), run.batch)
     return assemble(tokenizer, config, list(chosen))
 
 
@@ -163,13 +165,16 @@ def schedule(run: Pretraining) -> optax.Schedule:
     )
 
 
+@functools.cache  # one object for one run: the compiled step is keyed by it
 def optimizer(run: Pretraining) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule(run), b2=0.98, weight_decay=0.01))
 
 
 def losses(policy: Policy, batch: Reading) -> dict[str, jax.Array]:
-    """Mean losses in nats: of the text, and of each screen token as the vision tower gives it, which is to look like the
-    words for what is there: its name, and the numbers of its centre (three equal shares, so ln 3 at best for each)."""
+    """Mean losses in nats: of the text, and of each screen token as the vision tower gives it.
+
+    Such a token is to look like the words for what is there: its name, and the numbers of its centre (three equal
+    shares, so ln 3 at best for each)."""
     seen = policy.encode_screens(batch.screens)
     tokens = seen.reshape(*batch.cells.shape[:2], -1)
     hidden = policy.completion_hidden(EncodedScreens(tokens), batch.prompts, batch.ids, batch.there)
@@ -216,57 +221,52 @@ def pointing(
     count: int,
 ) -> float:
     """Share of `count` names, each asked for on a screen never trained on, whose position the policy gives exactly."""
-    right = []
-    stream = documents(-1 - run.seed, run.size)
+    right: list[bool] = []
+    asked = (
+        dataclasses.replace(document, text=document.text[:2])
+        for document in documents((run.seed + 1) * SEEDS - 1, run.size)
+        if "Find: " in document.system and document.text[1][0] != "none\n"
+    )
     while len(right) < count:
-        asked = [
-            dataclasses.replace(document, text=document.text[:2])
-            for document in itertools.islice(stream, 2 * run.batch)
-            if "Find: " in document.system and document.text[1][0] != "none\n"
-        ]
-        asked = (asked * run.batch)[: run.batch]
-        batch = assemble(tokenizer, config, asked)
+        batch = assemble(tokenizer, config, list(itertools.islice(asked, run.batch)))
         good = np.asarray(rightly_predicted(graph, params, batch))
-        right += [bool(row[0, 2:5].all()) for row in good]  # after the name and ": " come x, ", " and y
+        right += (good == batch.learned).all(axis=(1, 2)).tolist()  # learned are x, ", ", y and the line break
     return float(np.mean(right[:count]))
 
 
 def pretrain(run: Pretraining, folder: Path) -> Policy:
     """Trains from the newest checkpoint under `folder` (or from random weights) to the end; returns the policy.
 
-    Leaves `folder`/checkpoints (Orbax) and `folder`/metrics.jsonl, one line every 50 steps with the loss and the seconds spent.
+    Leaves `folder`/checkpoints (Orbax) and `folder`/metrics.jsonl: a row every 50 steps and at every checkpoint, with
+    the mean losses since the last row and the seconds spent, at a checkpoint also how well the policy points.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_tokenizer(train_tokenizer(), folder / "tokenizer")
+    if not (folder / "tokenizer").exists():  # a run that goes on keeps the tokenizer that it began with
+        save_tokenizer(train_tokenizer(), folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     config = config_for(tokenizer)
     graph, params = nnx.split(Policy(config, rngs=nnx.Rngs(run.seed)))
     update = optimizer(run)
     moments = update.init(params)
-    manager = ocp.CheckpointManager(
-        (folder / "checkpoints").absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
-    )
-    first = manager.latest_step() or 0
-    if first:
-        params, moments = manager.restore(first, args=ocp.args.StandardRestore((params, moments)))
-    steps = grain.MapDataset.range(first, run.steps).map(lambda step: step_batch(tokenizer, config, run, int(step)))
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-    with open(folder / "metrics.jsonl", "a") as metrics:
-        began, spent = time.time(), []
-        for step, batch in enumerate(steps.to_iter_dataset(options), first + 1):
-            params, moments, each = train_step(graph, update.update, params, moments, batch)
-            spent.append(jax.device_get(each))
-            if step % 50 == 0:
-                row = {
-                    "step": step,
-                    **{name: float(np.mean([one[name] for one in spent])) for name in spent[0]},
-                    "seconds": time.time() - began,
-                }
-                if step % run.save_every == 0:
-                    row["pointing"] = pointing(tokenizer, config, graph, params, run, 256)
-                    manager.save(step, args=ocp.args.StandardSave((params, moments)))
-                print(json.dumps(row), file=metrics, flush=True)
-                began, spent = time.time(), []
-    manager.save(run.steps, args=ocp.args.StandardSave((params, moments)), force=True)
-    manager.wait_until_finished()
+    options = ocp.CheckpointManagerOptions(max_to_keep=2)
+    with ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options) as manager:
+        first = manager.latest_step() or 0
+        if first:
+            params, moments = manager.restore(first, args=ocp.args.StandardRestore((params, moments)))
+        steps = grain.MapDataset.range(first, run.steps).map(lambda step: step_batch(tokenizer, config, run, int(step)))
+        batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
+        with MetricsLog(folder, "pretraining", after_step=first) as log:
+            began, spent = time.time(), []
+            for step, batch in enumerate(batches, first + 1):
+                params, moments, each = train_step(graph, update.update, params, moments, batch)
+                spent.append(jax.device_get(each))
+                save = step % run.save_every == 0 or step == run.steps
+                if save or step % ROW_EVERY == 0:
+                    row = {name: float(np.mean([one[name] for one in spent])) for name in spent[0]}
+                    row["seconds"] = time.time() - began
+                    if save:
+                        row["pointing"] = pointing(tokenizer, config, graph, params, run, 256)
+                        manager.save(step, args=ocp.args.StandardSave((params, moments)))
+                    log.write(step, row)
+                    began, spent = time.time(), []
     return nnx.merge(graph, params)

@@ -1,7 +1,7 @@
 """The small policy's tokenizer: byte-level BPE over what the simulated phone shows and says, in Hugging Face format.
 
-The chat and vision tokens are Qwen's. Numbers are one token each, and so are the fixed pieces of a tool call: a response of the
-demo is some 25 tokens long instead of 80. Any other text is still encodable, byte by byte.
+The chat and vision tokens are Qwen's. Numbers are one token each, and so are the fixed pieces of a tool call: a
+response of the demo is some 25 tokens long instead of 80. Any other text is still encodable, byte by byte.
 """
 
 import itertools
@@ -48,9 +48,12 @@ LARGEST_NUMBER = 255
 VOCABULARY = 1536
 SPLIT = Regex(r" ?[A-Za-z_]+|\p{N}{1,3}|\p{Han}+| ?[^\s\p{L}\p{N}]+|\s+")
 PHRASES = (
-    "On need in the way; done. wrong page. A pop-up is in the way. Tap Hold Swipe up. down. Type Press Open Finish. Go back. the key.",
-    "click long_press swipe type system_button open key wait terminate success failure answer Back Home Menu Enter VOLUME_UP VOLUME_DOWN",
-    "system user assistant Find All Read none on off Task Phone Empty Update Recents Results Item Done Home Version Search Type Write Send",
+    "On need in the way; done. wrong page. A pop-up is in the way. "
+    "Tap Hold Swipe up. down. Type Press Open Finish. Go back. the key.",
+    "click long_press swipe type system_button open key wait terminate "
+    "success failure answer Back Home Menu Enter VOLUME_UP VOLUME_DOWN",
+    "system user assistant Find All Read none on off Task Phone Empty Update "
+    "Recents Results Item Done Home Version Search Type Write Send",
     "Add Save Pay Call End New Keep Start Stop Delete Share Silence Clear Cart Saved Me Timer World Chat",
 )
 

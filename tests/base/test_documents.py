@@ -1,0 +1,150 @@
+"""Documents of the base policy: the same for the same seed, true of what is shown, questions not learned."""
+
+import re
+from itertools import islice
+
+import pytest
+
+from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.base.documents import Document, documents, labels, look
+from mobile_r1_jax.phones.simulator.gestures import screen_of
+from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, draw
+from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, combinations, place
+
+SIZE = (112, 224)
+COUNT = 120
+POSITION = re.compile(r"(\d+), (\d+)")
+
+
+@pytest.fixture(scope="module")
+def read() -> list[Document]:
+    return list(islice(documents(3, SIZE), COUNT))
+
+
+def said(document: Document) -> set[tuple[str, tuple[int, int]]]:
+    """(name, centre) of all that covers a cell of the document's screen."""
+    return {cell for cell in document.look.cells if cell}
+
+
+def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
+    """The pieces after each heading, and before the first."""
+    found: dict[str, list[tuple[str, bool]]] = {"": []}
+    for text, learned in document.text:
+        if text in ("All\n", "Read\n", "Find\n"):
+            found[text.strip()] = []
+        else:
+            found[list(found)[-1]].append((text, learned))
+    return found
+
+
+def test_the_same_seed_gives_the_same_documents_and_another_seed_others(read) -> None:
+    assert list(islice(documents(3, SIZE), 20)) == read[:20] != list(islice(documents(4, SIZE), 20))
+
+
+def test_every_screen_is_of_the_size_asked_for() -> None:
+    for size in (SIZE, (1080, 2400)):
+        for document in islice(documents(0, size), 3):
+            shot = Screenshot(document.look.png)
+            assert (shot.width, shot.height) == size
+
+
+def test_half_of_the_documents_show_an_earlier_screen(read) -> None:
+    assert 0.35 < sum(document.earlier is not None for document in read) / COUNT < 0.65
+
+
+def test_what_covers_a_cell_is_what_a_tap_there_would_touch() -> None:
+    for name in ("cart_add", "alarm_switch", "send"):
+        template = TEMPLATES[name]
+        placed = place({"template": name, "parameters": combinations(template, held_out=False)[0], "seed": 0})
+        placed.state.push(f"{template.app}/home")
+        screen = screen_of(placed.state)
+        shown = look(screen, SIZE)
+        assert shown.png == draw(screen, SIZE) and len(shown.cells) == COLUMNS * ROWS
+        for index, cell in enumerate(shown.cells):
+            x, y = index % COLUMNS * 28 + 14, index // COLUMNS * 28 + 14
+            element = screen.at(x, y, SIZE)
+            assert (cell is None) == (element is None)
+            if cell:
+                assert cell[1] == element.center(SIZE) and cell[0] in (element.name, element.value)
+
+
+def test_what_is_listed_is_what_can_be_seen_from_top_to_bottom() -> None:
+    placed = place({"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 3})
+    while placed.state.popup is None:
+        placed.state.push(f"settings/{'Sound' if placed.state.page.endswith('Display') else 'Display'}")
+    popup = placed.state.popup
+    found = labels(screen_of(placed.state), SIZE)
+    assert {name for name, _ in found[1:]} == {popup.title, popup.accept, popup.dismiss}
+    assert [y for _, (_, y) in found] == sorted(y for _, (_, y) in found)
+
+
+def test_positions_are_the_centres_of_what_is_named(read) -> None:
+    for document in read:
+        centres = {at for _, at in said(document)}
+        for heading, pieces in sections(document).items():
+            for text, _ in pieces:
+                for x, y in POSITION.findall(text):
+                    assert (int(x), int(y)) in centres, (heading, text)
+
+
+def test_every_position_read_is_answered_with_what_is_there(read) -> None:
+    for document in read:
+        pieces = sections(document)["Read"]
+        assert len(pieces) % 2 == 0 and pieces
+        for (question, asked), (answer, learned) in zip(pieces[::2], pieces[1::2], strict=True):
+            x, y = map(int, POSITION.search(question).groups())
+            assert not asked and learned and (answer.removesuffix("\n"), (x, y)) in said(document)
+
+
+def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not_there(read) -> None:
+    missing = 0
+    for document in read:
+        there = said(document)
+        for pieces in (sections(document)[""], sections(document)["Find"]):
+            for (question, asked), (answer, learned) in zip(pieces[::2], pieces[1::2], strict=True):
+                name = question.removesuffix(": ")
+                assert not asked and learned
+                if answer == "none\n":
+                    missing += 1
+                    assert name not in {other for other, _ in there}
+                else:
+                    assert (name, tuple(map(int, POSITION.search(answer).groups()))) in there
+    assert missing > 20
+
+
+def test_what_a_system_text_looks_for_is_asked_first_and_in_its_order(read) -> None:
+    looking = 0
+    for document in read:
+        wanted = document.system.removeprefix("Phone.").removeprefix(" Find: ")
+        asked = [text.removesuffix(": ") for text, learned in sections(document)[""] if not learned]
+        assert ", ".join(asked) == wanted
+        looking += bool(wanted)
+    assert looking > COUNT / 2
+
+
+def test_nothing_is_learned_that_is_a_question_or_a_heading(read) -> None:
+    """Names are learned where they are read off the screen, never where they are asked for."""
+    for document in read:
+        for text, learned in document.text:
+            if text in ("All\n", "Read\n", "Find\n"):
+                assert not learned
+            elif learned:
+                assert text.endswith("\n")
+            else:
+                assert not text.endswith("\n")
+
+
+def test_switches_are_told_with_their_states(read) -> None:
+    states = [
+        (question, answer)
+        for document in read
+        for (question, asked), (answer, learned) in zip(document.text, document.text[1:], strict=False)
+        if answer in (" on\n", " off\n")
+    ]
+    assert len(states) > 20 and {answer for _, answer in states} == {" on\n", " off\n"}
+
+
+def test_no_document_speaks_of_a_task_or_in_the_form_of_a_response(read) -> None:
+    for document in read:
+        text = document.system + "".join(piece for piece, _ in document.text)
+        assert "<" not in text and "{" not in text and "Task" not in text
