@@ -82,9 +82,8 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     check_lengths(context)
     save_run(run)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
-    console.print(
-        f"policy: {run.policy}, {size:.1f} M parameters; {len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
-    )
+    devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
+    console.print(f"policy: {run.policy}, {size:.1f} M parameters; {devices}")
     return context, policy
 
 
@@ -98,8 +97,9 @@ def check_lengths(context: Context) -> None:
     prompt = build_prompt(speaker.tokenizer, system, [answer] * (run.phones.most_turns - 1), screenshot, run.resizing)
     if len(prompt.ids) > max(run.shapes.prompt_tokens):
         raise ConfigError(
-            f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {len(prompt.ids)} tokens, the largest bucket is "
-            f"{max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or shapes.response_tokens"
+            f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {len(prompt.ids)} tokens, the largest bucket "
+            f"is {max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or "
+            "shapes.response_tokens"
         )
 
 

@@ -62,8 +62,8 @@ def sample(
     """Sample `group` completions of each prompt; compiled once per shape and setting, ends as soon as all have stopped.
 
     Args:
-      keys: [B] of `jax.random.key`, one for each prompt: what a prompt samples depends on its own key and not on what it is
-        batched with, but for rounding.
+      keys: [B] of `jax.random.key`, one for each prompt: what a prompt samples depends on its own key and not on what
+        it is batched with, but for rounding.
       group: G.
     """
     row_keys = jax.vmap(lambda key: jax.random.split(key, group))(keys)  # [B, G]

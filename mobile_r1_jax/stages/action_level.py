@@ -1,7 +1,7 @@
 """Stage 2: the policy learns to act right, by GRPO on single steps.
 
-The history is golden; a group of answers to one step is sampled and scored by rule against the golden next action. The vision
-encoder is frozen [paper].
+The history is golden; a group of answers to one step is sampled and scored by rule against the golden next action. The
+vision encoder is frozen [paper].
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.steps import StepTable, stream_steps
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rewards.action import Golden, step_reward
@@ -17,8 +18,6 @@ from mobile_r1_jax.sampling.sampler import sample
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
 from mobile_r1_jax.stages.loop import Made, Stage, train
 from mobile_r1_jax.training.state import TrainState
-
-from data_pipelines.steps import StepTable, stream_steps
 
 
 async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:

@@ -86,8 +86,9 @@ class Context:
     def collate(
         self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None
     ) -> tuple[Screens | EncodedScreens, Prompts]:
-        """Up to `rows` prompts as arrays of `rows` rows, on the mesh; screens encoded where there is a cache. ValueError
-        where a prompt fits no bucket."""
+        """Up to `rows` prompts as arrays of `rows` rows, on the mesh; screens encoded where there is a cache.
+
+        Raises ValueError where a prompt fits no bucket."""
         shapes, config = self.run.shapes, self.config.vision
         most_screens = 2 * rows  # a prompt shows two screenshots at most
         if cache is None:
@@ -118,7 +119,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Answered:
-    """A prompt and the G completions that it got: ids with the stop token, log-probabilities of each token (or none), weights."""
+    """A prompt and its G completions: ids with the stop token, log-probabilities of each token (or none), weights."""
 
     prompt: Prompt
     ids: Sequence[Sequence[int]]

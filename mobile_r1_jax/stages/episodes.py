@@ -64,8 +64,10 @@ class Episode:
 async def run_episode(
     phone: LeasedPhone[Any], task: Task, engine: Engine, speaker: Speaker, *, most_turns: int, rng: Random
 ) -> Episode:
-    """Resets the phone to the task and lets the policy operate it. A phone that fails ends the episode as an infrastructure
-    failure; a response that does not parse costs a turn and leaves the phone alone."""
+    """Resets the phone to the task and lets the policy operate it.
+
+    A phone that fails ends the episode as an infrastructure failure; a response that does not parse costs a turn and
+    leaves the phone alone."""
     system = system_text(speaker.system, task.instruction)
     turns: list[Turn] = []
     prompts: list[Prompt] = []

@@ -1,18 +1,17 @@
 """Stage 1: the policy learns to answer in the right form, from annotated steps.
 
-It sees the golden history and writes the golden next step: thought, action sentence and tool call. To the train step this is
-a group of one completion with weight one.
+It sees the golden history and writes the golden next step: thought, action sentence and tool call. To the train step
+this is a group of one completion with weight one.
 """
 
 from typing import Any
 
+from data_pipelines.steps import StepTable, stream_steps
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import Likelihood
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
 from mobile_r1_jax.stages.loop import Made, Stage, train
 from mobile_r1_jax.training.state import TrainState
-
-from data_pipelines.steps import StepTable, stream_steps
 
 
 async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:

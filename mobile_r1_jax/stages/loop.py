@@ -1,4 +1,4 @@
-"""The loop that all three stages share: make batches, update, write down, save; after a kill, go on from the last save."""
+"""The loop that all three stages share: make batches, update, write down, save, and go on after a kill."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Made:
-    """What an update learns from (nothing, where no group was informative), what to write down, and the place in the data."""
+    """What an update learns from (nothing, if no group was informative), what to write down, the place in the data."""
 
     batches: Sequence[Batch]
     metrics: dict[str, float]

@@ -1,4 +1,4 @@
-"""The trajectories of a run, in the annotation schema: what the agent did today can be corrected and trained on tomorrow."""
+"""The trajectories of a run, in the annotation schema: what the agent did can be corrected and trained on."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Stage 3: the policy learns to finish, by GRPO over whole trajectories on live phones.
 
-A group of episodes of one task is played; each gets the judge's score plus its mean format reward, and its advantage within the
-group is shared by all tokens of all its turns. The vision encoder is frozen [paper].
+A group of episodes of one task is played; each gets the judge's score plus its mean format reward, and its advantage
+within the group is shared by all tokens of all its turns. The vision encoder is frozen [paper].
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judge import Judge, JudgeOutage, task_reward
 from mobile_r1_jax.rl import group_advantages
-from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
 from mobile_r1_jax.stages.episodes import Episode, run_episodes
 from mobile_r1_jax.stages.loop import Made, Stage, train
