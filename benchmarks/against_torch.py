@@ -1,7 +1,7 @@
 """python benchmarks/against_torch.py: sampling and one GRPO step, ours against transformers and torch, as ratios.
 
-The same small policy and the same prompts (text and two screenshots each) on both sides, float32, in one process, in turns;
-medians of the repetitions. Machines differ and are noisy: read the ratios.
+The same small policy and the same prompts (text and two screenshots each) on both sides, float32, in one process, in
+turns; medians of the repetitions. Machines differ and are noisy: read the ratios.
 """
 
 import argparse
@@ -159,14 +159,12 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     asked = parser.parse_args()
     work = Work(asked.prompts, asked.group, asked.tokens, asked.repetitions)
-    print(
-        f"{work.prompts} prompts x {work.group} completions x {work.tokens} tokens, {jax.default_backend()}, medians of {work.repetitions}"
-    )
+    size = f"{work.prompts} prompts x {work.group} completions x {work.tokens} tokens"
+    print(f"{size}, {jax.default_backend()}, medians of {work.repetitions}")
+    tokens = work.prompts * work.group * work.tokens
     for what, ours, theirs in compare(asked.policy, work):
-        tokens = work.prompts * work.group * work.tokens
-        print(
-            f"{what:10} ours {tokens / ours:8.0f} tokens/s   torch {tokens / theirs:8.0f} tokens/s   ratio {theirs / ours:.2f}"
-        )
+        rates = f"ours {tokens / ours:8.0f} tokens/s   torch {tokens / theirs:8.0f} tokens/s"
+        print(f"{what:10} {rates}   ratio {theirs / ours:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Screens that a frozen vision tower has seen before are not encoded again: their tokens are kept on the host, by hash."""
+"""Screens that a frozen vision tower has seen are not encoded again: their tokens stay on the host, by hash."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ Shown = tuple[ScreenshotLike, tuple[int, int]]
 class ScreenCache:
     """Encodes screens with a vision tower that does not learn.
 
-    patches: as `collate` takes it. windows, screens: every encoded batch is padded to so many screens of so many windows.
-    place: puts a batch of screens onto the devices. The screens used longest ago go first when `most_bytes` are kept.
+    patches: as `collate` takes it. windows, screens: every encoded batch is padded to so many screens of so many
+    windows. place: puts a batch of screens onto the devices. Beyond `most_bytes` the screens used longest ago go.
     """
 
     vision: VisionTower

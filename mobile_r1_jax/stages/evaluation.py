@@ -33,7 +33,8 @@ class Share:
         n, p, z = self.of, self.value, Z_95
         middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (max(0.0, middle - half), min(1.0, middle + half))
+        # Exactly 0 and 1 at the ends, where rounding would leave an interval that does not hold its own share.
+        return (middle - half if self.hits else 0.0, middle + half if self.hits < n else 1.0)
 
     def __str__(self) -> str:
         if not self.of:

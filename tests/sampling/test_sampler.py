@@ -95,7 +95,9 @@ def test_the_group_of_a_prompt_differs_and_another_key_gives_other_samples(tied_
 def test_a_row_of_padding_samples_nothing_and_disturbs_nobody(tied_pair, prompts, greedy, warm) -> None:
     assert not warm.mask[3].any() and not warm.ids[3].any() and not warm.logps[3].any()
     without = batch(prompts, tied_pair.policy.config.vision, rows=3)
-    np.testing.assert_array_equal(sample(tied_pair.policy, *without, KEYS[:3], group=2, sampling=GREEDY).ids, greedy.ids[:3])
+    np.testing.assert_array_equal(
+        sample(tied_pair.policy, *without, KEYS[:3], group=2, sampling=GREEDY).ids, greedy.ids[:3]
+    )
 
 
 def test_what_a_prompt_samples_depends_on_its_own_key_and_not_on_its_neighbours(tied_pair, prompts, warm) -> None:
@@ -129,5 +131,7 @@ def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_retu
 def test_decoding_ends_as_soon_as_every_row_has_stopped(tied_pair, inputs) -> None:
     """With every token a stop token, what a long limit samples is what a limit of one samples, at the cost of one."""
     everything = tuple(range(160))
-    samples = sample(tied_pair.policy, *inputs, KEYS, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything))
+    samples = sample(
+        tied_pair.policy, *inputs, KEYS, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything)
+    )
     assert samples.mask.sum() == 6 and samples.mask[:3, :, 0].all()

@@ -1,0 +1,222 @@
+"""Episodes on simulated phones over real adb, played from a script: how they go, how they end, what is kept of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from data_pipelines.annotate import annotate
+from mobile_r1_jax.agent.actions import Malformed, Terminate
+from mobile_r1_jax.agent.prompts import Prompt, response_ids
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.agent.trajectory import Ending, read_trajectories
+from mobile_r1_jax.base.tokenizer import train_tokenizer
+from mobile_r1_jax.phones.adb_phone import AdbPhone
+from mobile_r1_jax.phones.fleet import Fleet, Retries
+from mobile_r1_jax.phones.phone import PhoneError, Task
+from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, simulated_fleet
+from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, draw_tasks
+from mobile_r1_jax.rewards.state_judge import StateJudge
+from mobile_r1_jax.sampling.engine import Sampled
+from mobile_r1_jax.stages.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
+from mobile_r1_jax.stages.records import Records
+
+SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
+SYSTEM = "Phone. Task: {instruction}"
+APPS = ("settings", "shop", "messages", "clock", "launcher")
+TASK = Task(
+    "settings", "Turn Wifi on", {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 1}
+)
+
+
+def response(action: str) -> str:
+    call = f'{{"name": "mobile_use", "arguments": {{{action}}}}}'
+    return f"<think>On Home.</think><action>Go.</action><tool_call>{call}</tool_call>"
+
+
+WAIT = response('"action": "wait", "time": 1')
+SUCCESS, FAILURE = (response(f'"action": "terminate", "status": "{status}"') for status in ("success", "failure"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(), eos_token="<|im_end|>")
+
+
+@pytest.fixture(scope="module")
+def phones() -> Iterator[tuple[SimulatedPhone, ...]]:
+    with simulated_fleet(3, SIZE, seed=0) as phones:
+        yield phones
+
+
+class Script:
+    """In the engine's place: says what is written for a task, turn by turn, and remembers what it was asked."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, lines: dict[str, Sequence[str]]) -> None:
+        self.tokenizer, self.lines = tokenizer, {task: iter(said) for task, said in lines.items()}
+        self.asked: list[tuple[Prompt, int]] = []
+
+    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
+        self.asked.append((prompt, seed))
+        system = self.tokenizer.decode(prompt.ids).split("<|im_end|>")[0]
+        ids = response_ids(self.tokenizer, next(self.lines[system.split("Task: ")[1]]))
+        return Sampled(ids, (-0.5,) * len(ids))
+
+
+Play = Callable[..., list[Episode]]
+
+
+@pytest.fixture
+def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...]) -> Play:
+    def run(
+        tasks: Sequence[Task], lines: Sequence[Sequence[str]], *, on: Sequence[Any] = phones, most_turns: int = 12
+    ) -> list[Episode]:
+        run.script = Script(tokenizer, {task.instruction: said for task, said in zip(tasks, lines, strict=True)})
+        run.finished = []
+
+        async def inside() -> list[Episode]:
+            async with Fleet(on, Retries(calls=0, revivals=0, pause=0.01)) as fleet:
+                speaker = Speaker(tokenizer, SYSTEM, RESIZING)
+                return await run_episodes(
+                    fleet, tasks, run.script, speaker, most_turns=most_turns, seed=7, finished=run.finished.append
+                )
+
+        return asyncio.run(inside())
+
+    return run
+
+
+def written(tasks: Sequence[Task], mistakes: float = 0.0) -> list[list[str]]:
+    """The responses that annotations of these tasks hold."""
+    drawn = annotate(tasks, system=SYSTEM, size=SIZE, resizing=RESIZING, mistakes=mistakes, seed=0)
+    return [[turn.response for turn in trajectory.turns] for trajectory in drawn]
+
+
+def one_of_each(popups: float) -> list[Task]:
+    """A task of every template, no two with the same instruction."""
+    tasks = draw_tasks(len(TEMPLATES), seed=3, apps=APPS, held_out=False, popups=popups)
+    assert len({task.instruction for task in tasks}) == len(TEMPLATES)
+    return tasks
+
+
+def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play) -> None:
+    tasks = one_of_each(popups=0)
+    for task, episode in zip(tasks, play(tasks, written(tasks)), strict=True):
+        assert episode.trajectory.task == task.instruction and episode.trajectory.ending is Ending.SUCCESS
+        assert all(episode.nearer) and len(episode.nearer) == len(episode.answers)
+        assert episode.remaining == (*range(len(episode.answers), 0, -1), 1) and not episode.left_the_path
+        assert StateJudge().score(episode.trajectory).grade == 4
+
+
+def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
+    tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
+    plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
+    assert any(episode.left_the_path for episode in plain)
+    for straight, astray in zip(plain, mistaken, strict=True):
+        assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
+        assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody
+        assert astray.left_the_path and StateJudge().score(astray.trajectory).grade == 3
+
+
+def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_the_episode(play: Play) -> None:
+    [episode] = play([TASK], [["gibberish"] * 9])
+    assert episode.trajectory.ending is Ending.FAILURE and len(episode.answers) == MOST_MALFORMED
+    assert len(set(episode.remaining)) == 1 and not any(episode.nearer)
+    assert len({turn.screenshot.sha for turn in episode.trajectory.turns}) == 1
+    for turn, answer in zip(episode.trajectory.turns, episode.answers, strict=True):
+        assert isinstance(answer, Malformed) and turn.effect == answer.reason and turn.response == "gibberish"
+
+
+def test_malformed_responses_between_others_do_not_end_an_episode(play: Play) -> None:
+    [episode] = play([TASK], [["x", "x", WAIT, "x", "x", FAILURE]])
+    assert episode.trajectory.ending is Ending.GAVE_UP and len(episode.answers) == 6
+
+
+def test_an_episode_runs_out_of_steps(play: Play) -> None:
+    [episode] = play([TASK], [[WAIT] * 9], most_turns=4)
+    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and len(episode.answers) == 4
+
+
+def test_claiming_success_too_early_is_a_failure(play: Play) -> None:
+    [episode] = play([TASK], [[SUCCESS]])
+    assert episode.trajectory.ending is Ending.FAILURE and episode.nearer == (False,)
+    assert isinstance(episode.answers[0].action, Terminate) and StateJudge().score(episode.trajectory).grade == 0
+
+
+def test_doing_the_task_without_ending_it_is_no_success(play: Play) -> None:
+    done = written([TASK])[0][:-1]
+    [episode] = play([TASK], [[*done, *[WAIT] * 9]], most_turns=5)
+    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.scores["done"] == 1
+
+
+def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token(play: Play, tokenizer) -> None:
+    [episode] = play([TASK], [[WAIT, "nonsense   here", FAILURE]])
+    first, second, third = episode.prompts
+    assert [len(prompt.screenshots) for prompt in episode.prompts] == [1, 2, 2]
+    for turn, later in zip(episode.trajectory.turns, (second, third), strict=False):
+        ids = ",".join(map(str, turn.response_ids))
+        assert ids in ",".join(map(str, later.ids.tolist())) and len(turn.logps) == len(turn.response_ids)
+    assert third.screenshots[-1] == episode.trajectory.turns[2].screenshot and first.sizes == (SIZE,)
+
+
+def test_episodes_come_in_the_order_of_their_tasks_and_each_is_announced(play: Play) -> None:
+    tasks = one_of_each(popups=0)[:7]
+    episodes = play(tasks, [[WAIT] * (1 + index % 3) + [FAILURE] for index in range(7)])
+    assert [episode.trajectory.task for episode in episodes] == [task.instruction for task in tasks]
+    assert [len(episode.answers) for episode in episodes] == [2 + index % 3 for index in range(7)]
+    assert sorted(map(id, play.finished)) == sorted(map(id, episodes))
+
+
+def test_seeds_of_turns_depend_on_the_task_and_not_on_which_phone_was_faster(play: Play, phones) -> None:
+    tasks = one_of_each(popups=0)[:5]
+
+    def seeds(on: Sequence[SimulatedPhone]) -> set[tuple[bytes, int]]:
+        play(tasks, [[WAIT, FAILURE]] * 5, on=on)
+        return {(prompt.ids.tobytes(), seed) for prompt, seed in play.script.asked}
+
+    assert seeds(phones) == seeds(phones[:1]) and len({seed for _, seed in seeds(phones)}) == 10
+
+
+class FailingPhone(SimulatedPhone):
+    """Lost after its second screenshot."""
+
+    taken = 0
+
+    def screenshot(self) -> Screenshot:
+        self.taken += 1
+        if self.taken > 2:
+            raise PhoneError(self.serial, "screencap", "gone")
+        return super().screenshot()
+
+
+def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_so_far(play: Play, phones) -> None:
+    failing = FailingPhone(phones[0].serial, phones[0].server, INSTANT)
+    [episode] = play([TASK], [[WAIT] * 9], on=[failing])
+    assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
+    assert len(episode.trajectory.turns) == len(episode.answers) == len(episode.prompts) == 2
+
+
+def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: Play, phones) -> None:
+    real = AdbPhone(phones[0].serial, phones[0].server, INSTANT)
+    [episode] = play([Task("settings", "Turn Wifi on")], [[WAIT, SUCCESS]], on=[real])
+    assert episode.trajectory.ending is Ending.SUCCESS and episode.trajectory.scores == {}
+    assert episode.remaining == () and episode.nearer == ()
+
+
+def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -> None:
+    tasks = one_of_each(popups=0)[:3]
+    episodes = play(tasks, [*written(tasks[:2]), [WAIT, FAILURE]])
+    records = Records(tmp_path)
+    records.write("task_level", 4, episodes, [2.0, 1.5, Random(0).random()])
+    records.write("evaluation", 0, episodes[:1])
+    read = [trajectory for _, trajectory in read_trajectories(tmp_path / "task_level")]
+    assert [trajectory.ending for trajectory in read] == [Ending.SUCCESS, Ending.SUCCESS, Ending.GAVE_UP]
+    assert [trajectory.turns for trajectory in read] == [episode.trajectory.turns for episode in episodes]
+    scores = {"step": 4.0, "reward": 1.5, "left_the_path": 0.0} | episodes[1].trajectory.scores
+    assert read[1].scores.items() >= scores.items() and read[2].scores["left_the_path"] == 1.0
+    assert len(list(read_trajectories(tmp_path / "evaluation"))) == 1
+    shots = {turn.screenshot.sha for trajectory in read for turn in trajectory.turns}
+    assert len(list((tmp_path / "task_level" / "images").iterdir())) == len(shots)
