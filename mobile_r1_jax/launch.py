@@ -6,6 +6,7 @@ it goes on where it stopped.
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -135,7 +136,10 @@ def annotated_steps(context: Context) -> StepTable:
             mistakes=settings.mistakes,
             seed=run.seed,
         )
-        write_trajectories(folder, drawn)
+        draft = folder.with_suffix(".draft")  # whole or not at all: a run killed here must not go on with a part
+        shutil.rmtree(draft, ignore_errors=True)
+        write_trajectories(draft, drawn)
+        draft.rename(folder)
     dataset = prepare([folder], data_dir=run.directory / "prepared")
     return step_table(dataset.as_data_source("train"), run.resizing, held_out=held_out_instructions())
 

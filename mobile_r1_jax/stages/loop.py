@@ -84,8 +84,9 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                 metrics = {}
                 if batches:
                     state, metrics = train_step(state, *batches, settings=settings)
-                row = log.write(update + 1, {**metrics, **made.metrics, "seconds_data": seconds_data})
-                row["seconds"] = time.perf_counter() - began
+                metrics = jax.device_get(metrics)  # waits for the update
+                clock = {"seconds_data": seconds_data, "seconds": time.perf_counter() - began}
+                row = log.write(update + 1, {**metrics, **made.metrics, **clock})
                 position = made.position
                 progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
                 if (update + 1) % context.run.save_every == 0 or update + 1 == stage.updates:

@@ -206,6 +206,15 @@ def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: 
     assert episode.remaining == () and episode.nearer == ()
 
 
+def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, tmp_path) -> None:
+    [episode] = play([TASK], [[WAIT, FAILURE]])
+    records = Records(tmp_path)
+    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it goes on after the first
+        records.write("task_level", step, [episode, episode], [0.0, 1.0])
+    read = [trajectory.scores for _, trajectory in read_trajectories(tmp_path / "task_level")]
+    assert [scores["step"] for scores in read] == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
 def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -> None:
     tasks = one_of_each(popups=0)[:3]
     episodes = play(tasks, [*written(tasks[:2]), [WAIT, FAILURE]])
