@@ -110,10 +110,10 @@ def test_a_mistake_is_noticed_in_words() -> None:
 
 
 def test_the_share_of_mistakes_is_the_one_asked_for() -> None:
-    tasks = draw_tasks(150, seed=3, apps=("settings", "shop", "messages"), held_out=False, popups=0)
+    tasks = draw_tasks(100, seed=3, apps=("settings", "shop", "messages"), held_out=False, popups=0)
     plain, some = write(tasks), write(tasks, mistakes=0.2)
     share = sum(len(a.turns) < len(b.turns) for a, b in zip(plain, some, strict=True)) / len(tasks)
-    assert 0.12 < share < 0.28
+    assert 0.1 < share < 0.3
 
 
 def test_the_same_seed_writes_the_same_and_another_seed_other_mistakes() -> None:

@@ -1,0 +1,119 @@
+"""The loop of all stages: a stage that was killed and started again ends like one that never was."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from tiny_run import CONFIG, OPTIMIZER, make_batch, make_policy
+from transformers import PreTrainedTokenizerFast
+
+from mobile_r1_jax.agent.screenshots import Resizing
+from mobile_r1_jax.base.tokenizer import train_tokenizer
+from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.rl import GRPO
+from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.stages.episodes import Speaker
+from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.training.state import TrainState
+
+STAGE = Stage(2, "action_level", 5, GRPO(beta=0.1), OPTIMIZER, ("vision",), 1.0, shown="reward")
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def context_in() -> Callable[[Path], Context]:
+    speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), "{instruction}", Resizing())
+
+    def make(folder: Path) -> Context:
+        run = Run(folder=folder, save_every=2)
+        return Context(run, CONFIG, speaker, make_mesh("1x1"), Console(quiet=True))
+
+    return make
+
+
+def play(context: Context, stage: Stage = STAGE, *, killed_at: int = -1, empty: tuple[int, ...] = ()) -> Policy:
+    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from."""
+
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
+        if update == killed_at:
+            raise KilledError
+        place = position.get("place", 100)
+        assert place == 100 + update
+        batches = [] if update in empty else [make_batch(place)]
+        return Made(batches, {"reward": float(place)}, {"place": place + 1})
+
+    return asyncio.run(train(context, stage, make_policy(), make_batches))
+
+
+def rows(context: Context) -> list[dict[str, Any]]:
+    """The run's metrics, but for the clock."""
+    lines = (context.run.directory / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("seconds")} for line in lines
+    ]
+
+
+def weights(policy: Policy) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(policy)]
+
+
+def same(one: Policy, other: Policy) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
+def test_a_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
+    killed_at: int, context_in: Callable[[Path], Context], tmp_path: Path
+) -> None:
+    whole, broken = context_in(tmp_path / "whole"), context_in(tmp_path / "broken")
+    policy = play(whole)
+    with pytest.raises(KilledError):
+        play(broken, killed_at=killed_at)
+    assert len(rows(broken)) == killed_at
+    assert same(play(broken), policy) and rows(broken) == rows(whole)
+    assert [(row["step"], row["reward"]) for row in rows(whole)] == [(n, 99.0 + n) for n in range(1, 6)]
+
+
+def test_a_finished_stage_gives_its_policy_and_makes_no_batch(context_in, tmp_path: Path) -> None:
+    context = context_in(tmp_path)
+    policy = play(context)
+    assert same(play(context, killed_at=5), policy) and len(rows(context)) == 5
+
+
+def test_an_update_with_nothing_to_learn_from_is_written_down_and_changes_nothing(context_in, tmp_path: Path) -> None:
+    stage = dataclasses.replace(STAGE, updates=1)
+    before, after = make_policy(), play(context_in(tmp_path), stage, empty=(0,))
+    assert same(before, after) and rows(context_in(tmp_path)) == [{"stage": "action_level", "step": 1, "reward": 100.0}]
+
+
+def test_the_reference_stays_where_the_stage_began(context_in, tmp_path: Path) -> None:
+    context = context_in(tmp_path)
+    policy = play(context)
+    kl = [row["kl"] for row in rows(context)]
+    assert kl[0] == pytest.approx(0, abs=1e-6) and all(later > 1e-6 for later in kl[1:])
+    assert not same(policy, make_policy())
+
+
+def test_the_vision_tower_stays_frozen_where_the_stage_says_so(context_in, tmp_path: Path) -> None:
+    before, after = make_policy(), play(context_in(tmp_path))
+    for one, other in zip(jax.tree.leaves(before.vision), jax.tree.leaves(after.vision), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_seconds_of_an_update_are_in_the_metrics(context_in, tmp_path: Path) -> None:
+    context = context_in(tmp_path)
+    play(context, dataclasses.replace(STAGE, updates=1))
+    row = json.loads((context.run.directory / "metrics.jsonl").read_text())
+    assert row["seconds"] >= row["seconds_data"] > 0
