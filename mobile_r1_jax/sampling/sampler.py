@@ -15,8 +15,8 @@ from mobile_r1_jax.model.policy import Cache, Policy
 @dataclass(frozen=True)
 class Sampling:
     """Settings of a sampler: all static under jit but the temperature, so that greedy evaluation and sampling for
-    training are one program. There is no top-p or top-k: the log-probabilities of a truncated distribution would bias the
-    importance ratio [kin]."""
+    training are one program. There is no top-p or top-k: the log-probabilities of a truncated distribution would bias
+    the importance ratio [kin]."""
 
     max_tokens: int = field(default=256, metadata={"static": True})  # C
     temperature: float = 1.0  # 0 is greedy

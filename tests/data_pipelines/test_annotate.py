@@ -82,6 +82,19 @@ def test_every_tap_and_long_press_lies_in_its_box_and_nothing_else_has_one(size,
                 assert box.contains(answer.action.point) and box.x2 < box.frame.width and box.y2 < box.frame.height
 
 
+@pytest.mark.parametrize(("size", "resizing"), [DEMO, PHONE], ids=["112x224", "1080x2400"])
+def test_a_box_is_the_element_in_the_pixels_that_the_model_sees(size, resizing) -> None:
+    task = Task("settings", "", {"template": "settings_page", "parameters": {"page": "Sound"}, "seed": 0})
+    [trajectory] = write([task], size=size, resizing=resizing)
+    device = Device(size=size)
+    device.reset(task.setup)
+    device.launch("com.sim.settings")
+    turn = next(turn for turn in trajectory.turns if turn.screenshot.png == device.screenshot())
+    x1, y1, x2, y2 = next(element for element in device.elements() if element.name == "Sound").bounds(size)
+    shown = Box(x1, y1, x2 - 1, y2 - 1, Frame("device", *size)).to(resizing.model_frame(turn.screenshot))
+    assert turn.bbox == (shown.x1, shown.y1, shown.x2, shown.y2)
+
+
 def test_without_mistakes_an_annotation_is_as_short_as_can_be() -> None:
     for task, trajectory in zip(TASKS, write(TASKS), strict=True):
         assert len(trajectory.turns) == play(task, trajectory, *DEMO).progress()["shortest"]

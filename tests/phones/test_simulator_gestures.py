@@ -59,8 +59,9 @@ def test_a_pop_up_comes_up_when_its_page_opens_and_covers_everything_but_the_tit
     assert set(names(state)[1:]) == {popup.title, popup.accept, popup.dismiss}
 
 
-def test_a_pop_up_blocks_what_is_beneath() -> None:
-    state = interrupted(POPUPS[0], "messages/chat/Anna")
+@pytest.mark.parametrize("page", ["messages/chat/Anna", "settings/home"])
+def test_a_pop_up_blocks_what_is_beneath(page: str) -> None:
+    state = interrupted(POPUPS[0], page)
     before = state.copy()
     buttons = [e.bounds(SIZE) for e in gestures.screen_of(state).elements if e.touchable]
     for x in range(0, SIZE[0], 7):
