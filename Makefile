@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q  # tiny models: compiling takes longer than running
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

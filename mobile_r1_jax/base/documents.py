@@ -14,6 +14,29 @@ from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, Placed, place
 
+CONTROLS = (
+    *(
+        "Search",
+        "Cart",
+        "Saved",
+        "Me",
+        "Add",
+        "Save",
+        "Pay",
+        "Call",
+        "Send",
+        "New",
+        "Keep",
+        "Start",
+        "Stop",
+        "Timer",
+        "World",
+    ),
+    *("Delete", "Share", "Silence", "Clear", "End", "Deny", "Skip", "Close", "Allow", "Update", "Look"),
+)
+NAMES = sorted(
+    {name for template in TEMPLATES.values() for domain in template.domains.values() for name in domain} | {*CONTROLS}
+)
 ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
 
 
@@ -46,12 +69,11 @@ class Document:
 def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
     """Endless, the same for the same seed; screenshots of `size` (width, height)."""
     rng = Random(seed)
-    screens = walk(rng)
+    walked = walk(rng)
     while True:
-        screen = next(screens)
-        earlier = None
+        screen, earlier = next(walked) if rng.random() < 0.5 else collage(rng), None
         if rng.random() < 0.5:
-            before, screen = screen, next(screens)
+            before, screen = screen, next(walked) if rng.random() < 0.5 else collage(rng)
             earlier = look(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
         wanted = names(labels(screen, size), rng, rng.randint(0, 4))
         system = "Phone. Find: " + ", ".join(wanted) if wanted else "Phone."
@@ -81,6 +103,28 @@ def walk(rng: Random) -> Iterator[Screen]:
         for _ in range(rng.randint(2, 8)):
             yield gestures.screen_of(state)
             wander(state, placed, rng)
+
+
+def collage(rng: Random) -> Screen:
+    """A screen that no app has: any names anywhere, so that where a thing is can only be told by looking."""
+    names = iter(rng.sample(NAMES, len(NAMES)))
+    elements = [Element(next(names), "title", (0, 0, COLUMNS, 1))]
+    for row in range(1, ROWS):
+        kind = rng.choice(("row", "row", "switch", "field", "tile", "button", "nothing"))
+        if kind in ("row", "switch", "field"):
+            elements.append(
+                Element(
+                    next(names), kind, (0, row, COLUMNS, 1), value=rng.choice(("on", "off")) if kind == "switch" else ""
+                )
+            )
+        elif kind == "tile":
+            elements += [
+                Element(next(names), kind, (column, row, 1, 1)) for column in range(COLUMNS) if rng.random() < 0.6
+            ]
+        elif kind == "button":
+            column = rng.randrange(COLUMNS - 1)
+            elements.append(Element(next(names), kind, (column, row, 2, 1)))
+    return Screen("", rng.randrange(8), tuple(elements))
 
 
 def random_task(rng: Random) -> Placed:
@@ -136,14 +180,18 @@ def listing(found: Labels) -> Pieces:
 
 
 def everything(screen: Screen, size: tuple[int, int], rng: Random) -> Pieces:
-    """Every element in reading order, the switches' states, then what is at each position and where some names are."""
+    """Where each element is, asked in random order, and what is at some positions.
+
+    For half of the screens also the list in reading order, and the switches' states."""
     found = labels(screen, size)
     switches = [element for element in screen.elements if element.kind == "switch"]
     states = [piece for element in switches for piece in ((element.name, False), (f" {element.value}\n", True))]
-    read = [
-        piece for name, (x, y) in rng.sample(found, len(found)) for piece in ((f"{x}, {y}", False), (f"{name}\n", True))
-    ]
-    find = [piece for name in names(found, rng, 6) for piece in where(found, name)]
-    tail = [[("Read\n", False), *read], [("Find\n", False), *find]]
-    rng.shuffle(tail)
-    return [("All\n", False), *listing(found), *states, *tail[0], *tail[1]]
+    asked = [name for name, _ in found] + names(found, rng, 2)
+    find = [piece for name in rng.sample(asked, len(asked)) for piece in where(found, name)]
+    some = rng.sample(found, min(4, len(found)))
+    read = [piece for name, (x, y) in some for piece in ((f"{x}, {y}", False), (f"{name}\n", True))]
+    parts = [[("Read\n", False), *read], [("Find\n", False), *find]]
+    if rng.random() < 0.5:
+        parts.append([("All\n", False), *listing(found), *states])
+    rng.shuffle(parts)
+    return [piece for part in parts for piece in part]

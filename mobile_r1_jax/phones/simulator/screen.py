@@ -6,7 +6,6 @@ tint changes a little from left to right and from top to bottom.
 """
 
 import functools
-import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,21 +13,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from mobile_r1_jax.phones.simulator.icons import COLOURS, glyph_of
+
 COLUMNS, ROWS = 4, 8
 Effect = Callable[[Any], None]
 """What a gesture on an element does to the phone's state; see `device.State`."""
-
-COLOURS = (
-    (214, 48, 49),
-    (9, 132, 227),
-    (0, 148, 100),
-    (232, 140, 0),
-    (108, 60, 190),
-    (30, 30, 36),
-    (212, 60, 150),
-    (110, 76, 40),
-)
-SHAPES = ("disc", "square", "triangle", "diamond", "ring", "cross", "bars", "hourglass")
 
 
 @dataclass(frozen=True)
@@ -111,17 +100,6 @@ def font(pixels: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=pixels)  # the one font inside Pillow: the same everywhere
 
 
-@functools.lru_cache(maxsize=1024)
-def glyph_of(name: str) -> tuple[str, tuple[int, int, int], tuple[int, int, int]]:
-    """(shape, colour, ground) that a name always has, here or on any other machine."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return (
-        SHAPES[digest[0] % 8],
-        COLOURS[digest[1] % 8],
-        ((255, 255, 255), (255, 224, 120), (170, 225, 255))[digest[2] % 3],
-    )
-
-
 def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, int]) -> None:
     shape, colour, ground = glyph_of(name)
     x1, y1, x2, y2 = box
@@ -165,7 +143,17 @@ def draw_text(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int
 def draw_title(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
     x1, y1, x2, y2 = box
     pen.rectangle((x1, y1, x2, y2 - 1), fill=accent)
-    draw_text(pen, element.name, (x1 + (y2 - y1) // 4, y1, x2, y2), (255, 255, 255), middle=False)
+    draw_named(pen, element.name, element, box, (255, 255, 255))
+
+
+def draw_named(
+    pen: ImageDraw.ImageDraw, name: str, element: Element, box: tuple[int, int, int, int], fill: tuple[int, int, int]
+) -> None:
+    """A name's glyph in the first cell, the name beside it."""
+    x1, y1, x2, y2 = box
+    side = (x2 - x1) // element.cell[2]
+    draw_glyph(pen, name, (x1, y1, x1 + side, y2))
+    draw_text(pen, name, (x1 + side + 1, y1, x2, y2), fill, middle=False)
 
 
 def draw_tile(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
@@ -173,67 +161,55 @@ def draw_tile(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, i
 
 
 def draw_row(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
-    x1, y1, x2, y2 = box
-    side = (x2 - x1) // element.cell[2]
-    draw_glyph(pen, element.name, (x1, y1, x1 + side, y2))
-    end = x2 - side if element.kind == "switch" else x2
-    draw_text(pen, element.name, (x1 + side + 1, y1, end, y2), (20, 20, 20), middle=False)
+    x1, _, x2, y2 = box
+    draw_named(pen, element.name, element, box, (20, 20, 20))
     pen.line((x1, y2 - 1, x2, y2 - 1), fill=(150, 150, 150))
-    if element.kind == "switch":
-        on, h = element.value == "on", (y2 - y1) // 4
-        cy, left, right = (y1 + y2) // 2, x2 - side + h // 2, x2 - h // 2
-        pen.rounded_rectangle((left, cy - h, right, cy + h), radius=h, fill=(0, 170, 80) if on else (120, 120, 120))
-        knob = right - 2 * h if on else left
-        pen.ellipse((knob + 1, cy - h + 1, knob + 2 * h - 1, cy + h - 1), fill=(255, 255, 255))
+
+
+def draw_switch(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
+    draw_row(pen, element, box, accent)
+    x1, y1, x2, y2 = box
+    on, h = element.value == "on", (y2 - y1) // 4
+    cy, left, right = (y1 + y2) // 2, x2 - (x2 - x1) // element.cell[2] + h // 2, x2 - h // 2
+    pen.rounded_rectangle((left, cy - h, right, cy + h), radius=h, fill=(0, 170, 80) if on else (120, 120, 120))
+    knob = right - 2 * h if on else left
+    pen.ellipse((knob + 1, cy - h + 1, knob + 2 * h - 1, cy + h - 1), fill=(255, 255, 255))
 
 
 def draw_button(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
+    draw_frame(pen, box, accent)
+    draw_named(pen, element.name, element, box, (20, 20, 20))
+
+
+def draw_frame(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], outline: Any) -> None:
     x1, y1, x2, y2 = box
-    inset = (y2 - y1) // 9
-    shape_colour = glyph_of(element.name)[1]
-    pen.rounded_rectangle((x1 + inset, y1 + inset, x2 - inset, y2 - inset), radius=inset * 2, fill=shape_colour)
-    draw_text(pen, element.name, (x1 + 2 * inset, y1, x2 - 2 * inset, y2), (255, 255, 255), middle=True)
+    pen.rounded_rectangle(
+        (x1, y1, x2 - 1, y2 - 1), radius=(y2 - y1) // 5, fill=(255, 255, 255), outline=outline, width=2
+    )
 
 
 def draw_field(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
-    x1, y1, x2, y2 = box
-    inset = (y2 - y1) // 9
-    pen.rounded_rectangle(
-        (x1 + inset, y1 + inset, x2 - inset, y2 - inset),
-        radius=inset * 2,
-        fill=(255, 255, 255),
-        outline=accent,
-        width=2,
-    )
-    shown = element.value or element.name
-    colour = (20, 20, 20) if element.value else (130, 130, 130)
-    draw_text(pen, shown, (x1 + 3 * inset, y1, x2 - 3 * inset, y2), colour, middle=False)
+    draw_frame(pen, box, accent)
+    draw_named(pen, element.value or element.name, element, box, (20, 20, 20) if element.value else (130, 130, 130))
 
 
 def draw_line(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
-    x1, y1, x2, y2 = box
-    draw_text(pen, element.name, (x1 + (y2 - y1) // 4, y1, x2, y2), (60, 60, 60), middle=False)
+    draw_named(pen, element.name, element, box, (60, 60, 60))
 
 
 def draw_card(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
     x1, y1, x2, y2 = box
-    inset = (x2 - x1) // 40
-    pen.rounded_rectangle(
-        (x1 + inset, y1 + inset, x2 - inset, y2 - inset),
-        radius=4 * inset,
-        fill=(255, 250, 225),
-        outline=(30, 30, 36),
-        width=max(1, inset),
-    )
-    row = (y2 - y1) // element.cell[3]
-    draw_text(pen, element.name, (x1 + 4 * inset, y1, x2 - 4 * inset, y1 + row), (180, 30, 30), middle=True)
+    inset, row = (x2 - x1) // 40, (y2 - y1) // element.cell[3]
+    frame = (x1 + inset, y1 + inset, x2 - inset, y2 - inset)
+    pen.rounded_rectangle(frame, radius=4 * inset, fill=(255, 250, 225), outline=(30, 30, 36), width=max(1, inset))
+    draw_named(pen, element.name, element, (x1, y1, x2, y1 + row), (180, 30, 30))
 
 
 DRAWERS = {
     "title": draw_title,
     "tile": draw_tile,
     "row": draw_row,
-    "switch": draw_row,
+    "switch": draw_switch,
     "button": draw_button,
     "field": draw_field,
     "line": draw_line,

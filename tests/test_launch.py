@@ -1,0 +1,132 @@
+"""The command itself, on simulated phones behind real adb: a whole run, a killed one, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY_BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
+SMALL = """
+name: small
+save_every: 2
+system: "Phone. Task: {instruction}"
+resizing: {scale: 1.0}
+shapes: {prompt_tokens: [224], response_tokens: 28, windows: [2], screens: 8}
+phones: {count: 4, size: [112, 224], most_turns: 4}
+annotations: {count: 24}
+format_finetuning: {updates: UPDATES, batch: 8, micro_batch: 8, frozen: [vision], optimizer: {learning_rate: 2.0e-3}}
+action_level: {updates: 3, prompts: 8, micro_batch: 8, group: 4, loss: {beta: 0.04}, optimizer: {learning_rate: 1.0e-4}}
+task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
+evaluation: {episodes: 4, withheld_episodes: 2}
+"""
+TIMINGS = ("seconds_data", "tokens_per_second", "row_use")
+
+
+def start(folder: Path, cache: Path, updates: int) -> subprocess.Popen[str]:
+    """The command as a user would start it, in a process of its own."""
+    folder.mkdir(exist_ok=True)
+    config = folder / "small.yaml"
+    config.write_text(SMALL.replace("UPDATES", str(updates)))
+    command = [sys.executable, "-m", "mobile_r1_jax.launch", f"--config={config}", f"--folder={folder}"]
+    command += [f"--policy={TINY_BASE}"]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu", "COLUMNS": "140"}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of a run, without what differs from one run to the next for a reason: how long things took."""
+    path = folder / "small" / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+
+
+def finish(run: subprocess.Popen[str]) -> str:
+    output, _ = run.communicate(timeout=600)
+    assert run.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
+    """A whole small run: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    return folder, finish(start(folder, cache, updates=4))
+
+
+def test_a_run_evaluates_before_and_after_each_stage_and_prints_the_table(unbroken) -> None:
+    folder, printed = unbroken
+    stages = [json.loads(line)["stage"] for line in (folder / "small" / "results.jsonl").read_text().splitlines()]
+    assert stages == ["base", "format finetuning", "action-level", "task-level"]
+    assert all(stage in printed for stage in stages) and "Recovery" in printed
+
+
+def test_a_run_leaves_its_config_metrics_checkpoints_trajectories_report_and_policy(unbroken) -> None:
+    directory = unbroken[0] / "small"
+    steps = [(row["stage"], row["step"]) for row in metrics(unbroken[0])]
+    updates = {"format_finetuning": 4, "action_level": 3, "task_level": 3}
+    assert steps == [(stage, step) for stage, last in updates.items() for step in range(1, last + 1)]
+    for left in ("config.yaml", "report.html", "policy/model.safetensors", "policy/tokenizer.json", "tensorboard"):
+        assert (directory / left).exists(), left
+    assert {part.name for part in (directory / "trajectories").iterdir()} >= {"task_level", "evaluation-base"}
+    assert {part.name for part in (directory / "checkpoints").iterdir()} == set(updates)
+
+
+def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) -> None:
+    before = metrics(unbroken[0])
+    printed = finish(start(unbroken[0], cache, updates=4))
+    assert metrics(unbroken[0]) == before and "task-level" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [3, 42, 45], ids=["in stage 1", "in stage 2", "in stage 3"])
+def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(rows, tmp_path, cache) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(whole, cache, updates=40))
+    run = start(broken, cache, updates=40)
+    while len(metrics(broken)) < rows and run.poll() is None:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    finish(start(broken, cache, updates=40))
+    assert metrics(broken) == metrics(whole)
+    results = [(folder / "small" / "results.jsonl").read_text() for folder in (whole, broken)]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--policy=nowhere", "no Qwen2.5-VL checkpoint (config.json) in nowhere"),
+        ("--mesh=3x1", "mesh 3x1: 3 * 1 devices needed"),
+        ("--task_level.grup=4", "task_level.grup"),
+        ("--config=nowhere.yaml", "nowhere.yaml"),
+        ("--shapes.prompt_tokens=[64]", "shapes.prompt_tokens: turn 10 can take"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
+    flag, said, tmp_path, capfd, monkeypatch
+) -> None:
+    from mobile_r1_jax.launch import main
+
+    monkeypatch.setenv("COLUMNS", "1000")
+    arguments = [flag, f"--folder={tmp_path}"]
+    if not flag.startswith(("--policy", "--config")):
+        arguments.append(f"--policy={TINY_BASE}")
+    assert main(arguments) == 2
+    printed = capfd.readouterr().out.strip()
+    assert said in printed and len(printed.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
