@@ -5,6 +5,7 @@ that hundreds of trajectories take a few seconds.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 from mobile_r1_jax.agent.actions import Action, Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type
@@ -41,7 +42,8 @@ def annotate(
             move = oracle.next_move(placed.state, placed.goals)
             if step == wrong_at and wrong is not None:
                 move = wrong
-            turns.append(annotated_turn(placed.state, placed.goals, move, size, frame))
+            turn = annotated_turn(placed.state, placed.goals, move, size, frame)
+            turns.append(replace(turn, mistake=move is wrong))
             if move.kind == "finish":
                 break
             oracle.make(placed.state, move)

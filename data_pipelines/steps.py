@@ -65,7 +65,8 @@ def step_table(
     """Reads a PhoneTrajectories source through once and lists its usable steps.
 
     Left out: trajectories whose instruction is, to the letter, in `held_out` (kin); a step whose response or box is
-    broken, with all that come after it in its trajectory, whose history it would be. Broken ones are logged, counted
+    broken, with all that come after it in its trajectory, whose history it would be; a step marked as a mistake, which
+    stays in the history of those that undo it. Broken ones are logged, counted
     and listed as "file:line: step i: reason". Raises ValueError when no step is left.
     """
     held_out = frozenset(held_out)
@@ -85,7 +86,8 @@ def step_table(
                 broken.append(f"{_origin(record, turn)}: {golden.reason} ({left} steps left out)")
                 logger.warning(broken[-1])
                 break
-            steps.append((index, turn))
+            if not turns["mistake"][turn]:
+                steps.append((index, turn))
     if not steps:
         first = f"; the first: {broken[0]}" if broken else ""
         raise ValueError(

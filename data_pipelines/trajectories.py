@@ -35,7 +35,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
     what an earlier run left in the same place.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")  # raised whenever the features change
 
     def __init__(self, *, directories: Sequence[Path | str], **kwargs: Any) -> None:
         """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError when one lacks data.jsonl."""
@@ -56,6 +56,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
                     "image": tfds.features.Tensor(shape=(), dtype=np.object_, doc="encoded PNG bytes"),
                     "response": tfds.features.Text(doc="the full tagged response"),
                     "bbox": tfds.features.Tensor(shape=(4,), dtype=np.int32, doc="x1, y1, x2, y2, or -1 four times"),
+                    "mistake": tfds.features.Scalar(np.bool_, doc="history for what undoes it, no example to follow"),
                 }
             ),
         }
@@ -113,7 +114,12 @@ def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
         "system": trajectory.system,
         "ending": trajectory.ending.value,
         "trajectory": [
-            {"image": turn.screenshot.png, "response": turn.response, "bbox": turn.bbox or NO_BOX}
+            {
+                "image": turn.screenshot.png,
+                "response": turn.response,
+                "bbox": turn.bbox or NO_BOX,
+                "mistake": turn.mistake,
+            }
             for turn in trajectory.turns
         ],
     }

@@ -7,8 +7,8 @@ A directory holds `data.jsonl`, one JSON object a line, beside `images/`:
       response (the full tagged response)
 
 What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
-the trajectory; `bbox`, `response_ids`, `logps` and `effect` of a step. An annotation and a rollout are therefore the
-same file: what the agent did today can be corrected by a person and trained on tomorrow.
+the trajectory; `bbox`, `mistake`, `response_ids`, `logps` and `effect` of a step. An annotation and a rollout are
+therefore the same file: what the agent did today can be corrected by a person and trained on tomorrow.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Turn:
 
     response: the text as the policy (or the annotator) wrote it, well-formed or not; response_ids and logps: what was
     sampled, stop token included, empty for annotations; bbox: (x1, y1, x2, y2) of the element to act on, in the same
-    pixels as the response's coordinates; effect: what the phone did, in words.
+    pixels as the response's coordinates; effect: what the phone did, in words; mistake: a step that the
+    annotator marked as wrong: history for the steps that undo it, never an example to follow (our choice).
     """
 
     screenshot: Screenshot
@@ -53,6 +54,7 @@ class Turn:
     logps: tuple[float, ...] = ()
     bbox: tuple[int, int, int, int] | None = None
     effect: str = ""
+    mistake: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ def _step(turn: Turn) -> dict[str, Any]:
         step["logps"] = list(turn.logps)
     if turn.effect:
         step["effect"] = turn.effect
+    if turn.mistake:
+        step["mistake"] = True
     return step
 
 
@@ -200,6 +204,7 @@ def _turn(step: Any, index: int, images: Path) -> Turn:
             logps=tuple(logps),
             bbox=_bbox(step.get("bbox")),
             effect=_get(step, "effect", str, ""),
+            mistake=_get(step, "mistake", bool, False),
         )
     except _BrokenError as error:
         raise _BrokenError(f"step {index}: {error}") from None

@@ -6,6 +6,7 @@ Many run at once, one phone each; their requests for a next response meet in the
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -38,27 +39,29 @@ class Speaker:
 class Episode:
     """A finished trajectory, with what training and evaluation need of it beyond the schema.
 
-    prompts, answers: one per turn. remaining: the oracle's steps to the goal before each turn, and at the end; empty on
-    a phone that cannot tell.
+    prompts, answers: one per turn. remaining: the oracle's steps to the goal before each turn, and at the end; popups:
+    how many pop-ups had opened by then. Both are empty on a phone that cannot tell.
     """
 
     trajectory: Trajectory
     prompts: tuple[Prompt, ...]
     answers: tuple[Response | Malformed, ...]
     remaining: tuple[int, ...]
+    popups: tuple[int, ...]
 
     @property
     def nearer(self) -> tuple[bool, ...]:
-        """Per turn: did it bring the phone nearer to the goal, or end a task that was done?"""
-        steps = [after < before for before, after in zip(self.remaining, self.remaining[1:], strict=False)]
+        """Per turn: was it a step to the goal, or the end of a task that was done? A pop-up that opens is no fault."""
+        left = [remaining - popups for remaining, popups in zip(self.remaining, self.popups, strict=True)]
+        steps = [after < before for before, after in pairwise(left)]
         if steps and isinstance(self.answers[-1], Response) and isinstance(self.answers[-1].action, Terminate):
             steps[-1] = self.trajectory.ending is Ending.SUCCESS
         return tuple(steps)
 
     @property
     def left_the_path(self) -> bool:
-        """Whether some turn before the last left the phone no nearer: a wrong step, or a pop-up that came up."""
-        return not all(self.nearer[:-1])
+        """Whether some turn before the last left the phone no nearer: a wrong step, or a pop-up that opened."""
+        return any(after >= before for before, after in pairwise(self.remaining[:-1]))
 
 
 async def run_episode(
@@ -105,7 +108,9 @@ async def run_episode(
     known = [report for report in told if report]
     scores = read_progress(known[0], known[-1]).as_scores() if known else {}
     trajectory = Trajectory(task.instruction, task.app, system, tuple(turns), ending, scores)
-    return Episode(trajectory, tuple(prompts), tuple(answers), tuple(report["remaining"] for report in known))
+    remaining = tuple(report["remaining"] for report in known)
+    popups = tuple(report["shortest"] - known[0]["shortest"] for report in known)
+    return Episode(trajectory, tuple(prompts), tuple(answers), remaining, popups)
 
 
 async def ask_progress(phone: LeasedPhone[Any]) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from PIL import Image
 from small_tokenizer import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from data_pipelines.annotate import annotate
 from data_pipelines.steps import Step, load_step, step_table, stream_steps
 from data_pipelines.trajectories import PhoneTrajectories, prepare
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 
 RESIZING = Resizing(scale=1.0, min_pixels=28 * 28)
 
@@ -159,3 +161,16 @@ def test_coordinates_in_screenshot_pixels_reach_training_in_model_pixels(
     assert clicks[0].action.point == Point(305, 585, Frame("model", 308, 588))
     assert '"coordinate": [305, 585]' in clicks[0].response
     assert clicks[0].box.contains(clicks[0].action.point) and len(steps) == 2
+
+
+def test_a_mistake_is_history_for_the_step_that_undoes_it_and_never_a_target(tmp_path, tokenizer) -> None:
+    tasks = draw_tasks(12, seed=0, apps=("shop", "settings"), held_out=False, popups=0)
+    written = list(annotate(tasks, system="{instruction}", size=(112, 224), resizing=RESIZING, mistakes=1.0, seed=0))
+    write_trajectories(tmp_path / "annotated", written)
+    table = step_table(prepare([tmp_path / "annotated"], tmp_path / "prepared").as_data_source("train"), RESIZING)
+    turns = [turn for trajectory in written for turn in trajectory.turns]
+    targets = [load_step(table, tokenizer, *step) for step in table.steps]
+    assert sorted(step.response for step in targets) == sorted(turn.response for turn in turns if not turn.mistake)
+    undone = [turn.response for turn in turns if turn.mistake]
+    histories = "".join(tokenizer.decode(step.prompt.ids) for step in targets)
+    assert undone and all(response in histories for response in undone)

@@ -115,6 +115,7 @@ def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
     tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
     plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
     assert any(episode.left_the_path for episode in plain)
+    assert all(all(episode.nearer) for episode in plain)  # a pop-up that opens is no wrong step
     for straight, astray in zip(plain, mistaken, strict=True):
         assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
         assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody

@@ -17,7 +17,7 @@ GARBAGE = Malformed("no tags")
 
 
 def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Malformed) -> Episode:
-    return Episode(Trajectory("task", "shop", "", (), ending, {}), (), answers, remaining)
+    return Episode(Trajectory("task", "shop", "", (), ending, {}), (), answers, remaining, (0,) * len(remaining))
 
 
 STRAIGHT = episode(Ending.SUCCESS, (3, 2, 1, 1), MOVE, MOVE, DONE)
