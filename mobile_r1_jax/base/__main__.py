@@ -2,14 +2,24 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import jsonargparse
+from transformers import AutoTokenizer
 
 from mobile_r1_jax.base.pretraining import Pretraining, pretrain
+from mobile_r1_jax.model.huggingface import save_policy
 
 
 def main(folder: Path = Path("runs/base"), run: Pretraining = Pretraining()) -> None:  # noqa: B008
-    """Pretrains from the newest checkpoint in `folder`; the same command again goes on where it stopped."""
-    pretrain(run, folder)
+    """Pretrains from the newest checkpoint in `folder`; the same command again goes on where it stopped.
+
+    The policy is left in `folder`/policy in Hugging Face format, in bfloat16.
+    """
+    policy = jax.tree.map(lambda array: array.astype(jnp.bfloat16), pretrain(run, folder))
+    save_policy(policy, folder / "policy")
+    AutoTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / "policy")
+    print(f"The base is in {folder / 'policy'}")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ the names looked for in the system text, every element with its position, what i
 are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from mobile_r1_jax.base.tokenizer import PHRASES, PIECES
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
@@ -37,6 +39,19 @@ CONTROLS = (
 NAMES = sorted(
     {name for template in TEMPLATES.values() for domain in template.domains.values() for name in domain} | {*CONTROLS}
 )
+PLAIN_WORDS = sorted(
+    {
+        word
+        for template in TEMPLATES.values()
+        for wording in (template.english, template.chinese)
+        for word in re.findall(r" ?[A-Za-z]+|[^\x00-\x7f]+", re.sub(r"\{\w+\}", "", wording))
+    }
+    - {*NAMES}
+    - {f" {name}" for name in NAMES}
+)
+# Everything that the vocabulary is made of, to be repeated: so that no token comes as a surprise later.
+WORDS = (*PIECES, *PLAIN_WORDS, *sorted({*" ".join(PHRASES).split()} - {*NAMES}), *map(str, range(256)))
+SECTIONS = ("All\n", "Read\n", "Find\n")
 ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
 
 
@@ -75,10 +90,20 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         if rng.random() < 0.5:
             before, screen = screen, next(walked) if rng.random() < 0.5 else collage(rng)
             earlier = look(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
-        wanted = names(labels(screen, size), rng, rng.randint(0, 4))
-        system = "Phone. Find: " + ", ".join(wanted) if wanted else "Phone."
-        found = [piece for name in wanted for piece in where(labels(screen, size), name)]
-        yield Document(system, earlier, look(screen, size), found + everything(screen, size, rng))
+        wanted = [name for name in names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2))) if name in NAMES]
+        said = "".join(rng.choice(WORDS) for _ in range(rng.randint(2, 4)))
+        system = f"Phone. {scattered(wanted, rng)}\nSay: {said}\n"
+        found = [(text, True) for name in wanted for text, _ in where(labels(screen, size), name)]
+        text = [piece for part in sections(screen, size, rng) for piece in (*found, *part)]
+        yield Document(system, earlier, look(screen, size), [*text, (said + "\n", True)])
+
+
+def scattered(wanted: Sequence[str], rng: Random) -> str:
+    """The names in order among words in none, so that names have to be picked out of a text."""
+    text = ""
+    for name in wanted:
+        text += "".join(rng.choice(PLAIN_WORDS) for _ in range(rng.randint(0, 3))) + rng.choice(("", " ")) + name
+    return text + "".join(rng.choice(PLAIN_WORDS) for _ in range(rng.randint(0, 3)))
 
 
 def look(screen: Screen, size: tuple[int, int]) -> Look:
@@ -179,7 +204,7 @@ def listing(found: Labels) -> Pieces:
     return [(f"{name}{x}, {y}\n", True) for name, (x, y) in found]
 
 
-def everything(screen: Screen, size: tuple[int, int], rng: Random) -> Pieces:
+def sections(screen: Screen, size: tuple[int, int], rng: Random) -> list[Pieces]:
     """Where each element is, asked in random order, and what is at some positions.
 
     For half of the screens also the list in reading order, and the switches' states."""
@@ -190,8 +215,8 @@ def everything(screen: Screen, size: tuple[int, int], rng: Random) -> Pieces:
     find = [piece for name in rng.sample(asked, len(asked)) for piece in where(found, name)]
     some = rng.sample(found, min(4, len(found)))
     read = [piece for name, (x, y) in some for piece in ((f"{x}, {y}", False), (f"{name}\n", True))]
-    parts = [[("Read\n", False), *read], [("Find\n", False), *find]]
+    parts = [[(SECTIONS[1], False), *read], [(SECTIONS[2], False), *find]]
     if rng.random() < 0.5:
-        parts.append([("All\n", False), *listing(found), *states])
+        parts.append([(SECTIONS[0], False), *listing(found), *states])
     rng.shuffle(parts)
-    return [piece for part in parts for piece in part]
+    return parts

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt, encode, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
-from mobile_r1_jax.base.documents import Cell, Document, documents
+from mobile_r1_jax.base.documents import SECTIONS, Cell, Document, documents
 from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
@@ -27,7 +27,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training.metrics import MetricsLog
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
-PROMPT_LENGTH, TEXT_LENGTH = 160, 136
+PROMPT_LENGTH, TEXT_LENGTH = 192, 160
 ROW_EVERY = 50  # steps between rows of metrics
 SEEDS = 1_000_003  # seeds of documents that a run has: one for each step, the last for screens never trained on
 
@@ -40,7 +40,7 @@ class Pretraining:
     batch: int = 16
     learning_rate: float = 2e-3
     warmup: int = 300
-    cooldown: float = 0.3  # share of the steps over which the learning rate falls to zero
+    cooldown: float = 0.2  # share of the steps over which the learning rate falls to zero
     seed: int = 0
     size: tuple[int, int] = (112, 224)
     save_every: int = 500
@@ -223,9 +223,10 @@ def pointing(
     """Share of `count` names, each asked for on a screen never trained on, whose position the policy gives exactly."""
     right: list[bool] = []
     asked = (
-        dataclasses.replace(document, text=document.text[:2])
+        dataclasses.replace(document, text=[(name, False), (at, True)])
         for document in documents((run.seed + 1) * SEEDS - 1, run.size)
-        if "Find: " in document.system and document.text[1][0] != "none\n"
+        for (name, _), (at, _) in [document.text[:2]]
+        if at != "none\n" and name not in SECTIONS
     )
     while len(right) < count:
         batch = assemble(tokenizer, config, list(itertools.islice(asked, run.batch)))
