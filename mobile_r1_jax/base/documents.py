@@ -98,6 +98,15 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         yield Document(system, earlier, look(screen, size), [*text, (said + "\n", True)])
 
 
+def recitals(seed: int, count: int) -> Iterator[tuple[str, str]]:
+    """(system text, what is to be said): names picked out of a text in their order, then words repeated. No screens."""
+    rng = Random(f"recitals/{seed}")
+    for _ in range(count):
+        wanted = rng.sample(NAMES, rng.randint(1, 4))
+        said = "".join(rng.choice(WORDS) for _ in range(rng.randint(3, 8)))
+        yield f"Phone. {scattered(wanted, rng)}\nSay: {said}\n", " ".join(wanted) + "\n" + said + "\n"
+
+
 def scattered(wanted: Sequence[str], rng: Random) -> str:
     """The names in order among words in none, so that names have to be picked out of a text."""
     text = ""

@@ -16,9 +16,9 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mobile_r1_jax.agent.prompts import Past, build_prompt, encode, response_ids
+from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens, encode, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
-from mobile_r1_jax.base.documents import SECTIONS, Cell, Document, documents
+from mobile_r1_jax.base.documents import SECTIONS, Cell, Document, documents, recitals
 from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
@@ -28,6 +28,8 @@ from mobile_r1_jax.training.metrics import MetricsLog
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
 PROMPT_LENGTH, TEXT_LENGTH = 192, 160
+RECITALS = 3  # for each document with a screen
+RECITAL_LENGTH = 24  # tokens said in a recital, a document without screens
 ROW_EVERY = 50  # steps between rows of metrics
 SEEDS = 1_000_003  # seeds of documents that a run has: one for each step, the last for screens never trained on
 
@@ -110,10 +112,13 @@ class Reading:
     # tokens of its centre's x and y; -1 for nothing
 
 
-def step_batch(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int) -> Reading:
+def step_batch(
+    tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int
+) -> tuple[Reading, Reading]:
     """The batch of a step. Its documents have a seed of their own, so that a resumed run goes on with the next."""
     chosen = itertools.islice(documents(run.seed * SEEDS + step, run.size), run.batch)
-    return assemble(tokenizer, config, list(chosen))
+    recital = recite(tokenizer, config, run.seed * SEEDS + step, RECITALS * run.batch)
+    return assemble(tokenizer, config, list(chosen)), recital
 
 
 def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: list[Document]) -> Reading:
@@ -149,6 +154,31 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
     return Reading(screens, arrays, ids, there, learned, told)
 
 
+def recite(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int, count: int) -> Reading:
+    """A batch without screens: what the system text says, to be said again."""
+    special = chat_tokens(tokenizer)
+    line = encode(tokenizer, "\n")
+    prompts = []
+    ids = np.zeros((count, 1, RECITAL_LENGTH), np.int32)
+    there = np.zeros(ids.shape, bool)
+    for row, (system, text) in enumerate(recitals(seed, count)):
+        opening = (special.im_start, *encode(tokenizer, f"system\n{system}"), special.im_end, *line)
+        prompt = np.array((*opening, special.im_start, *encode(tokenizer, "assistant\n")), np.int32)
+        positions = np.tile(np.arange(len(prompt), dtype=np.int32), (3, 1))
+        prompts.append(Prompt(prompt, positions, np.full(len(prompt), -1, np.int32), (), ()))
+        said = encode(tokenizer, text)[:RECITAL_LENGTH]
+        ids[row, 0, : len(said)], there[row, 0, : len(said)] = said, True
+    screens, arrays = collate(
+        prompts,
+        patches,
+        config=config.vision,
+        prompt_buckets=(2 * RECITAL_LENGTH + 8,),
+        screen_buckets=(0,),
+        window_buckets=(0,),
+    )
+    return Reading(screens, arrays, ids, there, there, np.full((0, 0, 3), -1, np.int32))
+
+
 def cell_tokens(tokenizer: PreTrainedTokenizerBase, cell: Cell) -> list[int]:
     return [encode(tokenizer, text)[0] for text in (cell[0], *map(str, cell[1]))] if cell else [-1, -1, -1]
 
@@ -170,7 +200,7 @@ def optimizer(run: Pretraining) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule(run), b2=0.98, weight_decay=0.01))
 
 
-def losses(policy: Policy, batch: Reading) -> dict[str, jax.Array]:
+def losses(policy: Policy, batch: Reading, recital: Reading) -> dict[str, jax.Array]:
     """Mean losses in nats: of the text, and of each screen token as the vision tower gives it.
 
     Such a token is to look like the words for what is there: its name, and the numbers of its centre (three equal
@@ -178,7 +208,11 @@ def losses(policy: Policy, batch: Reading) -> dict[str, jax.Array]:
     seen = policy.encode_screens(batch.screens)
     tokens = seen.reshape(*batch.cells.shape[:2], -1)
     hidden = policy.completion_hidden(EncodedScreens(tokens), batch.prompts, batch.ids, batch.there)
-    each = {"text": mean_nll(policy, hidden, batch.ids, batch.learned)}
+    again = policy.completion_hidden(recital.screens, recital.prompts, recital.ids, recital.there)
+    each = {
+        "text": mean_nll(policy, hidden, batch.ids, batch.learned),
+        "recital": mean_nll(policy, again, recital.ids, recital.learned),
+    }
     for what, name in enumerate(("names", "xs", "ys")):
         each[name] = mean_nll(policy, tokens, batch.cells[..., what], batch.cells[..., what] >= 0)
     return each
@@ -191,12 +225,17 @@ def mean_nll(policy: Policy, hidden: jax.Array, ids: jax.Array, counted: jax.Arr
 
 @functools.partial(jax.jit, static_argnames=("graph", "update"), donate_argnames=("params", "moments"))
 def train_step(
-    graph: nnx.GraphDef, update: optax.TransformUpdateFn, params: nnx.State, moments: optax.OptState, batch: Reading
+    graph: nnx.GraphDef,
+    update: optax.TransformUpdateFn,
+    params: nnx.State,
+    moments: optax.OptState,
+    batch: Reading,
+    recital: Reading,
 ) -> tuple[nnx.State, optax.OptState, dict[str, jax.Array]]:
     """One step: (params, optimizer state, mean losses in nats)."""
 
     def loss(params: nnx.State) -> tuple[jax.Array, dict[str, jax.Array]]:
-        each = losses(nnx.merge(graph, params), batch)
+        each = losses(nnx.merge(graph, params), batch, recital)
         return sum(each.values()), each
 
     gradients, each = jax.grad(loss, has_aux=True)(params)
@@ -259,7 +298,7 @@ def pretrain(run: Pretraining, folder: Path) -> Policy:
         with MetricsLog(folder, "pretraining", after_step=first) as log:
             began, spent = time.time(), []
             for step, batch in enumerate(batches, first + 1):
-                params, moments, each = train_step(graph, update.update, params, moments, batch)
+                params, moments, each = train_step(graph, update.update, params, moments, *batch)
                 spent.append(jax.device_get(each))
                 save = step % run.save_every == 0 or step == run.steps
                 if save or step % ROW_EVERY == 0:

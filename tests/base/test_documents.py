@@ -1,12 +1,14 @@
 """Documents of the base policy: the same for the same seed, true of what is shown, questions not learned."""
 
 import re
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.responses import split_response
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.base.documents import Document, documents, labels, look
+from mobile_r1_jax.base.documents import SECTIONS, Document, documents, labels, look
 from mobile_r1_jax.phones.simulator.gestures import screen_of
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, draw
 from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, combinations, place
@@ -27,14 +29,27 @@ def said(document: Document) -> set[tuple[str, tuple[int, int]]]:
 
 
 def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
-    """The pieces after each heading, and before the first."""
-    found: dict[str, list[tuple[str, bool]]] = {"": []}
-    for text, learned in document.text:
-        if text in ("All\n", "Read\n", "Find\n"):
-            found[text.strip()] = []
+    """The pieces under each heading, without the names that the system text looks for."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    pieces = iter(document.text[:-1])
+    for text, learned in pieces:
+        if text in SECTIONS:
+            heading = text.strip()
+            found[heading] = []
+        elif learned and not text.endswith("\n"):
+            next(pieces)
         else:
-            found[list(found)[-1]].append((text, learned))
+            found[heading].append((text, learned))
     return found
+
+
+def wanted(document: Document) -> list[tuple[str, str]]:
+    """(name, answer) wherever a name that the system text looks for is told, in order."""
+    return [
+        (name, answer)
+        for (name, learned), (answer, _) in pairwise(document.text)
+        if learned and not name.endswith("\n")
+    ]
 
 
 def test_the_same_seed_gives_the_same_documents_and_another_seed_others(read) -> None:
@@ -81,10 +96,9 @@ def test_what_is_listed_is_what_can_be_seen_from_top_to_bottom() -> None:
 def test_positions_are_the_centres_of_what_is_named(read) -> None:
     for document in read:
         centres = {at for _, at in said(document)}
-        for heading, pieces in sections(document).items():
-            for text, _ in pieces:
-                for x, y in POSITION.findall(text):
-                    assert (int(x), int(y)) in centres, (heading, text)
+        for text, _ in document.text[:-1]:
+            for x, y in POSITION.findall(text):
+                assert (int(x), int(y)) in centres, text
 
 
 def test_every_position_read_is_answered_with_what_is_there(read) -> None:
@@ -100,38 +114,47 @@ def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not
     missing = 0
     for document in read:
         there = said(document)
-        for pieces in (sections(document)[""], sections(document)["Find"]):
-            for (question, asked), (answer, learned) in zip(pieces[::2], pieces[1::2], strict=True):
-                name = question.removesuffix(": ")
-                assert not asked and learned
-                if answer == "none\n":
-                    missing += 1
-                    assert name not in {other for other, _ in there}
-                else:
-                    assert (name, tuple(map(int, POSITION.search(answer).groups()))) in there
+        asked = sections(document)["Find"]
+        assert not any(learned for _, learned in asked[::2]) and all(learned for _, learned in asked[1::2])
+        answers = [
+            *wanted(document),
+            *((name, answer) for (name, _), (answer, _) in zip(asked[::2], asked[1::2], strict=True)),
+        ]
+        for name, answer in answers:
+            if answer == "none\n":
+                missing += 1
+                assert name not in {other for other, _ in there}
+            else:
+                assert (name, tuple(map(int, POSITION.search(answer).groups()))) in there
     assert missing > 20
 
 
-def test_what_a_system_text_looks_for_is_asked_first_and_in_its_order(read) -> None:
+def test_the_names_in_a_system_text_are_told_in_their_order_before_each_part(read) -> None:
     looking = 0
     for document in read:
-        wanted = document.system.removeprefix("Phone.").removeprefix(" Find: ")
-        asked = [text.removesuffix(": ") for text, learned in sections(document)[""] if not learned]
-        assert ", ".join(asked) == wanted
-        looking += bool(wanted)
+        told = [name for name, _ in wanted(document)]
+        first = told[: len(told) // len(sections(document))]
+        assert told == first * len(sections(document))
+        text = document.system.split("\nSay: ")[0]
+        for name in first:
+            assert name in text
+            text = text[text.index(name) + len(name) :]
+        looking += bool(first)
     assert looking > COUNT / 2
 
 
+def test_what_a_system_text_says_is_repeated_at_the_end(read) -> None:
+    for document in read:
+        assert document.text[-1] == (document.system.split("\nSay: ")[1], True)
+
+
 def test_nothing_is_learned_that_is_a_question_or_a_heading(read) -> None:
-    """Names are learned where they are read off the screen, never where they are asked for."""
+    """Names are learned where they are read off the screen or the system text, never where they are asked for."""
     for document in read:
         for text, learned in document.text:
-            if text in ("All\n", "Read\n", "Find\n"):
-                assert not learned
-            elif learned:
-                assert text.endswith("\n")
-            else:
-                assert not text.endswith("\n")
+            assert not (learned and text in SECTIONS)
+        for pieces in sections(document).values():
+            assert all(learned == text.endswith("\n") for text, learned in pieces)
 
 
 def test_switches_are_told_with_their_states(read) -> None:
@@ -145,6 +168,11 @@ def test_switches_are_told_with_their_states(read) -> None:
 
 
 def test_no_document_speaks_of_a_task_or_in_the_form_of_a_response(read) -> None:
+    """Single pieces of the vocabulary are repeated, whatever they are; none stands in a response's order."""
+    instructions = {t.english.format(**p) for t in TEMPLATES.values() for p in combinations(t, held_out=False)}
     for document in read:
-        text = document.system + "".join(piece for piece, _ in document.text)
-        assert "<" not in text and "{" not in text and "Task" not in text
+        repeated = document.text[-1][0]
+        shown = document.system.split("\nSay: ")[0] + "".join(piece for piece, _ in document.text[:-1])
+        assert "<" not in shown and "{" not in shown and "Task" not in shown
+        assert isinstance(split_response(repeated.strip()), Malformed) and "</think><action>" not in repeated
+        assert not any(instruction in document.system for instruction in instructions if " " in instruction)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mobile_r1_jax.base import pretraining
 from mobile_r1_jax.base.documents import documents
-from mobile_r1_jax.base.pretraining import Pretraining, assemble, config_for, pretrain, step_batch
+from mobile_r1_jax.base.pretraining import Pretraining, assemble, config_for, pretrain, recite, step_batch
 from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.policy import Policy
@@ -109,9 +109,19 @@ def test_the_metrics_hold_every_loss_and_at_checkpoints_how_well_the_policy_poin
 
 def test_each_step_has_documents_of_its_own_and_the_same_step_the_same(tokenizer: PreTrainedTokenizerBase) -> None:
     config = config_for(tokenizer)
-    first, again, second = (step_batch(tokenizer, config, RUN, step).ids for step in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert (first != second).any()
+    first, again, second = (step_batch(tokenizer, config, RUN, step) for step in (0, 0, 1))
+    for reading, same, other in zip(first, again, second, strict=True):
+        np.testing.assert_array_equal(reading.ids, same.ids)
+        assert (reading.ids != other.ids).any()
+
+
+def test_a_recital_says_again_what_its_system_text_says(tokenizer: PreTrainedTokenizerBase) -> None:
+    reading = recite(tokenizer, config_for(tokenizer), 0, 16)
+    assert reading.learned.any(axis=(1, 2)).all() and reading.screens.patches.shape[0] == 0
+    for row in range(16):
+        names, said, *_ = tokenizer.decode(reading.ids[row, 0][reading.learned[row, 0]]).split("\n")
+        system = tokenizer.decode(reading.prompts.ids[row][reading.prompts.mask[row]])
+        assert f"Say: {said}\n" in system and all(name in system for name in names.split())
 
 
 def test_pointing_is_measured_on_screens_never_trained_on() -> None:
