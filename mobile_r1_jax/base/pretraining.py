@@ -21,6 +21,7 @@ from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.base.documents import SECTIONS, Cell, Document, documents, recitals
 from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
+from mobile_r1_jax.model.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
@@ -46,6 +47,7 @@ class Pretraining:
     seed: int = 0
     size: tuple[int, int] = (112, 224)
     save_every: int = 500
+    start: Path | None = None  # weights to begin with, a checkpoint in Hugging Face format; None: random ones
 
 
 def base_config(
@@ -285,7 +287,7 @@ def pretrain(run: Pretraining, folder: Path) -> Policy:
         save_tokenizer(train_tokenizer(), folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     config = config_for(tokenizer)
-    graph, params = nnx.split(Policy(config, rngs=nnx.Rngs(run.seed)))
+    graph, params = nnx.split(load_policy(run.start) if run.start else Policy(config, rngs=nnx.Rngs(run.seed)))
     update = optimizer(run)
     moments = update.init(params)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
