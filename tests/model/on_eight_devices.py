@@ -66,7 +66,8 @@ def compute(policy: Policy, batch: Batch, report: dict, name: str) -> None:
         return value, sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)) ** 0.5
 
     report["loss"][name], report["gradient"][name] = map(float, jax.jit(value_and_norm)(policy, *batch))
-    samples = sample(policy, *batch[:2], jax.random.key(0), group=2, sampling=Sampling(TOKENS, temperature=0.0))
+    keys = jax.random.split(jax.random.key(0), batch[1].ids.shape[0])
+    samples = sample(policy, *batch[:2], keys, group=2, sampling=Sampling(TOKENS, temperature=0.0))
     report["samples"][name] = samples.ids.tolist()
 
 
