@@ -19,7 +19,7 @@ import yaml
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import DATA
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer import OptimizerSettings

@@ -14,7 +14,8 @@ from mobile_r1_jax.base.tokenizer import PHRASES, PIECES
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, Placed, place
+from mobile_r1_jax.phones.simulator.tasks import Placed, place
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 CONTROLS = (
     *(

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 SPECIAL = (
     "<|endoftext|>",

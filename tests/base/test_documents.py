@@ -11,7 +11,8 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.base.documents import SECTIONS, Document, documents, labels, look
 from mobile_r1_jax.phones.simulator.gestures import screen_of
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, draw
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, combinations, place
+from mobile_r1_jax.phones.simulator.tasks import combinations, place
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 SIZE = (112, 224)
 COUNT = 120

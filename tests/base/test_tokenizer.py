@@ -13,7 +13,8 @@ from mobile_r1_jax.base.tokenizer import LARGEST_NUMBER, PIECES, SPECIAL, save_t
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, combinations, place
+from mobile_r1_jax.phones.simulator.tasks import combinations, place
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 CALL = '<tool_call>{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}</tool_call>'
 

@@ -15,7 +15,8 @@ from mobile_r1_jax.agent.trajectory import Ending, Trajectory, read_trajectories
 from mobile_r1_jax.phones.phone import Task
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.device import Device
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, draw_tasks
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 ALL_APPS = ("settings", "shop", "messages", "clock", "launcher")
 TASKS = draw_tasks(len(TEMPLATES), seed=0, apps=ALL_APPS, held_out=False, popups=0.5)

@@ -15,7 +15,8 @@ from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.apps import clock, launcher, settings, shop
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw, draw_glyph
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, combinations, place
+from mobile_r1_jax.phones.simulator.tasks import combinations, place
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 SIZES = [(112, 224), (1080, 2400)]
 TASK = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 3}

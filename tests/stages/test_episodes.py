@@ -18,7 +18,8 @@ from mobile_r1_jax.phones.adb_phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.phone import PhoneError, Task
 from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, simulated_fleet
-from mobile_r1_jax.phones.simulator.tasks import TEMPLATES, draw_tasks
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.state_judge import StateJudge
 from mobile_r1_jax.sampling.engine import Sampled
 from mobile_r1_jax.stages.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
