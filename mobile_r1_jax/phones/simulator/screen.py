@@ -91,8 +91,8 @@ def wallpaper(size: tuple[int, int]) -> Image.Image:
     width, height = size
     horizontal = Image.linear_gradient("L").rotate(90).resize(size)
     vertical = Image.linear_gradient("L").resize((width, height))
-    tint = lambda channel, low: channel.point(lambda value: low + value * (255 - low) // 255)  # noqa: E731
-    return Image.merge("RGB", (tint(horizontal, 190), Image.new("L", size, 240), tint(vertical, 190)))
+    red, blue = (channel.point(lambda value: 190 + value * 65 // 255) for channel in (horizontal, vertical))
+    return Image.merge("RGB", (red, Image.new("L", size, 240), blue))
 
 
 @functools.lru_cache(maxsize=8)
