@@ -10,49 +10,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from mobile_r1_jax.base.tokenizer import PHRASES, PIECES
+from mobile_r1_jax.base.tokenizer import LARGEST_NUMBER, NAMES, PHRASES, PIECES
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import Placed, place
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
-CONTROLS = (
-    *(
-        "Search",
-        "Cart",
-        "Saved",
-        "Me",
-        "Add",
-        "Save",
-        "Pay",
-        "Call",
-        "Send",
-        "New",
-        "Keep",
-        "Start",
-        "Stop",
-        "Timer",
-        "World",
-    ),
-    *("Delete", "Share", "Silence", "Clear", "End", "Deny", "Skip", "Close", "Allow", "Update", "Look"),
-)
-NAMES = sorted(
-    {name for template in TEMPLATES.values() for domain in template.domains.values() for name in domain} | {*CONTROLS}
-)
+WORDING = [text for template in TEMPLATES.values() for text in (template.english, template.chinese)]
+PARTS = [part for text in (*WORDING, *PHRASES) for part in re.split(r"\{\w+\}", text)]
 PLAIN_WORDS = sorted(
-    {
-        word
-        for template in TEMPLATES.values()
-        for wording in (template.english, template.chinese)
-        for word in re.findall(r" ?[A-Za-z]+|[^\x00-\x7f]+", re.sub(r"\{\w+\}", "", wording))
-    }
-    - {*NAMES}
-    - {f" {name}" for name in NAMES}
+    {word for part in PARTS for word in re.findall(r" ?[A-Za-z]+ ?|[^\x00-\x7f]+", part) if word.strip() not in NAMES}
 )
 # Everything that the vocabulary is made of, to be repeated: so that no token comes as a surprise later.
-WORDS = (*PIECES, *PLAIN_WORDS, *sorted({*" ".join(PHRASES).split()} - {*NAMES}), *map(str, range(256)))
+WORDS = (*PIECES, *PLAIN_WORDS)
+NUMBERS = tuple(map(str, range(LARGEST_NUMBER + 1)))
 SECTIONS = ("All\n", "Read\n", "Find\n")
+APART = 8  # most words between a name and its position: in a response, too, other words stand between them
 ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
 
 
@@ -88,13 +62,13 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
     walked = walk(rng)
     while True:
         screen, earlier = next(walked) if rng.random() < 0.5 else collage(rng), None
-        if rng.random() < 0.5:
+        if rng.random() < 0.6:
             before, screen = screen, next(walked) if rng.random() < 0.5 else collage(rng)
             earlier = look(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
-        wanted = [name for name in names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2))) if name in NAMES]
-        said = "".join(rng.choice(WORDS) for _ in range(rng.randint(2, 4)))
+        wanted = some_names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2)))
+        said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(2, 4)))
         system = f"Phone. {scattered(wanted, rng)}\nSay: {said}\n"
-        found = [(text, True) for name in wanted for text, _ in where(labels(screen, size), name)]
+        found = [(text, told or text == name) for name in wanted for text, told in where(labels(screen, size), name, rng)]
         text = [piece for part in sections(screen, size, rng) for piece in (*found, *part)]
         yield Document(system, earlier, look(screen, size), [*text, (said + "\n", True)])
 
@@ -104,7 +78,7 @@ def recitals(seed: int, count: int) -> Iterator[tuple[str, str]]:
     rng = Random(f"recitals/{seed}")
     for _ in range(count):
         wanted = rng.sample(NAMES, rng.randint(1, 4))
-        said = "".join(rng.choice(WORDS) for _ in range(rng.randint(3, 8)))
+        said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(3, 8)))
         yield f"Phone. {scattered(wanted, rng)}\nSay: {said}\n", " ".join(wanted) + "\n" + said + "\n"
 
 
@@ -198,13 +172,14 @@ def labels(screen: Screen, size: tuple[int, int]) -> "Labels":
 Labels = list[tuple[str, tuple[int, int]]]
 
 
-def where(found: Labels, name: str) -> Pieces:
-    """A name asked for, and its position, or that it is not there."""
+def where(found: Labels, name: str, rng: Random) -> Pieces:
+    """A name asked for, often some words that say nothing, and its position, or that it is not there."""
     at = dict(found).get(name)
-    return [(name, False), ("none\n" if at is None else f"{at[0]}, {at[1]}\n", True)]
+    between = "".join(rng.choice(WORDS) for _ in range(rng.choice((0, 0, rng.randint(1, APART)))))
+    return [(name, False), (between, False), ("none\n" if at is None else f"{at[0]}, {at[1]}\n", True)]
 
 
-def names(found: Labels, rng: Random, count: int) -> list[str]:
+def some_names(found: Labels, rng: Random, count: int) -> list[str]:
     """Names on the screen, and now and then one that is not."""
     elsewhere = [value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain]
     return [rng.choice(elsewhere) if rng.random() < 0.15 else rng.choice(found)[0] for _ in range(count)]
@@ -221,8 +196,8 @@ def sections(screen: Screen, size: tuple[int, int], rng: Random) -> list[Pieces]
     found = labels(screen, size)
     switches = [element for element in screen.elements if element.kind == "switch"]
     states = [piece for element in switches for piece in ((element.name, False), (f" {element.value}\n", True))]
-    asked = [name for name, _ in found] + names(found, rng, 2)
-    find = [piece for name in rng.sample(asked, len(asked)) for piece in where(found, name)]
+    asked = [name for name, _ in found] + some_names(found, rng, 2)
+    find = [piece for name in rng.sample(asked, len(asked)) for piece in where(found, name, rng)]
     some = rng.sample(found, min(4, len(found)))
     read = [piece for name, (x, y) in some for piece in ((f"{x}, {y}", False), (f"{name}\n", True))]
     parts = [[(SECTIONS[1], False), *read], [(SECTIONS[2], False), *find]]

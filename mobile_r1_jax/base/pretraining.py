@@ -28,7 +28,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training.metrics import MetricsLog
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
-PROMPT_LENGTH, TEXT_LENGTH = 192, 160
+PROMPT_LENGTH, TEXT_LENGTH = 176, 176
 RECITALS = 3  # for each document with a screen
 RECITAL_LENGTH = 24  # tokens said in a recital, a document without screens
 ROW_EVERY = 50  # steps between rows of metrics
@@ -264,9 +264,9 @@ def pointing(
     """Share of `count` names, each asked for on a screen never trained on, whose position the policy gives exactly."""
     right: list[bool] = []
     asked = (
-        dataclasses.replace(document, text=[(name, False), (at, True)])
+        dataclasses.replace(document, text=[(name, False), (between, False), (at, True)])
         for document in documents((run.seed + 1) * SEEDS - 1, run.size)
-        for (name, _), (at, _) in [document.text[:2]]
+        for (name, _), (between, _), (at, _) in [document.text[:3]]
         if at != "none\n" and name not in SECTIONS
     )
     while len(right) < count:
@@ -284,7 +284,10 @@ def pretrain(run: Pretraining, folder: Path) -> Policy:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "tokenizer").exists():  # a run that goes on keeps the tokenizer that it began with
-        save_tokenizer(train_tokenizer(), folder / "tokenizer")
+        if run.start:
+            AutoTokenizer.from_pretrained(run.start).save_pretrained(folder / "tokenizer")
+        else:
+            save_tokenizer(train_tokenizer(), folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     config = config_for(tokenizer)
     graph, params = nnx.split(load_policy(run.start) if run.start else Policy(config, rngs=nnx.Rngs(run.seed)))

@@ -1,10 +1,11 @@
 """The small policy's tokenizer: byte-level BPE over what the simulated phone shows and says, in Hugging Face format.
 
-The chat and vision tokens are Qwen's. Numbers are one token each, and so are the fixed pieces of a tool call: a
-response of the demo is some 25 tokens long instead of 80. Any other text is still encodable, byte by byte.
+The chat and vision tokens are Qwen's. Every name that a screen may show is one token, and the same one wherever it
+stands, so that what is learned of it holds in every sentence. Numbers are one token each too, and so are the fixed pieces
+of a response: it is some 20 tokens long instead of 80. Any other text is still encodable, byte by byte.
 """
 
-import itertools
+import re
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -31,6 +32,8 @@ PIECES = (
     "<tool_call>",
     "</tool_call>",
     '{"name": "mobile_use", "arguments": {"action": "',
+    "</think><action>",
+    '</action><tool_call>{"name": "mobile_use", "arguments": {"action": "',
     '", "coordinate": [',
     '], "coordinate2": [',
     '], "time": ',
@@ -38,39 +41,44 @@ PIECES = (
     '", "text": "',
     '", "button": "',
     '", "status": "',
-    "]}}",
-    '"}}',
-    "}}",
+    *(end + close for end in ("]}}", '"}}', "}}") for close in ("", "</tool_call>")),
     ", ",
     ": ",
 )
 LARGEST_NUMBER = 255
-VOCABULARY = 1536
-SPLIT = Regex(r" ?[A-Za-z_]+|\p{N}{1,3}|\p{Han}+| ?[^\s\p{L}\p{N}]+|\s+")
+VOCABULARY = 1152
+SPLIT = Regex(r" ?[A-Za-z_]+ ?|\p{N}{1,3}|\p{Han}+| ?[^\s\p{L}\p{N}]+|\s+")
 PHRASES = (
-    "On need in the way; done. wrong page. A pop-up is in the way. "
-    "Tap Hold Swipe up. down. Type Press Open Finish. Go back. the key.",
-    "click long_press swipe type system_button open key wait terminate "
-    "success failure answer Back Home Menu Enter VOLUME_UP VOLUME_DOWN",
-    "system user assistant Find All Read none on off Task Phone Empty Update "
-    "Recents Results Item Done Home Version Search Type Write Send",
-    "Add Save Pay Call End New Keep Start Stop Delete Share Silence Clear Cart Saved Me Timer World Chat",
+    "On ; need  in the way; done. wrong page. A pop-up is in the way. ",
+    "Tap Hold Swipe up. down. Type Press Open Finish. Go back. the key. ",
+    *(" on and ", " off and ", " on", " off"),
+    *("click long_press swipe type system_button open key wait terminate success failure answer".split()),
+    *("VOLUME_UP VOLUME_DOWN system user assistant Read none on off Task Phone Say".split()),
 )
+# What no task names: the controls, the pages' titles, the system's buttons.
+CONTROLS = (
+    "Search Cart Saved Me Add Save Pay Call Send New Keep Start Stop Timer World Delete Share Silence Clear End Chat "
+    "Done Empty Item Recents Results Type Version Write Back Home Menu Enter"
+).split()
+
+
+def names() -> list[str]:
+    """Everything that a screen of the simulated phone may say."""
+    popups = {word for popup in POPUPS for word in (popup.title, popup.accept, popup.dismiss)}
+    values = {value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain}
+    labels = {app.label for app in APPS.values()}
+    return sorted({*CONTROLS, *popups, *labels, *(value for value in values if value.istitle())})
+
+
+NAMES = names()
 
 
 def corpus() -> list[str]:
-    """Every name, instruction and phrase of the simulated phone, names also as they stand after a space."""
-    names = {app.label for app in APPS.values()} | {word for line in PHRASES for word in line.split()}
-    for popup in POPUPS:
-        names |= {popup.title, popup.accept, popup.dismiss}
-    lines = list(PHRASES)
-    for template in TEMPLATES.values():
-        names |= {value for domain in template.domains.values() for value in domain}
-        for values in itertools.islice(itertools.product(*template.domains.values()), 200):
-            parameters = dict(zip(template.domains, values, strict=True))
-            lines += [template.english.format(**parameters), template.chinese.format(**parameters)]
-    lines += [form for name in sorted(names) for form in (name, " " + name)] * 20
-    return lines + [str(number) for number in range(LARGEST_NUMBER + 1)] * 50
+    """Every instruction and phrase of the simulated phone without the names in it, and the numbers."""
+    a_name = "|".join(rf"\b{re.escape(name)}\b" for name in NAMES) + r"|\{\w+\}"
+    wordings = [text for template in TEMPLATES.values() for text in (template.english, template.chinese)]
+    texts = [part for text in (*wordings, *PHRASES) for part in re.split(a_name, text, flags=re.ASCII) if part]
+    return texts * 20 + [str(number) for number in range(LARGEST_NUMBER + 1)] * 50
 
 
 def train_tokenizer() -> Tokenizer:
@@ -80,13 +88,13 @@ def train_tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(SPLIT, "isolated"), byte_level])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(PIECES),
+        vocab_size=VOCABULARY - len(PIECES) - len(NAMES),
         special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus(), trainer)
-    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in PIECES])
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in (*PIECES, *NAMES)])
     return tokenizer
 
 

@@ -1,7 +1,7 @@
 """Documents of the base policy: the same for the same seed, true of what is shown, questions not learned."""
 
 import re
-from itertools import islice, pairwise
+from itertools import islice
 
 import pytest
 
@@ -9,6 +9,7 @@ from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.responses import split_response
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.base.documents import SECTIONS, Document, documents, labels, look
+from mobile_r1_jax.base.tokenizer import NAMES
 from mobile_r1_jax.phones.simulator.gestures import screen_of
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, draw
 from mobile_r1_jax.phones.simulator.tasks import combinations, place
@@ -38,7 +39,8 @@ def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
             heading = text.strip()
             found[heading] = []
         elif learned and not text.endswith("\n"):
-            next(pieces)
+            next(pieces)  # the words between
+            next(pieces)  # the answer
         else:
             found[heading].append((text, learned))
     return found
@@ -48,7 +50,7 @@ def wanted(document: Document) -> list[tuple[str, str]]:
     """(name, answer) wherever a name that the system text looks for is told, in order."""
     return [
         (name, answer)
-        for (name, learned), (answer, _) in pairwise(document.text)
+        for (name, learned), _, (answer, _) in zip(document.text, document.text[1:], document.text[2:], strict=False)
         if learned and not name.endswith("\n")
     ]
 
@@ -116,10 +118,10 @@ def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not
     for document in read:
         there = said(document)
         asked = sections(document)["Find"]
-        assert not any(learned for _, learned in asked[::2]) and all(learned for _, learned in asked[1::2])
+        assert not any(learned for _, learned in (*asked[::3], *asked[1::3])) and all(told for _, told in asked[2::3])
         answers = [
             *wanted(document),
-            *((name, answer) for (name, _), (answer, _) in zip(asked[::2], asked[1::2], strict=True)),
+            *((name, answer) for (name, _), (answer, _) in zip(asked[::3], asked[2::3], strict=True)),
         ]
         for name, answer in answers:
             if answer == "none\n":
@@ -128,6 +130,12 @@ def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not
             else:
                 assert (name, tuple(map(int, POSITION.search(answer).groups()))) in there
     assert missing > 20
+
+
+def test_often_some_words_without_a_name_stand_between_a_name_and_its_position(read) -> None:
+    between = [text for document in read for text, _ in sections(document)["Find"][1::3]]
+    assert 0.2 < sum(map(bool, between)) / len(between) < 0.5
+    assert not any(re.search(rf"\b{re.escape(name)}\b", text) for text in between for name in NAMES)
 
 
 def test_the_names_in_a_system_text_are_told_in_their_order_before_each_part(read) -> None:
@@ -173,7 +181,7 @@ def test_no_document_speaks_of_a_task_or_in_the_form_of_a_response(read) -> None
     instructions = {t.english.format(**p) for t in TEMPLATES.values() for p in combinations(t, held_out=False)}
     for document in read:
         repeated = document.text[-1][0]
-        shown = document.system.split("\nSay: ")[0] + "".join(piece for piece, _ in document.text[:-1])
-        assert "<" not in shown and "{" not in shown and "Task" not in shown
-        assert isinstance(split_response(repeated.strip()), Malformed) and "</think><action>" not in repeated
+        shown = document.system.split("\nSay: ")[0] + "".join(piece for piece, learned in document.text[:-1] if learned)
+        assert "<" not in shown and "{" not in shown and "Task: " not in shown
+        assert isinstance(split_response(repeated.strip()), Malformed)
         assert not any(instruction in document.system for instruction in instructions if " " in instruction)

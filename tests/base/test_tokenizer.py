@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mobile_r1_jax.agent.prompts import chat_tokens, encode
-from mobile_r1_jax.base.tokenizer import LARGEST_NUMBER, PIECES, SPECIAL, save_tokenizer, train_tokenizer
+from mobile_r1_jax.base.tokenizer import LARGEST_NUMBER, NAMES, PIECES, SPECIAL, save_tokenizer, train_tokenizer
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
@@ -73,9 +73,13 @@ def test_arbitrary_text_comes_back_exactly(tokenizer: PreTrainedTokenizerBase) -
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_every_name_is_one_token_bare_and_after_a_space(tokenizer: PreTrainedTokenizerBase) -> None:
-    assert len(names()) > 90
-    assert not [form for name in names() for form in (name, " " + name) if len(tokenizer.encode(form)) != 1]
+def test_every_name_on_a_screen_is_one_token_the_same_wherever_it_stands(tokenizer: PreTrainedTokenizerBase) -> None:
+    shown = {name for name in names() if name not in ("on", "off")}
+    assert len(shown) > 90 and shown <= {*NAMES}
+    for name in shown:
+        (token,) = tokenizer.encode(name)
+        for sentence in (f"Tap {name}.", f"在Settings打开{name}设置页", f" {name} on"):
+            assert tokenizer.encode(sentence).count(token) == 1, (name, sentence)
 
 
 def test_every_number_that_a_small_screen_has_is_one_token_of_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -86,7 +90,7 @@ def test_every_number_that_a_small_screen_has_is_one_token_of_its_own(tokenizer:
 
 def test_the_fixed_pieces_of_a_response_are_one_token_each(tokenizer: PreTrainedTokenizerBase) -> None:
     assert all(len(tokenizer.encode(piece)) == 1 for piece in PIECES)
-    assert len(tokenizer.encode(CALL)) == 9
+    assert len(tokenizer.encode(CALL)) == 8
 
 
 def test_every_instruction_is_short(tokenizer: PreTrainedTokenizerBase) -> None:
