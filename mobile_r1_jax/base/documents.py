@@ -68,7 +68,9 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         wanted = some_names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2)))
         said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(2, 4)))
         system = f"Phone. {scattered(wanted, rng)}\nSay: {said}\n"
-        found = [(text, told or text == name) for name in wanted for text, told in where(labels(screen, size), name, rng)]
+        found = [
+            (text, told or text == name) for name in wanted for text, told in where(labels(screen, size), name, rng)
+        ]
         text = [piece for part in sections(screen, size, rng) for piece in (*found, *part)]
         yield Document(system, earlier, look(screen, size), [*text, (said + "\n", True)])
 

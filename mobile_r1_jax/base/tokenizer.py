@@ -1,8 +1,8 @@
 """The small policy's tokenizer: byte-level BPE over what the simulated phone shows and says, in Hugging Face format.
 
 The chat and vision tokens are Qwen's. Every name that a screen may show is one token, and the same one wherever it
-stands, so that what is learned of it holds in every sentence. Numbers are one token each too, and so are the fixed pieces
-of a response: it is some 20 tokens long instead of 80. Any other text is still encodable, byte by byte.
+stands, so that what is learned of it holds in every sentence. Numbers are one token each too, and so are the fixed
+pieces of a response: it is some 20 tokens long instead of 80. Any other text is still encodable, byte by byte.
 """
 
 import re
@@ -48,18 +48,21 @@ PIECES = (
 LARGEST_NUMBER = 255
 VOCABULARY = 1152
 SPLIT = Regex(r" ?[A-Za-z_]+ ?|\p{N}{1,3}|\p{Han}+| ?[^\s\p{L}\p{N}]+|\s+")
+WORDS = (
+    "click long_press swipe type system_button open key wait terminate success failure answer "
+    "VOLUME_UP VOLUME_DOWN system user assistant Read none on off Task Phone Say"
+)
 PHRASES = (
     "On ; need  in the way; done. wrong page. A pop-up is in the way. ",
     "Tap Hold Swipe up. down. Type Press Open Finish. Go back. the key. ",
     *(" on and ", " off and ", " on", " off"),
-    *("click long_press swipe type system_button open key wait terminate success failure answer".split()),
-    *("VOLUME_UP VOLUME_DOWN system user assistant Read none on off Task Phone Say".split()),
+    *WORDS.split(),
 )
 # What no task names: the controls, the pages' titles, the system's buttons.
 CONTROLS = (
     "Search Cart Saved Me Add Save Pay Call Send New Keep Start Stop Timer World Delete Share Silence Clear End Chat "
     "Done Empty Item Recents Results Type Version Write Back Home Menu Enter"
-).split()
+)
 
 
 def names() -> list[str]:
@@ -67,7 +70,7 @@ def names() -> list[str]:
     popups = {word for popup in POPUPS for word in (popup.title, popup.accept, popup.dismiss)}
     values = {value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain}
     labels = {app.label for app in APPS.values()}
-    return sorted({*CONTROLS, *popups, *labels, *(value for value in values if value.istitle())})
+    return sorted({*CONTROLS.split(), *popups, *labels, *(value for value in values if value.istitle())})
 
 
 NAMES = names()
