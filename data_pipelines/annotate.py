@@ -97,16 +97,20 @@ def annotated_turn(state: State, goals: tuple[Goal, ...], move: Move, size: tupl
 
 
 def thought(state: State, goals: tuple[Goal, ...], move: Move) -> str:
-    """The state of the screen, and what for the next action is."""
+    """What it is all for, the page that the screen shows, and how things stand there."""
+    goal = next((goal for goal in goals if not goal.reached(state)), goals[-1])
     title = next(element.name for element in gestures.screen_of(state).elements if element.cell[1] == 0)
+    return f"{goal.subject}; on {title}; {verdict(state, move)}."
+
+
+def verdict(state: State, move: Move) -> str:
     if move.kind == "finish":
-        return f"On {title}; done."
+        return "done"
     if state.popup:
-        return "A pop-up is in the way."
+        return "pop-up"
     if move == Move("button", "Back") or (move.kind == "open" and state.app != "launcher"):
-        return f"On {title}; wrong page."
-    goal = next(goal for goal in goals if not goal.reached(state))
-    return f"On {title}; need {goal.subject}."
+        return "wrong page"
+    return "not in sight" if move.kind == "swipe" else "next"
 
 
 def sentence(move: Move) -> str:

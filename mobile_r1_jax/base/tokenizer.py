@@ -49,11 +49,12 @@ LARGEST_NUMBER = 255
 VOCABULARY = 1152
 SPLIT = Regex(r" ?[A-Za-z_]+ ?|\p{N}{1,3}|\p{Han}+| ?[^\s\p{L}\p{N}]+|\s+")
 WORDS = (
-    "click long_press swipe type system_button open key wait terminate success failure answer "
+    "click long_press swipe switch type system_button open key wait terminate success failure answer "
     "VOLUME_UP VOLUME_DOWN system user assistant Read none on off Task Phone Say"
 )
 PHRASES = (
-    "On ; need  in the way; done. wrong page. A pop-up is in the way. ",
+    "; on ; next. done. wrong page. pop-up. not in sight. ",
+    " to  in ",
     "Tap Hold Swipe up. down. Type Press Open Finish. Go back. the key. ",
     *(" on and ", " off and ", " on", " off"),
     *WORDS.split(),

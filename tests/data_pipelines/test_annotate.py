@@ -135,13 +135,20 @@ def test_the_same_seed_writes_the_same_and_another_seed_other_mistakes() -> None
     assert write(tasks, mistakes=1.0) == write(tasks, mistakes=1.0) != write(tasks, mistakes=1.0, seed=1)
 
 
-def test_thoughts_name_the_screen_and_the_goal_and_pop_ups_are_called_that() -> None:
-    tasks = draw_tasks(30, seed=4, apps=ALL_APPS, held_out=False, popups=2)
-    thoughts = [answer.thought for trajectory in write(tasks) for answer in read(trajectory)]
-    form = re.compile(r"On \w+; (need [\w ]+|done|wrong page)\.|A pop-up is in the way\.")
-    assert all(form.fullmatch(thought) for thought in thoughts)
-    assert "A pop-up is in the way." in thoughts
-    assert all(read(trajectory)[-1].thought.endswith("; done.") for trajectory in write(tasks))
+def test_thoughts_say_what_for_then_the_page_then_how_things_stand_there() -> None:
+    tasks = draw_tasks(60, seed=4, apps=ALL_APPS, held_out=False, popups=2)
+    form = re.compile(r"([\w ]+); on ([\w ?]+); (next|done|pop-up|wrong page|not in sight)\.")
+    standing: set[str] = set()
+    for task, trajectory in zip(tasks, write(tasks, mistakes=0.5), strict=True):
+        said = [form.fullmatch(answer.thought).groups() for answer in read(trajectory)]
+        purposes = {purpose for purpose, _, _ in said}
+        assert len(purposes) == (2 if task.setup["template"] == "switch_two" else 1)
+        if task.setup["template"] != "go_home":  # the one parameter that is where it starts, not what it is about
+            named = [value for value in task.setup["parameters"].values() if value not in ("on", "off")]
+            assert all(any(name in purpose for purpose in purposes) for name in named)
+        standing |= {verdict for _, _, verdict in said}
+        assert said[-1][2] == "done"
+    assert standing == {"next", "done", "pop-up", "wrong page", "not in sight"}
 
 
 def test_the_task_is_in_the_system_message() -> None:

@@ -32,7 +32,7 @@ class Goal:
 
     reached: Callable[[State], bool]
     route: dict[str, Move]
-    subject: str  # what the goal is about, as a thought would name it
+    subject: str  # what is to be done to what, as a thought would say it
 
     @property
     def app(self) -> str:

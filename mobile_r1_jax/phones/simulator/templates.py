@@ -43,7 +43,7 @@ def page_goal(page: str, route: dict[str, Move], subject: str) -> tuple[Goal, ..
 def switch_goal(name: str, value: str) -> Goal:
     page = SUBSWITCHES.get(name)
     route = {"settings/home": tap(page or name)} | ({f"settings/{page}": tap(name)} if page else {})
-    return Goal(lambda state: state.data["settings"]["on"][name] == (value == "on"), route, name)
+    return Goal(lambda state: state.data["settings"]["on"][name] == (value == "on"), route, f"{name} to switch")
 
 
 def item_route(item: str, button: str | None) -> dict[str, Move]:
@@ -53,13 +53,13 @@ def item_route(item: str, button: str | None) -> dict[str, Move]:
 
 def put_goal(item: str, button: str) -> Goal:
     listing = "cart" if button == "Add" else "saved"
-    return Goal(lambda state: item in state.data["shop"][listing], item_route(item, button), item)
+    return Goal(lambda state: item in state.data["shop"][listing], item_route(item, button), f"{item} to {button}")
 
 
 def menu_goal(
-    page: str, name: str, choice: str, reached: Callable[[State], bool], before: dict[str, Move]
+    page: str, name: str, choice: str, reached: Callable[[State], bool], before: dict[str, Move], subject: str
 ) -> tuple[Goal, ...]:
-    return (Goal(reached, before | {page: Move("hold", name), page + "#menu": tap(choice)}, name),)
+    return (Goal(reached, before | {page: Move("hold", name), page + "#menu": tap(choice)}, subject),)
 
 
 def off_before(state: State, name: str, value: str) -> None:
@@ -98,7 +98,9 @@ def chat_route(name: str) -> dict[str, Move]:
 def send_goal(name: str, word: str) -> tuple[Goal, ...]:
     page = f"messages/chat/{name}"
     route = chat_route(name) | {page: Move("type", word), page + "#typed": tap("Send")}
-    return (Goal(lambda state: word in state.data["messages"]["sent"].get(name, []), route, name),)
+    return (
+        Goal(lambda state: word in state.data["messages"]["sent"].get(name, []), route, f"{word} to Send to {name}"),
+    )
 
 
 def without_alarm(state: State, name: str) -> None:
@@ -153,7 +155,7 @@ def _settings_templates() -> list[Template]:
             "Show the {page} settings",
             "打开{page}设置页",
             {"page": tuple(PAGES)},
-            lambda p: page_goal(f"settings/{p['page']}", {"settings/home": tap(p["page"])}, p["page"]),
+            lambda p: page_goal(f"settings/{p['page']}", {"settings/home": tap(p["page"])}, f"{p['page']} to open"),
         ),
     ]
 
@@ -176,6 +178,7 @@ def _shop_templates() -> list[Template]:
                 "Delete",
                 lambda state: p["item"] not in state.data["shop"][listing],
                 {"shop/home": tap(tab)},
+                f"{p['item']} in {tab} to Delete",
             ),
             lambda state, p: listed(state, listing, p["item"]),
         )
@@ -188,7 +191,7 @@ def _shop_templates() -> list[Template]:
             english,
             chinese,
             {},
-            lambda p: page_goal(page, {"shop/home": tap(name.title())}, name.title()),
+            lambda p: page_goal(page, {"shop/home": tap(name.title())}, f"{name.title()} to open"),
         )
 
     return [
@@ -196,13 +199,13 @@ def _shop_templates() -> list[Template]:
             "search",
             "Search the Shop for {item}",
             "在Shop搜索{item}",
-            lambda p: page_goal(f"shop/results/{p['item']}", item_route(p["item"], None), p["item"]),
+            lambda p: page_goal(f"shop/results/{p['item']}", item_route(p["item"], None), f"{p['item']} to Search"),
         ),
         shop(
             "item_page",
             "Find {item} in the Shop",
             "在Shop找到{item}",
-            lambda p: page_goal(f"shop/item/{p['item']}", item_route(p["item"], None), p["item"]),
+            lambda p: page_goal(f"shop/item/{p['item']}", item_route(p["item"], None), f"{p['item']} to open"),
         ),
         shop("cart_add", "Add {item} to the cart", "把{item}加入购物车", lambda p: (put_goal(p["item"], "Add"),)),
         shop("save", "Save {item} for later", "收藏{item}", lambda p: (put_goal(p["item"], "Save"),)),
@@ -220,7 +223,7 @@ def _shop_templates() -> list[Template]:
                 Goal(
                     lambda state: state.data["shop"]["orders"] > 0,
                     {"shop/home": tap("Cart"), "shop/cart": tap("Pay")},
-                    "Pay",
+                    "Cart to Pay",
                 ),
             ),
         ),
@@ -240,14 +243,15 @@ def _messages_templates() -> list[Template]:
         )
 
     def chat_menu(p: Parameters, choice: str, reached: Callable[[State], bool]) -> tuple[Goal, ...]:
-        return menu_goal("messages/home", p["name"], choice, reached, {"messages/home": tap(p["name"])})
+        before = {"messages/home": tap(p["name"])}
+        return menu_goal("messages/home", p["name"], choice, reached, before, f"{p['name']} to {choice}")
 
     return [
         people(
             "chat_page",
             "Open the chat with {name}",
             "打开和{name}的聊天",
-            lambda p: page_goal(f"messages/chat/{p['name']}", chat_route(p["name"]), p["name"]),
+            lambda p: page_goal(f"messages/chat/{p['name']}", chat_route(p["name"]), f"{p['name']} to open"),
         ),
         people(
             "send", "Send {word} to {name}", "给{name}发送{word}", lambda p: send_goal(p["name"], p["word"]), word=WORDS
@@ -259,7 +263,7 @@ def _messages_templates() -> list[Template]:
             lambda p: page_goal(
                 f"messages/call/{p['name']}",
                 chat_route(p["name"]) | {f"messages/chat/{p['name']}": tap("Call")},
-                p["name"],
+                f"{p['name']} to Call",
             ),
         ),
         people(
@@ -290,7 +294,7 @@ def _clock_templates() -> list[Template]:
                 Goal(
                     lambda state: state.data["clock"]["alarms"].get(p["name"]) == (p["value"] == "on"),
                     {"clock/home": tap(p["name"])},
-                    p["name"],
+                    f"{p['name']} to switch",
                 ),
             ),
             lambda state, p: with_alarm(state, p["name"], p["value"] != "on"),
@@ -301,7 +305,12 @@ def _clock_templates() -> list[Template]:
             "Delete the {name} alarm",
             "删除{name}闹钟",
             lambda p: menu_goal(
-                "clock/home", p["name"], "Delete", lambda state: p["name"] not in state.data["clock"]["alarms"], {}
+                "clock/home",
+                p["name"],
+                "Delete",
+                lambda state: p["name"] not in state.data["clock"]["alarms"],
+                {},
+                f"{p['name']} to Delete",
             ),
             lambda state, p: with_alarm(state, p["name"]),
         ),
@@ -313,7 +322,7 @@ def _clock_templates() -> list[Template]:
                 Goal(
                     lambda state: p["name"] in state.data["clock"]["alarms"],
                     {"clock/home": tap("New"), "clock/new": Move("type", p["name"]), "clock/new#typed": tap("Keep")},
-                    p["name"],
+                    f"{p['name']} to Keep",
                 ),
             ),
             lambda state, p: without_alarm(state, p["name"]),
@@ -328,7 +337,7 @@ def _clock_templates() -> list[Template]:
                 Goal(
                     lambda state: state.data["clock"]["running"],
                     {"clock/home": tap("Timer"), "clock/timer": tap("Start")},
-                    "Timer",
+                    "Timer to Start",
                 ),
             ),
         ),
@@ -338,7 +347,7 @@ def _clock_templates() -> list[Template]:
             "Show the world clock",
             "打开世界时钟",
             {},
-            lambda p: page_goal("clock/world", {"clock/home": tap("World")}, "World"),
+            lambda p: page_goal("clock/world", {"clock/home": tap("World")}, "World to open"),
         ),
     ]
 
@@ -352,7 +361,7 @@ def _launcher_templates() -> list[Template]:
                 Goal(
                     lambda state: (state.volume - 5) * step > 0,
                     {page: Move("key", name) for page in KEY_PAGES},
-                    "volume",
+                    "louder" if step > 0 else "quieter",
                 ),
             )
 
@@ -386,7 +395,7 @@ def _launcher_templates() -> list[Template]:
                 Goal(
                     lambda state: not state.data["launcher"]["recents"],
                     {"launcher/home": Move("button", "Menu"), "launcher/recents": tap("Clear")},
-                    "Recents",
+                    "Recents to Clear",
                 ),
             ),
         ),
@@ -400,11 +409,17 @@ KEY_PAGES = ("launcher/home", *(f"{name}/home" for name in APPS if name != "laun
 
 def _open_goal(p: Parameters) -> tuple[Goal, ...]:
     page = f"{LABELS[p['app']]}/home"
-    return (Goal(lambda state: state.page == page and not state.popup, {"launcher/home": tap(p["app"])}, p["app"]),)
+    return (
+        Goal(
+            lambda state: state.page == page and not state.popup,
+            {"launcher/home": tap(p["app"])},
+            f"{p['app']} to open",
+        ),
+    )
 
 
 def _home_goal(p: Parameters) -> tuple[Goal, ...]:
-    return (Goal(lambda state: state.page == "launcher/home", {"launcher/home": Move("finish")}, "Home"),)
+    return (Goal(lambda state: state.page == "launcher/home", {"launcher/home": Move("finish")}, "Home to open"),)
 
 
 TEMPLATES: dict[str, Template] = {template.name: template for template in _templates()}
