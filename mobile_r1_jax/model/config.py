@@ -141,8 +141,8 @@ def config_from_json(values: dict[str, Any]) -> PolicyConfig:
         vision=VisionConfig(
             width=vision["hidden_size"],
             feed_forward=vision["intermediate_size"],
-            layers=vision["depth"],
-            heads=vision["num_heads"],
+            layers=vision.get("depth", 32),
+            heads=vision.get("num_heads", 16),
             out_width=vision["out_hidden_size"],
             patch=vision.get("patch_size", 14),
             temporal_patch=vision.get("temporal_patch_size", 2),

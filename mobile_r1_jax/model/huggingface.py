@@ -1,8 +1,15 @@
-"""Qwen2.5-VL weights from and to Hugging Face directories (safetensors and config.json)."""
+"""Qwen2.5-VL weights from and to Hugging Face directories, of any size.
+
+Neither way holds the model on the host. Import puts one stored tensor at a time on the devices that need a part of it
+and arranges it there; export fetches one layer's tensor at a time and writes it in blocks.
+"""
 
 import json
-import re
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +17,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mobile_r1_jax.model.config import PolicyConfig, VisionConfig, config_from_json, config_to_json
+from mobile_r1_jax.model.config import PolicyConfig, config_from_json, config_to_json
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.safetensors_files import FILE_BYTES, open_tensors, write_tensors
 from mobile_r1_jax.model.sharding import parameter_shardings
+from mobile_r1_jax.model.tensors import Layout, Shape, layout_of, misfits, published_name, read_view
 
-# Our parameter's path -> tensor name in a published checkpoint; `{}` is the layer.
-NAMES = {
-    "text.embedding": "model.embed_tokens.weight",
-    "text.head": "lm_head.weight",
-    "text.norm.scale": "model.norm.weight",
-    "text.layers.attention_norm.scale": "model.layers.{}.input_layernorm.weight",
-    "text.layers.q.kernel": "model.layers.{}.self_attn.q_proj.weight",
-    "text.layers.q.bias": "model.layers.{}.self_attn.q_proj.bias",
-    "text.layers.k.kernel": "model.layers.{}.self_attn.k_proj.weight",
-    "text.layers.k.bias": "model.layers.{}.self_attn.k_proj.bias",
-    "text.layers.v.kernel": "model.layers.{}.self_attn.v_proj.weight",
-    "text.layers.v.bias": "model.layers.{}.self_attn.v_proj.bias",
-    "text.layers.out.kernel": "model.layers.{}.self_attn.o_proj.weight",
-    "text.layers.feed_forward_norm.scale": "model.layers.{}.post_attention_layernorm.weight",
-    "text.layers.feed_forward.gate.kernel": "model.layers.{}.mlp.gate_proj.weight",
-    "text.layers.feed_forward.up.kernel": "model.layers.{}.mlp.up_proj.weight",
-    "text.layers.feed_forward.down.kernel": "model.layers.{}.mlp.down_proj.weight",
-    "vision.patch_embedding.kernel": "visual.patch_embed.proj.weight",
-    "vision.layers.attention_norm.scale": "visual.blocks.{}.norm1.weight",
-    "vision.layers.qkv_kernel": "visual.blocks.{}.attn.qkv.weight",
-    "vision.layers.qkv_bias": "visual.blocks.{}.attn.qkv.bias",
-    "vision.layers.out.kernel": "visual.blocks.{}.attn.proj.weight",
-    "vision.layers.out.bias": "visual.blocks.{}.attn.proj.bias",
-    "vision.layers.feed_forward_norm.scale": "visual.blocks.{}.norm2.weight",
-    "vision.layers.feed_forward.gate.kernel": "visual.blocks.{}.mlp.gate_proj.weight",
-    "vision.layers.feed_forward.gate.bias": "visual.blocks.{}.mlp.gate_proj.bias",
-    "vision.layers.feed_forward.up.kernel": "visual.blocks.{}.mlp.up_proj.weight",
-    "vision.layers.feed_forward.up.bias": "visual.blocks.{}.mlp.up_proj.bias",
-    "vision.layers.feed_forward.down.kernel": "visual.blocks.{}.mlp.down_proj.weight",
-    "vision.layers.feed_forward.down.bias": "visual.blocks.{}.mlp.down_proj.bias",
-    "vision.merger_norm.scale": "visual.merger.ln_q.weight",
-    "vision.merger_up.kernel": "visual.merger.mlp.0.weight",
-    "vision.merger_up.bias": "visual.merger.mlp.0.bias",
-    "vision.merger_down.kernel": "visual.merger.mlp.2.weight",
-    "vision.merger_down.bias": "visual.merger.mlp.2.bias",
-}
+# A parameter of up to this many bytes is put together on the host, which compiles nothing; a larger one on the devices.
+WHOLE = 16 * 2**20
+# A tensor is written in blocks of up to this many bytes, as it is held.
+BLOCK = 512 * 2**20
+
+# What stands beside the weights and goes with them, if it is there.
+COMPANIONS = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.json",
+    "chat_template.jinja",
+)
 
 
 def load_policy(
@@ -66,6 +58,9 @@ def load_policy(
 ) -> Policy:
     """Load a policy from config.json and one or several safetensors files.
 
+    The host holds one stored tensor at a time, and of it what its own devices need: less than the largest tensor and
+    2 GB.
+
     Args:
       directory: as published on the Hugging Face hub, or as written by `save_policy` or transformers 5.
       dtype: of the computation; param_dtype: of the weights, the same when None.
@@ -73,109 +68,246 @@ def load_policy(
 
     Raises:
       FileNotFoundError: no config.json or no safetensors there.
-      ValueError: one error that names every missing, extra and misshapen tensor.
+      ValueError: one error that names every missing, extra and misshapen tensor; or a mesh that divides badly.
     """
     directory = Path(directory)
-    config_file = directory / "config.json"
-    if not config_file.is_file():
-        raise FileNotFoundError(f"{directory}: no config.json; a Hugging Face model directory is needed")
-    config = config_from_json(json.loads(config_file.read_text()))
-    param_dtype = dtype if param_dtype is None else param_dtype
-    kinds = {"dtype": dtype, "param_dtype": param_dtype, "remat": remat}
+    config = config_from_json(read_config(directory))
+    kinds = {"dtype": dtype, "param_dtype": dtype if param_dtype is None else param_dtype, "remat": remat}
     graph, state = nnx.split(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), **kinds)))
-    flat = {".".join(path): variable for path, variable in nnx.to_flat_state(state)}
-    shardings = None if mesh is None else parameter_shardings(config, {k: v.shape for k, v in flat.items()}, mesh)
+    flat = _by_path(state)
+    shapes = {path: variable.shape for path, variable in flat.items()}
+    shardings = {} if mesh is None else parameter_shardings(config, shapes, mesh)
+    layouts = {path: layout_of(path, shape, config) for path, shape in shapes.items()}
     with ExitStack() as stack:
-        tensors = _open_tensors(directory, stack)
-        _check_tensors(directory, tensors, config, {path: variable.shape for path, variable in flat.items()})
+        tensors = {published_name(name): tensor for name, tensor in open_tensors(directory, stack).items()}
+        found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+        if problems := misfits(found, layouts, config):
+            raise ValueError(f"{directory}: tensors don't fit config.json: {'; '.join(problems)}")
         for path, variable in flat.items():
-            parts = [tensors[name][:] for name, _ in _tensors_of(path, variable.shape, config)]
-            value = _from_tensors(path, parts, variable.shape).astype(param_dtype)
-            variable.set_value(jax.device_put(value, shardings and shardings[path]))
+            parts = [tensors[name] for name in layouts[path].names]
+            value = _place(parts, layouts[path], variable.shape, kinds["param_dtype"], shardings.get(path))
+            variable.set_value(value)
     return nnx.merge(graph, state)
 
 
-def save_policy(policy: Policy, directory: str | Path) -> None:
-    """Write model.safetensors, config.json and generation_config.json that transformers loads; weights bit by bit."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    config = policy.config
-    tensors: dict[str, np.ndarray] = {}
-    for path, variable in nnx.to_flat_state(nnx.state(policy)):
-        path, value = ".".join(path), np.asarray(jax.device_get(variable.get_value()))
-        names = _tensors_of(path, value.shape, config)
-        layers = value if "{}" in NAMES[path] else value[None]
-        for (name, shape), layer in zip(names, layers, strict=True):
-            if path.endswith("kernel"):
-                layer = layer.reshape(layer.shape[0], -1).T
-            tensors[name] = np.ascontiguousarray(layer.reshape(shape))
-    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    kind = str(tensors["model.embed_tokens.weight"].dtype)
-    ends = {"bos_token_id": config.bos, "eos_token_id": list(config.eos), "pad_token_id": config.pad}
-    _write_json(directory / "config.json", config_to_json(config, kind))
-    _write_json(directory / "generation_config.json", {key: value for key, value in ends.items() if value is not None})
-
-
-def _write_json(path: Path, values: dict) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-
-
-def _tensors_of(path: str, shape: tuple[int, ...], config: PolicyConfig) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the tensors that make up the parameter at `path`: one per layer where layers are stacked."""
-    name = NAMES[path]
-    layers, one = (shape[0], shape[1:]) if "{}" in name else (1, shape)
-    if path == "vision.patch_embedding.kernel":
-        one = _convolution_shape(config.vision)
-    elif path.endswith("kernel"):
-        one = (int(np.prod(one[1:])), one[0])
-    else:
-        one = one if path != "vision.layers.qkv_bias" else (int(np.prod(one)),)
-    return [(name.format(layer), one) for layer in range(layers)]
-
-
-def _convolution_shape(vision: VisionConfig) -> tuple[int, ...]:
-    """Patch embedding is stored as a convolution: [D, channels, frames, patch, patch]."""
-    return (vision.width, vision.channels, vision.temporal_patch, vision.patch, vision.patch)
-
-
-def _from_tensors(path: str, parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Our parameter from its tensors: kernels are stored [out, in] there and [in, out] here."""
-    if path.endswith("kernel"):
-        parts = [part.reshape(part.shape[0], -1).T for part in parts]
-    return np.stack(parts).reshape(shape)
-
-
-def _open_tensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
-    """Tensor name, as published, -> the tensor, not yet read."""
-    index = directory / "model.safetensors.index.json"
-    if index.is_file():
-        files = sorted({directory / name for name in json.loads(index.read_text())["weight_map"].values()})
-    else:
-        files = sorted(directory.glob("*.safetensors"))
-    absent = [file.name for file in files if not file.is_file()]
-    if absent or not files:
-        raise FileNotFoundError(f"{directory}: no {', '.join(absent) or '*.safetensors'}; download the whole model")
-    tensors = {}
-    for file in files:
-        handle = stack.enter_context(safe_open(file, framework="numpy"))
-        for name in handle.keys():  # noqa: SIM118 (a handle is no dict)
-            # transformers names the towers model.visual and model.language_model in memory; some exports keep that.
-            published = re.sub(r"^model\.visual\.", "visual.", re.sub(r"^model\.language_model\.", "model.", name))
-            tensors[published] = handle.get_slice(name)
-    return tensors
-
-
-def _check_tensors(
-    directory: Path, tensors: dict[str, Any], config: PolicyConfig, shapes: dict[str, tuple[int, ...]]
+def save_policy(
+    policy: Policy,
+    directory: str | Path,
+    *,
+    dtype: jnp.dtype | None = None,
+    like: str | Path | None = None,
+    max_file_bytes: int = FILE_BYTES,
 ) -> None:
-    wanted = dict(pair for path, shape in shapes.items() for pair in _tensors_of(path, shape, config))
-    # A tied checkpoint may carry the embedding a second time.
-    found = {name for name in tensors if not (config.text.tied and name == "lm_head.weight")}
-    stored = {name: tuple(tensors[name].get_shape()) for name in wanted.keys() & found}
-    problems = [f"missing {name} {shape}" for name, shape in wanted.items() if name not in found]
-    problems += [f"extra {name}" for name in sorted(found - wanted.keys())]
-    problems += [
-        f"{name} is {shape}, need {wanted[name]}" for name, shape in sorted(stored.items()) if shape != wanted[name]
-    ]
-    if problems:
-        raise ValueError(f"{directory}: tensors don't fit config.json: {'; '.join(problems)}")
+    """Write a policy as `write_model` does, from its devices; weights bit by bit where `dtype` is theirs (or None).
+
+    The host holds one layer's tensor at a time. Where several processes share the policy, all must call this, and the
+    first one writes.
+    """
+    values = {path: variable.get_value() for path, variable in _by_path(nnx.state(policy)).items()}
+    whole = {path: _fetch(value) for path, value in values.items() if value.nbytes <= WHOLE}
+
+    def read(path: str, layer: int | None) -> np.ndarray:
+        if path in whole:
+            return whole[path] if layer is None else whole[path][layer]
+        return _fetch(values[path] if layer is None else _layer(values[path], layer))
+
+    write_model(
+        directory,
+        policy.config,
+        {path: value.shape for path, value in values.items()},
+        read,
+        dtype=values["text.embedding"].dtype if dtype is None else dtype,
+        like=like,
+        max_file_bytes=max_file_bytes,
+    )
+
+
+def write_model(
+    directory: str | Path,
+    config: PolicyConfig,
+    shapes: Mapping[str, Shape],
+    read: Callable[[str, int | None], Any],
+    *,
+    dtype: jnp.dtype,
+    like: str | Path | None = None,
+    max_file_bytes: int = FILE_BYTES,
+) -> None:
+    """Write a model directory that transformers loads, in the layout of the published ones.
+
+    That is the weights in files of up to `max_file_bytes` with their index (one file and no index for a small model),
+    config.json, generation_config.json, preprocessor_config.json, and the tokenizer's files from `like`.
+
+    Args:
+      shapes: path of each parameter, such as "text.layers.q.kernel" -> its shape here.
+      read: (path, layer; None where layers aren't stacked) -> that layer's array, or what can be sliced and then
+        converted into one.
+      dtype: of the written weights.
+      like: a model directory that has what stands beside the weights, such as the one that training began with; its
+        config.json is kept but for the dtype.
+
+    Raises:
+      ValueError: `like` is of another architecture.
+    """
+    directory, dtype = Path(directory), np.dtype(dtype)
+    directory.mkdir(parents=True, exist_ok=True)
+    layouts = {path: layout_of(path, shape, config) for path, shape in shapes.items()}
+    like = None if like is None else Path(like)
+    values = config_to_json(config, dtype.name) if like is None else _with_dtype(read_config(like), dtype.name)
+    if config_from_json(values) != config:
+        raise ValueError(f"{like}: its config.json is of another architecture than these weights")
+    owners = {
+        name: (path, layer if layout.stacked else None)
+        for path, layout in layouts.items()
+        for layer, name in enumerate(layout.names)
+    }
+    write_tensors(
+        directory,
+        {name: layouts[path].stored for name, (path, _) in owners.items()},
+        dtype,
+        lambda name: _blocks(read(*owners[name]), layouts[owners[name][0]], dtype),
+        max_file_bytes=max_file_bytes,
+        keep=jax.process_index() == 0,
+    )
+    if jax.process_index() == 0:
+        _write_companions(directory, values, config, like)
+
+
+def parameter_shapes(config: PolicyConfig) -> dict[str, Shape]:
+    """Path, such as "text.layers.q.kernel" -> shape, of every parameter of a policy; nothing is allocated."""
+    state = nnx.state(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0))))
+    return {path: variable.shape for path, variable in _by_path(state).items()}
+
+
+def _by_path(state: nnx.State) -> dict[str, nnx.Variable]:
+    return {".".join(path): variable for path, variable in nnx.to_flat_state(state)}
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The parsed config.json of a model directory; FileNotFoundError in one line where there is none."""
+    file = directory / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{directory}: no config.json; a Hugging Face model directory is needed")
+    return json.loads(file.read_text())
+
+
+def _place(
+    tensors: list[Any], layout: Layout, shape: Shape, dtype: jnp.dtype, sharding: NamedSharding | None
+) -> jax.Array:
+    """The parameter of `shape` from its stored tensors, on the devices."""
+    if math.prod(shape) * np.dtype(dtype).itemsize <= WHOLE:
+        everything = (slice(None),) * len(layout.view)
+        parts = [read_view(tensor, layout, everything).transpose(layout.axes) for tensor in tensors]
+        value = np.stack(parts).reshape(shape).astype(dtype)
+        return _put(lambda index: value[index], shape, sharding)
+    of_view = sharding and _sharding_of_view(sharding, layout)
+    stack = jnp.zeros(shape, dtype, device=sharding) if layout.stacked else None
+    for layer, tensor in enumerate(tensors):
+        view = _put(partial(read_view, tensor, layout), layout.view, of_view)
+        if not layout.stacked:
+            return _arranged(view, layout.axes, dtype, sharding)
+        # Waiting keeps the host from running ahead of the transfers with one tensor after the other in its memory.
+        stack = jax.block_until_ready(_with_layer(stack, view, layer, layout.axes, sharding))
+    return stack
+
+
+def _put(read: Callable[[tuple], np.ndarray], shape: Shape, sharding: NamedSharding | None) -> jax.Array:
+    """An array on the devices; `read` gives the part that an index stands for, and is asked for each part once."""
+    if sharding is None:
+        return jnp.asarray(read((slice(None),) * len(shape)))
+    parts: dict[tuple, np.ndarray] = {}
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        key = tuple(one.indices(size) for one, size in zip(index, shape, strict=True))
+        if key not in parts:
+            parts[key] = read(index)
+        return parts[key]
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def _sharding_of_view(sharding: NamedSharding, layout: Layout) -> NamedSharding:
+    """How the view of one layer lies on the mesh, so that arranging it moves nothing between devices."""
+    spec = sharding.spec[1:] if layout.stacked else sharding.spec
+    spec = (*spec, *(None,) * (len(layout.view) - len(spec)))
+    return NamedSharding(sharding.mesh, PartitionSpec(*(spec[axis] for axis in layout.back)))
+
+
+@partial(jax.jit, static_argnames=("axes", "dtype", "sharding"), donate_argnames="view")
+def _arranged(view: jax.Array, axes: tuple[int, ...], dtype: jnp.dtype, sharding: NamedSharding | None) -> jax.Array:
+    return _kept(view.transpose(axes).astype(dtype), sharding)
+
+
+@partial(jax.jit, static_argnames=("axes", "sharding"), donate_argnames="stack")
+def _with_layer(
+    stack: jax.Array, view: jax.Array, layer: int, axes: tuple[int, ...], sharding: NamedSharding | None
+) -> jax.Array:
+    """`stack` [L, ...] with its layer number `layer` from the view; in place, since the old stack is donated."""
+    return _kept(stack.at[layer].set(view.transpose(axes).astype(stack.dtype)), sharding)
+
+
+@jax.jit
+def _layer(stack: jax.Array, layer: int) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False)
+
+
+def _kept(x: jax.Array, sharding: NamedSharding | None) -> jax.Array:
+    return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
+
+
+def _fetch(x: jax.Array) -> np.ndarray:
+    """The whole array on the host, wherever its parts are."""
+    return np.asarray(x) if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True)
+
+
+def _blocks(layer: Any, layout: Layout, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """One layer's array as consecutive parts of the stored tensor."""
+    rows = layout.view[0]
+    row_bytes = math.prod(layout.view) // rows * np.dtype(layer.dtype.name).itemsize
+    step = max(1, BLOCK // row_bytes)
+    split = layout.axes.index(0)  # our axis that the stored tensor's rows are
+    for start in range(0, rows, step):
+        index = (*(slice(None),) * split, slice(start, start + step))
+        yield np.asarray(layer[index]).transpose(layout.back).astype(dtype, copy=False)
+
+
+def _write_companions(directory: Path, values: dict[str, Any], config: PolicyConfig, like: Path | None) -> None:
+    """config.json and what else stands beside the weights: copied from `like`, made from `config` where it has none."""
+    _write_json(directory / "config.json", values)
+    ends = {"bos_token_id": config.bos, "eos_token_id": list(config.eos), "pad_token_id": config.pad}
+    _write_json(directory / "generation_config.json", {key: value for key, value in ends.items() if value is not None})
+    _write_json(directory / "preprocessor_config.json", _preprocessor(config))
+    for name in COMPANIONS if like else ():
+        if (like / name).is_file():
+            shutil.copyfile(like / name, directory / name)
+
+
+def _preprocessor(config: PolicyConfig) -> dict[str, Any]:
+    """The preprocessor_config.json of Qwen2.5-VL, as published but for the patches of this policy."""
+    vision = config.vision
+    return {
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "max_pixels": 12_845_056,
+        "merge_size": vision.merge,
+        "min_pixels": 3136,
+        "patch_size": vision.patch,
+        "processor_class": "Qwen2_5_VLProcessor",
+        "temporal_patch_size": vision.temporal_patch,
+    }
+
+
+def _with_dtype(values: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """A parsed config.json that names `dtype` wherever it named one ("torch_dtype" before transformers 5)."""
+
+    def changed(part: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: changed(value) if isinstance(value, dict) else dtype if key in ("dtype", "torch_dtype") else value
+            for key, value in part.items()
+        }
+
+    return {"torch_dtype" if "torch_dtype" in values else "dtype": dtype, **changed(values)}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,107 @@
+"""Tensors in one or several safetensors files: opened without reading them, written a block at a time.
+
+A file is the length of its header (8 bytes, little endian), a JSON header that says dtype, shape and place of every
+tensor, and the tensors' bytes one after the other. [https://github.com/huggingface/safetensors, "Format"]
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FILE_BYTES = 5 * 10**9  # the published checkpoints' files stay under this
+
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+
+
+def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
+    """Name -> the tensor, not yet read: index it by slices; `stack` closes the files.
+
+    Raises:
+      FileNotFoundError: the index names files that aren't there, or there is no file at all.
+    """
+    index = directory / INDEX
+    if index.is_file():
+        files = sorted({directory / name for name in json.loads(index.read_text())["weight_map"].values()})
+    else:
+        files = sorted(directory.glob("*.safetensors"))
+    absent = [file.name for file in files if not file.is_file()]
+    if absent or not files:
+        raise FileNotFoundError(f"{directory}: no {', '.join(absent) or '*.safetensors'}; download the whole model")
+    tensors = {}
+    for file in files:
+        handle = stack.enter_context(safe_open(file, framework="numpy"))
+        for name in handle.keys():  # noqa: SIM118 (a handle is no dict)
+            tensors[name] = handle.get_slice(name)
+    return tensors
+
+
+def write_tensors(
+    directory: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype,
+    blocks: Callable[[str], Iterable[np.ndarray]],
+    *,
+    max_file_bytes: int = FILE_BYTES,
+    keep: bool = True,
+) -> None:
+    """Write tensors of one dtype: one file, or several of at most `max_file_bytes` (a larger tensor has its own) and
+    the index of them. What an earlier model left in the directory is removed.
+
+    Args:
+      blocks: name -> consecutive parts of the tensor in C order; each is written before the next is asked for.
+      keep: False in all processes but one: they make the blocks (which may take all processes) and write nothing.
+    """
+    files = _split(shapes, np.dtype(dtype).itemsize, max_file_bytes)
+    for file, names in files.items():
+        with open(directory / file if keep else os.devnull, "wb") as out:
+            out.write(_header({name: shapes[name] for name in names}, np.dtype(dtype)))
+            for name in names:
+                for block in blocks(name):
+                    out.write(np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data)
+    if not keep:
+        return
+    for old in directory.glob("model*.safetensors*"):
+        if old.name not in files:
+            old.unlink()
+    if len(files) > 1:
+        total = sum(math.prod(shape) for shape in shapes.values()) * np.dtype(dtype).itemsize
+        place = {name: file for file, names in files.items() for name in names}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(place.items()))}
+        (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _split(shapes: Mapping[str, tuple[int, ...]], itemsize: int, limit: int) -> dict[str, list[str]]:
+    """File name -> names of its tensors, layer after layer."""
+    files: list[list[str]] = [[]]
+    size = 0
+    for name in sorted(shapes, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]):
+        tensor = math.prod(shapes[name]) * itemsize
+        if files[-1] and size + tensor > limit:
+            files.append([])
+            size = 0
+        files[-1].append(name)
+        size += tensor
+    if len(files) == 1:
+        return {SINGLE: files[0]}
+    return {f"model-{n:05d}-of-{len(files):05d}.safetensors": names for n, names in enumerate(files, 1)}
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    place = 0
+    for name, shape in shapes.items():
+        end = place + math.prod(shape) * dtype.itemsize
+        entries[name] = {"dtype": DTYPES[dtype.name], "shape": list(shape), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text

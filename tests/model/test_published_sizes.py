@@ -1,0 +1,47 @@
+"""The published sizes of Qwen2.5-VL, from their config.json alone: what transformers makes of each, we make too."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from mobile_r1_jax.model.config import config_from_json, config_to_json
+from mobile_r1_jax.model.huggingface import parameter_shapes
+from mobile_r1_jax.model.tensors import layout_of, misfits
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
+# Parameters in the published safetensors; of 72B as its shape gives.
+PARAMETERS = {"3b": 3_754_622_976, "7b": 8_292_166_656, "32b": 33_452_718_336, "72b": 73_410_777_344}
+
+
+def read(size: str) -> dict:
+    return json.loads((CONFIGS / f"{size}.json").read_text())
+
+
+@pytest.mark.parametrize("size", PARAMETERS)
+def test_every_size_has_the_tensors_that_transformers_gives_it_and_the_published_number_of_parameters(size) -> None:
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**read(size)))
+    theirs = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    theirs = {name.replace("model.visual.", "visual.").replace("language_model.", ""): s for name, s in theirs.items()}
+    config = config_from_json(read(size))
+    shapes = parameter_shapes(config)
+    assert misfits(theirs, {path: layout_of(path, shape, config) for path, shape in shapes.items()}, config) == []
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[size]
+
+
+@pytest.mark.parametrize("size", PARAMETERS)
+def test_every_size_goes_through_our_own_config_json_unchanged(size) -> None:
+    config = config_from_json(read(size))
+    assert config_from_json(config_to_json(config, "bfloat16")) == config
+    assert config.text.tied == (size == "3b") and config.text.head_width == 128
+
+
+def test_a_vision_config_that_names_only_what_differs_is_read_with_the_defaults_of_transformers() -> None:
+    """As Qwen2.5-VL-32B's was published."""
+    values = read("32b")
+    named = ("hidden_size", "in_chans", "intermediate_size", "out_hidden_size", "spatial_patch_size")
+    short = {**values, "vision_config": {key: values["vision_config"][key] for key in named}}
+    assert config_from_json(short) == config_from_json(values)
