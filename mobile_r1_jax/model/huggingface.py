@@ -242,7 +242,11 @@ def _with_layer(
     stack: jax.Array, view: jax.Array, layer: int, axes: tuple[int, ...], sharding: NamedSharding | None
 ) -> jax.Array:
     """`stack` [L, ...] with its layer number `layer` from the view; in place, since the old stack is donated."""
-    return _kept(stack.at[layer].set(view.transpose(axes).astype(stack.dtype)), sharding)
+    # As integers: XLA on a CPU would convert a whole bfloat16 stack to float32 and back for the sake of one layer.
+    bits = jnp.dtype(f"uint{8 * stack.dtype.itemsize}")
+    new = jax.lax.bitcast_convert_type(view.transpose(axes).astype(stack.dtype), bits)
+    filled = jax.lax.dynamic_update_index_in_dim(jax.lax.bitcast_convert_type(stack, bits), new, layer, axis=0)
+    return _kept(jax.lax.bitcast_convert_type(filled, stack.dtype), sharding)
 
 
 @jax.jit

@@ -45,7 +45,7 @@ def anonymous_memory(process: int) -> int:
 
 def measure(*arguments: object) -> dict[str, int]:
     """What loading_memory.py says, and the growth of its memory at the highest, as seen from here."""
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=4"
     # Memory that is given back is given back at once: the growth that is seen is what is held.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, str(Path(__file__).with_name("loading_memory.py")), *map(str, arguments)]
