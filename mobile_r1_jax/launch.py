@@ -29,7 +29,7 @@ from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh, shard_policy
+from mobile_r1_jax.model.sharding import make_mesh
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -75,8 +75,8 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
         raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
     try:
         mesh = make_mesh(run.mesh)
-        policy = shard_policy(load_policy(run.policy), mesh)
-    except ValueError as error:
+        policy = load_policy(run.policy, mesh=mesh)
+    except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     tokenizer = AutoTokenizer.from_pretrained(run.policy)
     context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
@@ -117,8 +117,7 @@ async def train_and_evaluate(context: Context, policy: Policy, phones: Sequence[
         await evaluate(context, "action-level", policy, fleet, records)
         policy = await task_level.run(context, policy, fleet, StateJudge(), records)
         await evaluate(context, "task-level", policy, fleet, records)
-    save_policy(policy, run.directory / "policy")
-    context.speaker.tokenizer.save_pretrained(run.directory / "policy")
+    save_policy(policy, run.directory / "policy", like=run.policy)
     return read_results(run.directory)
 
 

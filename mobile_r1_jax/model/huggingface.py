@@ -270,7 +270,7 @@ def _blocks(layer: Any, layout: Layout, dtype: np.dtype) -> Iterator[np.ndarray]
     step = max(1, BLOCK // row_bytes)
     split = layout.axes.index(0)  # our axis that the stored tensor's rows are
     for start in range(0, rows, step):
-        index = (*(slice(None),) * split, slice(start, start + step))
+        index = (*(slice(None),) * split, slice(start, min(start + step, rows)))
         yield np.asarray(layer[index]).transpose(layout.back).astype(dtype, copy=False)
 
 

@@ -2,19 +2,25 @@
 
 Orbax writes into a temporary folder and renames it when everything is there, so a process killed at any point leaves
 the checkpoints that it had. Arrays are stored under their names in the state ("trained.text.embedding"), whole: a run
-may go on with another mesh than it began with.
+may go on with another mesh than it began with. Large parameters of many layers are stored a layer a chunk, so that one
+layer can be read alone.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+import tensorstore
 
 from mobile_r1_jax.training.state import TrainState
 
 STATE, POSITION = "state", "position"
+PARAMETERS = ("trained.", "frozen.")  # what the names of the policy's parameters begin with
+WHOLE = 64 * 2**20  # bytes: a parameter up to this is one chunk
+CHUNK = 512 * 2**20  # bytes: no chunk of a parameter is larger
 
 
 class CheckpointError(ValueError):
@@ -35,8 +41,10 @@ def save(checkpoints: ocp.CheckpointManager, state: TrainState, step: int, posit
     Returns when the arrays are copied to the host, and writes on from there: the state may be donated right after.
     `checkpoints.wait_until_finished()` waits for the file.
     """
+    arrays = _named(state)
+    chunks = {name: _chunks(name, array) for name, array in arrays.items()}
     arguments = ocp.args.Composite(
-        **{STATE: ocp.args.StandardSave(_named(state)), POSITION: ocp.args.JsonSave(dict(position))}
+        **{STATE: ocp.args.StandardSave(arrays, save_args=chunks), POSITION: ocp.args.JsonSave(dict(position))}
     )
     checkpoints.save(step, args=arguments, force=True)
 
@@ -71,6 +79,37 @@ def restore(
         args=ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target), POSITION: ocp.args.JsonRestore()}),
     )
     return _unnamed(items[STATE], state), found, items[POSITION]
+
+
+def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.TensorStore]]:
+    """The policy's parameters in the latest checkpoint of a directory, not read before they are sliced.
+
+    Returns:
+      number of updates that they have seen; path in the policy, such as "text.layers.q.kernel" -> the array.
+
+    Raises:
+      CheckpointError: there is no checkpoint.
+    """
+    with open_checkpoints(directory) if directory.is_dir() else nullcontext() as checkpoints:
+        step = checkpoints and checkpoints.latest_step()
+        if step is None:
+            raise CheckpointError(f"no finished checkpoint in {directory}")
+        names = list(checkpoints.item_metadata(step)[STATE].tree)
+        base = {"driver": "file", "path": f"{Path(checkpoints.directory) / str(step) / STATE}/"}
+    found = {}
+    for name in names:
+        if name.startswith(PARAMETERS):
+            # As Orbax wrote it: zarr arrays in an OCDBT database.
+            spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}
+            found[name.split(".", 1)[1]] = tensorstore.open(spec, open=True, read=True).result()
+    return step, found
+
+
+def _chunks(name: str, array: jax.Array) -> ocp.SaveArgs:
+    """How an array is cut where it is stored, on top of how it is sharded."""
+    if not name.startswith(PARAMETERS) or array.nbytes <= WHOLE:
+        return ocp.SaveArgs()
+    return ocp.SaveArgs(chunk_byte_size=CHUNK, shard_axes=(0,) if ".layers." in name else ())
 
 
 def _named(state: TrainState) -> dict[str, jax.Array]:

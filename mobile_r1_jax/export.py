@@ -1,0 +1,119 @@
+"""python -m mobile_r1_jax.export RUN --out DIR: the policy that a run has trained, as a Hugging Face model directory.
+
+`transformers` loads the result, and so does a further run (--policy=DIR). Weights go from the checkpoint into the files
+a part at a time: no accelerator is needed, and little memory whatever the policy's size. What stands beside the weights
+(tokenizer, chat template, generation and preprocessor settings) is copied from the policy that the run began with.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import yaml
+
+from mobile_r1_jax.model.config import config_from_json
+from mobile_r1_jax.model.huggingface import parameter_shapes, read_config, write_model
+from mobile_r1_jax.training.checkpoints import CheckpointError, stored_parameters
+
+STAGES = ("format_finetuning", "action_level", "task_level")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mobile_r1_jax.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/tiny")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the directory to make")
+    parser.add_argument(
+        "--stage", choices=STAGES, help="whose last checkpoint to take (default: the latest that has one)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of the weights (default: as in the policy the run began with)"
+    )
+    parser.add_argument(
+        "--policy", type=Path, metavar="DIR", help="the policy the run began with, where it is now, if it has moved"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        print(export(chosen.run, chosen.out, stage=chosen.stage, dtype=chosen.dtype, policy=chosen.policy))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def export(
+    run: Path, out: Path, *, stage: str | None = None, dtype: str | None = None, policy: Path | None = None
+) -> str:
+    """Export as the command does; returns a line that says what was written.
+
+    The directory appears when everything is in it. Raises ValueError or OSError, in one line.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already; choose a new directory for --out")
+    policy = began_with(run) if policy is None else policy
+    values = read_config(policy)
+    config = config_from_json(values)
+    dtype = dtype or values.get("dtype") or values.get("torch_dtype") or "bfloat16"
+    stage, step, stored = latest(run, stage)
+    shapes = parameter_shapes(config)
+    if problems := differences({path: array.shape for path, array in stored.items()}, shapes):
+        raise ValueError(f"the checkpoint of {stage} is not of the architecture of {policy}: {'; '.join(problems)}")
+    draft = out.with_name(f"{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    write_model(
+        draft,
+        config,
+        shapes,
+        lambda path, layer: stored[path] if layer is None else stored[path][layer],
+        dtype=dtype,
+        like=policy,
+    )
+    draft.replace(out)
+    files = list(out.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    return f"{out}: {stage} after {step} updates, {dtype}, {size / 1e9:.2f} GB in {len(files)} file(s)"
+
+
+def began_with(run: Path) -> Path:
+    """The policy that a run began with, as its config.yaml says; ValueError where either isn't there."""
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise ValueError(f"no config.yaml in {run}; name a run directory, such as runs/tiny")
+    policy = Path(yaml.safe_load(file.read_text())["policy"])
+    if not policy.is_dir():
+        raise ValueError(f"the run began with {policy}, which is not there; say where it is now by --policy=DIR")
+    return policy
+
+
+def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
+    """(stage, updates it has made, its parameters) of the stage asked for, or of the latest that has a checkpoint."""
+    for name in [stage] if stage else reversed(STAGES):
+        try:
+            return name, *stored_parameters(run / "checkpoints" / name)
+        except CheckpointError:
+            continue
+    there = ", ".join(part.name for part in sorted((run / "checkpoints").glob("*/"))) or "none"
+    raise ValueError(f"no finished checkpoint of {stage or 'any stage'} in {run}; stages begun: {there}")
+
+
+def differences(stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Every parameter that is missing, extra or of another shape, in words."""
+    return [
+        *(f"missing {path} {wanted[path]}" for path in sorted(wanted.keys() - stored.keys())),
+        *(f"extra {path}" for path in sorted(stored.keys() - wanted.keys())),
+        *(
+            f"{path} is {stored[path]}, need {wanted[path]}"
+            for path in sorted(wanted.keys() & stored.keys())
+            if stored[path] != wanted[path]
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")  # nothing is computed: leave the accelerator to those who do
+    sys.exit(main())

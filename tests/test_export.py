@@ -1,0 +1,140 @@
+"""`python -m mobile_r1_jax.export`: from a run's Orbax checkpoint to a directory that transformers loads."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import yaml
+from flax import nnx
+from safetensors.numpy import load_file
+from small_models import SIZES, batch, make_prompt, torch_inputs
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from mobile_r1_jax.export import main
+from mobile_r1_jax.model import huggingface
+from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.training import checkpoints
+from mobile_r1_jax.training.checkpoints import open_checkpoints, save, stored_parameters
+from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.state import create_state
+
+BESIDE = {"vocab.json": '{"a": 0}', "merges.txt": "a b\n", "chat_template.json": "{}", "preprocessor_config.json": "{}"}
+
+
+def trained(policy: Policy, amount: float) -> Policy:
+    """The policy as if training had moved its weights."""
+    return jax.tree.map(lambda x: x * jnp.asarray(1 + amount, x.dtype), policy)
+
+
+def checkpoint(run: Path, stage: str, step: int, policy: Policy, frozen: tuple[str, ...] = ("vision",)) -> None:
+    with open_checkpoints(run / "checkpoints" / stage) as manager:
+        policy = jax.tree.map(jnp.copy, policy)
+        save(manager, create_state(policy, OptimizerSettings(), frozen=frozen, key=jax.random.key(0)), step, {})
+        manager.wait_until_finished()
+
+
+def assert_same_weights(one: Policy, other: Policy) -> None:
+    assert one.config == other.config
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(one), nnx.state(other))
+
+
+@pytest.fixture
+def run(pair, tmp_path) -> Path:
+    """A run directory: finished with format finetuning, in the middle of action-level training."""
+    began_with = shutil.copytree(pair.directory, tmp_path / "began_with")
+    for name, text in BESIDE.items():
+        (began_with / name).write_text(text)
+    run = tmp_path / "runs" / "small"
+    checkpoint(run, "format_finetuning", 7, trained(pair.policy, 0.5), frozen=())
+    checkpoint(run, "action_level", 3, trained(pair.policy, 0.25))
+    (run / "config.yaml").write_text(yaml.safe_dump({"name": "small", "policy": str(began_with)}))
+    return run
+
+
+def test_the_latest_stage_is_exported_and_transformers_gives_its_logits(pair, run, tmp_path, capsys) -> None:
+    out = tmp_path / "exported"
+    assert main([str(run), f"--out={out}"]) == 0
+    assert "action_level after 3 updates, float32" in capsys.readouterr().out
+    policy = trained(pair.policy, 0.25)
+    assert_same_weights(load_policy(out), policy)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(out)
+    prompt, completion = make_prompt(model, SIZES), np.array([3, 1, 4, 1, 5], np.int32)
+    with torch.no_grad():
+        theirs = model(**torch_inputs(prompt, completion)).logits[0, -len(completion) - 1 : -1]
+    hidden = policy.completion_hidden(
+        *batch([prompt], policy.config.vision), completion[None, None], np.ones((1, 1, len(completion)), bool)
+    )
+    np.testing.assert_allclose(policy.text.logits(hidden)[0, 0], theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_what_stands_beside_the_weights_comes_from_the_policy_that_the_run_began_with(run, tmp_path) -> None:
+    assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
+    assert {name: (tmp_path / "exported" / name).read_text() for name in BESIDE} == BESIDE
+    assert not list(tmp_path.glob("*.draft"))
+
+
+def test_an_earlier_stage_and_another_dtype_can_be_asked_for(pair, run, tmp_path) -> None:
+    out = tmp_path / "exported"
+    assert main([str(run), f"--out={out}", "--stage=format_finetuning", "--dtype=bfloat16"]) == 0
+    assert_same_weights(
+        load_policy(out, jnp.bfloat16), jax.tree.map(lambda x: x.astype(jnp.bfloat16), trained(pair.policy, 0.5))
+    )
+    assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_a_run_that_began_in_bfloat16_ends_in_bfloat16_whatever_its_master_weights_are(pair, run, tmp_path) -> None:
+    config = tmp_path / "began_with" / "config.json"
+    config.write_text(config.read_text().replace('"float32"', '"bfloat16"'))
+    assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
+    weights = load_file(tmp_path / "exported" / "model.safetensors")
+    assert {value.dtype.name for value in weights.values()} == {"bfloat16"}
+
+
+def test_large_parameters_are_stored_a_layer_a_chunk_and_exported_a_block_at_a_time(
+    pair, tmp_path, monkeypatch
+) -> None:
+    """So the host needs room for a chunk and a block, not for a parameter of all layers."""
+    monkeypatch.setattr(checkpoints, "WHOLE", 0)
+    monkeypatch.setattr(huggingface, "BLOCK", 1000)
+    checkpoint(tmp_path / "run", "task_level", 1, pair.policy)
+    _, stored = stored_parameters(tmp_path / "run" / "checkpoints" / "task_level")
+    gate = stored["text.layers.feed_forward.gate.kernel"]
+    assert gate.chunk_layout.read_chunk.shape == (1, *gate.shape[1:])
+    assert main([str(tmp_path / "run"), f"--out={tmp_path / 'exported'}", f"--policy={pair.directory}"]) == 0
+    assert_same_weights(load_policy(tmp_path / "exported"), pair.policy)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "flags", "said"),
+    [
+        (lambda run: (run / "config.yaml").unlink(), [], "no config.yaml in "),
+        (lambda run: shutil.rmtree(run.parent.parent / "began_with"), [], "which is not there; say where it is now by"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), [], "no finished checkpoint of any stage in "),
+        (lambda run: None, ["--stage=task_level"], "stages begun: action_level, format_finetuning"),
+        (lambda run: None, ["--policy=nowhere"], "nowhere: no config.json"),
+        (lambda run: (run / "exported" / "old").mkdir(parents=True), [], "is there already; choose a new directory"),
+    ],
+    ids=["no run", "policy moved", "no checkpoint", "no such stage", "no such policy", "out is taken"],
+)
+def test_what_cannot_be_exported_is_said_in_one_line(break_it, flags, said, run, capsys) -> None:
+    break_it(run)
+    assert main([str(run), f"--out={run / 'exported'}", *flags]) == 2
+    printed = capsys.readouterr().err.strip()
+    assert said in printed and len(printed.splitlines()) == 1 and printed.startswith("error: ")
+
+
+def test_a_checkpoint_of_another_architecture_names_every_parameter_that_differs(run, tmp_path, capsys) -> None:
+    config = tmp_path / "began_with" / "config.json"
+    values = json.loads(config.read_text())
+    values["text_config"]["vocab_size"], values["tie_word_embeddings"] = 200, not values["tie_word_embeddings"]
+    config.write_text(json.dumps(values))
+    assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 2
+    printed = capsys.readouterr().err
+    assert "text.embedding is (160, 64), need (200, 64)" in printed and "text.head" in printed
+    assert not (tmp_path / "exported").exists()
