@@ -200,14 +200,16 @@ def _place(
         value = np.stack(parts).reshape(shape).astype(dtype)
         return _put(lambda index: value[index], shape, sharding)
     of_view = sharding and _sharding_of_view(sharding, layout)
-    stack = jnp.zeros(shape, dtype, device=sharding) if layout.stacked else None
-    for layer, tensor in enumerate(tensors):
-        view = _put(partial(read_view, tensor, layout), layout.view, of_view)
-        if not layout.stacked:
-            return _arranged(view, layout.axes, dtype, sharding)
-        # Waiting keeps the host from running ahead of the transfers with one tensor after the other in its memory.
-        stack = jax.block_until_ready(_with_layer(stack, view, layer, layout.axes, sharding))
-    return stack
+    if layout.stacked:
+        value = jnp.zeros(shape, dtype, device=sharding)
+        for layer, tensor in enumerate(tensors):
+            view = _put(partial(read_view, tensor, layout), layout.view, of_view)
+            # Waiting keeps the host from running ahead of the transfers, one tensor after the other in its memory.
+            value = jax.block_until_ready(_with_layer(value, view, layer, layout.axes, sharding))
+    else:
+        view = _put(partial(read_view, tensors[0], layout), layout.view, of_view)
+        value = jax.block_until_ready(_arranged(view, layout.axes, dtype, sharding))
+    return jax.device_put(value, sharding)  # moves nothing: the same placement, written the same way (P() or P(None))
 
 
 def _put(read: Callable[[tuple], np.ndarray], shape: Shape, sharding: NamedSharding | None) -> jax.Array:

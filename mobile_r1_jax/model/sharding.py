@@ -3,7 +3,9 @@
 Rows of the batch and one axis of every matrix are split over "fsdp"; heads, feed-forward and vocabulary over "tensor".
 """
 
+import math
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import jax
@@ -45,37 +47,72 @@ def make_mesh(shape: str) -> Mesh:
     if not match:
         raise ValueError(f"mesh {shape!r}: write it as FSDPxTENSOR, for example 8x1")
     fsdp, tensor = (int(number) for number in match.groups())
-    devices = jax.devices()
-    if fsdp * tensor != len(devices):
-        raise ValueError(f"mesh {shape}: {fsdp} * {tensor} devices needed, {len(devices)} are there")
+    devices = len(jax.devices())
+    if fsdp * tensor != devices:
+        there = ", ".join(f"{devices // other}x{other}" for other in _nearest(tensor, _divisors(devices)))
+        raise ValueError(f"mesh {shape}: {fsdp} * {tensor} devices needed, {devices} are there; nearest: {there}")
     return jax.make_mesh((fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def parameter_shardings(
     config: PolicyConfig, shapes: dict[str, tuple[int, ...]], mesh: Mesh
 ) -> dict[str, NamedSharding]:
-    """Where every parameter goes; ValueError in one line when heads or an axis don't divide, naming them.
+    """Where every parameter goes.
 
     Args:
       shapes: path, such as "text.layers.q.kernel", -> shape.
+
+    Raises:
+      ValueError: one line that names what the mesh does not divide, and the nearest meshes of as many devices that
+        divide everything.
     """
-    tensor = mesh.shape["tensor"]
+    sizes = dict(mesh.shape)
+    if problem := next(_undivided(config, shapes, sizes), None):
+        raise ValueError(f"mesh {sizes['fsdp']}x{sizes['tensor']}: {problem}; {_advice(config, shapes, sizes)}")
+    return {path: NamedSharding(mesh, _rule(path, config, sizes["tensor"])[0]) for path in shapes}
+
+
+def _rule(path: str, config: PolicyConfig, tensor: int) -> tuple[P, str]:
+    """How the parameter at `path` is split, and what its axes are called."""
+    spec, axes = next((spec, axes) for pattern, spec, axes in RULES if re.fullmatch(pattern, path))
+    if re.fullmatch(r"text\.layers\.(k|v)\..*", path) and config.text.kv_heads % tensor:
+        # Fewer key heads than devices: every device along "tensor" has them all.
+        spec = P(*(None if axis == "tensor" else axis for axis in spec))
+    return spec, axes
+
+
+def _undivided(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> Iterator[str]:
+    """Every dimension that an axis of the mesh, of these sizes, does not divide, in words."""
     for name, heads in {"text.heads": config.text.heads, "vision.heads": config.vision.heads}.items():
-        if heads % tensor:
-            raise ValueError(f"mesh: {name} = {heads} does not divide by tensor = {tensor}; choose another mesh")
-    shardings = {}
+        if heads % sizes["tensor"]:
+            yield f"{name} = {heads} does not divide by tensor = {sizes['tensor']}"
     for path, shape in shapes.items():
-        spec, axes = next((spec, axes) for pattern, spec, axes in RULES if re.fullmatch(pattern, path))
-        if re.fullmatch(r"text\.layers\.(k|v)\..*", path) and config.text.kv_heads % tensor:
-            # Fewer key heads than devices: every device along "tensor" has them all.
-            spec = P(*(None if axis == "tensor" else axis for axis in spec))
+        spec, axes = _rule(path, config, sizes["tensor"])
         for axis, name, size in zip(spec, axes.split(), shape, strict=False):
-            if axis and size % mesh.shape[axis]:
-                raise ValueError(
-                    f"mesh: {path}: {name} = {size} does not divide by {axis} = {mesh.shape[axis]}; choose another mesh"
-                )
-        shardings[path] = NamedSharding(mesh, spec)
-    return shardings
+            if axis and size % sizes[axis]:
+                yield f"{path}: {name} = {size} does not divide by {axis} = {sizes[axis]}"
+
+
+def _advice(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> str:
+    """The nearest meshes of as many devices that divide everything, in words."""
+    devices = sizes["fsdp"] * sizes["tensor"]
+    fitting = [
+        tensor
+        for tensor in _divisors(devices)
+        if not any(_undivided(config, shapes, {**sizes, "fsdp": devices // tensor, "tensor": tensor}))
+    ]
+    if not fitting:
+        return f"no mesh of {devices} devices divides this policy: use fewer devices"
+    return "nearest that do: " + ", ".join(f"{devices // t}x{t}" for t in _nearest(sizes["tensor"], fitting))
+
+
+def _nearest(tensor: int, others: Iterable[int]) -> list[int]:
+    """The up to three of `others` that are nearest to `tensor`, as a ratio."""
+    return sorted(others, key=lambda other: abs(math.log(other / tensor)))[:3]
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 def shard_policy(policy: Policy, mesh: Mesh) -> Policy:

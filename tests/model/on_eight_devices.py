@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from mobile_r1_jax.model import huggingface
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.inputs import Prompts, Screens, stack_screens
@@ -72,7 +73,7 @@ def compute(policy: Policy, batch: Batch, report: dict, name: str) -> None:
 
 
 def main() -> None:
-    report = {key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "errors")}
+    report = {key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "errors", "loaded")}
     # Initial weights are too small for samples that tell one context from another; norms stay 1.
     policy = jax.tree.map(lambda x: x if (x == 1).all() else 6 * x, Policy(CONFIG, rngs=nnx.Rngs(0)))
     batch = make_batch()
@@ -95,13 +96,16 @@ def main() -> None:
         "8": error_of(lambda: make_mesh("8")),
         "2x4": error_of(lambda: shard_policy(policy, make_mesh("2x4"))),
         "vocab": error_of(lambda: parameter_shardings(odd, {"text.embedding": (161, 32)}, mesh)),
+        "none": error_of(lambda: parameter_shardings(odd, {"text.embedding": (163, 31)}, mesh)),
         "rows": error_of(lambda: shard_batch(few, mesh)),
     }
-    with tempfile.TemporaryDirectory() as directory:
-        save_policy(sharded, directory)
-        loaded = load_policy(directory, mesh=mesh)
-    same = jax.tree.map(lambda a, b: a.sharding == b.sharding and bool((a == b).all()), loaded, sharded)
-    report["loaded"] = "equal" if all(jax.tree.leaves(same)) else "different"
+    for way, whole in {"whole": huggingface.WHOLE, "streamed": 0}.items():
+        huggingface.WHOLE = whole
+        with tempfile.TemporaryDirectory() as directory:
+            save_policy(sharded, directory)
+            loaded = load_policy(directory, mesh=mesh)
+        same = jax.tree.map(lambda a, b: a.sharding == b.sharding and bool((a == b).all()), loaded, sharded)
+        report["loaded"][way] = "equal" if all(jax.tree.leaves(same)) else "different"
     print(json.dumps(report))
 
 

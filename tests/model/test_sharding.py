@@ -2,12 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jax.sharding import AbstractMesh
 
+from mobile_r1_jax.model.config import config_from_json
+from mobile_r1_jax.model.huggingface import parameter_shapes
+from mobile_r1_jax.model.sharding import parameter_shardings
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
 ON_EIGHT_DEVICES = Path(__file__).with_name("on_eight_devices.py")
 
 
@@ -43,10 +50,15 @@ def test_every_large_parameter_is_split_over_all_devices(report, mesh) -> None:
 @pytest.mark.parametrize(
     ("mesh", "line"),
     [
-        ("3x2", "mesh 3x2: 3 * 2 devices needed, 8 are there"),
+        ("3x2", "mesh 3x2: 3 * 2 devices needed, 8 are there; nearest: 4x2, 8x1, 2x4"),
         ("8", "mesh '8': write it as FSDPxTENSOR, for example 8x1"),
-        ("2x4", "mesh: text.heads = 2 does not divide by tensor = 4; choose another mesh"),
-        ("vocab", "mesh: text.embedding: vocab = 161 does not divide by tensor = 2; choose another mesh"),
+        ("2x4", "mesh 2x4: text.heads = 2 does not divide by tensor = 4; nearest that do: 4x2, 8x1"),
+        ("vocab", "mesh 4x2: text.embedding: vocab = 161 does not divide by tensor = 2; nearest that do: 8x1"),
+        (
+            "none",
+            "mesh 4x2: text.embedding: vocab = 163 does not divide by tensor = 2; "
+            "no mesh of 8 devices divides this policy: use fewer devices",
+        ),
         ("rows", "mesh: 6 rows of Prompts do not divide by fsdp = 4; choose buckets that are multiples of it"),
     ],
 )
@@ -54,5 +66,27 @@ def test_an_impossible_mesh_is_one_line_that_names_the_dimension(report, mesh, l
     assert report["errors"][mesh] == line
 
 
-def test_a_checkpoint_loads_straight_onto_the_mesh(report) -> None:
-    assert report["loaded"] == "equal"
+@pytest.mark.parametrize("way", ["whole", "streamed"])
+def test_a_checkpoint_loads_straight_onto_the_mesh(report, way) -> None:
+    """On the host where parameters are small; layer by layer on the devices where they are large."""
+    assert report["loaded"][way] == "equal"
+
+
+@pytest.mark.parametrize(
+    ("size", "mesh", "said"),
+    [
+        (
+            "3b",
+            "1x8",
+            "mesh 1x8: vision.layers.feed_forward.down.kernel: feed_forward = 3420 does not divide by tensor = 8",
+        ),
+        ("7b", "1x8", "mesh 1x8: text.heads = 28 does not divide by tensor = 8; nearest that do: 2x4, 4x2, 8x1"),
+        ("32b", "4x16", "mesh 4x16: text.heads = 40 does not divide by tensor = 16; nearest that do: 8x8, 16x4, 32x2"),
+        ("72b", "1x256", "nearest that do: 16x16, 32x8, 64x4"),
+    ],
+)
+def test_published_sizes_say_which_meshes_they_divide_by(size, mesh, said) -> None:
+    config = config_from_json(json.loads((CONFIGS / f"{size}.json").read_text()))
+    devices = AbstractMesh(tuple(map(int, mesh.split("x"))), ("fsdp", "tensor"))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parameter_shardings(config, parameter_shapes(config), devices)
