@@ -85,6 +85,15 @@ def test_a_run_leaves_its_config_metrics_checkpoints_trajectories_report_and_pol
     assert {part.name for part in (directory / "checkpoints").iterdir()} == set(updates)
 
 
+def test_a_finished_run_exports_the_policy_that_it_left(unbroken, tmp_path) -> None:
+    from mobile_r1_jax.export import main
+
+    directory, out = unbroken[0] / "small", tmp_path / "exported"
+    assert main([str(directory), f"--out={out}", "--dtype=float32"]) == 0
+    left = {file.name: file.read_bytes() for file in (directory / "policy").iterdir()}
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == left
+
+
 def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) -> None:
     before = metrics(unbroken[0])
     printed = finish(start(unbroken[0], cache, updates=4))

@@ -19,7 +19,7 @@ from mobile_r1_jax.training.state import TrainState
 
 STATE, POSITION = "state", "position"
 PARAMETERS = ("trained.", "frozen.")  # what the names of the policy's parameters begin with
-WHOLE = 64 * 2**20  # bytes: a parameter up to this is one chunk
+WHOLE = 16 * 2**20  # bytes: a parameter up to this is one chunk
 CHUNK = 512 * 2**20  # bytes: no chunk of a parameter is larger
 
 
