@@ -100,8 +100,8 @@ def save_policy(
 ) -> None:
     """Write a policy as `write_model` does, from its devices; weights bit by bit where `dtype` is theirs (or None).
 
-    The host holds one layer's tensor at a time. Where several processes share the policy, all must call this, and the
-    first one writes.
+    The host holds the small parameters and one layer's tensor at a time. Where several processes share the policy, all
+    must call this, and the first one writes.
     """
     values = {path: variable.get_value() for path, variable in _by_path(nnx.state(policy)).items()}
     whole = {path: _fetch(value) for path, value in values.items() if value.nbytes <= WHOLE}
