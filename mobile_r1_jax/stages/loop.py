@@ -62,8 +62,10 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
     """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out."""
     directory = context.run.directory
     reference = jax.tree.map(jnp.copy, policy)  # training takes over the arrays of `policy` itself
-    state = create_state(policy, stage.optimizer, frozen=stage.frozen, key=context.key(stage.number))
-    settings = StepSettings(stage.loss, stage.optimizer, temperature=stage.temperature, forbidden=context.forbidden)
+    last = max(stage.updates, stage.optimizer.warmup_steps + 1)  # a short trial may be all warm-up
+    optimizer = replace(stage.optimizer, total_steps=stage.optimizer.total_steps or last)
+    state = create_state(policy, optimizer, frozen=stage.frozen, key=context.key(stage.number))
+    settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=context.forbidden)
     position: dict[str, Any] = {}
     with open_checkpoints(directory / "checkpoints" / stage.name) as checkpoints:
         done = 0

@@ -16,7 +16,7 @@ class OptimizerSettings:
     learning_rate: float = 1e-6  # [kin]
     warmup_steps: int = 0  # updates; the first is already above zero
     schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
-    total_steps: int | None = None  # updates in all; the cosine reaches zero there
+    total_steps: int | None = None  # updates in all; the cosine reaches zero there. None: the stage's updates
     b1: float = 0.9  # this and the three below: defaults of the trainer that the kin code was forked from
     b2: float = 0.999
     eps: float = 1e-8
@@ -28,7 +28,7 @@ class OptimizerSettings:
             raise ValueError(f"OptimizerSettings.schedule is {self.schedule!r}; choose constant or cosine")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError("OptimizerSettings: learning_rate and clip_norm must be above 0")
-        if self.schedule == "cosine" and (self.total_steps is None or self.total_steps <= self.warmup_steps):
+        if self.schedule == "cosine" and self.total_steps is not None and self.total_steps <= self.warmup_steps:
             raise ValueError(
                 f"OptimizerSettings: a cosine needs total_steps above warmup_steps, "
                 f"not {self.total_steps} and {self.warmup_steps}"
@@ -36,8 +36,12 @@ class OptimizerSettings:
 
 
 def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
-    """Learning rate of the n-th update, n from 0: linear to the full rate at n = warmup_steps, then as scheduled."""
+    """Learning rate of the n-th update, n from 0: linear to the full rate at n = warmup_steps, then as scheduled.
+
+    Raises ValueError for a cosine without total_steps."""
     if settings.schedule == "cosine":
+        if settings.total_steps is None:
+            raise ValueError("OptimizerSettings: a cosine has to know its total_steps")
         after = optax.cosine_decay_schedule(settings.learning_rate, settings.total_steps - settings.warmup_steps)
     else:
         after = optax.constant_schedule(settings.learning_rate)
