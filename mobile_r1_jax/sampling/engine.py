@@ -1,26 +1,33 @@
-"""Where the sampling requests of many phones meet: they wait in one queue and are sampled together.
+"""Where the sampling requests of many phones meet: continuous batching.
 
-    phone 1 ── await engine.sample(prompt) ─┐
-    phone 2 ── await engine.sample(prompt) ─┼─ queue ── up to `rows` prompts ── prefill, decode ── answers
-    phone 3 ── await engine.sample(prompt) ─┘
+    phone 1 ── await engine.sample(prompt, seed) ─┐         ┌─ slot 1 ─┐
+    phone 2 ── await engine.sample(prompt, seed) ─┼─ queue ─┼─ slot 2 ─┼─ a chunk of tokens for all, over and over
+    phone 3 ── await engine.sample(prompt, seed) ─┘         └─ slot 3 ─┘
 
-Sampling runs in a thread of its own, so phones go on acting while the accelerator works.
+Between two chunks the finished completions are given out and waiting prompts are put into the slots that are free, so
+a phone waits for nobody's completion but its own. All of it runs in a thread, and phones go on acting meanwhile.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from mobile_r1_jax.agent.prompts import Prompt
-from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, smallest_bucket
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.sampling.sampler import Sampling
+from mobile_r1_jax.sampling.slots import Chunk, Slots, decode, empty_slots, fill
 
-GATHER_SECONDS = 0.004  # how long the first request waits for company
+GATHER_SECONDS = 0.004  # how long the first request waits for company, while nothing is decoded
+
+Collate = Callable[[Sequence[Prompt], int], tuple[Screens | EncodedScreens, Prompts]]
+"""Prompts, and to how many rows they are padded; they come sorted into the engine's prompt buckets."""
 
 
 @dataclass(frozen=True)
@@ -35,41 +42,76 @@ class Sampled:
 class Usage:
     """What the engine has done since it was made."""
 
-    batches: int = 0
+    requests: int = 0  # that were put into slots
+    prefills: int = 0  # calls of the program that puts them there
+    chunks: int = 0
     completions: int = 0
     tokens: int = 0
-    rows: int = 0  # rows that were computed, padding included
-    sampling_seconds: float = 0.0
+    row_steps: int = 0  # tokens that the chunks could have drawn, had every row been going
+    row_steps_used: int = 0
+    queue_seconds: float = 0.0  # summed over requests: from asking to being put into slots
+    sampling_seconds: float = 0.0  # that the thread worked
 
     def as_metrics(self) -> dict[str, float]:
-        """Share of rows in use, and tokens per second of sampling."""
+        """Share of decoded rows in use, mean seconds in the queue, tokens per second of sampling, number of chunks."""
         return {
-            "row_use": self.completions / max(1, self.rows),
+            "row_use": self.row_steps_used / max(1, self.row_steps),
+            "queue_seconds": self.queue_seconds / max(1, self.requests),
             "tokens_per_second": self.tokens / max(1e-9, self.sampling_seconds),
+            "chunks": float(self.chunks),
         }
 
 
-Request = tuple[Prompt, int, asyncio.Future[Sampled]]
-"""A prompt, its seed, and who waits for the answer."""
+@dataclass
+class _Row:
+    """A completion that grows in a slot."""
+
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A prompt, its completions, and who waits for them."""
+
+    prompt: Prompt
+    seed: int
+    rows: tuple[_Row, ...]
+    bucket: int  # prompt tokens
+    asked: float  # by time.perf_counter
+    answer: asyncio.Future[list[Sampled]]
 
 
 @dataclass
 class Engine:
-    """Use within one event loop, as `async with Engine(...) as engine`. `policy` may be replaced between requests.
-    Requests that are still open when it is left are cancelled.
+    """Use within one event loop, as `async with Engine(...) as engine`; requests that are open when it is left are
+    cancelled. Where `policy` is replaced, tokens that are drawn from then on come from the new one, also those of
+    completions that have begun.
 
-    collate: makes Screens and Prompts of up to `rows` prompts, padded to a declared bucket of rows.
+    rows: completions that are decoded at once. prompt_buckets: lengths that prompts are padded to; every row has room
+    for the longest. prefill_rows: how many prompts are computed at once: those that wait are cut into these numbers,
+    and only what is left of them is padded. chunk: tokens between two looks at the queue. sharding: of the rows over a
+    mesh.
     """
 
     policy: Policy
-    collate: Callable[[Sequence[Prompt]], tuple[Screens, Prompts]]
+    collate: Collate
     sampling: Sampling
     rows: int
+    prompt_buckets: Sequence[int]
+    prefill_rows: Sequence[int] = (1, 8)
+    chunk: int = 8
+    sharding: NamedSharding | None = None
     usage: Usage = field(default_factory=Usage)
-    _waiting: list[Request] = field(default_factory=list)
-    _open: set[asyncio.Future[Sampled]] = field(default_factory=set)
+    _waiting: list[_Request] = field(default_factory=list)
+    _open: set[asyncio.Future[list[Sampled]]] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
+    _slots: Slots | None = None
+    _going: dict[int, tuple[_Request, _Row]] = field(
+        default_factory=dict
+    )  # what each slot decodes; the others are free
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._serve())
@@ -85,63 +127,152 @@ class Engine:
     async def sample(self, prompt: Prompt, seed: int) -> Sampled:
         """A completion of the prompt; the same prompt and seed (32 bits) give the same one, whatever else is sampled
         meanwhile. Raises what sampling raised, such as ValueError for a prompt too long."""
-        future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
+        return (await self.sample_group(prompt, seed, 1))[0]
+
+    async def sample_group(self, prompt: Prompt, seed: int, group: int) -> list[Sampled]:
+        """`group` completions of a prompt that is computed once; the first is the one that `sample` gives. Raises as
+        `sample`, and ValueError for more completions than there are rows."""
+        bucket = smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt")
+        if group > self.rows:
+            raise ValueError(
+                f"{group} completions of one prompt asked for, the engine has {self.rows} rows; ask for less"
+            )
+        future: asyncio.Future[list[Sampled]] = asyncio.get_running_loop().create_future()
         self._open.add(future)
         future.add_done_callback(self._open.discard)
-        self._waiting.append((prompt, seed, future))
+        rows = tuple(_Row() for _ in range(group))
+        self._waiting.append(_Request(prompt, seed, rows, bucket, time.perf_counter(), future))
         self._wake.set()
         return await future
 
     async def _serve(self) -> None:
         while True:
             await self._wake.wait()
-            if len(self._waiting) < self.rows:
+            if not self._going and len(self._waiting) < self.rows:
                 await asyncio.sleep(GATHER_SECONDS)
-            waiting = [request for request in self._waiting if not request[2].done()]  # the others were cancelled
-            batch, self._waiting = waiting[: self.rows], waiting[self.rows :]
-            if not self._waiting:
+            self._going = {slot: both for slot, both in self._going.items() if not both[0].answer.done()}
+            admitted = self._admit()
+            if admitted or self._going:
+                await self._turn(admitted)
+            if not self._going and not self._waiting:
                 self._wake.clear()
-            if batch:
-                await self._answer(batch)
 
-    async def _answer(self, batch: Sequence[Request]) -> None:
-        """Samples for all at once, or one by one where that fails: a prompt too long is its own caller's error."""
+    def _admit(self) -> list[_Request]:
+        """Takes from the queue, first come first served, what the free slots have room for."""
+        self._waiting = [request for request in self._waiting if not request.answer.done()]  # others were cancelled
+        free = self.rows - len(self._going)
+        taken = [sum(len(request.rows) for request in self._waiting[: n + 1]) for n in range(len(self._waiting))]
+        count = sum(rows <= free for rows in taken)
+        admitted, self._waiting = self._waiting[:count], self._waiting[count:]
+        return admitted
+
+    async def _turn(self, admitted: Sequence[_Request]) -> None:
+        """One turn of the thread, and the answers it gave. Where it fails, so does all that is under way: the slots
+        were handed to the programs that failed."""
+        requests = (*admitted, *(request for request, _ in self._going.values()))
+        under_way = {id(request): request for request in requests}
         try:
-            answers = await asyncio.to_thread(self._sample, [(prompt, seed) for prompt, seed, _ in batch])
+            refused = await asyncio.to_thread(self._work, admitted)
         except Exception as error:  # whatever it was, those who wait must hear of it
-            if len(batch) > 1:
-                for request in batch:
-                    await self._answer([request])
-            elif not batch[0][2].done():
-                batch[0][2].set_exception(error)
-        else:
-            for (*_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            refused = [(request, error) for request in under_way.values()]
+            self._slots, self._going = None, {}
+        for request, error in refused:
+            if not request.answer.done():
+                request.answer.set_exception(error)
+        for request in under_way.values():
+            if all(row.done for row in request.rows) and not request.answer.done():
+                request.answer.set_result([Sampled(tuple(row.ids), tuple(row.logps)) for row in request.rows])
+                self.usage.completions += len(request.rows)
 
-    def _sample(self, requests: Sequence[tuple[Prompt, int]]) -> list[Sampled]:
+    def _work(self, admitted: Sequence[_Request]) -> list[tuple[_Request, Exception]]:
+        """Prefill what was admitted, decode a chunk, and bring both to the host at once; runs in a thread. Returns the
+        requests that cannot be sampled, and why."""
         began = time.perf_counter()
-        prompts = [prompt for prompt, _ in requests]
-        screens, rows = self.collate(prompts)
-        seeds = np.zeros(rows.ids.shape[0], np.uint32)
-        seeds[: len(requests)] = [seed for _, seed in requests]
-        samples = sample(self.policy, screens, rows, keys_of(seeds), group=1, sampling=self.sampling)
-        ids, mask, logps = (
-            np.asarray(array)[:, 0] for array in jax.device_get((samples.ids, samples.mask, samples.logps))
-        )
-        answers = [
-            Sampled(tuple(ids[row, mask[row]].tolist()), tuple(logps[row, mask[row]].tolist()))
-            for row in range(len(prompts))
-        ]
-        self.usage.batches += 1
-        self.usage.completions += len(prompts)
-        self.usage.rows += mask.shape[0]
-        self.usage.tokens += int(mask[: len(prompts)].sum())
+        refused: list[tuple[_Request, Exception]] = []
+        filled = [self._fill(*batch) for batch in self._collated(admitted, refused)]
+        if self._going:
+            assert self._slots is not None
+            wanted = np.isin(np.arange(self.rows), list(self._going))
+            longest = max(request.bucket for request, _ in self._going.values())
+            self._slots, chunk = decode(
+                self.policy, self._slots, wanted, self.sampling, tokens=self.chunk, prompt_tokens=longest
+            )
+            first, chunk, done = jax.device_get(([arrays for _, arrays in filled], chunk, self._slots.done))
+            for (rows, _), (ids, logps) in zip(filled, first, strict=True):
+                for row, token, logp in zip(rows, ids.flat, logps.flat, strict=False):  # what is left over is padding
+                    row.ids.append(int(token))
+                    row.logps.append(float(logp))
+            self._keep(chunk, done)
+            self.usage.tokens += sum(len(rows) for rows, _ in filled)
         self.usage.sampling_seconds += time.perf_counter() - began
-        return answers
+        return refused
+
+    def _collated(
+        self, requests: Sequence[_Request], refused: list[tuple[_Request, Exception]]
+    ) -> Iterator[tuple[Sequence[_Request], int, Screens | EncodedScreens, Prompts]]:
+        """Batches of requests of the same shape, their number of rows, and their arrays; what cannot be collated is
+        refused, alone."""
+        for batch, rows in in_batches(requests, self.prefill_rows):
+            try:
+                screens, prompts = self.collate([request.prompt for request in batch], rows)
+            except Exception as error:
+                if len(batch) == 1:
+                    refused.append((batch[0], error))
+                else:
+                    for request in batch:
+                        yield from self._collated([request], refused)
+            else:
+                yield batch, rows, screens, prompts
+
+    def _fill(
+        self, batch: Sequence[_Request], rows: int, screens: Screens | EncodedScreens, prompts: Prompts
+    ) -> tuple[list[_Row], tuple[jax.Array, jax.Array]]:
+        """Puts a batch into free slots: its completions, and their first tokens and log-probabilities [B, G] to be."""
+        if self._slots is None:
+            self._slots = empty_slots(
+                self.policy,
+                rows=self.rows,
+                prompt_tokens=max(self.prompt_buckets),
+                own_tokens=self.sampling.max_tokens,
+                sharding=self.sharding,
+            )
+        both = [(request, row) for request in batch for row in request.rows]
+        free = [slot for slot in range(self.rows) if slot not in self._going][: len(both)]
+        self._going.update(zip(free, both, strict=True))
+        group = len(batch[0].rows)
+        targets, seeds = np.full(rows * group, self.rows, np.int32), np.zeros(rows, np.uint32)
+        targets[: len(free)], seeds[: len(batch)] = free, [request.seed for request in batch]
+        self._slots, *first = fill(
+            self.policy, self._slots, screens, prompts, seeds, targets.reshape(rows, group), self.sampling
+        )
+        now = time.perf_counter()
+        self.usage.prefills += 1
+        self.usage.requests += len(batch)
+        self.usage.queue_seconds += sum(now - request.asked for request in batch)
+        return [row for _, row in both], tuple(first)
+
+    def _keep(self, chunk: Chunk, done: np.ndarray) -> None:
+        """What a chunk drew goes to its completions; the slots of those that are done are free."""
+        for slot, (_, row) in self._going.items():
+            drawn = chunk.mask[:, slot]
+            row.ids += chunk.ids[drawn, slot].tolist()
+            row.logps += chunk.logps[drawn, slot].tolist()
+            row.done = bool(done[slot])
+        self._going = {slot: both for slot, both in self._going.items() if not both[1].done}
+        self.usage.chunks += 1
+        self.usage.row_steps += int(chunk.steps) * self.rows
+        self.usage.row_steps_used += int(chunk.mask.sum())
+        self.usage.tokens += int(chunk.mask.sum())
 
 
-@jax.jit
-def keys_of(seeds: jax.Array) -> jax.Array:
-    """uint32 [B] to random keys [B]."""
-    return jax.vmap(jax.random.key)(seeds)
+def in_batches(requests: Sequence[_Request], sizes: Sequence[int]) -> Iterator[tuple[Sequence[_Request], int]]:
+    """Requests of one prompt bucket and one number of completions together, in batches of the largest of `sizes` that
+    they fill; what is left over takes the smallest, padded if need be."""
+    alike: dict[tuple[int, int], list[_Request]] = defaultdict(list)
+    for request in requests:
+        alike[request.bucket, len(request.rows)].append(request)
+    for some in alike.values():
+        while some:
+            size = max((size for size in sizes if size <= len(some)), default=min(sizes))
+            yield some[:size], size
+            some = some[size:]

@@ -1,4 +1,7 @@
-"""Sampling completions: the prompt is computed once, then G rows decode together until all have stopped."""
+"""Sampling completions: the prompt is computed once, then G rows decode together until all have stopped.
+
+For a batch that is there at once; slots.py decodes rows that come and go. Both draw with `draw`.
+"""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,6 +52,34 @@ class _Decoding:
     done: jax.Array  # [B, G] bool: has stopped
 
 
+def member_keys(keys: jax.Array, group: int) -> jax.Array:
+    """A key for each completion, [B, G], of the keys of the prompts, [B]; the first ones are the same for any G."""
+    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, jnp.arange(group))
+
+
+def draw(
+    policy: Policy, hidden: jax.Array, keys: jax.Array, steps: jax.Array, sampling: Sampling
+) -> tuple[jax.Array, jax.Array]:
+    """One token for every row, from nothing but the row's own hidden state, key and step.
+
+    Args:
+      hidden: [..., D], final-normed. keys: [...], of `member_keys`. steps: [...] int32, how many tokens the row has.
+
+    Returns:
+      tokens [...] int32 and their log-probabilities [...] float32.
+    """
+    logits = adjust_logits(
+        policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
+    )
+    noise = jax.vmap(lambda key, step: jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:]))(
+        keys.reshape(-1), steps.reshape(-1)
+    )
+    noise = jnp.where(sampling.temperature == 0, 0.0, noise.reshape(logits.shape))  # 0 is greedy
+    tokens = jnp.argmax(logits + noise, axis=-1)
+    logps = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
+    return tokens.astype(jnp.int32), logps
+
+
 @partial(jax.jit, static_argnames="group")
 def sample(
     policy: Policy,
@@ -66,19 +97,13 @@ def sample(
         it is batched with, but for rounding.
       group: G.
     """
-    row_keys = jax.vmap(lambda key: jax.random.split(key, group))(keys)  # [B, G]
-    greedy = sampling.temperature == 0
+    row_keys = member_keys(keys, group)
 
-    def draw(state: _Decoding, hidden: jax.Array) -> _Decoding:
+    def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""
-        logits = adjust_logits(
-            policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
-        )
-        noise = jax.vmap(jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, state.step), logits.shape[2:])))
-        tokens = jnp.argmax(logits + jnp.where(greedy, 0.0, noise(row_keys)), axis=-1)
-        logps = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
+        tokens, logps = draw(policy, hidden, row_keys, jnp.broadcast_to(state.step, row_keys.shape), sampling)
         going = ~state.done
-        drawn = Samples(jnp.where(going, tokens, 0).astype(jnp.int32), going, jnp.where(going, logps, 0.0))
+        drawn = Samples(jnp.where(going, tokens, 0), going, jnp.where(going, logps, 0.0))
         samples = jax.tree.map(lambda all_, one: all_.at[:, :, state.step].set(one), state.samples, drawn)
         stopped = jnp.isin(drawn.ids, jnp.array(sampling.stop_ids, jnp.int32))
         return _Decoding(state.step + 1, state.cache, samples, state.done | stopped)
@@ -86,13 +111,13 @@ def sample(
     def advance(state: _Decoding) -> _Decoding:
         step = state.step - 1
         hidden, cache = policy.decode_step(state.cache, state.samples.ids[:, :, step], step)
-        return draw(_Decoding(state.step, cache, state.samples, state.done), hidden)
+        return draw_next(_Decoding(state.step, cache, state.samples, state.done), hidden)
 
     hidden, cache = policy.prefill(screens, prompts, group=group, max_tokens=sampling.max_tokens)
     shape = (hidden.shape[0], group, sampling.max_tokens)
     nothing = Samples(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32))
     padding = jnp.broadcast_to(~jnp.any(prompts.mask, axis=-1)[:, None], shape[:2])
     state = _Decoding(jnp.int32(0), cache, nothing, padding)
-    state = draw(state, jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])))
+    state = draw_next(state, jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])))
     state = jax.lax.while_loop(lambda s: (s.step < sampling.max_tokens) & ~jnp.all(s.done), advance, state)
     return state.samples

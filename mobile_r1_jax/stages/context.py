@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.prompts import Prompt
@@ -80,8 +80,16 @@ class Context:
 
     def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
         """An engine with a row for every phone."""
-        rows = self.run.phones.count
-        return Engine(policy, lambda prompts: self.collate(prompts, rows, cache), self.sampling(temperature), rows)
+        rows, across = self.run.phones.count, self.mesh.shape["fsdp"]
+        return Engine(
+            policy,
+            lambda prompts, rows: self.collate(prompts, rows, cache),
+            self.sampling(temperature),
+            rows,
+            prompt_buckets=self.run.shapes.prompt_tokens,
+            prefill_rows=(across, 8 * across),
+            sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
+        )
 
     def collate(
         self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None

@@ -14,7 +14,7 @@ from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.sampling.engine import Engine, Sampled
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 
-ROWS, TOKENS = 4, 6
+ROWS, TOKENS, LENGTHS = 4, 6, (32, 64)
 GREEDY = Sampling(max_tokens=TOKENS, temperature=0.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
 WARM = Sampling(max_tokens=TOKENS, temperature=1.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
 
@@ -46,12 +46,14 @@ def greedy(tied_pair, prompts) -> list[Sampled]:
 @pytest.fixture
 def make_engine(tied_pair) -> Callable[..., Engine]:
     def make(sampling: Sampling = GREEDY, gate: threading.Event | None = None) -> Engine:
-        def collate(prompts: Sequence[SmallPrompt]) -> tuple[Screens, Prompts]:
+        def collate(prompts: Sequence[SmallPrompt], rows: int) -> tuple[Screens, Prompts]:
             if gate is not None:
                 gate.wait()
-            return batch(list(prompts), tied_pair.policy.config.vision, rows=ROWS)
+            longest = max(len(prompt.ids) for prompt in prompts)
+            length = next(length for length in LENGTHS if length >= longest)
+            return batch(list(prompts), tied_pair.policy.config.vision, length=length, rows=rows)
 
-        return Engine(tied_pair.policy, collate, sampling, ROWS)
+        return Engine(tied_pair.policy, collate, sampling, ROWS, prompt_buckets=LENGTHS, prefill_rows=(1, 2), chunk=2)
 
     return make
 
@@ -84,7 +86,6 @@ def test_requests_that_come_later_are_answered_too(make_engine, prompts, greedy)
 
     engine = make_engine()
     assert [answer.ids for answer in run(engine, one_after_the_other)] == [answer.ids for answer in greedy]
-    assert engine.usage.batches == len(prompts)
 
 
 def test_an_answer_depends_on_its_seed_and_not_on_its_company(make_engine, prompts) -> None:
@@ -166,12 +167,14 @@ def test_the_use_of_rows_and_the_tokens_are_counted(make_engine, prompts) -> Non
     engine = make_engine()
     answers = run(engine, all_at_once(*((prompts[n % 4], n) for n in range(6))))
     usage = engine.usage
-    assert (usage.batches, usage.completions, usage.rows) == (2, 6, 2 * ROWS)
-    assert usage.tokens == sum(len(answer.ids) for answer in answers)
+    lengths = [len(answer.ids) for answer in answers]
+    assert (usage.completions, usage.tokens, usage.requests) == (6, sum(lengths), 6)
+    assert usage.row_steps_used == usage.tokens - 6 < usage.row_steps  # first tokens come with the prompts
     metrics = usage.as_metrics()
-    assert metrics["row_use"] == 6 / 8
+    assert metrics["row_use"] == usage.row_steps_used / usage.row_steps
     assert metrics["tokens_per_second"] == pytest.approx(usage.tokens / usage.sampling_seconds)
+    assert metrics["queue_seconds"] > 0 and metrics["chunks"] == usage.chunks >= (max(lengths) - 1) / 2
 
 
 def test_an_engine_that_did_nothing_has_finite_metrics(make_engine) -> None:
-    assert make_engine().usage.as_metrics() == {"row_use": 0.0, "tokens_per_second": 0.0}
+    assert set(make_engine().usage.as_metrics().values()) == {0.0}

@@ -1,0 +1,206 @@
+"""Rows that decode side by side, each at a place of its own in its own completion: what continuous batching is made of.
+
+    slot 0  [prompt: 200 tokens ..........] [own: 11 tokens ....]   decodes its 12th token
+    slot 1  [prompt: 131 tokens ......    ] [                   ]   was filled a moment ago
+    slot 2  [                             ] [                   ]   free
+
+Two programs work on all slots at once. `fill` computes prompts and puts them into free slots; `decode` draws up to so
+many tokens for every slot that is going. Both take the slots over (donated), so the caches stay where they are.
+
+A token's keys stand in the column of its number in the completion, and a row sums over its own columns, then over its
+prompt's: which slot it is in and who sits beside it don't enter.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.text import MASKED, Keys, TextLayer, TextModel
+from mobile_r1_jax.sampling.sampler import Sampling, draw, member_keys
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Slots:
+    """R slots. Layers are kept apart and heads before columns, so that attention reads a cache where it lies."""
+
+    prompt: tuple[Keys, ...]  # per layer [R, K, P, H]
+    own: tuple[Keys, ...]  # per layer [R, K, C, H]
+    length: jax.Array  # [R] int32: tokens in the prompt
+    start: jax.Array  # [R] int32: position of the first completion token, on all three axes
+    keys: jax.Array  # [R] random keys
+    drawn: jax.Array  # [R] int32: tokens drawn so far
+    token: jax.Array  # [R] int32: the last of them
+    done: jax.Array  # [R] bool: has stopped, or is free
+    sharding: NamedSharding | None = field(default=None, metadata={"static": True})  # of every array's rows
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Chunk:
+    """What one call of `decode` drew: T tokens at most for each slot."""
+
+    ids: jax.Array  # [T, R] int32
+    logps: jax.Array  # [T, R] float32
+    mask: jax.Array  # [T, R] bool: the slot was going
+    steps: jax.Array  # [] int32: how many of the T were computed
+
+
+@partial(jax.jit, static_argnames=("rows", "prompt_tokens", "own_tokens", "sharding"))
+def empty_slots(
+    policy: Policy, *, rows: int, prompt_tokens: int, own_tokens: int, sharding: NamedSharding | None = None
+) -> Slots:
+    """R = rows free slots with room for prompts of P and completions of C tokens.
+
+    sharding: over the rows, on a mesh; None leaves everything on the one device."""
+    config = policy.config.text
+
+    def room(columns: int) -> tuple[Keys, ...]:
+        one = jnp.zeros((rows, config.kv_heads, columns, config.head_width), policy.text.dtype)
+        return tuple(Keys(one, one) for _ in range(config.layers))
+
+    zeros = jnp.zeros(rows, jnp.int32)
+    keys = jax.vmap(jax.random.key)(zeros)
+    return _kept(
+        Slots(room(prompt_tokens), room(own_tokens), zeros, zeros, keys, zeros, zeros, jnp.ones(rows, bool), sharding)
+    )
+
+
+@partial(jax.jit, donate_argnames="slots")
+def fill(
+    policy: Policy,
+    slots: Slots,
+    screens: Screens | EncodedScreens,
+    prompts: Prompts,
+    seeds: jax.Array,
+    targets: jax.Array,
+    sampling: Sampling,
+) -> tuple[Slots, jax.Array, jax.Array]:
+    """Compute prompts once, put each into the G slots of its completions, and draw their first tokens.
+
+    Args:
+      seeds: [B] uint32, of which the keys are made.
+      targets: [B, G] int32, each slot at most once; for rows of padding R, which is no slot.
+
+    Returns:
+      the slots, and the first tokens [B, G] with their log-probabilities [B, G].
+    """
+    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1)
+    batch, group = targets.shape
+    keys = member_keys(jax.vmap(jax.random.key)(seeds), group)
+    hidden = jnp.broadcast_to(hidden[:, None], (batch, group, hidden.shape[-1]))
+    tokens, logps = draw(policy, hidden, keys, jnp.zeros((batch, group), jnp.int32), sampling)
+    where, source = targets.reshape(-1), jnp.repeat(jnp.arange(batch), group)
+
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old.at[where].set(new, mode="drop")
+
+    def put_keys(old: jax.Array, new: jax.Array) -> jax.Array:
+        """Of one layer: old [R, K, P, H], new [B, P', K, H] with P' <= P."""
+        return old.at[where, :, : new.shape[1]].set(jnp.moveaxis(new, 1, 2)[source], mode="drop")
+
+    prompt = tuple(
+        jax.tree.map(lambda old, new, layer=layer: put_keys(old, new[layer]), slots.prompt[layer], cache.prompt)
+        for layer in range(len(slots.prompt))
+    )
+    stopped = _stops(tokens, sampling) | (sampling.max_tokens == 1)
+    filled = replace(
+        slots,
+        prompt=prompt,
+        length=put(slots.length, prompts.mask.sum(-1, dtype=jnp.int32)[source]),
+        start=put(slots.start, cache.start[source]),
+        keys=put(slots.keys, keys.reshape(-1)),
+        drawn=put(slots.drawn, jnp.ones_like(where)),
+        token=put(slots.token, tokens.reshape(-1)),
+        done=put(slots.done, stopped.reshape(-1)),
+    )
+    return _kept(filled), tokens, logps
+
+
+@partial(jax.jit, donate_argnames="slots", static_argnames=("tokens", "prompt_tokens"))
+def decode(
+    policy: Policy, slots: Slots, wanted: jax.Array, sampling: Sampling, *, tokens: int, prompt_tokens: int
+) -> tuple[Slots, Chunk]:
+    """Draw up to T = tokens tokens for every slot that is going; ends as soon as none is.
+
+    Args:
+      wanted: [R] bool; a slot whose completion nobody waits for any more stops here.
+      prompt_tokens: no going slot has a longer prompt, so no more of the cache is read.
+    """
+    slots = replace(slots, done=slots.done | ~wanted)
+    shown = jax.tree.map(lambda keys: keys[:, :, :prompt_tokens], slots.prompt)
+    rows = slots.done.shape[0]
+
+    def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
+        slots, chunk = state
+        hidden, own = _step(policy.text, slots, shown)
+        ids, logps = draw(policy, hidden, slots.keys, slots.drawn, sampling)
+        going = ~slots.done
+        drawn = slots.drawn + going
+        done = slots.done | _stops(ids, sampling) | (drawn >= sampling.max_tokens)
+        chunk = Chunk(
+            chunk.ids.at[chunk.steps].set(ids),
+            chunk.logps.at[chunk.steps].set(logps),
+            chunk.mask.at[chunk.steps].set(going),
+            chunk.steps + 1,
+        )
+        return replace(slots, own=own, drawn=drawn, token=jnp.where(going, ids, slots.token), done=done), chunk
+
+    nothing = Chunk(
+        jnp.zeros((tokens, rows), jnp.int32),
+        jnp.zeros((tokens, rows), jnp.float32),
+        jnp.zeros((tokens, rows), bool),
+        jnp.int32(0),
+    )
+    slots, chunk = jax.lax.while_loop(
+        lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, (slots, nothing)
+    )
+    return _kept(slots), chunk
+
+
+def _step(text: TextModel, slots: Slots, shown: tuple[Keys, ...]) -> tuple[jax.Array, tuple[Keys, ...]]:
+    """Feed every slot's last token: the hidden states [R, D] that predict the next, and the caches with it in."""
+    column = jnp.maximum(slots.drawn - 1, 0)  # the last token's; a slot that was never filled has none
+    rows = column.shape[0]
+    angles = text.angles(jnp.broadcast_to((slots.start + column)[:, None], (3, rows, 1)))
+    seen_own = jnp.arange(slots.own[0].k.shape[2]) <= column[:, None]
+    seen_prompt = jnp.arange(shown[0].k.shape[2]) < slots.length[:, None]
+    seen = jnp.concatenate([seen_own, seen_prompt], axis=-1)
+    x, caches = text.embed(slots.token)[:, None], []
+    for number, (prompt, own) in enumerate(zip(shown, slots.own, strict=True)):
+        layer: TextLayer = jax.tree.map(lambda stacked, number=number: stacked[number], text.layers)
+        q, new = layer.project(x, angles)
+        own = jax.tree.map(lambda old, one: old.at[jnp.arange(rows), :, column].set(one[:, 0]), own, new)
+        x = layer.finish(x, _attend(q[:, 0], prompt, own, seen)[:, None])
+        caches.append(own)
+    return text.norm(x)[:, 0], tuple(caches)
+
+
+def _attend(q: jax.Array, prompt: Keys, own: Keys, seen: jax.Array) -> jax.Array:
+    """Attention of one query a row: q [R, N, H], caches [R, K, columns, H], seen [R, C + P] bool; [R, N * H]."""
+    rows, heads, width = q.shape
+    q, columns = q.reshape(rows, own.k.shape[1], -1, width), own.k.shape[2]
+    scores = jnp.concatenate(
+        [jnp.einsum("rkjh,rksh->rkjs", q, keys, preferred_element_type=jnp.float32) for keys in (own.k, prompt.k)], -1
+    )
+    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, MASKED)).astype(q.dtype)
+    out = jnp.einsum("rkjs,rksh->rkjh", weights[..., :columns], own.v)
+    out += jnp.einsum("rkjs,rksh->rkjh", weights[..., columns:], prompt.v)
+    return out.reshape(rows, heads * width)
+
+
+def _stops(tokens: jax.Array, sampling: Sampling) -> jax.Array:
+    return jnp.isin(tokens, jnp.array(sampling.stop_ids, jnp.int32))
+
+
+def _kept(slots: Slots) -> Slots:
+    """The slots where they were: left to the compiler, rows could wander over the mesh, and each way of lying on it
+    would be another program."""
+    if slots.sharding is None:
+        return slots
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, slots.sharding), slots)
