@@ -100,7 +100,7 @@ class Engine:
     sampling: Sampling
     rows: int
     prompt_buckets: Sequence[int]
-    prefill_rows: Sequence[int] = (1, 8)
+    prefill_rows: Sequence[int] = (1, 4)
     chunk: int = 8
     sharding: NamedSharding | None = None
     usage: Usage = field(default_factory=Usage)
@@ -189,7 +189,8 @@ class Engine:
         requests that cannot be sampled, and why."""
         began = time.perf_counter()
         refused: list[tuple[_Request, Exception]] = []
-        filled = [self._fill(*batch) for batch in self._collated(admitted, refused)]
+        for batch in self._collated(admitted, refused):
+            self._fill(*batch)
         if self._going:
             assert self._slots is not None
             wanted = np.isin(np.arange(self.rows), list(self._going))
@@ -197,13 +198,7 @@ class Engine:
             self._slots, chunk = decode(
                 self.policy, self._slots, wanted, self.sampling, tokens=self.chunk, prompt_tokens=longest
             )
-            first, chunk, done = jax.device_get(([arrays for _, arrays in filled], chunk, self._slots.done))
-            for (rows, _), (ids, logps) in zip(filled, first, strict=True):
-                for row, token, logp in zip(rows, ids.flat, logps.flat, strict=False):  # what is left over is padding
-                    row.ids.append(int(token))
-                    row.logps.append(float(logp))
-            self._keep(chunk, done)
-            self.usage.tokens += sum(len(rows) for rows, _ in filled)
+            self._keep(*jax.device_get((chunk, self._slots.done)))
         self.usage.sampling_seconds += time.perf_counter() - began
         return refused
 
@@ -224,10 +219,8 @@ class Engine:
             else:
                 yield batch, rows, screens, prompts
 
-    def _fill(
-        self, batch: Sequence[_Request], rows: int, screens: Screens | EncodedScreens, prompts: Prompts
-    ) -> tuple[list[_Row], tuple[jax.Array, jax.Array]]:
-        """Puts a batch into free slots: its completions, and their first tokens and log-probabilities [B, G] to be."""
+    def _fill(self, batch: Sequence[_Request], rows: int, screens: Screens | EncodedScreens, prompts: Prompts) -> None:
+        """Puts a batch into free slots."""
         if self._slots is None:
             self._slots = empty_slots(
                 self.policy,
@@ -242,14 +235,11 @@ class Engine:
         group = len(batch[0].rows)
         targets, seeds = np.full(rows * group, self.rows, np.int32), np.zeros(rows, np.uint32)
         targets[: len(free)], seeds[: len(batch)] = free, [request.seed for request in batch]
-        self._slots, *first = fill(
-            self.policy, self._slots, screens, prompts, seeds, targets.reshape(rows, group), self.sampling
-        )
+        self._slots = fill(self.policy, self._slots, screens, prompts, seeds, targets.reshape(rows, group))
         now = time.perf_counter()
         self.usage.prefills += 1
         self.usage.requests += len(batch)
         self.usage.queue_seconds += sum(now - request.asked for request in batch)
-        return [row for _, row in both], tuple(first)
 
     def _keep(self, chunk: Chunk, done: np.ndarray) -> None:
         """What a chunk drew goes to its completions; the slots of those that are done are free."""
@@ -261,7 +251,7 @@ class Engine:
         self._going = {slot: both for slot, both in self._going.items() if not both[1].done}
         self.usage.chunks += 1
         self.usage.row_steps += int(chunk.steps) * self.rows
-        self.usage.row_steps_used += int(chunk.mask.sum())
+        self.usage.row_steps_used += int(chunk.mask[1:].sum())
         self.usage.tokens += int(chunk.mask.sum())
 
 

@@ -4,11 +4,12 @@
     slot 1  [prompt: 131 tokens ......    ] [                   ]   was filled a moment ago
     slot 2  [                             ] [                   ]   free
 
-Two programs work on all slots at once. `fill` computes prompts and puts them into free slots; `decode` draws up to so
-many tokens for every slot that is going. Both take the slots over (donated), so the caches stay where they are.
+Two programs work on the slots. `fill` computes prompts and puts them into free slots; `decode` draws up to so many
+tokens for every slot that is going. Both take the slots over (donated), so the caches stay where they are.
 
-A token's keys stand in the column of its number in the completion, and a row sums over its own columns, then over its
-prompt's: which slot it is in and who sits beside it don't enter.
+Nothing of a row tells who sits beside it: a token's keys stand in the column of its number in the completion, its own
+columns are summed before its prompt's (so that room left behind a prompt adds zeros at the end), and every token, the
+first too, is drawn in one program for all slots. In float32 on a CPU log-probabilities are then equal to the last bit.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ class Slots:
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
     keys: jax.Array  # [R] random keys
+    hidden: jax.Array  # [R, D]: predicts the first token
     drawn: jax.Array  # [R] int32: tokens drawn so far
     token: jax.Array  # [R] int32: the last of them
     done: jax.Array  # [R] bool: has stopped, or is free
@@ -43,11 +45,11 @@ class Slots:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Chunk:
-    """What one call of `decode` drew: T tokens at most for each slot."""
+    """What one call of `decode` drew: T tokens at most for each slot, and before them the first of a new completion."""
 
-    ids: jax.Array  # [T, R] int32
-    logps: jax.Array  # [T, R] float32
-    mask: jax.Array  # [T, R] bool: the slot was going
+    ids: jax.Array  # [1 + T, R] int32
+    logps: jax.Array  # [1 + T, R] float32
+    mask: jax.Array  # [1 + T, R] bool: a token was drawn
     steps: jax.Array  # [] int32: how many of the T were computed
 
 
@@ -65,10 +67,19 @@ def empty_slots(
         return tuple(Keys(one, one) for _ in range(config.layers))
 
     zeros = jnp.zeros(rows, jnp.int32)
-    keys = jax.vmap(jax.random.key)(zeros)
-    return _kept(
-        Slots(room(prompt_tokens), room(own_tokens), zeros, zeros, keys, zeros, zeros, jnp.ones(rows, bool), sharding)
+    slots = Slots(
+        prompt=room(prompt_tokens),
+        own=room(own_tokens),
+        length=zeros,
+        start=zeros,
+        keys=jax.vmap(jax.random.key)(zeros),
+        hidden=jnp.zeros((rows, config.width), policy.text.dtype),
+        drawn=zeros,
+        token=zeros,
+        done=jnp.ones(rows, bool),
+        sharding=sharding,
     )
+    return _kept(slots)
 
 
 @partial(jax.jit, donate_argnames="slots")
@@ -79,22 +90,16 @@ def fill(
     prompts: Prompts,
     seeds: jax.Array,
     targets: jax.Array,
-    sampling: Sampling,
-) -> tuple[Slots, jax.Array, jax.Array]:
-    """Compute prompts once, put each into the G slots of its completions, and draw their first tokens.
+) -> Slots:
+    """Compute prompts once and put each into the G slots of its completions.
 
     Args:
       seeds: [B] uint32, of which the keys are made.
       targets: [B, G] int32, each slot at most once; for rows of padding R, which is no slot.
-
-    Returns:
-      the slots, and the first tokens [B, G] with their log-probabilities [B, G].
     """
     hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1)
     batch, group = targets.shape
     keys = member_keys(jax.vmap(jax.random.key)(seeds), group)
-    hidden = jnp.broadcast_to(hidden[:, None], (batch, group, hidden.shape[-1]))
-    tokens, logps = draw(policy, hidden, keys, jnp.zeros((batch, group), jnp.int32), sampling)
     where, source = targets.reshape(-1), jnp.repeat(jnp.arange(batch), group)
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -108,18 +113,17 @@ def fill(
         jax.tree.map(lambda old, new, layer=layer: put_keys(old, new[layer]), slots.prompt[layer], cache.prompt)
         for layer in range(len(slots.prompt))
     )
-    stopped = _stops(tokens, sampling) | (sampling.max_tokens == 1)
     filled = replace(
         slots,
         prompt=prompt,
         length=put(slots.length, prompts.mask.sum(-1, dtype=jnp.int32)[source]),
         start=put(slots.start, cache.start[source]),
         keys=put(slots.keys, keys.reshape(-1)),
-        drawn=put(slots.drawn, jnp.ones_like(where)),
-        token=put(slots.token, tokens.reshape(-1)),
-        done=put(slots.done, stopped.reshape(-1)),
+        hidden=put(slots.hidden, hidden[source]),
+        drawn=put(slots.drawn, jnp.zeros_like(where)),
+        done=put(slots.done, jnp.zeros(where.shape, bool)),
     )
-    return _kept(filled), tokens, logps
+    return _kept(filled)
 
 
 @partial(jax.jit, donate_argnames="slots", static_argnames=("tokens", "prompt_tokens"))
@@ -134,31 +138,31 @@ def decode(
     """
     slots = replace(slots, done=slots.done | ~wanted)
     shown = jax.tree.map(lambda keys: keys[:, :, :prompt_tokens], slots.prompt)
-    rows = slots.done.shape[0]
+    shape = (1 + tokens, slots.done.shape[0])
+
+    def draw_next(slots: Slots, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return draw(policy, hidden, slots.keys, slots.drawn, sampling)
+
+    def record(slots: Slots, chunk: Chunk, going: jax.Array, ids: jax.Array, logps: jax.Array) -> tuple[Slots, Chunk]:
+        drawn = slots.drawn + going
+        stopped = jnp.isin(ids, jnp.array(sampling.stop_ids, jnp.int32)) | (drawn >= sampling.max_tokens)
+        lines = zip((chunk.ids, chunk.logps, chunk.mask), (ids, logps, going), strict=True)
+        chunk = Chunk(*(all_.at[chunk.steps].set(line) for all_, line in lines), chunk.steps)
+        token = jnp.where(going, ids, slots.token)
+        return replace(slots, drawn=drawn, token=token, done=slots.done | (going & stopped)), chunk
 
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
         hidden, own = _step(policy.text, slots, shown)
-        ids, logps = draw(policy, hidden, slots.keys, slots.drawn, sampling)
-        going = ~slots.done
-        drawn = slots.drawn + going
-        done = slots.done | _stops(ids, sampling) | (drawn >= sampling.max_tokens)
-        chunk = Chunk(
-            chunk.ids.at[chunk.steps].set(ids),
-            chunk.logps.at[chunk.steps].set(logps),
-            chunk.mask.at[chunk.steps].set(going),
-            chunk.steps + 1,
-        )
-        return replace(slots, own=own, drawn=drawn, token=jnp.where(going, ids, slots.token), done=done), chunk
+        slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
+        return record(slots, chunk, ~slots.done, *draw_next(slots, hidden))
 
-    nothing = Chunk(
-        jnp.zeros((tokens, rows), jnp.int32),
-        jnp.zeros((tokens, rows), jnp.float32),
-        jnp.zeros((tokens, rows), bool),
-        jnp.int32(0),
-    )
+    new = ~slots.done & (slots.drawn == 0)
+    nothing = (jnp.zeros(shape[1], jnp.int32), jnp.zeros(shape[1], jnp.float32))
+    first = jax.lax.cond(jnp.any(new), lambda: draw_next(slots, slots.hidden), lambda: nothing)
+    chunk = Chunk(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool), jnp.int32(0))
     slots, chunk = jax.lax.while_loop(
-        lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, (slots, nothing)
+        lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, record(slots, chunk, new, *first)
     )
     return _kept(slots), chunk
 
@@ -192,10 +196,6 @@ def _attend(q: jax.Array, prompt: Keys, own: Keys, seen: jax.Array) -> jax.Array
     out = jnp.einsum("rkjs,rksh->rkjh", weights[..., :columns], own.v)
     out += jnp.einsum("rkjs,rksh->rkjh", weights[..., columns:], prompt.v)
     return out.reshape(rows, heads * width)
-
-
-def _stops(tokens: jax.Array, sampling: Sampling) -> jax.Array:
-    return jnp.isin(tokens, jnp.array(sampling.stop_ids, jnp.int32))
 
 
 def _kept(slots: Slots) -> Slots:

@@ -87,7 +87,7 @@ class Context:
             self.sampling(temperature),
             rows,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=(across, 8 * across),
+            prefill_rows=(across, 4 * across),
             sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
         )
 

@@ -1,0 +1,210 @@
+"""python benchmarks/sampling_engine.py: the engine against batches sampled to the end, as requests of phones come in.
+
+Simulated phones ask, wait for their answer, think, and ask again with a longer prompt, as an episode does; they think
+for uneven times and their answers are of uneven lengths. The same prompts, seeds and thinking times go through both
+ways in turns, after one warm-up each; medians of the repetitions. Machines differ and are noisy: read the ratio.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoTokenizer
+
+from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
+from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.screen_cache import ScreenCache
+from mobile_r1_jax.phones.simulator import gestures
+from mobile_r1_jax.phones.simulator.oracle import make, next_move
+from mobile_r1_jax.phones.simulator.screen import draw
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks, place
+from mobile_r1_jax.sampling.engine import Engine, Sampled
+from mobile_r1_jax.sampling.sampler import Sampling, sample
+
+TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
+BUCKETS, WINDOWS = (128, 224, 320, 448), 2
+SAID = "<think>On Home; need it.</think><action>Open it.</action>"
+
+
+@dataclass(frozen=True)
+class Work:
+    """phones: how many ask at once; turns: requests of each; think: mean seconds between an answer and the next
+    request; rows: completions that are decoded at once; stops: share of the vocabulary that ends an answer."""
+
+    phones: int
+    turns: int
+    think: float
+    rows: int
+    tokens: int
+    stops: float
+    repetitions: int
+
+
+@dataclass
+class ToTheEnd:
+    """The way it was: all that wait are one batch, which is sampled until its last completion has ended."""
+
+    policy: Policy
+    collate: Callable[[Sequence[Prompt], int], tuple[EncodedScreens, Prompts]]
+    sampling: Sampling
+    rows: int
+    _waiting: list[tuple[Prompt, int, asyncio.Future[Sampled]]] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __aenter__(self) -> "ToTheEnd":
+        self._task = asyncio.create_task(self._serve())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._task.cancel()
+
+    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
+        future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
+        self._waiting.append((prompt, seed, future))
+        self._wake.set()
+        return await future
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake.wait()
+            if len(self._waiting) < self.rows:
+                await asyncio.sleep(0.004)
+            batch, self._waiting = self._waiting[: self.rows], self._waiting[self.rows :]
+            if not self._waiting:
+                self._wake.clear()
+            for (*_, future), answer in zip(batch, await asyncio.to_thread(self._sample, batch), strict=True):
+                future.set_result(answer)
+
+    def _sample(self, batch: Sequence[tuple[Prompt, int, asyncio.Future[Sampled]]]) -> list[Sampled]:
+        screens, prompts = self.collate([prompt for prompt, *_ in batch], self.rows)
+        seeds = np.zeros(self.rows, np.uint32)
+        seeds[: len(batch)] = [seed for _, seed, _ in batch]
+        drawn = jax.device_get(sample(self.policy, screens, prompts, keys_of(seeds), group=1, sampling=self.sampling))
+        ids, mask, logps = drawn.ids[:, 0], drawn.mask[:, 0], drawn.logps[:, 0]
+        return [Sampled(tuple(ids[r, mask[r]].tolist()), tuple(logps[r, mask[r]].tolist())) for r in range(len(batch))]
+
+
+@jax.jit
+def keys_of(seeds: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.key)(seeds)
+
+
+def make_prompts(tokenizer: object, phones: int, turns: int) -> list[list[Prompt]]:
+    """For each phone the prompts of its turns: the last screenshots and everything that was said so far."""
+    found, said = [], response_ids(tokenizer, SAID)
+    for task in draw_tasks(phones, seed=0, apps=("shop",), held_out=False, popups=0):
+        placed = place(task.setup)
+        past: list[Past] = []
+        prompts = []
+        for _ in range(turns):
+            screenshot = Screenshot(draw(gestures.screen_of(placed.state), (112, 224)))
+            system = "Phone. Task: " + task.instruction
+            prompts.append(build_prompt(tokenizer, system, past, screenshot, Resizing(scale=1.0)))
+            past = [*past, Past(screenshot, said)]
+            make(placed.state, next_move(placed.state, placed.goals))
+        found.append(prompts)
+    return found
+
+
+async def play(
+    engine: Engine | ToTheEnd, prompts: Sequence[Sequence[Prompt]], think: float
+) -> tuple[float, float, list[Sampled]]:
+    """Seconds for all, mean seconds that an answer took, and the answers."""
+    waited, answers = [], {}
+
+    async def phone(number: int) -> None:
+        rng = Random(number)
+        for turn, prompt in enumerate(prompts[number]):
+            await asyncio.sleep(rng.expovariate(1 / think) if think else 0)
+            began = time.perf_counter()
+            answers[number, turn] = await engine.sample(prompt, 1000 * number + turn)
+            waited.append(time.perf_counter() - began)
+
+    async with engine:
+        began = time.perf_counter()
+        await asyncio.gather(*map(phone, range(len(prompts))))
+        seconds = time.perf_counter() - began
+    return seconds, statistics.mean(waited), [answers[key] for key in sorted(answers)]
+
+
+def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chunk: int) -> dict[str, list[float]]:
+    """For each way: median seconds, median of the mean waits, tokens, row use (continuous alone: nan)."""
+    config = policy.config
+    cache = ScreenCache(
+        policy.vision, patches, config.vision, windows=WINDOWS, screens=16, place=lambda screens: screens
+    )
+
+    def collate(some: Sequence[Prompt], rows: int) -> tuple[EncodedScreens, Prompts]:
+        shown = distinct_screens(some)
+        arrays = stack_prompts(some, shown, config=config.vision, windows=WINDOWS, rows=rows, prompt_buckets=BUCKETS)
+        return cache(shown, screens=2 * rows), arrays
+
+    # Any token may be a stop token here, so that lengths are geometric whatever the policy has learned.
+    stops = Random(0).sample(range(config.text.vocab), int(work.stops * config.text.vocab))
+    sampling = Sampling(max_tokens=work.tokens, temperature=4.0, stop_ids=tuple(sorted(stops)))
+    ways = {
+        "to the end": lambda: ToTheEnd(policy, collate, sampling, work.rows),
+        "continuous": lambda: Engine(policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk),
+    }
+    seconds, waits, found = ({way: [] for way in ways} for _ in range(3))
+    use = {way: float("nan") for way in ways}
+    for repetition in range(work.repetitions + 1):
+        for way, new in ways.items():
+            engine = new()
+            took, waited, found[way] = asyncio.run(play(engine, prompts, work.think))
+            if repetition:
+                seconds[way].append(took)
+                waits[way].append(waited)
+            if isinstance(engine, Engine):
+                use[way] = engine.usage.as_metrics()["row_use"]
+    tokens = {way: sum(len(answer.ids) for answer in found[way]) for way in ways}
+    return {
+        way: [statistics.median(seconds[way]), statistics.median(waits[way]), tokens[way], use[way]] for way in ways
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--policy", type=Path, default=TINY, help="a Qwen2.5-VL checkpoint in Hugging Face format")
+    parser.add_argument("--phones", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--think", type=float, nargs="+", default=[0.0, 0.2, 1.0], help="mean seconds; a row for each")
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--stops", type=float, default=0.05, help="share of tokens that end an answer")
+    parser.add_argument("--chunk", type=int, default=Engine.chunk)
+    parser.add_argument("--repetitions", type=int, default=3)
+    asked = parser.parse_args()
+    policy = load_policy(asked.policy)
+    prompts = make_prompts(AutoTokenizer.from_pretrained(asked.policy), asked.phones, asked.turns)
+    table = Table(
+        *("think", "way", "seconds", "ratio", "mean wait", "tokens/s", "row use"),
+        title=f"{asked.phones} phones x {asked.turns} turns, {asked.rows} rows, at most {asked.tokens} tokens, "
+        f"chunks of {asked.chunk}, {jax.default_backend()}, medians of {asked.repetitions}",
+    )
+    for think in asked.think:
+        work = Work(asked.phones, asked.turns, think, asked.rows, asked.tokens, asked.stops, asked.repetitions)
+        found = compare(policy, prompts, work, asked.chunk)
+        before = found["to the end"][0]
+        for way, (seconds, waited, tokens, use) in found.items():
+            rate, share = f"{tokens / seconds:.0f}", "" if use != use else f"{use:.2f}"
+            table.add_row(
+                f"{think} s", way, f"{seconds:.2f}", f"{before / seconds:.2f}", f"{waited:.2f} s", rate, share
+            )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
