@@ -109,9 +109,7 @@ class Engine:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _slots: Slots | None = None
-    _going: dict[int, tuple[_Request, _Row]] = field(
-        default_factory=dict
-    )  # what each slot decodes; the others are free
+    _going: dict[int, tuple[_Request, _Row]] = field(default_factory=dict)  # by slot; slots that aren't in it are free
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._serve())

@@ -1,4 +1,5 @@
-"""The engine: many requests at once, each with its own answer, its own error, and no say in anybody else's."""
+"""The engine: many requests at once, each with its own answer, its own error, and no say in anybody else's; rows that
+are filled again as soon as they are free; no program compiled twice."""
 
 import asyncio
 import threading
@@ -8,15 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt
+from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt, torch_inputs
 
 from mobile_r1_jax.model.inputs import Prompts, Screens
+from mobile_r1_jax.model.logps import token_logps
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.sampling import engine as engine_module
 from mobile_r1_jax.sampling.engine import Engine, Sampled
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 
 ROWS, TOKENS, LENGTHS = 4, 6, (32, 64)
 GREEDY = Sampling(max_tokens=TOKENS, temperature=0.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
 WARM = Sampling(max_tokens=TOKENS, temperature=1.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
+UNEVEN = Sampling(max_tokens=16, temperature=1.0, stop_ids=tuple(range(0, 160, 12)), forbidden_ids=FORBIDDEN)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +50,15 @@ def greedy(tied_pair, prompts) -> list[Sampled]:
 
 @pytest.fixture
 def make_engine(tied_pair) -> Callable[..., Engine]:
-    def make(sampling: Sampling = GREEDY, gate: threading.Event | None = None) -> Engine:
-        def collate(prompts: Sequence[SmallPrompt], rows: int) -> tuple[Screens, Prompts]:
+    def make(sampling: Sampling = GREEDY, gate: threading.Event | None = None, rows: int = ROWS) -> Engine:
+        def collate(prompts: Sequence[SmallPrompt], padded: int) -> tuple[Screens, Prompts]:
             if gate is not None:
                 gate.wait()
             longest = max(len(prompt.ids) for prompt in prompts)
             length = next(length for length in LENGTHS if length >= longest)
-            return batch(list(prompts), tied_pair.policy.config.vision, length=length, rows=rows)
+            return batch(list(prompts), tied_pair.policy.config.vision, length=length, rows=padded)
 
-        return Engine(tied_pair.policy, collate, sampling, ROWS, prompt_buckets=LENGTHS, prefill_rows=(1, 2), chunk=2)
+        return Engine(tied_pair.policy, collate, sampling, rows, prompt_buckets=LENGTHS, prefill_rows=(1, 2), chunk=2)
 
     return make
 
@@ -88,11 +93,104 @@ def test_requests_that_come_later_are_answered_too(make_engine, prompts, greedy)
     assert [answer.ids for answer in run(engine, one_after_the_other)] == [answer.ids for answer in greedy]
 
 
-def test_an_answer_depends_on_its_seed_and_not_on_its_company(make_engine, prompts) -> None:
-    alone = run(make_engine(WARM), all_at_once((prompts[0], 7)))[0]
+def test_an_answer_depends_on_its_seed_and_not_even_its_last_bit_on_its_company(make_engine, prompts) -> None:
+    alone = run(make_engine(UNEVEN), all_at_once((prompts[0], 7)))[0]
     crowd = [(prompts[n % 4], n) for n in range(5)]
-    answers = run(make_engine(WARM), all_at_once(*crowd, (prompts[0], 7), (prompts[0], 8)))
-    assert answers[5].ids == alone.ids != answers[6].ids
+    answers = run(make_engine(UNEVEN), all_at_once(*crowd, (prompts[0], 7), (prompts[0], 8)))
+    assert answers[5] == alone and answers[6].ids != alone.ids
+
+
+def test_greedy_answers_equal_those_of_transformers_generate(tied_pair, prompts, make_engine) -> None:
+    for prompt, answer in zip(prompts, run(make_engine(), all_at_once(*((p, 0) for p in prompts))), strict=True):
+        generated = tied_pair.torch.generate(
+            **torch_inputs(prompt),
+            max_new_tokens=TOKENS,
+            do_sample=False,
+            pad_token_id=0,
+            suppress_tokens=list(FORBIDDEN),
+        )
+        assert list(answer.ids) == generated[0, len(prompt.ids) :].tolist()
+
+
+def test_log_probabilities_are_those_that_training_recomputes(tied_pair, prompts, make_engine) -> None:
+    asked = [(prompts[n % 4], n) for n in range(12)]
+    answers = run(make_engine(UNEVEN), all_at_once(*asked))
+    ids, mask, logps = (np.zeros((12, 1, UNEVEN.max_tokens), dtype) for dtype in (np.int32, bool, np.float32))
+    for row, answer in enumerate(answers):
+        length = len(answer.ids)
+        ids[row, 0, :length], mask[row, 0, :length], logps[row, 0, :length] = answer.ids, True, answer.logps
+
+    @jax.jit
+    def recomputed(policy: Policy, screens: Screens, rows: Prompts) -> jax.Array:
+        hidden = policy.completion_hidden(screens, rows, ids, mask)
+        return token_logps(policy, hidden, ids, temperature=UNEVEN.temperature, forbidden=FORBIDDEN)[0]
+
+    inputs = batch([prompt for prompt, _ in asked], tied_pair.policy.config.vision)
+    np.testing.assert_allclose(np.where(mask, recomputed(tied_pair.policy, *inputs), 0), logps, atol=1e-4)
+
+
+def test_a_group_shares_one_prefill_and_is_what_the_sampler_gives_for_that_prompt(
+    tied_pair, make_engine, prompts
+) -> None:
+    async def talk(engine: Engine) -> tuple[list[Sampled], Sampled]:
+        return await asyncio.gather(engine.sample_group(prompts[2], 5, 3), engine.sample(prompts[2], 5))
+
+    engine = make_engine(WARM)
+    group, one = run(engine, talk)
+    inputs = batch([prompts[2]], tied_pair.policy.config.vision)
+    samples = sample(tied_pair.policy, *inputs, jax.random.key(5)[None], group=3, sampling=WARM)
+    assert [list(answer.ids) for answer in group] == [
+        ids[mask].tolist() for ids, mask in zip(np.asarray(samples.ids[0]), np.asarray(samples.mask[0]), strict=True)
+    ]
+    assert group[0].ids == one.ids and len({answer.ids for answer in group}) == 3
+    assert (engine.usage.requests, engine.usage.prefills, engine.usage.completions) == (2, 2, 4)
+
+
+def test_more_completions_of_a_prompt_than_there_are_rows_are_refused(make_engine, prompts) -> None:
+    with pytest.raises(ValueError, match="5 completions of one prompt asked for, the engine has 4 rows"):
+        run(make_engine(), lambda engine: engine.sample_group(prompts[0], 0, 5))
+
+
+def test_a_short_answer_does_not_wait_for_a_long_one_that_began_before_it(make_engine, prompts) -> None:
+    seeds = range(24)
+    lengths = [len(answer.ids) for answer in run(make_engine(UNEVEN), all_at_once(*((prompts[0], n) for n in seeds)))]
+    longest, short = int(np.argmax(lengths)), [n for n in seeds if lengths[n] <= 4]
+    assert lengths[longest] == UNEVEN.max_tokens and len(short) >= ROWS + 1
+    order: list[int] = []
+
+    async def ask(engine: Engine, seed: int) -> None:
+        await engine.sample(prompts[0], seed)
+        order.append(seed)
+
+    run(make_engine(UNEVEN), lambda engine: asyncio.gather(*(ask(engine, n) for n in (longest, *short[: ROWS + 1]))))
+    assert order[-1] == longest and set(order) == {longest, *short[: ROWS + 1]}
+
+
+def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> None:
+    asked = [(prompts[which], n) for n, which in enumerate((0, 2, 3, 0, 0, 3, 2, 0, 3, 3, 0, 2))]
+    compiled: list[str] = []
+
+    def listen(event: str, seconds: float, **about: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    async def talk(engine: Engine) -> None:
+        for prompt, seed in (asked[0], asked[1]):
+            await engine.sample(prompt, seed)
+        await all_at_once(*(asked[1],) * 2)(engine)
+        await all_at_once(*(asked[0],) * 2)(engine)
+        warmed_up.append(len(compiled))
+        for start in range(len(asked)):
+            await all_at_once(*asked[start:])(engine)
+
+    warmed_up: list[int] = []
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        run(make_engine(UNEVEN, rows=5), talk)
+        run(make_engine(UNEVEN, rows=5), all_at_once(*asked))  # nor for another engine
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == warmed_up[0] >= 7  # the slots; two sizes of batches and two of prompts; two to decode
 
 
 def test_an_answer_ends_with_the_stop_token_or_at_the_limit_and_has_a_log_probability_a_token(
@@ -119,6 +217,23 @@ def test_an_engine_goes_on_after_an_error(make_engine, prompts, greedy, too_long
         return await engine.sample(prompts[0], 0)
 
     assert run(make_engine(), talk).ids == greedy[0].ids
+
+
+def test_a_failure_on_the_device_is_told_to_all_under_way_and_the_engine_goes_on(
+    make_engine, prompts, greedy, monkeypatch
+) -> None:
+    async def talk(engine: Engine) -> tuple[list, Sampled]:
+        with monkeypatch.context() as broken:
+            broken.setattr(engine_module, "decode", fail)
+            told = await all_at_once((prompts[0], 0), (prompts[1], 0), errors=True)(engine)
+        return told, await engine.sample(prompts[1], 0)
+
+    def fail(*arguments: object, **settings: object) -> None:
+        raise RuntimeError("out of memory")
+
+    told, answer = run(make_engine(), talk)
+    assert [str(error) for error in told] == ["out of memory"] * 2
+    assert answer.ids == greedy[1].ids
 
 
 def test_a_cancelled_request_harms_nobody_and_costs_nothing(make_engine, prompts, greedy) -> None:
