@@ -18,8 +18,10 @@ def test_the_cosine_falls_from_the_full_rate_to_zero_at_the_last_step() -> None:
 
 
 def test_settings_that_cannot_work_are_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match="total_steps above warmup_steps, not None and 0"):
-        OptimizerSettings(schedule="cosine")
+    with pytest.raises(ValueError, match="total_steps above warmup_steps, not 3 and 3"):
+        OptimizerSettings(schedule="cosine", warmup_steps=3, total_steps=3)
+    with pytest.raises(ValueError, match="has to know its total_steps"):
+        learning_rate(OptimizerSettings(schedule="cosine"))
     with pytest.raises(ValueError, match="choose constant or cosine"):
         OptimizerSettings(schedule="linear")
     with pytest.raises(ValueError, match="above 0"):
