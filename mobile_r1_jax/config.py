@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonargparse
 import yaml
@@ -57,6 +57,14 @@ class Shapes:
     response_tokens: int = 512  # C; [kin] 2048 to 4096
     windows: tuple[int, ...] = (64,)  # windows of 112x112 pixels in a screen, W
     screens: int = 8  # screens that are encoded at once where the vision tower does not learn
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the computation keeps, and in how many digits. Weights that learn are always float32."""
+
+    compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of the weights as they are used
+    remat: Literal["none", "matmuls", "full"] = "none"  # what a layer keeps for its backward pass (model/layers.py)
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,7 @@ class Run:
     save_every: int = 50  # updates between checkpoints
     resizing: Resizing = Resizing()
     shapes: Shapes = Shapes()
+    precision: Precision = Precision()
     phones: Phones = Phones()
     annotations: Annotations = Annotations()
     format_finetuning: FormatFinetuning = FormatFinetuning()

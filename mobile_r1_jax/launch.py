@@ -16,6 +16,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
@@ -28,8 +29,8 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
-from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.sharding import computing_on, make_mesh
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"[red]error:[/red] {error}", highlight=False)
         return 2
     began = time.time()
-    with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones:
+    with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):
         results = asyncio.run(train_and_evaluate(context, policy, phones))
     console.print(results_table(results))
     console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
@@ -75,7 +76,13 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
         raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
     try:
         mesh = make_mesh(run.mesh)
-        policy = load_policy(run.policy, mesh=mesh)
+        policy = load_policy(
+            run.policy,
+            jnp.dtype(run.precision.compute),
+            param_dtype=jnp.float32,
+            remat=run.precision.remat,
+            mesh=mesh,
+        )
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     tokenizer = AutoTokenizer.from_pretrained(run.policy)
@@ -155,7 +162,9 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
     ]
     with bar(context) as progress:
         shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
-        async with context.engine(policy, run.evaluation.temperature, context.screen_cache(policy)) as engine:
+        async with context.engine(
+            in_compute_dtype(policy), run.evaluation.temperature, context.screen_cache(policy)
+        ) as engine:
             episodes = await run_episodes(
                 fleet,
                 [*tasks[0], *tasks[1]],

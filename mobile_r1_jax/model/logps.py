@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mobile_r1_jax.model.policy import Policy
 
-CHUNK_LOGITS = 2**25  # most logits alive at once: 128 MiB of float32
+CHUNK_LOGITS = 2**25  # most logits alive at once on a device: 128 MiB of float32
 FORBIDDEN = -1e30  # a forbidden token's logit; finite, so that 0 * logit is 0 in the entropy
 
 
@@ -47,7 +47,10 @@ def token_logps(
     rows = ids.shape[0] if ids.ndim > 1 else 1
     hidden, flat = hidden.reshape(rows, -1, hidden.shape[-1]), ids.reshape(rows, -1)
     tokens = flat.shape[1]
-    chunk = max(1, CHUNK_LOGITS // (rows * policy.config.text.vocab))
+    # Logits are split over the whole mesh; every chunk gathers the output embedding anew, so chunks should be few.
+    mesh = jax.sharding.get_abstract_mesh()
+    devices = 1 if mesh.empty else mesh.size
+    chunk = max(1, CHUNK_LOGITS * devices // (rows * policy.config.text.vocab))
     if chunk >= tokens:
         logps, entropies = of_chunk((hidden, flat))
         return logps.reshape(ids.shape), entropies.reshape(ids.shape)

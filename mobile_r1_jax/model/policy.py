@@ -95,6 +95,12 @@ class Policy(nnx.Module):
         return hidden, replace(cache, own=own)
 
 
+def in_compute_dtype(policy: Policy) -> Policy:
+    """The policy with its weights in the dtype that it computes in: the same answers bit by bit, since every use casts
+    to it, from half the bytes where that is bfloat16. Arrays that are in it already are shared."""
+    return jax.tree.map(lambda leaf: leaf.astype(policy.text.dtype), policy)
+
+
 def _start(prompts: Prompts) -> jax.Array:
     """[B] int32: the position after the prompt's highest; 0 in a row of padding."""
     return jnp.max(jnp.where(prompts.mask, jnp.asarray(prompts.positions).max(axis=0), -1), axis=-1) + 1

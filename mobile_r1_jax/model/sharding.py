@@ -5,7 +5,8 @@ Rows of the batch and one axis of every matrix are split over "fsdp"; heads, fee
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import jax
@@ -41,17 +42,31 @@ RULES: list[tuple[str, P, str]] = [
 ]
 
 
-def make_mesh(shape: str) -> Mesh:
-    """The mesh "AxB": A devices along "fsdp", B along "tensor"; ValueError in one line when they aren't A * B."""
+def make_mesh(shape: str, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh "AxB" of `devices` (all there are, when None): A along "fsdp", B along "tensor"; ValueError in one line
+    when they aren't A * B."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh(mesh_shape(shape, len(devices)), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def mesh_shape(shape: str, devices: int) -> tuple[int, int]:
+    """(A, B) of the mesh "AxB"; ValueError in one line when they aren't A * B devices."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", shape)
     if not match:
         raise ValueError(f"mesh {shape!r}: write it as FSDPxTENSOR, for example 8x1")
     fsdp, tensor = (int(number) for number in match.groups())
-    devices = len(jax.devices())
     if fsdp * tensor != devices:
         there = ", ".join(f"{devices // other}x{other}" for other in _nearest(tensor, _divisors(devices)))
         raise ValueError(f"mesh {shape}: {fsdp} * {tensor} devices needed, {devices} are there; nearest: {there}")
-    return jax.make_mesh((fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 2)
+    return fsdp, tensor
+
+
+def computing_on(mesh: Mesh) -> AbstractContextManager[None]:
+    """What to compute under so that activations stay split by rows (`layers.by_rows`); nothing on a single device.
+
+    It holds for the thread that enters it alone.
+    """
+    return jax.set_mesh(mesh) if mesh.size > 1 else nullcontext()
 
 
 def parameter_shardings(
@@ -121,12 +136,19 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
     flat = {".".join(path): variable for path, variable in nnx.to_flat_state(state)}
     shardings = parameter_shardings(policy.config, {path: v.shape for path, v in flat.items()}, mesh)
     for path, variable in flat.items():
-        variable.set_value(jax.device_put(variable.get_value(), shardings[path]))
+        variable.set_value(_put(variable.get_value(), shardings[path]))
     return nnx.merge(graph, state)
 
 
+def _put(x: jax.Array | np.ndarray | jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.Array | jax.ShapeDtypeStruct:
+    """x where the sharding says; of a shape alone, the shape with the sharding."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return jax.device_put(x, sharding)
+
+
 def shard_batch(batch: T, mesh: Mesh) -> T:
-    """Rows of a batch (screens of Screens) over "fsdp"; a tuple is placed part by part.
+    """Rows of a batch (screens of Screens) over "fsdp"; a tuple is placed part by part. ShapeDtypeStructs do as well.
 
     Raises:
       ValueError: one line, when the number of rows or screens does not divide by the fsdp axis.
@@ -142,6 +164,6 @@ def shard_batch(batch: T, mesh: Mesh) -> T:
                 f"mesh: {rows} rows of {type(batch).__name__} do not divide by fsdp = {mesh.shape['fsdp']}; "
                 "choose buckets that are multiples of it"
             )
-        return jax.device_put(x, NamedSharding(mesh, spec))
+        return _put(x, NamedSharding(mesh, spec))
 
     return jax.tree_util.tree_map_with_path(place, batch)

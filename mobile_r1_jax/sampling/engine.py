@@ -12,11 +12,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, smallest_bucket
@@ -170,7 +171,7 @@ class Engine:
         requests = (*admitted, *(request for request, _ in self._going.values()))
         under_way = {id(request): request for request in requests}
         try:
-            refused = await asyncio.to_thread(self._work, admitted)
+            refused = await asyncio.to_thread(self._work, admitted, jax.sharding.get_mesh())
         except Exception as error:  # whatever it was, those who wait must hear of it
             refused = [(request, error) for request in under_way.values()]
             self._slots, self._going = None, {}
@@ -182,9 +183,14 @@ class Engine:
                 request.answer.set_result([Sampled(tuple(row.ids), tuple(row.logps)) for row in request.rows])
                 self.usage.completions += len(request.rows)
 
-    def _work(self, admitted: Sequence[_Request]) -> list[tuple[_Request, Exception]]:
-        """Prefill what was admitted, decode a chunk, and bring both to the host at once; runs in a thread. Returns the
-        requests that cannot be sampled, and why."""
+    def _work(self, admitted: Sequence[_Request], mesh: Mesh) -> list[tuple[_Request, Exception]]:
+        """Prefill what was admitted, decode a chunk, and bring both to the host at once; runs in a thread, under the
+        mesh of the one that it serves, which it does not inherit. Returns the requests that cannot be sampled, and why.
+        """
+        with nullcontext() if mesh.empty else jax.set_mesh(mesh):
+            return self._work_here(admitted)
+
+    def _work_here(self, admitted: Sequence[_Request]) -> list[tuple[_Request, Exception]]:
         began = time.perf_counter()
         refused: list[tuple[_Request, Exception]] = []
         for batch in self._collated(admitted, refused):

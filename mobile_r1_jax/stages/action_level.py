@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipelines.steps import StepTable, stream_steps
 from mobile_r1_jax.agent.responses import parse_response
-from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.rewards.action import Golden, step_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.sampling.sampler import sample
@@ -36,7 +36,9 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         golden = [next(stream) for _ in range(settings.prompts)]
         screens, prompts = context.collate([step.prompt for step in golden], settings.prompts, cache)
         keys = jax.random.split(context.key(2, update), settings.prompts)
-        samples = sample(state.policy, screens, prompts, keys, group=settings.group, sampling=sampling)
+        policy = in_compute_dtype(state.policy)
+        samples = sample(policy, screens, prompts, keys, group=settings.group, sampling=sampling)
+        del policy  # before the update needs its memory
         ids, mask, logps = map(np.asarray, jax.device_get((samples.ids, samples.mask, samples.logps)))
         rewards = np.zeros(ids.shape[:2], np.float32)
         for row, step in enumerate(golden):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mobile_r1_jax.model.policy import Policy
@@ -15,7 +14,7 @@ from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
 from mobile_r1_jax.training.metrics import MetricsLog
 from mobile_r1_jax.training.optimizer import OptimizerSettings
-from mobile_r1_jax.training.state import TrainState, create_state
+from mobile_r1_jax.training.state import TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, train_step
 
 
@@ -61,17 +60,17 @@ def bar(context: Context) -> Progress:
 async def train(context: Context, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
     """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out."""
     directory = context.run.directory
-    reference = jax.tree.map(jnp.copy, policy)  # training takes over the arrays of `policy` itself
     last = max(stage.updates, stage.optimizer.warmup_steps + 1)  # a short trial may be all warm-up
     optimizer = replace(stage.optimizer, total_steps=stage.optimizer.total_steps or last)
     state = create_state(policy, optimizer, frozen=stage.frozen, key=context.key(stage.number))
+    needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
+    reference = reference_policy(state) if needs_reference else None  # before what a checkpoint holds
     settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=context.forbidden)
     position: dict[str, Any] = {}
     with open_checkpoints(directory / "checkpoints" / stage.name) as checkpoints:
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
-        needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
         with MetricsLog(directory, stage.name, after_step=done) as log, bar(context) as progress:
             shown = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
@@ -81,7 +80,7 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                 made = await make_batches(state, update, position)
                 seconds_data = time.perf_counter() - began
                 batches = made.batches
-                if needs_reference:
+                if reference is not None:
                     batches = [with_reference(reference, batch, settings) for batch in batches]
                 metrics = {}
                 if batches:

@@ -22,6 +22,9 @@ class OptimizerSettings:
     eps: float = 1e-8
     clip_norm: float = 1.0
     weight_decay: float = 0.0
+    first_moment: Literal["float32", "bfloat16"] = (
+        "float32"  # its dtype; the second needs more digits than bfloat16 has
+    )
 
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "cosine"):
@@ -60,6 +63,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
             b2=settings.b2,
             eps=settings.eps,
             weight_decay=settings.weight_decay,
+            mu_dtype=settings.first_moment,
             mask=_decayed,
         ),
     )

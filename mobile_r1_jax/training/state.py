@@ -40,10 +40,7 @@ def create_state(
     Args:
       frozen: names of the policy's parts that don't learn, such as "vision"; ValueError in one line for an unknown one.
     """
-    if unknown := set(frozen) - set(nnx.state(policy)):
-        parts = ", ".join(map(str, nnx.state(policy)))
-        raise ValueError(f"frozen: the policy has no part {', '.join(map(repr, sorted(unknown)))}; it has {parts}")
-    graph, held, trained = nnx.split(policy, lambda path, _: path[0] in frozen, ...)
+    graph, held, trained = _split(policy, frozen)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,
@@ -55,9 +52,52 @@ def create_state(
     return jax.tree.map(_beside(jax.tree.leaves(trained)[0]), state)
 
 
+def abstract_state(policy: Policy, optimizer: OptimizerSettings, *, frozen: Sequence[str] = ()) -> TrainState:
+    """What `create_state` makes of a policy on a mesh, in shapes, dtypes and shardings alone: nothing is allocated.
+
+    Args:
+      policy: its leaves are ShapeDtypeStructs with NamedShardings.
+    """
+    graph, held, trained = _split(policy, frozen)
+    mesh = jax.tree.leaves(trained)[0].sharding.mesh
+
+    def whole(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, PartitionSpec()))
+
+    transformation = make_optimizer(optimizer)
+    state = optax.tree_map_params(
+        transformation,
+        lambda leaf, like: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=like.sharding),
+        jax.eval_shape(transformation.init, trained),
+        trained,
+        transform_non_params=whole,
+    )
+    return TrainState(
+        step=whole(jax.ShapeDtypeStruct((), jnp.int32)),
+        key=whole(jax.eval_shape(lambda: jax.random.key(0))),
+        trained=trained,
+        frozen=held,
+        optimizer=state,
+        graph=graph,
+    )
+
+
 def reference_policy(state: TrainState) -> Policy:
-    """A copy of the policy that outlives train steps: trained parameters copied, frozen ones shared."""
-    return nnx.merge(state.graph, jax.tree.map(jnp.copy, state.trained), state.frozen)
+    """A copy of the policy that outlives train steps: trained parameters copied, frozen ones shared.
+
+    The copy is in the dtype that the policy computes in, which changes nothing (`in_compute_dtype`).
+    """
+    dtype = state.policy.text.dtype
+    copied = jax.tree.map(lambda leaf: jnp.array(leaf, dtype, copy=True), state.trained)
+    return nnx.merge(state.graph, copied, state.frozen)
+
+
+def _split(policy: Policy, frozen: Sequence[str]) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    """The policy without its parameters, the frozen ones, the trained ones."""
+    if unknown := set(frozen) - set(nnx.state(policy)):
+        parts = ", ".join(map(str, nnx.state(policy)))
+        raise ValueError(f"frozen: the policy has no part {', '.join(map(repr, sorted(unknown)))}; it has {parts}")
+    return nnx.split(policy, lambda path, _: path[0] in frozen, ...)
 
 
 def _beside(parameter: jax.Array) -> Any:

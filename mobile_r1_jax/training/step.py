@@ -80,18 +80,18 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
     totals = Totals(*(sum(counts[1:], counts[0]) for counts in zip(*counted, strict=True)))
     gradients: Gradients | None = None
     for batch in batches:
-        new = _gradients(
+        new = batch_gradients(
             state.trained,
             state.frozen,
             batch,
             totals,
             graph=state.graph,
             settings=settings,
-            placement=_placement(state.trained),
+            placement=placement_of(state.trained),
         )
-        gradients = new if gradients is None else _sum(gradients, new)
+        gradients = new if gradients is None else add_gradients(gradients, new)
     core = (state.step, state.trained, state.optimizer)
-    leaves, metrics = _update(_placement(core))(core, gradients, totals, settings=settings.optimizer)
+    leaves, metrics = update_program(placement_of(core))(core, gradients, totals, settings=settings.optimizer)
     step, trained, optimizer = jax.tree.unflatten(jax.tree.structure(core), leaves)
     return replace(state, step=step, trained=trained, optimizer=optimizer), metrics
 
@@ -101,7 +101,7 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
 
 
 @partial(jax.jit, static_argnames=("graph", "settings", "placement"))
-def _gradients(
+def batch_gradients(
     trained: nnx.State,
     frozen: nnx.State,
     batch: Batch,
@@ -147,7 +147,7 @@ def _gradients(
 
 
 @partial(jax.jit, donate_argnums=0)
-def _sum(so_far: Gradients, new: Gradients) -> Gradients:
+def add_gradients(so_far: Gradients, new: Gradients) -> Gradients:
     """Two micro-batches' gradients and metrics as one's."""
     metrics = {
         name: jnp.maximum(value, so_far[1][name]) if name.endswith("_max") else value + so_far[1][name]
@@ -157,7 +157,7 @@ def _sum(so_far: Gradients, new: Gradients) -> Gradients:
 
 
 @cache
-def _update(placement: Placement) -> Callable[..., tuple[tuple[jax.Array, ...], Metrics]]:
+def update_program(placement: Placement) -> Callable[..., tuple[tuple[jax.Array, ...], Metrics]]:
     """The compiled update of a state that lies as `placement` says.
 
     What it returns lies the same way: left to itself the compiler may shard it otherwise, and everything that takes the
@@ -182,7 +182,7 @@ def _updated(
     return tuple(jax.tree.leaves(core)), metrics
 
 
-def _placement(tree: Any) -> Placement:
+def placement_of(tree: Any) -> Placement:
     """How each array lies on its mesh; None for one that is on one device."""
     shardings = (leaf.sharding for leaf in jax.tree.leaves(tree))
     return tuple(sharding if isinstance(sharding, NamedSharding) else None for sharding in shardings)
