@@ -1,0 +1,156 @@
+"""python -m mobile_r1_jax.plan --config=configs/… --topology=v5e:2x4: does the run fit, and how long is an update?
+
+Compiles every program of the run for the TPU slice, with the TPU's own compiler and without a TPU (pip install
+'mobile-r1-jax[tpu]'), and prints what each takes; for GPUs (--topology=h200:8) it estimates from shapes. Every field of
+the run is a flag, as for launch; the policy directory needs no more than its config.json. Further flags:
+
+    --topology CHIP:SHAPE  what to plan for (required)      --stages A,B  only these stages
+    --turns N    turns of an episode (phones.most_turns)    --largest     only the largest bucket of prompts
+    --tokens N   tokens of a response (shapes.response_tokens)
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing is run: whatever accelerator is here is left alone
+
+from jax.sharding import AbstractMesh, AxisType, Mesh
+from rich.console import Console
+
+from mobile_r1_jax.config import ConfigError, Run, parse_run
+from mobile_r1_jax.model.config import PolicyConfig, config_from_json
+from mobile_r1_jax.model.sharding import AXES, make_mesh, mesh_shape
+from mobile_r1_jax.planning.chips import PlanError, Topology, parse_topology, tpu_devices
+from mobile_r1_jax.planning.knobs import counterpart, knobs_of, turn
+from mobile_r1_jax.planning.measure import Measure, Taken
+from mobile_r1_jax.planning.programs import STAGES, Amounts, Program, programs_of
+from mobile_r1_jax.planning.report import Row, knob_table, memory_table, roofline_table, update_table, verdict
+
+WIDTH = 120  # characters of a table, wherever it goes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0 when everything fits, 1 when something doesn't, 2 for a plan that can't be made."""
+    console, progress = Console(width=WIDTH), Console(stderr=True)
+    try:
+        asked, rest = flags().parse_known_args(arguments)
+        run = parse_run("plan", rest)
+        topology, config = parse_topology(asked.topology), read_config(run)
+        amounts = Amounts(asked.turns or run.phones.most_turns, asked.tokens or run.shapes.response_tokens)
+        stages = chosen_stages(asked.stages)
+        if asked.largest:
+            run = replace(run, shapes=replace(run.shapes, prompt_tokens=(max(run.shapes.prompt_tokens),)))
+        rows = measured(run, config, topology, amounts, stages, progress)
+        console.print(memory_table(rows, topology.chip), roofline_table(rows, topology.chip))
+        title = (
+            f"Updates with {amounts.turns} turns an episode and {amounts.tokens} tokens a response; phones not counted"
+        )
+        console.print(update_table(rows, topology.chip, title))
+        console.print(verdict(rows, topology.chip), soft_wrap=True)
+        over = [row for row in rows if not row.taken.fits(topology.chip)]
+        if over:
+            worst = max(over, key=lambda row: row.taken.peak)
+            console.print(freed_by_knobs(run, config, topology, amounts, worst, progress))
+    except (ConfigError, PlanError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        return 2
+    return 1 if over else 0
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mobile_r1_jax.plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--topology", required=True)
+    parser.add_argument("--turns", type=int)
+    parser.add_argument("--tokens", type=int)
+    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--largest", action="store_true")
+    return parser
+
+
+def chosen_stages(names: str) -> list[str]:
+    """The stages of "A,B"; PlanError in one line for one that there isn't."""
+    if unknown := set(names.split(",")) - set(STAGES):
+        raise PlanError(f"--stages: there is no {min(unknown)!r}; choose from {', '.join(STAGES)}")
+    return names.split(",")
+
+
+def read_config(run: Run) -> PolicyConfig:
+    """The policy's shape: of its directory the config.json alone. PlanError in one line."""
+    file = run.policy / "config.json"
+    if not file.is_file():
+        raise PlanError(f"policy: no config.json in {run.policy}; give --policy=DIRECTORY")
+    try:
+        return config_from_json(json.loads(file.read_text()))
+    except ValueError as error:
+        raise PlanError(f"{file}: {error}") from error
+
+
+def mesh_of(run: Run, topology: Topology) -> Mesh | AbstractMesh:
+    """The run's mesh over the topology's chips. PlanError in one line when their number is another."""
+    try:
+        if topology.chip.compiler:
+            return make_mesh(run.mesh, tpu_devices(topology))
+        return AbstractMesh(mesh_shape(run.mesh, topology.count), AXES, axis_types=(AxisType.Auto,) * 2)
+    except ValueError as error:
+        raise PlanError(f"{error} ({topology.name})") from error
+
+
+def plan_programs(
+    run: Run, config: PolicyConfig, topology: Topology, amounts: Amounts, stages: Sequence[str]
+) -> list[Program]:
+    """The run's programs on the topology; PlanError in one line where the mesh does not divide something."""
+    try:
+        return programs_of(run, config, mesh_of(run, topology), amounts, stages)
+    except ValueError as error:
+        raise PlanError(str(error)) from error
+
+
+def measured(
+    run: Run, config: PolicyConfig, topology: Topology, amounts: Amounts, stages: Sequence[str], progress: Console
+) -> list[Row]:
+    """Every program with what it takes; says on `progress` what is compiled."""
+    programs = plan_programs(run, config, topology, amounts, stages)
+    measure = Measure(mesh_of(run, topology), topology.chip)
+    rows = []
+    for number, program in enumerate(programs, start=1):
+        began = time.perf_counter()
+        rows.append(Row(program, measure(program)))
+        seconds = time.perf_counter() - began
+        progress.print(f"{number}/{len(programs)} {program.stage}: {program.title} ({seconds:.0f} s)", highlight=False)
+    return rows
+
+
+def freed_by_knobs(
+    run: Run, config: PolicyConfig, topology: Topology, amounts: Amounts, row: Row, progress: Console
+) -> object:
+    """The table of what frees how much, for a program that does not fit."""
+    fsdp, tensor = mesh_shape(run.mesh, topology.count)
+
+    def measure(other: Run) -> tuple[Taken, bool] | None:
+        try:
+            programs = plan_programs(other, config, topology, amounts, [row.program.stage])
+        except PlanError:  # a mesh that does not divide something is no way out
+            return None
+        program = counterpart(row.program, programs)
+        if program is None:
+            return None
+        taken = Measure(mesh_of(other, topology), topology.chip)(program)
+        progress.print(f"turned a knob on {row.program.title}", highlight=False)
+        return taken, taken.fits(topology.chip)
+
+    freed = turn(knobs_of(run, row.program.stage, fsdp, tensor), row.program, row.taken, measure)
+    return knob_table(row.program, freed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

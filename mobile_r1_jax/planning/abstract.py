@@ -1,0 +1,90 @@
+"""What a run's programs are called with, in shapes, dtypes and shardings: nothing is allocated."""
+
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import shard_batch, shard_policy
+from mobile_r1_jax.training.step import Batch
+
+Shape = jax.ShapeDtypeStruct
+
+
+def bytes_per_chip(tree: Any) -> float:
+    """Bytes of the largest part that a chip holds of a tree of arrays or shapes."""
+    return float(sum(bytes_of(leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def bytes_of(leaf: Any) -> int:
+    """Bytes of an array or shape on a chip; all of it where it has no sharding, 4 for a plain number."""
+    if isinstance(leaf, int | float):
+        return 4
+    sharding = leaf.sharding if isinstance(leaf, Shape | jax.Array) else None
+    width = 8 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
+    return prod(leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)) * width
+
+
+def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
+    """The policy as `launch.prepare_run` loads it. Raises ValueError where the mesh does not divide it."""
+    dtype = jnp.dtype(run.precision.compute)
+    policy = nnx.eval_shape(
+        lambda: Policy(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=jnp.float32, remat=run.precision.remat)
+    )
+    return shard_policy(policy, mesh)
+
+
+def abstract_screens(run: Run, config: PolicyConfig, screens: int, mesh: Mesh) -> Screens:
+    """`screens` screenshots as `stack_screens` lays them out, in the largest bucket of windows."""
+    vision, windows = config.vision, max(run.shapes.windows)
+    patches = (screens, windows, vision.window_patches)
+    shapes = Screens(
+        Shape((*patches, vision.patch_values), jnp.float32),
+        Shape((*patches, 2), jnp.int32),
+        Shape(patches, jnp.bool_),
+        Shape((screens, windows * vision.window_tokens), jnp.int32),
+    )
+    return shard_batch(shapes, mesh)
+
+
+def abstract_prompts(
+    run: Run, config: PolicyConfig, rows: int, length: int, mesh: Mesh, *, encoded: bool
+) -> tuple[Screens | EncodedScreens, Prompts]:
+    """`rows` prompts as `Context.collate` makes them; encoded: their screens come out of a screen cache."""
+    screens = abstract_screens(run, config, 2 * rows, mesh)
+    if encoded:
+        tokens = (*screens.raster.shape, config.vision.out_width)
+        screens = shard_batch(EncodedScreens(Shape(tokens, jnp.dtype(run.precision.compute))), mesh)
+    ids, positions, mask = (
+        Shape((*lead, rows, length), kind) for lead, kind in (((), jnp.int32), ((3,), jnp.int32), ((), jnp.bool_))
+    )
+    return screens, shard_batch(Prompts(ids, positions, mask, ids), mesh)
+
+
+def abstract_batch(
+    run: Run, config: PolicyConfig, rows: int, group: int, length: int, mesh: Mesh, *, encoded: bool, reference: bool
+) -> Batch:
+    """A micro-batch as `make_batch` makes it, with the reference's log-probabilities where there is a KL."""
+    screens, prompts = abstract_prompts(run, config, rows, length, mesh, encoded=encoded)
+    shape = (rows, group, run.shapes.response_tokens)
+    kinds = (jnp.int32, jnp.bool_, jnp.float32)
+    completions = Completions(*(Shape(shape, kind) for kind in kinds), Shape(shape[:2], jnp.float32))
+    completions = shard_batch(completions, mesh)
+    return Batch(screens, prompts, completions, completions.logps if reference else None)
+
+
+def forbidden(config: PolicyConfig) -> tuple[int, ...]:
+    """As `Context.forbidden`, but for the vocabulary's unused end, which a config.json alone does not tell."""
+    return config.image_token, config.video_token, config.vision_start, config.vision_end
+
+
+def same_places(shapes: Any, like: Any) -> Any:
+    """The shapes with the shardings of a tree of the same structure: of copies and of what adds up to it."""
+    return jax.tree.map(lambda leaf, one: Shape(leaf.shape, leaf.dtype, sharding=one.sharding), shapes, like)

@@ -1,0 +1,89 @@
+"""What a chip can do, and how a set of chips is named: "v5e:2x4" for a TPU slice, "h200:8" for GPUs of one box."""
+
+import os
+import re
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import jax
+
+GIB = 2**30
+GPUS_IN_A_BOX = 8
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One accelerator. Rates are peaks as the maker states them; bytes are of memory that a program can use."""
+
+    name: str
+    flops: float  # bfloat16 operations a second
+    memory: int  # bytes
+    bandwidth: float  # bytes a second, to and from its memory
+    links: float  # bytes a second that it receives in a ring of all chips
+    compiler: bool  # a TPU, which libtpu compiles for without one being there
+
+
+# TPU: cloud.google.com/tpu/docs/v5e, /v5p, /v6e (peak bfloat16, HBM bandwidth); links: jax-ml.github.io/scaling-book, a
+# ring of all chips uses two of a chip's four or six links. Usable memory is the limit that the TPU compiler states.
+# GPU: the makers' data sheets, without sparsity; a tenth of the memory is left to the driver, NCCL and fragmentation.
+CHIPS = {
+    "v5e": Chip("TPU v5e", 197e12, int(15.75 * GIB), 0.81e12, 90e9, True),
+    "v5p": Chip("TPU v5p", 459e12, int(95.74 * GIB), 2.77e12, 180e9, True),
+    "v6e": Chip("TPU v6e", 918e12, int(31.25 * GIB), 1.64e12, 180e9, True),
+    "a100": Chip("A100 80 GB", 312e12, int(0.9 * 80e9), 2.04e12, 300e9, False),
+    "h100": Chip("H100 80 GB", 989e12, int(0.9 * 80e9), 3.35e12, 450e9, False),
+    "h200": Chip("H200 141 GB", 989e12, int(0.9 * 141e9), 4.8e12, 450e9, False),
+    "b200": Chip("B200 180 GB", 2250e12, int(0.9 * 180e9), 8.0e12, 900e9, False),
+}
+
+
+class PlanError(ValueError):
+    """A plan that cannot be made, in one line: what is wrong, and how to put it right."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """So many chips of one kind."""
+
+    name: str
+    chip: Chip
+    count: int
+
+
+def parse_topology(name: str) -> Topology:
+    """The topology "CHIP:AxB", "CHIP:AxBxC" or "CHIP:COUNT". Raises PlanError in one line for an unknown one."""
+    match = re.fullmatch(r"([a-z]\w*):([1-9]\d*(?:x[1-9]\d*)*)", name)
+    if not match:
+        raise PlanError(f"--topology {name!r}: write it as CHIP:SHAPE, such as v5e:2x4 or h200:8")
+    kind, shape = match.groups()
+    if kind not in CHIPS:
+        raise PlanError(f"--topology {name}: there is no chip {kind!r} in the table; choose from {', '.join(CHIPS)}")
+    if CHIPS[kind].compiler and "x" not in shape:
+        example = "2x2x1" if kind == "v5p" else "2x4"
+        raise PlanError(f"--topology {name}: a TPU slice has a shape; write it as {kind}:{example}")
+    count = prod(map(int, shape.split("x")))
+    if not CHIPS[kind].compiler and count > GPUS_IN_A_BOX:
+        raise PlanError(f"--topology {name}: a plan for GPUs ends at the {GPUS_IN_A_BOX} that a box links together")
+    return Topology(name, CHIPS[kind], count)
+
+
+def tpu_devices(topology: Topology) -> list[Any]:
+    """The slice's devices, which programs can be compiled for but not run on.
+
+    Raises PlanError in one line where libtpu is not installed, or does not know the slice.
+    """
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or libtpu waits minutes for a cloud that isn't there
+    try:
+        import libtpu  # noqa: F401
+    except ImportError as error:
+        raise PlanError(
+            f"--topology {topology.name}: its compiler, libtpu, is not installed; pip install 'mobile-r1-jax[tpu]'"
+        ) from error
+    from jax.experimental import topologies
+
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology.name).devices
+    except jax.errors.JaxRuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise PlanError(f"--topology {topology.name}: the TPU compiler has no such slice: {reason}") from error

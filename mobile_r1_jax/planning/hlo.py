@@ -1,0 +1,201 @@
+"""Bytes that a compiled TPU program moves, counted in its text with every loop as often as it runs.
+
+What counts is what crosses a wall: arrays in HBM that an instruction reads or writes (those that the compiler keeps
+in the chip's own vector memory, marked S(1) in a layout, are free), and what collectives bring from other chips. An
+operand that is only sliced counts with the slice, as stacked weights in a scan over layers do.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from mobile_r1_jax.planning.flops import Loops
+
+BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "f64": 8, "s64": 8}
+NOTHING_MOVES = {
+    *(
+        "parameter",
+        "constant",
+        "tuple",
+        "get-tuple-element",
+        "bitcast",
+        "partition-id",
+        "replica-id",
+        "after-all",
+        "iota",
+    ),
+    *("while", "conditional", "call", "opt-barrier", "add-dependency"),
+}
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+SLICES = ("dynamic-slice", "slice", "gather")
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of one chip in one call: to and from its memory; from the other chips."""
+
+    memory: float
+    links: float
+
+
+@dataclass(frozen=True)
+class Instruction:
+    name: str
+    shape: str  # as the text has it, with layouts; of a tuple: all its arrays
+    opcode: str
+    operands: tuple[str, ...]
+    attributes: str
+
+    @cached_property
+    def hbm(self) -> float:
+        """Bytes of the result that lie in HBM."""
+        return sum(size for size, in_hbm in _arrays(self.shape) if in_hbm)
+
+    @cached_property
+    def size(self) -> float:
+        return sum(size for size, _ in _arrays(self.shape))
+
+    def called(self, attribute: str) -> list[str]:
+        """Names of the computations under an attribute, such as `body=%b` or `branch_computations={%a, %b}`."""
+        found = re.search(attribute + r"=(\{[^}]*\}|%[\w.-]+)", self.attributes)
+        return re.findall(r"%([\w.-]+)", found.group(1)) if found else []
+
+
+Computations = dict[str, dict[str, Instruction]]
+
+
+def count_traffic(text: str, loops: Loops) -> Traffic:
+    """The traffic of the program `text` (`compiled.as_text()`). loops: as in flops.py; a loop that ends by what it
+    computes runs `loops.trips` times, every other one as often as its condition says."""
+    computations, entry = parse(text)
+    collectives: dict[str, float] = {}
+    memory = _count(computations, entry, 1.0, loops, collectives)
+    return Traffic(memory, sum(collectives.values()))
+
+
+def parse(text: str) -> tuple[Computations, str]:
+    """Computation name -> instruction name -> instruction; and the entry's name."""
+    computations: Computations = {}
+    current: dict[str, Instruction] = {}
+    entry = ""
+    for line in text.splitlines():
+        if header := re.match(r"(ENTRY )?%?([\w.-]+) \(.*\) -> .* \{$", line):
+            current = computations.setdefault(header.group(2), {})
+            entry = header.group(2) if header.group(1) else entry
+        elif found := re.match(r"\s+(?:ROOT )?%([\w.-]+) = (.*?) ([a-z][\w-]*)\((.*)$", line):
+            name, shape, opcode, rest = found.groups()
+            inside, _, attributes = rest.partition(")")
+            operands = (inside,) if opcode == "constant" else tuple(re.findall(r"%([\w.-]+)", inside))
+            if opcode == "parameter":
+                operands = (inside,)
+            current[name] = Instruction(name, shape, opcode, operands, attributes)
+    return computations, entry
+
+
+def trips(condition: dict[str, Instruction]) -> int | None:
+    """How often a loop runs that counts up from 0 to a constant; None when its condition asks for more than that."""
+    *_, root = condition.values()
+    if root.opcode != "compare" or "direction=LT" not in root.attributes:
+        return None
+    limits = [condition[name] for name in root.operands if condition[name].opcode == "constant"]
+    return int(limits[0].operands[0]) if limits else None
+
+
+def _count(
+    computations: Computations, name: str, times: float, loops: Loops, collectives: dict[str, float], moves: bool = True
+) -> float:
+    """Bytes moved by `times` runs of a computation; enters what each collective brings under its channel, once, since
+    the text of an asynchronous one stands in all the fusions that it is spread over."""
+    memory = 0.0
+    within = computations[name]
+    for one in within.values():
+        if one.opcode == "while":
+            (condition,), (body,) = one.called("condition"), one.called("body")
+            known = trips(computations[condition])
+            runs = times * (loops.trips if known is None else known)
+            memory += _count(computations, body, runs, loops, collectives, moves)
+        elif one.opcode == "conditional":
+            *others, last = one.called("branch_computations") or (
+                one.called("false_computation") + one.called("true_computation")
+            )
+            for branch in others:
+                share = (1 - loops.last_branch) / len(others)
+                memory += _count(computations, branch, times * share, loops, collectives, moves)
+            memory += _count(computations, last, times * loops.last_branch, loops, collectives, moves)
+        elif one.opcode in ("call", "async-start"):
+            for callee in one.called("to_apply") + one.called("calls"):
+                memory += _count(computations, callee, times, loops, collectives, moves)
+        elif one.opcode == "fusion":
+            _count(computations, *one.called("calls"), times, loops, collectives, moves=False)
+        if one.opcode.removesuffix("-start") in COLLECTIVES:
+            channel = re.search(r"channel_id=(\d+)", one.attributes)
+            key = channel.group(1) if channel else one.name
+            collectives[key] = max(collectives.get(key, 0.0), times * _received(one))
+        if moves:
+            memory += times * _moved(one, within, computations)
+    return memory
+
+
+def _received(one: Instruction) -> float:
+    """Bytes that a collective brings to a chip, over rings; the chip's own share, 1 / chips, is not taken off."""
+    sizes = [size for size, _ in _arrays(one.shape)]
+    if one.opcode.endswith("-start"):  # (operand, result, ...): the larger of the two has travelled
+        return max(sizes)
+    return sum(sizes) * (2 if one.opcode == "all-reduce" else 1)
+
+
+def _moved(one: Instruction, within: dict[str, Instruction], computations: Computations) -> float:
+    """Bytes that one run of an instruction reads from HBM and writes to it."""
+    if one.opcode in NOTHING_MOVES or one.opcode.endswith(("-done", "-update")) or one.opcode == "async-start":
+        return 0.0
+    operands = [within[name] for name in one.operands if name in within]
+    if one.opcode.endswith("-start"):
+        sizes = [size for size, _ in _arrays(one.shape)]
+        if "slice" in one.opcode:  # (operands, slice, ...)
+            return min(size for size in sizes if size > 4)
+        return one.hbm  # (operand, result, ...)
+    if one.opcode in SLICES:
+        return one.size * (operands[0].hbm > 0) + one.hbm
+    if one.opcode == "dynamic-update-slice":
+        return operands[1].hbm + operands[1].size * (one.hbm > 0)
+    if one.opcode != "fusion":
+        return sum(operand.hbm for operand in operands) + one.hbm
+    body = computations[one.called("calls")[0]]
+    return _read_by_fusion(operands, body) + _written_by_fusion(one, body)
+
+
+def _read_by_fusion(operands: list[Instruction], body: dict[str, Instruction]) -> float:
+    parameters = {int(each.operands[0]): each for each in body.values() if each.opcode == "parameter"}
+    total = 0.0
+    for number, operand in enumerate(operands):
+        users = _users(parameters[number].name, body)
+        if all(user.opcode in SLICES for user in users):
+            total += min(operand.hbm, sum(user.size for user in users))
+        elif all(user.opcode == "dynamic-update-slice" for user in users):
+            continue  # updated where it lies
+        else:
+            total += operand.hbm
+    return total
+
+
+def _users(name: str, body: dict[str, Instruction]) -> list[Instruction]:
+    """Who reads a value, past bitcasts."""
+    found = [each for each in body.values() if name in each.operands and each.opcode != "parameter"]
+    return [user for each in found for user in (_users(each.name, body) if each.opcode == "bitcast" else [each])]
+
+
+def _written_by_fusion(one: Instruction, body: dict[str, Instruction]) -> float:
+    updates = [each for each in body.values() if each.opcode == "dynamic-update-slice" and each.size == one.size]
+    if updates:  # the result is its operand, updated where it lies
+        return sum(body[each.operands[1]].size for each in updates) * (one.hbm > 0)
+    return one.hbm
+
+
+def _arrays(shape: str) -> list[tuple[float, bool]]:
+    """(bytes, is in HBM) of every array in the text of a shape."""
+    found = re.findall(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?", shape)
+    return [
+        (BYTES.get(kind, 4) * prod(int(size) for size in sizes.split(",") if size), "S(" not in layout)
+        for kind, sizes, layout in found
+    ]

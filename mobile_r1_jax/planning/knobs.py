@@ -1,0 +1,85 @@
+"""What a run could change so that a program fits, and how many bytes each change frees."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mobile_r1_jax.config import Run
+from mobile_r1_jax.planning.measure import Taken
+from mobile_r1_jax.planning.programs import Program
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A run with one setting changed, and the flag that changes it."""
+
+    flag: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What turning a knob does to the program that did not fit."""
+
+    flag: str
+    freed: float  # bytes of a chip; below 0 where it takes more
+    fits: bool
+
+
+def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
+    """The settings that memory of the stage's programs depends on, each turned one notch."""
+    own, precision = getattr(run, stage), run.precision
+
+    def of_stage(flag: str, **changes: object) -> Knob:
+        return Knob(f"--{stage}.{flag}", replace(run, **{stage: replace(own, **changes)}))
+
+    if precision.compute == "float32":
+        yield Knob("--precision.compute=bfloat16", replace(run, precision=replace(precision, compute="bfloat16")))
+    if precision.remat != "full":
+        yield Knob("--precision.remat=full", replace(run, precision=replace(precision, remat="full")))
+    if own.micro_batch // 2 >= fsdp and own.micro_batch // 2 % fsdp == 0:
+        yield of_stage(f"micro_batch={own.micro_batch // 2}", micro_batch=own.micro_batch // 2)
+    if own.optimizer.first_moment == "float32":
+        optimizer = replace(own.optimizer, first_moment="bfloat16")
+        yield of_stage("optimizer.first_moment=bfloat16", optimizer=optimizer)
+    if stage == "format_finetuning":
+        if "vision" not in own.frozen:
+            yield of_stage("frozen=[vision]", frozen=(*own.frozen, "vision"))
+    elif own.loss.beta > 0:
+        yield of_stage("loss.beta=0", loss=replace(own.loss, beta=0.0))
+    if stage == "action_level" and own.group > 2:
+        yield of_stage(f"group={own.group // 2}", group=own.group // 2)
+    if stage == "task_level" and run.phones.count // 2 % fsdp == 0 and run.phones.count >= 2 * fsdp:
+        count = run.phones.count // 2
+        yield Knob(f"--phones.count={count}", replace(run, phones=replace(run.phones, count=count)))
+    if fsdp % 2 == 0:
+        mesh = f"{fsdp // 2}x{tensor * 2}"
+        yield Knob(f"--mesh={mesh}", replace(run, mesh=mesh))
+
+
+def counterpart(program: Program, others: Sequence[Program]) -> Program | None:
+    """The program of another plan that does what this one does; None where there is no need of it any more."""
+    kind = program.name.split()[0]
+    return next(
+        (
+            other
+            for other in others
+            if (other.stage, other.name.split()[0], other.bucket) == (program.stage, kind, program.bucket)
+        ),
+        None,
+    )
+
+
+def turn(
+    knobs: Iterator[Knob], program: Program, taken: Taken, measure: Callable[[Run], tuple[Taken, bool] | None]
+) -> list[Freed]:
+    """What each knob frees, most first.
+
+    measure: what the program's counterpart takes in another run and whether it fits; None where there is none or the
+    run is impossible.
+    """
+    freed = []
+    for knob in knobs:
+        if (found := measure(knob.run)) is not None:
+            other, fits = found
+            freed.append(Freed(knob.flag, taken.peak - other.peak, fits))
+    return sorted(freed, key=lambda each: -each.freed)

@@ -1,0 +1,308 @@
+"""Every program of a run as the run calls it: the same functions, on shapes where the run has arrays.
+
+    encode screens                 what the vision tower makes of new screenshots, where it does not learn
+    sample                         prefill and decode: groups of answers (action-level), turns of episodes (task-level)
+    reference                      log-probabilities under the reference, where there is a KL
+    gradients, add, update         of a micro-batch; of two micro-batches; the optimizer
+
+A program of prompts comes once for every bucket of `shapes.prompt_tokens`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from mobile_r1_jax.agent.prompts import system_text
+from mobile_r1_jax.config import ActionLevel, FormatFinetuning, Run, TaskLevel
+from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.screen_cache import encode
+from mobile_r1_jax.planning.abstract import (
+    Shape,
+    abstract_batch,
+    abstract_policy,
+    abstract_prompts,
+    abstract_screens,
+    bytes_per_chip,
+    forbidden,
+    same_places,
+)
+from mobile_r1_jax.planning.flops import Loops
+from mobile_r1_jax.rl import GRPO, Likelihood, Totals
+from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
+from mobile_r1_jax.training.step import (
+    StepSettings,
+    add_gradients,
+    batch_gradients,
+    completion_logps,
+    placement_of,
+    update_program,
+)
+
+INSTRUCTION = 60  # characters of a task's instruction
+STAGES = ("format_finetuning", "action_level", "task_level")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A jitted function and the arguments that one call of it gets, as shapes.
+
+    bucket: tokens of a prompt. beside: bytes a chip holds meanwhile that are no argument, such as the optimizer's
+    moments while gradients are made. calls: how often an update of the stage calls it.
+    """
+
+    stage: str
+    name: str
+    bucket: int | None
+    function: Any  # as jax.jit returns it
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any] = field(default_factory=dict)
+    beside: float = 0.0
+    calls: float = 1.0
+    loops: Loops = field(default_factory=Loops)
+
+    @property
+    def title(self) -> str:
+        return self.name if self.bucket is None else f"{self.name}, P {self.bucket}"
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What an update works through, as far as the run's settings don't say it."""
+
+    turns: int  # of an episode
+    tokens: int  # of a response
+
+
+def programs_of(run: Run, config: PolicyConfig, mesh: Mesh, amounts: Amounts, stages: Sequence[str]) -> list[Program]:
+    """Every program of the stages, in the order in which an update calls them.
+
+    Raises:
+      ValueError: rows, heads or an axis of a parameter do not divide by the mesh.
+    """
+    policy = abstract_policy(run, config, mesh)
+    return [program for name in stages for program in _programs(_describe(name, run, config, policy, mesh, amounts))]
+
+
+def bucket_shares(run: Run, config: PolicyConfig, amounts: Amounts) -> dict[int, float]:
+    """What share of an episode's turns goes up to each bucket of prompt lengths.
+
+    A prompt shows the last two screenshots and holds every earlier response. A token of its system text is taken
+    to have three characters, which is what schemas of tools come to.
+    """
+    unit = config.vision.patch * config.vision.merge
+    width, height = run.resizing.model_size(*run.phones.size)
+    screen = (width // unit) * (height // unit)
+    text = len(system_text(run.system, " " * INSTRUCTION)) // 3
+    shares = dict.fromkeys(sorted(run.shapes.prompt_tokens), 0.0)
+    for turn in range(amounts.turns):
+        length = text + min(turn + 1, 2) * screen + turn * amounts.tokens
+        shares[next((bucket for bucket in shares if bucket >= length), max(shares))] += 1 / amounts.turns
+    return shares
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What the programs of one stage share. Bytes are a chip's."""
+
+    name: str
+    run: Run
+    config: PolicyConfig
+    mesh: Mesh
+    own: FormatFinetuning | ActionLevel | TaskLevel
+    settings: StepSettings
+    state: TrainState
+    reference: Policy | None
+    encoded: bool  # the vision tower does not learn
+    shares: dict[int, float]
+    amounts: Amounts
+    resident: float  # bytes held from one update to the next
+
+    @property
+    def loops(self) -> Loops:
+        vision = self.config.vision
+        return Loops(last_branch=len(vision.full_attention) / vision.layers)
+
+    @property
+    def rows(self) -> int:
+        """Prompts that an update learns from."""
+        if isinstance(self.own, FormatFinetuning):
+            return self.own.batch
+        if isinstance(self.own, ActionLevel):
+            return self.own.prompts
+        return self.own.tasks * self.own.group * self.amounts.turns
+
+    @property
+    def micro_batches(self) -> int:
+        return -(-self.rows // self.own.micro_batch)
+
+    def program(self, name: str, bucket: int | None, function: Any, *arguments: Any, **more: Any) -> Program:
+        return Program(self.name, name, bucket, function, arguments, loops=self.loops, **more)
+
+
+def _describe(name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh, amounts: Amounts) -> _Stage:
+    """The stage as its `run` function in stages/ sets it up."""
+    own = getattr(run, name)
+    is_format = isinstance(own, FormatFinetuning)
+    frozen = own.frozen if is_format else ("vision",)
+    loss = Likelihood() if is_format else own.loss
+    temperature = 1.0 if is_format else run.temperature
+    state = abstract_state(policy, own.optimizer, frozen=frozen)
+    resident = bytes_per_chip((state.trained, state.frozen, state.optimizer))
+    reference = None
+    if isinstance(loss, GRPO) and loss.beta > 0:
+        reference = same_places(jax.eval_shape(reference_policy, state), state.policy)
+        resident += bytes_per_chip(reference) - bytes_per_chip(state.frozen)  # frozen parts are shared
+    return _Stage(
+        name=name,
+        run=run,
+        config=config,
+        mesh=mesh,
+        own=own,
+        settings=StepSettings(loss, own.optimizer, temperature=temperature, forbidden=forbidden(config)),
+        state=state,
+        reference=reference,
+        encoded="vision" in frozen,
+        shares=bucket_shares(run, config, amounts),
+        amounts=amounts,
+        resident=resident,
+    )
+
+
+def _programs(stage: _Stage) -> Iterator[Program]:
+    if stage.encoded:
+        yield _encoding(stage)
+    if not isinstance(stage.own, FormatFinetuning):
+        yield from _sampling(stage)
+    for bucket, share in stage.shares.items():
+        yield from _differentiating(stage, bucket, stage.micro_batches * share)
+    yield from _updating(stage)
+
+
+def _encoding(stage: _Stage) -> Program:
+    """The vision tower over new screenshots: each turn of an episode brings one, a golden step two."""
+    new, screens = stage.rows * (1 if isinstance(stage.own, TaskLevel) else 2), stage.run.shapes.screens
+    vision = stage.state.policy.vision
+    shown = abstract_screens(stage.run, stage.config, screens, stage.mesh)
+    beside = stage.resident - bytes_per_chip(vision)
+    return stage.program("encode screens", None, encode, vision, shown, beside=beside, calls=-(-new // screens))
+
+
+def _sampling(stage: _Stage) -> Iterator[Program]:
+    """Groups of answers to golden prompts, or an answer for every phone; a batch goes to the bucket of its longest."""
+    run, own = stage.run, stage.own
+    if isinstance(own, ActionLevel):
+        longest = max(bucket for bucket, share in stage.shares.items() if share)
+        rows, group, calls = own.prompts, own.group, {longest: 1.0}
+    else:
+        times = -(-own.tasks * own.group // run.phones.count) * stage.amounts.turns
+        rows, group, calls = run.phones.count, 1, {bucket: times * share for bucket, share in stage.shares.items()}
+    policy = same_places(jax.eval_shape(in_compute_dtype, stage.state.policy), stage.state.policy)
+    # The weights themselves stay beside the sampler's copy, where it is one.
+    shared = stage.state.policy if run.precision.compute == "float32" else None
+    sampling = Sampling(
+        max_tokens=run.shapes.response_tokens,
+        temperature=run.temperature,
+        stop_ids=stage.config.eos,
+        forbidden_ids=stage.settings.forbidden,
+    )
+    for bucket in stage.shares:
+        batch = abstract_prompts(run, stage.config, rows, bucket, stage.mesh, encoded=True)
+        program = stage.program(
+            f"sample {rows} x {group}",
+            bucket,
+            sample,
+            policy,
+            *batch,
+            jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)),
+            keywords={"group": group, "sampling": sampling},
+            beside=stage.resident - bytes_per_chip(shared),
+            calls=calls.get(bucket, 0.0),
+        )
+        yield replace(program, loops=replace(stage.loops, trips=stage.amounts.tokens))
+
+
+def _differentiating(stage: _Stage, bucket: int, calls: float) -> Iterator[Program]:
+    """What a micro-batch goes through: the reference, then loss and gradients."""
+    state = stage.state
+    batch = _micro_batch(stage, bucket)
+    waiting = (stage.micro_batches - 1) * bytes_per_chip(batch)  # the update's other micro-batches
+    if stage.reference is not None:
+        yield stage.program(
+            "reference",
+            bucket,
+            completion_logps,
+            stage.reference,
+            replace(batch, reference_logps=None),
+            keywords={"temperature": stage.settings.temperature, "forbidden": stage.settings.forbidden},
+            beside=stage.resident - bytes_per_chip(stage.reference) + waiting,
+            calls=calls,
+        )
+    summed = bytes_per_chip(state.trained) if stage.micro_batches > 1 else 0.0  # gradients of those before
+    yield stage.program(
+        "gradients",
+        bucket,
+        batch_gradients,
+        state.trained,
+        state.frozen,
+        batch,
+        _totals(),
+        keywords={"graph": state.graph, "settings": stage.settings, "placement": placement_of(state.trained)},
+        beside=stage.resident - bytes_per_chip((state.trained, state.frozen)) + waiting + summed,
+        calls=calls,
+    )
+
+
+def _updating(stage: _Stage) -> Iterator[Program]:
+    """What comes after the gradients: their sum over micro-batches, and the optimizer."""
+    state = stage.state
+    _, metrics = jax.eval_shape(
+        lambda *arguments: batch_gradients(
+            *arguments,
+            graph=state.graph,
+            settings=stage.settings,
+            placement=(None,) * len(jax.tree.leaves(state.trained)),
+        ),
+        state.trained,
+        state.frozen,
+        _micro_batch(stage, min(stage.shares)),
+        _totals(),
+    )
+    gradients = (state.trained, metrics)  # as the parameters: float32, and where they are
+    if stage.micro_batches > 1:
+        yield stage.program(
+            "add", None, add_gradients, gradients, gradients, beside=stage.resident, calls=stage.micro_batches - 1
+        )
+    core = (state.step, state.trained, state.optimizer)
+    yield stage.program(
+        "update",
+        None,
+        update_program(placement_of(core)),
+        core,
+        gradients,
+        _totals(),
+        keywords={"settings": stage.own.optimizer},
+        beside=stage.resident - bytes_per_chip((state.trained, state.optimizer)),
+    )
+
+
+def _micro_batch(stage: _Stage, bucket: int) -> Any:
+    return abstract_batch(
+        stage.run,
+        stage.config,
+        stage.own.micro_batch,
+        stage.own.group if isinstance(stage.own, ActionLevel) else 1,
+        bucket,
+        stage.mesh,
+        encoded=stage.encoded,
+        reference=stage.reference is not None,
+    )
+
+
+def _totals() -> Totals:
+    return Totals(Shape((), jnp.float32), Shape((), jnp.float32))
