@@ -2,7 +2,7 @@
 
 Compiles every program of the run for the TPU slice, with the TPU's own compiler and without a TPU (pip install
 'mobile-r1-jax[tpu]'), and prints what each takes; for GPUs (--topology=h200:8) it estimates from shapes. Every field of
-the run is a flag, as for launch; the policy directory needs no more than its config.json. Further flags:
+the run is a flag, as for launch; of the policy its config.json is enough (--policy=DIRECTORY or FILE). Further flags:
 
     --topology CHIP:SHAPE  what to plan for (required)      --stages A,B  only these stages
     --turns N    turns of an episode (phones.most_turns)    --largest     only the largest bucket of prompts
@@ -85,8 +85,8 @@ def chosen_stages(names: str) -> list[str]:
 
 
 def read_config(run: Run) -> PolicyConfig:
-    """The policy's shape: of its directory the config.json alone. PlanError in one line."""
-    file = run.policy / "config.json"
+    """The policy's shape: of its directory the config.json alone, or such a file itself. PlanError in one line."""
+    file = run.policy if run.policy.suffix == ".json" else run.policy / "config.json"
     if not file.is_file():
         raise PlanError(f"policy: no config.json in {run.policy}; give --policy=DIRECTORY")
     try:

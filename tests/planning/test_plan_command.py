@@ -1,0 +1,83 @@
+"""The command: tables and a verdict for a run that can be planned, one line for one that cannot."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mobile_r1_jax import plan
+from mobile_r1_jax.config import TINY
+from mobile_r1_jax.planning import chips
+
+TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
+ONE = ("--topology=h200:1", f"--policy={TINY_BASE}", "--largest", "--stages=action_level")
+
+
+def test_a_run_that_fits_is_told_so_with_what_every_program_takes(capsys) -> None:
+    assert plan.main(ONE) == 0
+    said = capsys.readouterr().out
+    for word in (
+        "ESTIMATED",
+        "encode screens",
+        "prefill",
+        "decode 32 tokens",
+        "gradients, P 448",
+        "an update",
+        "It fits",
+    ):
+        assert word in said
+    assert max(map(len, said.splitlines())) <= plan.WIDTH
+
+
+def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(chips.CHIPS, "h200", replace(chips.CHIPS["h200"], memory=2**27))
+    assert plan.main(ONE) == 1
+    said = capsys.readouterr().out
+    assert "It does not fit" in said and "GiB of a chip over" in said
+    for flag in ("--precision.remat=full", "--action_level.micro_batch=4", "--action_level.group=4"):
+        assert flag in said
+
+
+def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
+    from rich.console import Console
+
+    from mobile_r1_jax.config import parse_run
+    from mobile_r1_jax.planning.programs import Amounts
+
+    def peak(*flags: str) -> float:
+        run = parse_run("plan", [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", *flags])
+        topology = chips.parse_topology("h200:1")
+        stages = ["format_finetuning"]
+        quiet = Console(quiet=True)
+        rows = plan.measured(run, plan.read_config(run), topology, Amounts(4, 32), stages, quiet)
+        return max(row.taken.temporaries for row in rows)
+
+    assert peak("--precision.remat=full") < 0.7 * peak("--precision.remat=none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--topology=v7x:2x4"], "choose from v5e"),
+        (["--topology=h200:8"], "mesh 1x1: 1 \\* 1 devices needed, 8 are there \\(h200:8\\)"),
+        (["--topology=h200:8", "--mesh=1x8"], "does not divide by tensor = 8"),
+        (["--topology=h200:1", "--policy=nowhere"], "no config.json in nowhere"),
+        (["--topology=h200:1", "--stages=third"], "there is no 'third'"),
+        (["--topology=h200:1", "--precision.compute=float8"], "precision"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(arguments, says, capsys, tmp_path) -> None:
+    import re
+
+    assert plan.main([f"--policy={TINY_BASE}", *arguments]) == 2
+    said = capsys.readouterr().out.strip()
+    assert "\n" not in said and re.search(says, said), said
+
+
+def test_a_config_json_alone_is_a_policy_to_plan_for(tmp_path, capsys) -> None:
+    (tmp_path / "config.json").write_text((TINY_BASE / "config.json").read_text())
+    assert plan.main([*ONE, f"--policy={tmp_path}"]) == 0
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps({"model_type": "gpt2"}))
+    assert plan.main([*ONE, f"--policy={file}"]) == 2
+    assert "model_type is 'gpt2'" in capsys.readouterr().out

@@ -1,0 +1,58 @@
+"""Bytes are counted in a compiled program's text: in HBM alone, loops as often as they run, slices as slices."""
+
+import pytest
+
+from mobile_r1_jax.planning.flops import Loops
+from mobile_r1_jax.planning.hlo import count_traffic
+
+PROGRAM = """HloModule jit_f, is_scheduled=true
+
+%fused_slice (param_0.1: f32[36,8,128], param_1.1: s32[]) -> f32[1,8,128] {
+  %param_0.1 = f32[36,8,128]{2,1,0:T(8,128)} parameter(0)
+  %param_1.1 = s32[]{:T(128)} parameter(1)
+  %constant.9 = s32[]{:T(128)} constant(0)
+  ROOT %dynamic-slice.1 = f32[1,8,128]{2,1,0:T(8,128)S(1)} dynamic-slice(%param_0.1, %param_1.1, %constant.9)
+}
+
+%body (arg: (s32[], f32[36,8,128])) -> (s32[], f32[36,8,128]) {
+  %arg = (s32[]{:T(128)}, f32[36,8,128]{2,1,0:T(8,128)}) parameter(0)
+  %i = s32[]{:T(128)S(6)} get-tuple-element(%arg), index=0
+  %weights = f32[36,8,128]{2,1,0:T(8,128)} get-tuple-element(%arg), index=1
+  %layer = f32[1,8,128]{2,1,0:T(8,128)S(1)} fusion(%weights, %i), kind=kLoop, calls=%fused_slice
+  %all-gather.1 = bf16[8,1024]{1,0:T(8,128)(2,1)S(1)} all-gather(%layer), channel_id=7, dimensions={1}
+  %all-gather.2 = bf16[8,1024]{1,0:T(8,128)(2,1)S(1)} all-gather(%layer), channel_id=7, dimensions={1}
+  ROOT %tuple.1 = (s32[]{:T(128)}, f32[36,8,128]{2,1,0:T(8,128)}) tuple(%i, %weights)
+}
+
+%condition (arg.2: (s32[], f32[36,8,128])) -> pred[] {
+  %arg.2 = (s32[]{:T(128)}, f32[36,8,128]{2,1,0:T(8,128)}) parameter(0)
+  %constant.3 = s32[]{:T(128)} constant(36)
+  %j = s32[]{:T(128)} get-tuple-element(%arg.2), index=0
+  ROOT %lt.1 = pred[]{:T(512)} CONDITION
+}
+
+ENTRY %main.1 (x: f32[36,8,128]) -> f32[36,8,128] {
+  %x = f32[36,8,128]{2,1,0:T(8,128)} parameter(0)
+  %zero = s32[]{:T(128)} constant(0)
+  %tuple.2 = (s32[]{:T(128)}, f32[36,8,128]{2,1,0:T(8,128)}) tuple(%zero, %x)
+  %while.1 = (s32[]{:T(128)}, f32[36,8,128]{2,1,0:T(8,128)}) while(%tuple.2), condition=%condition, body=%body
+  %y = f32[36,8,128]{2,1,0:T(8,128)} get-tuple-element(%while.1), index=1
+  ROOT %copy.1 = f32[36,8,128]{2,1,0:T(8,128)} copy(%y)
+}
+"""
+STACK = 36 * 8 * 128 * 4
+COUNTED = PROGRAM.replace("CONDITION", "compare(%j, %constant.3), direction=LT")
+ENDLESS = PROGRAM.replace("CONDITION", "and(%j, %constant.3)")
+
+
+def test_a_loop_over_stacked_layers_reads_each_layer_once_and_not_the_stack_each_time() -> None:
+    assert count_traffic(COUNTED, Loops()).memory == STACK + 2 * STACK  # the layers, then the copy
+
+
+def test_an_asynchronous_collective_whose_text_stands_twice_counts_once_a_run() -> None:
+    assert count_traffic(COUNTED, Loops()).links == 36 * 8 * 1024 * 2
+
+
+@pytest.mark.parametrize("tokens", [0, 5])
+def test_a_loop_that_ends_by_what_it_computes_runs_as_often_as_one_is_told(tokens) -> None:
+    assert count_traffic(ENDLESS, Loops(trips=tokens)).links == tokens * 8 * 1024 * 2

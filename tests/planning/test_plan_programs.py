@@ -1,0 +1,126 @@
+"""A plan's shapes are the run's: states, batches and what is called with them, without allocating anything."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType
+from rich.console import Console
+from tiny_run import CONFIG, OPTIMIZER
+from transformers import PreTrainedTokenizerFast
+
+from mobile_r1_jax.agent.prompts import build_prompt
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.base.tokenizer import train_tokenizer
+from mobile_r1_jax.config import Phones, Run, Shapes
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import AXES, make_mesh, shard_policy
+from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
+from mobile_r1_jax.planning.programs import STAGES, Amounts, bucket_shares, programs_of
+from mobile_r1_jax.rl import GRPO
+from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.stages.episodes import Speaker
+from mobile_r1_jax.training.state import abstract_state, create_state
+
+RUN = Run(
+    system="{instruction}",
+    resizing=Resizing(scale=1.0),
+    shapes=Shapes(prompt_tokens=(64, 128), response_tokens=6, windows=(2,), screens=2),
+    phones=Phones(count=4, size=(112, 224), most_turns=3),
+)
+AMOUNTS = Amounts(turns=3, tokens=6)
+
+
+def mesh_of(*shape: int) -> AbstractMesh:
+    return AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def shape_of(leaf) -> tuple:
+    return leaf.shape, leaf.dtype, leaf.sharding
+
+
+def test_a_planned_state_is_the_one_that_a_run_creates_leaf_by_leaf_with_its_placement() -> None:
+    from flax import nnx
+
+    mesh = make_mesh("1x1", jax.devices()[:1])
+    optimizer = replace(OPTIMIZER, first_moment="bfloat16")
+    policy = shard_policy(Policy(CONFIG, rngs=nnx.Rngs(0)), mesh)
+    real = create_state(policy, optimizer, frozen=("vision",), key=jax.random.key(0))
+    planned = abstract_state(abstract_policy(RUN, CONFIG, mesh), optimizer, frozen=("vision",))
+    assert jax.tree.structure(planned) == jax.tree.structure(real)
+    assert [shape_of(leaf) for leaf in jax.tree.leaves(planned)] == [shape_of(leaf) for leaf in jax.tree.leaves(real)]
+    assert "bfloat16" in {str(leaf.dtype) for leaf in jax.tree.leaves(planned.optimizer)}
+
+
+def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
+    mesh = make_mesh("1x1", jax.devices()[:1])
+    speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
+    context = Context(RUN, CONFIG, speaker, mesh, Console(quiet=True))
+    screenshot = Screenshot(Device(RUN.phones.size).screenshot())
+    prompt = build_prompt(speaker.tokenizer, "go", [], screenshot, RUN.resizing)
+    answered = [Answered(prompt, [[1, 2, 3]] * 2, None, [1.0, -1.0])]
+    (real,) = micro_batches(context, answered, 2, None)
+    length = real.prompts.ids.shape[1]
+    planned = abstract_batch(RUN, CONFIG, 2, 2, length, mesh, encoded=False, reference=False)
+    assert jax.tree.structure(planned) == jax.tree.structure(real)
+    assert [shape_of(leaf) for leaf in jax.tree.leaves(planned)] == [shape_of(leaf) for leaf in jax.tree.leaves(real)]
+
+
+def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_each() -> None:
+    run = replace(RUN, task_level=replace(RUN.task_level, loss=GRPO(beta=0.0)))
+    programs = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, STAGES)
+    titles = {stage: [program.title for program in programs if program.stage == stage] for stage in STAGES}
+    assert titles == {
+        "format_finetuning": ["gradients, P 64", "gradients, P 128", "add", "update"],
+        "action_level": [
+            "encode screens",
+            *("sample 8 x 4, P 64", "sample 8 x 4, P 128"),
+            *("reference, P 64", "gradients, P 64", "reference, P 128", "gradients, P 128"),
+            "update",
+        ],
+        "task_level": [
+            "encode screens",
+            *("sample 4 x 1, P 64", "sample 4 x 1, P 128", "gradients, P 64", "gradients, P 128"),
+            *("add", "update"),
+        ],
+    }
+
+
+def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_turns() -> None:
+    run = replace(RUN, task_level=replace(RUN.task_level, tasks=4, group=4, micro_batch=8))
+    programs = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, ["task_level"])
+
+    def calls(name: str) -> float:
+        return sum(program.calls for program in programs if program.name.startswith(name))
+
+    assert calls("sample") == pytest.approx(4 * 3)  # sixteen episodes on four phones, three turns each
+    assert calls("gradients") == pytest.approx(16 * 3 / 8)
+    assert calls("encode") == 16 * 3 / 2
+
+
+def test_turns_go_up_to_the_bucket_that_their_history_needs() -> None:
+    shares = bucket_shares(RUN, CONFIG, Amounts(turns=4, tokens=20))
+    # system 20, a screen 32: 52, 104, 124 and, over the largest bucket, 144
+    assert shares == {64: pytest.approx(1 / 4), 128: pytest.approx(3 / 4)}
+
+
+def test_a_chip_holds_its_part_of_what_is_split_and_all_of_what_is_not() -> None:
+    one, eight = (abstract_policy(RUN, CONFIG, mesh_of(rows, 1)) for rows in (1, 8))
+    matrices = [leaf for leaf in jax.tree.leaves(one) if leaf.ndim > 1]
+    assert bytes_per_chip(one) == sum(leaf.size * 4 for leaf in jax.tree.leaves(one))
+    assert bytes_per_chip(one) / 8 < bytes_per_chip(eight) < bytes_per_chip(one) / 4
+    assert sum(np.prod(leaf.shape) for leaf in matrices) > 0
+
+
+def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> None:
+    programs = {
+        program.title: program for program in programs_of(RUN, CONFIG, mesh_of(1, 1), AMOUNTS, ["action_level"])
+    }
+    state = abstract_state(abstract_policy(RUN, CONFIG, mesh_of(1, 1)), RUN.action_level.optimizer, frozen=("vision",))
+    trained, moments = bytes_per_chip(state.trained), bytes_per_chip(state.optimizer)
+    assert moments == pytest.approx(2 * trained, rel=1e-3)
+    assert programs["gradients, P 64"].beside == pytest.approx(moments + trained)  # the reference: as large as trained
+    assert programs["reference, P 64"].beside == pytest.approx(moments + trained)
+    assert programs["update"].beside == pytest.approx(bytes_per_chip(state.frozen) + trained)

@@ -1,0 +1,27 @@
+"""The TPU's own compiler, with no TPU: a small policy's train step and sampler for eight chips."""
+
+import importlib.util
+
+import pytest
+
+from mobile_r1_jax import plan
+from mobile_r1_jax.config import TINY
+
+TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu, the TPU's compiler, is not installed"),
+]
+
+
+def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits(capsys) -> None:
+    arguments = ["--topology=v5e:2x4", "--mesh=4x2", f"--policy={TINY_BASE}", "--largest", "--stages=action_level"]
+    assert plan.main([*arguments, "--precision.compute=bfloat16", "--precision.remat=full"]) == 0
+    said = capsys.readouterr().out
+    assert "as the compiler says" in said and "It fits:" in said and "links" in said
+
+
+def test_a_slice_that_the_compiler_does_not_know_is_one_line(capsys) -> None:
+    assert plan.main(["--topology=v5e:2x5", "--mesh=10x1", f"--policy={TINY_BASE}"]) == 2
+    assert "has no such slice" in capsys.readouterr().out
