@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -68,8 +69,10 @@ def parse_topology(name: str) -> Topology:
     return Topology(name, CHIPS[kind], count)
 
 
+@cache
 def tpu_devices(topology: Topology) -> list[Any]:
-    """The slice's devices, which programs can be compiled for but not run on.
+    """The slice's devices, which programs can be compiled for but not run on; the same ones each time, since arguments
+    and mesh of a program must name the same devices.
 
     Raises PlanError in one line where libtpu is not installed, or does not know the slice.
     """
