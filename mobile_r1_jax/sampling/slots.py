@@ -7,9 +7,10 @@
 Two programs work on the slots. `fill` computes prompts and puts them into free slots; `decode` draws up to so many
 tokens for every slot that is going. Both take the slots over (donated), so the caches stay where they are.
 
-Nothing of a row tells who sits beside it: a token's keys stand in the column of its number in the completion, its own
+A row has nothing of its neighbours: a token's keys stand in the column of its number in the completion, its own
 columns are summed before its prompt's (so that room left behind a prompt adds zeros at the end), and every token, the
-first too, is drawn in one program for all slots. In float32 on a CPU log-probabilities are then equal to the last bit.
+first too, is drawn in one program for all slots. What is left is rounding: a longer prompt elsewhere makes the products
+wider, and the compiler may then sum them in another order.
 """
 
 from dataclasses import dataclass, field, replace
