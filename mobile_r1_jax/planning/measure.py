@@ -121,10 +121,13 @@ def estimate(program: Program, mesh: AbstractMesh) -> Taken:
     def spread(aval: Any) -> float:
         return bytes_of(aval) / mesh.size
 
+    def multiplied(aval: Any) -> float:  # a matrix is a weight, which every chip gathers along fsdp
+        return spread(aval) * (mesh.shape["fsdp"] if aval.ndim <= 2 else 1)
+
     arguments = bytes_per_chip(program.arguments)
     temporaries = live_bytes(jaxpr, program.loops, spread) + _gathered(program, mesh)
     parts = _parts(
-        program, jaxpr, mesh, lambda loops: Traffic(max(arguments, count_product_bytes(jaxpr, loops, spread)), 0.0)
+        program, jaxpr, mesh, lambda loops: Traffic(max(arguments, count_product_bytes(jaxpr, loops, multiplied)), 0.0)
     )
     return Taken(arguments, temporaries, 0.0, arguments + temporaries, parts, compiled=False)
 

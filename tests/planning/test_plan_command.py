@@ -1,13 +1,16 @@
 """The command: tables and a verdict for a run that can be planned, one line for one that cannot."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from mobile_r1_jax import plan
-from mobile_r1_jax.config import TINY
+from mobile_r1_jax.config import TINY, parse_run
 from mobile_r1_jax.planning import chips
+from mobile_r1_jax.planning.programs import Amounts
 
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 ONE = ("--topology=h200:1", f"--policy={TINY_BASE}", "--largest", "--stages=action_level")
@@ -39,11 +42,6 @@ def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(
 
 
 def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
-    from rich.console import Console
-
-    from mobile_r1_jax.config import parse_run
-    from mobile_r1_jax.planning.programs import Amounts
-
     def peak(*flags: str) -> float:
         run = parse_run("plan", [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", *flags])
         topology = chips.parse_topology("h200:1")
@@ -53,6 +51,19 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
         return max(row.taken.temporaries for row in rows)
 
     assert peak("--precision.remat=full") < 0.7 * peak("--precision.remat=none")
+
+
+def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
+    def read(topology: str, mesh: str) -> float:
+        flags = [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", f"--mesh={mesh}", "--action_level.prompts=8"]
+        run = parse_run("plan", flags)
+        chip = chips.parse_topology(topology)
+        rows = plan.measured(run, plan.read_config(run), chip, Amounts(4, 32), ["action_level"], Console(quiet=True))
+        sampling = next(row.taken for row in rows if row.program.name.startswith("sample"))
+        return sampling.parts["decode 32 tokens"].memory
+
+    weights = 4 * 32 * 2_000_000  # of two million numbers, 32 times
+    assert read("h200:1", "1x1") > read("h200:8", "8x1") > 0.5 * weights
 
 
 @pytest.mark.parametrize(
@@ -67,8 +78,6 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
     ],
 )
 def test_what_cannot_be_planned_is_one_line(arguments, says, capsys, tmp_path) -> None:
-    import re
-
     assert plan.main([f"--policy={TINY_BASE}", *arguments]) == 2
     said = capsys.readouterr().out.strip()
     assert "\n" not in said and re.search(says, said), said

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 from rich.console import Console
 from tiny_run import CONFIG, OPTIMIZER
@@ -42,8 +43,6 @@ def shape_of(leaf) -> tuple:
 
 
 def test_a_planned_state_is_the_one_that_a_run_creates_leaf_by_leaf_with_its_placement() -> None:
-    from flax import nnx
-
     mesh = make_mesh("1x1", jax.devices()[:1])
     optimizer = replace(OPTIMIZER, first_moment="bfloat16")
     policy = shard_policy(Policy(CONFIG, rngs=nnx.Rngs(0)), mesh)
