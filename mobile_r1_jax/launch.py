@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = parse_run("launch", arguments)
         context, policy = prepare_run(run, console)
     except ConfigError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         return 2
     began = time.time()
     with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):

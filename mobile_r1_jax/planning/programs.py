@@ -34,6 +34,7 @@ from mobile_r1_jax.planning.abstract import (
 from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals
 from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.training.optimizer import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
     StepSettings,
@@ -152,7 +153,8 @@ def _describe(name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: M
     frozen = own.frozen if is_format else ("vision",)
     loss = Likelihood() if is_format else own.loss
     temperature = 1.0 if is_format else run.temperature
-    state = abstract_state(policy, own.optimizer, frozen=frozen)
+    optimizer = over(own.optimizer, own.updates)
+    state = abstract_state(policy, optimizer, frozen=frozen)
     resident = bytes_per_chip((state.trained, state.frozen, state.optimizer))
     reference = None
     if isinstance(loss, GRPO) and loss.beta > 0:
@@ -164,7 +166,7 @@ def _describe(name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: M
         config=config,
         mesh=mesh,
         own=own,
-        settings=StepSettings(loss, own.optimizer, temperature=temperature, forbidden=forbidden(config)),
+        settings=StepSettings(loss, optimizer, temperature=temperature, forbidden=forbidden(config)),
         state=state,
         reference=reference,
         encoded="vision" in frozen,
@@ -286,7 +288,7 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         core,
         gradients,
         _totals(),
-        keywords={"settings": stage.own.optimizer},
+        keywords={"settings": stage.settings.optimizer},
         beside=stage.resident - bytes_per_chip((state.trained, state.optimizer)),
     )
 

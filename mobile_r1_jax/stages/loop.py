@@ -13,7 +13,7 @@ from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
 from mobile_r1_jax.training.metrics import MetricsLog
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.optimizer import OptimizerSettings, over
 from mobile_r1_jax.training.state import TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, train_step
 
@@ -60,8 +60,7 @@ def bar(context: Context) -> Progress:
 async def train(context: Context, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
     """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out."""
     directory = context.run.directory
-    last = max(stage.updates, stage.optimizer.warmup_steps + 1)  # a short trial may be all warm-up
-    optimizer = replace(stage.optimizer, total_steps=stage.optimizer.total_steps or last)
+    optimizer = over(stage.optimizer, stage.updates)
     state = create_state(policy, optimizer, frozen=stage.frozen, key=context.key(stage.number))
     needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
     reference = reference_policy(state) if needs_reference else None  # before what a checkpoint holds

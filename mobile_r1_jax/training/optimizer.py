@@ -1,6 +1,6 @@
 """AdamW with a learning rate that warms up, as a frozen description that compiled programs can be keyed by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -36,6 +36,12 @@ class OptimizerSettings:
                 f"OptimizerSettings: a cosine needs total_steps above warmup_steps, "
                 f"not {self.total_steps} and {self.warmup_steps}"
             )
+
+
+def over(settings: OptimizerSettings, updates: int) -> OptimizerSettings:
+    """The settings of a stage of so many updates: its cosine ends with it, unless it says itself where it ends. A trial
+    that is shorter than the warm-up is all warm-up."""
+    return replace(settings, total_steps=settings.total_steps or max(updates, settings.warmup_steps + 1))
 
 
 def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
