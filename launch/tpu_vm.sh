@@ -4,7 +4,7 @@
 #
 #   launch/tpu_vm.sh NAME ZONE TYPE VERSION [flags of python -m mobile_r1_jax.launch]
 #   launch/tpu_vm.sh mobile-r1 europe-west4-b v5litepod-8 v2-alpha-tpuv5-lite \
-#       --config=configs/qwen2.5-vl-3b.yaml --policy=/mnt/qwen2.5-vl-3b --mesh=8x1
+#       --config=configs/3b-v5e-8.yaml --policy=/mnt/qwen2.5-vl-3b
 #
 # Follow it:     gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --command='tail -f mobile-r1-jax/run.log'
 # Stop paying:   gcloud compute tpus tpu-vm delete NAME --zone=ZONE      (copy mobile-r1-jax/runs/ off it first)
