@@ -26,7 +26,7 @@ from mobile_r1_jax.config import ConfigError, Run, parse_run
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json
 from mobile_r1_jax.model.sharding import AXES, make_mesh, mesh_shape
 from mobile_r1_jax.planning.chips import PlanError, Topology, parse_topology, tpu_devices
-from mobile_r1_jax.planning.knobs import counterpart, knobs_of, turn
+from mobile_r1_jax.planning.knobs import Freed, counterpart, knobs_of, turn
 from mobile_r1_jax.planning.measure import Measure, Taken
 from mobile_r1_jax.planning.programs import STAGES, Amounts, Program, programs_of
 from mobile_r1_jax.planning.report import Row, knob_table, memory_table, roofline_table, update_table, verdict
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages = chosen_stages(asked.stages)
         if asked.largest:
             run = replace(run, shapes=replace(run.shapes, prompt_tokens=(max(run.shapes.prompt_tokens),)))
-        rows = measured(run, config, topology, amounts, stages, progress)
+        measure = Measure(topology.chip)
+        rows = measured(plan_programs(run, config, topology, amounts, stages), measure, progress)
         console.print(memory_table(rows, topology.chip), roofline_table(rows, topology.chip))
         title = (
             f"Updates with {amounts.turns} turns an episode and {amounts.tokens} tokens a response; phones not counted"
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         over = [row for row in rows if not row.taken.fits(topology.chip)]
         if over:
             worst = max(over, key=lambda row: row.taken.peak)
-            console.print(freed_by_knobs(run, config, topology, amounts, worst, progress))
+            console.print(knob_table(worst.program, freed_by_knobs(run, config, topology, amounts, worst, measure)))
     except (ConfigError, PlanError) as error:
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         return 2
@@ -115,12 +116,8 @@ def plan_programs(
         raise PlanError(str(error)) from error
 
 
-def measured(
-    run: Run, config: PolicyConfig, topology: Topology, amounts: Amounts, stages: Sequence[str], progress: Console
-) -> list[Row]:
-    """Every program with what it takes; says on `progress` what is compiled."""
-    programs = plan_programs(run, config, topology, amounts, stages)
-    measure = Measure(mesh_of(run, topology), topology.chip)
+def measured(programs: Sequence[Program], measure: Measure, progress: Console) -> list[Row]:
+    """Every program with what it takes; says on `progress` which is done."""
     rows = []
     for number, program in enumerate(programs, start=1):
         began = time.perf_counter()
@@ -131,12 +128,11 @@ def measured(
 
 
 def freed_by_knobs(
-    run: Run, config: PolicyConfig, topology: Topology, amounts: Amounts, row: Row, progress: Console
-) -> object:
-    """The table of what frees how much, for a program that does not fit."""
-    fsdp, tensor = mesh_shape(run.mesh, topology.count)
+    run: Run, config: PolicyConfig, topology: Topology, amounts: Amounts, row: Row, measure: Measure
+) -> list[Freed]:
+    """What every setting frees, most first, of a program that does not fit."""
 
-    def measure(other: Run) -> tuple[Taken, bool] | None:
+    def in_another(other: Run) -> tuple[Taken, bool] | None:
         try:
             programs = plan_programs(other, config, topology, amounts, [row.program.stage])
         except PlanError:  # a mesh that does not divide something is no way out
@@ -144,12 +140,11 @@ def freed_by_knobs(
         program = counterpart(row.program, programs)
         if program is None:
             return None
-        taken = Measure(mesh_of(other, topology), topology.chip)(program)
-        progress.print(f"turned a knob on {row.program.title}", highlight=False)
+        taken = measure(program)
         return taken, taken.fits(topology.chip)
 
-    freed = turn(knobs_of(run, row.program.stage, fsdp, tensor), row.program, row.taken, measure)
-    return knob_table(row.program, freed)
+    knobs = knobs_of(run, row.program.stage, *mesh_shape(run.mesh, topology.count))
+    return turn(knobs, row.taken, in_another)
 
 
 if __name__ == "__main__":

@@ -69,9 +69,7 @@ def counterpart(program: Program, others: Sequence[Program]) -> Program | None:
     )
 
 
-def turn(
-    knobs: Iterator[Knob], program: Program, taken: Taken, measure: Callable[[Run], tuple[Taken, bool] | None]
-) -> list[Freed]:
+def turn(knobs: Iterator[Knob], taken: Taken, measure: Callable[[Run], tuple[Taken, bool] | None]) -> list[Freed]:
     """What each knob frees, most first.
 
     measure: what the program's counterpart takes in another run and whether it fits; None where there is none or the

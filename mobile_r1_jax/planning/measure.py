@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import Mesh
 
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.planning.abstract import bytes_of, bytes_per_chip
@@ -62,36 +62,31 @@ class Taken:
 
 @dataclass
 class Measure:
-    """Measures programs on a mesh, each distinct one once: stages share some of theirs."""
+    """Measures programs, each distinct one once: stages share some of theirs, and runs that differ in a setting."""
 
-    mesh: Mesh | AbstractMesh
     chip: Chip
     _found: dict[Any, Taken] = field(default_factory=dict)
 
     def __call__(self, program: Program) -> Taken:
-        key = self.key(program)
+        key = self._key(program)
         if key not in self._found:
-            self._found[key] = (
-                compile_program(program, self.mesh) if self.chip.compiler else estimate(program, self.mesh)
-            )
+            self._found[key] = compile_program(program) if self.chip.compiler else estimate(program)
         taken = self._found[key]
         return replace(taken, beside=program.beside, peak=taken.peak + program.beside)
 
-    def known(self, program: Program) -> bool:
-        return self.key(program) in self._found
-
-    def key(self, program: Program) -> Any:
+    def _key(self, program: Program) -> Any:
         leaves, structure = jax.tree.flatten((program.arguments, program.keywords.get("sampling")))
         shapes = tuple(
             (leaf.shape, str(leaf.dtype), str(leaf.sharding)) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
             for leaf in leaves
         )
         static = {name: value for name, value in program.keywords.items() if name not in ("sampling", "graph")}
-        return program.function, str(structure), shapes, str(static), program.loops, self.mesh
+        return program.function, str(structure), shapes, str(static), program.loops, program.mesh
 
 
-def compile_program(program: Program, mesh: Mesh) -> Taken:
-    """Compile it for the mesh's TPU; `beside` is left out."""
+def compile_program(program: Program) -> Taken:
+    """Compile it for its mesh's TPU; `beside` is left out."""
+    mesh = program.mesh
     with computing_on(mesh):
         traced = program.function.trace(*program.arguments, **program.keywords)
         try:
@@ -111,10 +106,11 @@ def compile_program(program: Program, mesh: Mesh) -> Taken:
     return Taken(arguments, temporaries, 0.0, arguments + results + temporaries, parts)
 
 
-def estimate(program: Program, mesh: AbstractMesh) -> Taken:
+def estimate(program: Program) -> Taken:
     """From shapes alone, `beside` left out: arguments are exact; temporaries are what the jaxpr keeps alive, spread
     evenly over the chips, and two layers' gathered weights; bytes moved are those of matrix products with everything
     else fused into them, but at least the arguments; what travels between several chips is not known."""
+    mesh = program.mesh
     with jax.sharding.use_abstract_mesh(mesh):
         jaxpr = program.function.trace(*program.arguments, **program.keywords).jaxpr.jaxpr
 
@@ -125,18 +121,17 @@ def estimate(program: Program, mesh: AbstractMesh) -> Taken:
         return spread(aval) * (mesh.shape["fsdp"] if aval.ndim <= 2 else 1)
 
     arguments = bytes_per_chip(program.arguments)
-    temporaries = live_bytes(jaxpr, program.loops, spread) + _gathered(program, mesh)
+    temporaries = live_bytes(jaxpr, program.loops, spread) + _gathered(program)
     parts = _parts(
-        program, jaxpr, mesh, lambda loops: Traffic(max(arguments, count_product_bytes(jaxpr, loops, multiplied)), 0.0)
+        program, jaxpr, lambda loops: Traffic(max(arguments, count_product_bytes(jaxpr, loops, multiplied)), 0.0)
     )
     return Taken(arguments, temporaries, 0.0, arguments + temporaries, parts, compiled=False)
 
 
-def _parts(
-    program: Program, jaxpr: Any, mesh: Mesh | AbstractMesh, traffic: Callable[[Loops], Traffic]
-) -> dict[str, Work]:
+def _parts(program: Program, jaxpr: Any, traffic: Callable[[Loops], Traffic]) -> dict[str, Work]:
     """The whole call; of sampling, what precedes the loop over tokens and that loop."""
 
+    mesh = program.mesh
     compiled = isinstance(mesh, Mesh)
 
     def work(trips: int) -> Work:
@@ -164,8 +159,9 @@ def _refusal(message: str) -> float | None:
     return float(found.group(1)) * SUFFIXES[found.group(2)] if found else None
 
 
-def _gathered(program: Program, mesh: AbstractMesh) -> float:
+def _gathered(program: Program) -> float:
     """Bytes of two layers' weights, whole along fsdp, in two bytes a number; none on a single chip."""
+    mesh = program.mesh
     if mesh.size == 1:
         return 0.0
     stacked = [

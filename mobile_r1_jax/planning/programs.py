@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.config import ActionLevel, FormatFinetuning, Run, TaskLevel
@@ -60,6 +60,7 @@ class Program:
     stage: str
     name: str
     bucket: int | None
+    mesh: Mesh | AbstractMesh
     function: Any  # as jax.jit returns it
     arguments: tuple[Any, ...]
     keywords: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +81,9 @@ class Amounts:
     tokens: int  # of a response
 
 
-def programs_of(run: Run, config: PolicyConfig, mesh: Mesh, amounts: Amounts, stages: Sequence[str]) -> list[Program]:
+def programs_of(
+    run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, amounts: Amounts, stages: Sequence[str]
+) -> list[Program]:
     """Every program of the stages, in the order in which an update calls them.
 
     Raises:
@@ -114,7 +117,7 @@ class _Stage:
     name: str
     run: Run
     config: PolicyConfig
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     own: FormatFinetuning | ActionLevel | TaskLevel
     settings: StepSettings
     state: TrainState
@@ -143,10 +146,12 @@ class _Stage:
         return -(-self.rows // self.own.micro_batch)
 
     def program(self, name: str, bucket: int | None, function: Any, *arguments: Any, **more: Any) -> Program:
-        return Program(self.name, name, bucket, function, arguments, loops=self.loops, **more)
+        return Program(self.name, name, bucket, self.mesh, function, arguments, loops=self.loops, **more)
 
 
-def _describe(name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh, amounts: Amounts) -> _Stage:
+def _describe(
+    name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, amounts: Amounts
+) -> _Stage:
     """The stage as its `run` function in stages/ sets it up."""
     own = getattr(run, name)
     is_format = isinstance(own, FormatFinetuning)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from mobile_r1_jax.planning.chips import GIB, Chip
@@ -90,7 +91,7 @@ def knob_table(program: Program, freed: Sequence[Freed]) -> Table:
     table.add_column("frees GiB", justify="right")
     table.add_column("fits then")
     for each in freed:
-        table.add_row(each.flag, f"{each.freed / GIB:.2f}", "yes" if each.fits else "no")
+        table.add_row(escape(each.flag), f"{each.freed / GIB:.2f}", "yes" if each.fits else "no")
     return table
 
 

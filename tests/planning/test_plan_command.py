@@ -10,6 +10,7 @@ from rich.console import Console
 from mobile_r1_jax import plan
 from mobile_r1_jax.config import TINY, parse_run
 from mobile_r1_jax.planning import chips
+from mobile_r1_jax.planning.measure import Measure
 from mobile_r1_jax.planning.programs import Amounts
 
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
@@ -39,6 +40,8 @@ def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(
     assert "It does not fit" in said and "GiB of a chip over" in said
     for flag in ("--precision.remat=full", "--action_level.micro_batch=4", "--action_level.group=4"):
         assert flag in said
+    plan.main([*ONE, "--stages=format_finetuning", "--format_finetuning.frozen=[]"])
+    assert "--format_finetuning.frozen=[vision]" in capsys.readouterr().out
 
 
 def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
@@ -47,7 +50,8 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
         topology = chips.parse_topology("h200:1")
         stages = ["format_finetuning"]
         quiet = Console(quiet=True)
-        rows = plan.measured(run, plan.read_config(run), topology, Amounts(4, 32), stages, quiet)
+        programs = plan.plan_programs(run, plan.read_config(run), topology, Amounts(4, 32), stages)
+        rows = plan.measured(programs, Measure(topology.chip), quiet)
         return max(row.taken.temporaries for row in rows)
 
     assert peak("--precision.remat=full") < 0.7 * peak("--precision.remat=none")
@@ -57,8 +61,9 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
     def read(topology: str, mesh: str) -> float:
         flags = [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", f"--mesh={mesh}", "--action_level.prompts=8"]
         run = parse_run("plan", flags)
-        chip = chips.parse_topology(topology)
-        rows = plan.measured(run, plan.read_config(run), chip, Amounts(4, 32), ["action_level"], Console(quiet=True))
+        found = chips.parse_topology(topology)
+        programs = plan.plan_programs(run, plan.read_config(run), found, Amounts(4, 32), ["action_level"])
+        rows = plan.measured(programs, Measure(found.chip), Console(quiet=True))
         sampling = next(row.taken for row in rows if row.program.name.startswith("sample"))
         return sampling.parts["decode 32 tokens"].memory
 
