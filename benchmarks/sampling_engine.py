@@ -143,7 +143,7 @@ def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chu
     """For each way: median seconds, median of the mean waits, tokens, row use (continuous alone: nan)."""
     config = policy.config
     cache = ScreenCache(
-        policy.vision, patches, config.vision, windows=WINDOWS, screens=16, place=lambda screens: screens
+        policy.vision, patches, config.vision, windows=WINDOWS, sizes=(4, 16), place=lambda screens: screens
     )
 
     def collate(some: Sequence[Prompt], rows: int) -> tuple[EncodedScreens, Prompts]:

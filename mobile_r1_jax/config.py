@@ -31,6 +31,7 @@ LEAST = {
     "save_every": 1,
     "shapes.response_tokens": 1,
     "shapes.screens": 1,
+    "shapes.slots": 1,
     "phones.count": 1,
     "phones.most_turns": 1,
     "annotations.count": 1,
@@ -56,7 +57,8 @@ class Shapes:
     prompt_tokens: tuple[int, ...] = (1536, 2560)  # P
     response_tokens: int = 512  # C; [kin] 2048 to 4096
     windows: tuple[int, ...] = (64,)  # windows of 112x112 pixels in a screen, W
-    screens: int = 8  # screens that are encoded at once where the vision tower does not learn
+    screens: int = 8  # screens, at most, that are encoded at once where the vision tower does not learn
+    slots: int | None = None  # responses to phones that are under way at once; None: one for every phone
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Annotations:
 class FormatFinetuning:
     """Stage 1: supervised finetuning on golden steps."""
 
+    trajectories: int | None = None  # the first so many annotated ones: form needs few; None: all
     updates: int = 1000
     batch: int = 32  # steps an update
     micro_batch: int = 8
@@ -160,6 +163,11 @@ class Run:
     def directory(self) -> Path:
         return self.folder / self.name
 
+    @property
+    def slots(self) -> int:
+        """Responses to phones that are under way at once."""
+        return self.shapes.slots or self.phones.count
+
 
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
     """The Run that a command line asks for: its --config file (else configs/tiny.yaml), then its flags.
@@ -207,7 +215,8 @@ def problems(run: Run) -> Iterator[str]:
         if unknown := set(getattr(run.phones, name)) - set(there):
             yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
     for name, least in LEAST.items():
-        if (value := attrgetter(name)(run)) < least:
+        value = attrgetter(name)(run)
+        if value is not None and value < least:
             yield f"{name} is {value}; it must be at least {least}"
 
 

@@ -192,6 +192,12 @@ def collate(
     )
 
 
+def identity(prompt: PromptLike) -> tuple[bytes, ...]:
+    """Equal for prompts that are the same to the policy: same tokens, same screenshots at the same sizes."""
+    shown = zip(prompt.screenshots, prompt.sizes, strict=True)
+    return prompt.ids.tobytes(), *(f"{screenshot.sha} {size}".encode() for screenshot, size in shown)
+
+
 def distinct_screens(prompts: Sequence[PromptLike]) -> list[tuple[ScreenshotLike, tuple[int, int]]]:
     """Every (screenshot, size) that the prompts show, each once, in the order of its first appearance."""
     found = {

@@ -18,15 +18,16 @@ Shown = tuple[ScreenshotLike, tuple[int, int]]
 class ScreenCache:
     """Encodes screens with a vision tower that does not learn.
 
-    patches: as `collate` takes it. windows, screens: every encoded batch is padded to so many screens of so many
-    windows. place: puts a batch of screens onto the devices. Beyond `most_bytes` the screens used longest ago go.
+    patches: as `collate` takes it. windows: every screen is padded to so many. sizes: how many screens are encoded at
+    once, ascending: new ones are cut into these numbers, and only what is left of them is padded. place: puts a batch
+    of screens onto the devices. Beyond `most_bytes` the screens used longest ago go.
     """
 
     vision: VisionTower
     patches: Callable[[ScreenshotLike, tuple[int, int]], np.ndarray]
     config: VisionConfig
     windows: int
-    screens: int
+    sizes: Sequence[int]
     place: Callable[[Screens], Screens]
     most_bytes: int = 2**30
     encoded: int = 0  # screens that had to be encoded
@@ -37,8 +38,10 @@ class ScreenCache:
         """The screens as tokens [`screens`, M, D], zero beyond the last of them."""
         new = [one for one in shown if (one[0].sha, one[1]) not in self._tokens]
         self.asked, self.encoded = self.asked + len(shown), self.encoded + len(new)
-        for start in range(0, len(new), self.screens):
-            self._encode(new[start : start + self.screens])
+        while new:
+            size = max((size for size in self.sizes if size <= len(new)), default=self.sizes[0])
+            self._encode(new[:size], size)
+            new = new[size:]
         found = []
         for screenshot, size in shown:
             self._tokens.move_to_end((screenshot.sha, size))
@@ -49,12 +52,12 @@ class ScreenCache:
             self._tokens.popitem(last=False)
         return EncodedScreens(tokens)
 
-    def _encode(self, shown: Sequence[Shown]) -> None:
+    def _encode(self, shown: Sequence[Shown], screens: int) -> None:
         stacked = stack_screens(
             [self.patches(screenshot, size) for screenshot, size in shown],
             [size for _, size in shown],
             config=self.config,
-            screens=self.screens,
+            screens=screens,
             windows=self.windows,
         )
         tokens = np.asarray(encode(self.vision, self.place(stacked)))

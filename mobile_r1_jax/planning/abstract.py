@@ -1,18 +1,20 @@
 """What a run's programs are called with, in shapes, dtypes and shardings: nothing is allocated."""
 
+from functools import partial
 from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
+from mobile_r1_jax.sampling.slots import Slots, empty_slots
 from mobile_r1_jax.training.step import Batch
 
 Shape = jax.ShapeDtypeStruct
@@ -78,6 +80,14 @@ def abstract_batch(
     completions = Completions(*(Shape(shape, kind) for kind in kinds), Shape(shape[:2], jnp.float32))
     completions = shard_batch(completions, mesh)
     return Batch(screens, prompts, completions, completions.logps if reference else None)
+
+
+def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
+    """The slots of `Context.engine`: split as its caches are."""
+    sharding = NamedSharding(mesh, PartitionSpec("fsdp"))
+    rows, prompt, own = run.slots, max(run.shapes.prompt_tokens), run.shapes.response_tokens
+    make = partial(empty_slots, rows=rows, prompt_tokens=prompt, own_tokens=own, sharding=sharding)
+    return jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(make, policy))
 
 
 def forbidden(config: PolicyConfig) -> tuple[int, ...]:

@@ -48,9 +48,9 @@ def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
         yield of_stage("loss.beta=0", loss=replace(own.loss, beta=0.0))
     if stage == "action_level" and own.group > 2:
         yield of_stage(f"group={own.group // 2}", group=own.group // 2)
-    if stage == "task_level" and run.phones.count // 2 % fsdp == 0 and run.phones.count >= 2 * fsdp:
-        count = run.phones.count // 2
-        yield Knob(f"--phones.count={count}", replace(run, phones=replace(run.phones, count=count)))
+    if stage == "task_level" and run.slots // 2 % fsdp == 0 and run.slots >= 2 * fsdp:
+        count = run.slots // 2
+        yield Knob(f"--shapes.slots={count}", replace(run, shapes=replace(run.shapes, slots=count)))
     if fsdp % 2 == 0:
         mesh = f"{fsdp // 2}x{tensor * 2}"
         yield Knob(f"--mesh={mesh}", replace(run, mesh=mesh))

@@ -1,7 +1,8 @@
 """Every program of a run as the run calls it: the same functions, on shapes where the run has arrays.
 
     encode screens                 what the vision tower makes of new screenshots, where it does not learn
-    sample                         prefill and decode: groups of answers (action-level), turns of episodes (task-level)
+    sample                         prefill and decode: groups of answers (action-level)
+    fill, decode                   the same for slots, in which phones are answered (task-level)
     reference                      log-probabilities under the reference, where there is a KL
     gradients, add, update         of a micro-batch; of two micro-batches; the optimizer
 
@@ -27,13 +28,17 @@ from mobile_r1_jax.planning.abstract import (
     abstract_policy,
     abstract_prompts,
     abstract_screens,
+    abstract_slots,
     bytes_per_chip,
     forbidden,
     same_places,
 )
 from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals
+from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.sampling.slots import decode, fill
+from mobile_r1_jax.stages.context import prefill_rows
 from mobile_r1_jax.training.optimizer import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
@@ -133,17 +138,21 @@ class _Stage:
         return Loops(last_branch=len(vision.full_attention) / vision.layers)
 
     @property
-    def rows(self) -> int:
-        """Prompts that an update learns from."""
+    def prompts(self) -> dict[int, int]:
+        """Completions that a prompt has -> how many such prompts an update learns from. Of a task-level group's turns
+        the first one shares its prompt, the others are taken to share none."""
         if isinstance(self.own, FormatFinetuning):
-            return self.own.batch
+            return {1: self.own.batch}
         if isinstance(self.own, ActionLevel):
-            return self.own.prompts
-        return self.own.tasks * self.own.group * self.amounts.turns
+            return {self.own.group: self.own.prompts}
+        return {1: self.own.tasks * self.own.group * (self.amounts.turns - 1), self.own.group: self.own.tasks}
+
+    def micro_batches_of(self, width: int) -> int:
+        return -(-self.prompts[width] // self.own.micro_batch)
 
     @property
     def micro_batches(self) -> int:
-        return -(-self.rows // self.own.micro_batch)
+        return sum(map(self.micro_batches_of, self.prompts))
 
     def program(self, name: str, bucket: int | None, function: Any, *arguments: Any, **more: Any) -> Program:
         return Program(self.name, name, bucket, self.mesh, function, arguments, loops=self.loops, **more)
@@ -186,14 +195,16 @@ def _programs(stage: _Stage) -> Iterator[Program]:
         yield _encoding(stage)
     if not isinstance(stage.own, FormatFinetuning):
         yield from _sampling(stage)
-    for bucket, share in stage.shares.items():
-        yield from _differentiating(stage, bucket, stage.micro_batches * share)
+    for width in stage.prompts:
+        for bucket, share in stage.shares.items():
+            yield from _differentiating(stage, bucket, width, stage.micro_batches_of(width) * share)
     yield from _updating(stage)
 
 
 def _encoding(stage: _Stage) -> Program:
     """The vision tower over new screenshots: each turn of an episode brings one, a golden step two."""
-    new, screens = stage.rows * (1 if isinstance(stage.own, TaskLevel) else 2), stage.run.shapes.screens
+    own, screens = stage.own, stage.run.shapes.screens
+    new = own.tasks * own.group * stage.amounts.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
     vision = stage.state.policy.vision
     shown = abstract_screens(stage.run, stage.config, screens, stage.mesh)
     beside = stage.resident - bytes_per_chip(vision)
@@ -201,47 +212,81 @@ def _encoding(stage: _Stage) -> Program:
 
 
 def _sampling(stage: _Stage) -> Iterator[Program]:
-    """Groups of answers to golden prompts, or an answer for every phone; a batch goes to the bucket of its longest."""
-    run, own = stage.run, stage.own
-    if isinstance(own, ActionLevel):
-        longest = max(bucket for bucket, share in stage.shares.items() if share)
-        rows, group, calls = own.prompts, own.group, {longest: 1.0}
-    else:
-        times = -(-own.tasks * own.group // run.phones.count) * stage.amounts.turns
-        rows, group, calls = run.phones.count, 1, {bucket: times * share for bucket, share in stage.shares.items()}
+    """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
+    run = stage.run
     policy = same_places(jax.eval_shape(in_compute_dtype, stage.state.policy), stage.state.policy)
     # The weights themselves stay beside the sampler's copy, where it is one.
-    shared = stage.state.policy if run.precision.compute == "float32" else None
+    beside = stage.resident - bytes_per_chip(stage.state.policy if run.precision.compute == "float32" else None)
     sampling = Sampling(
         max_tokens=run.shapes.response_tokens,
         temperature=run.temperature,
         stop_ids=stage.config.eos,
         forbidden_ids=stage.settings.forbidden,
     )
+    if isinstance(stage.own, ActionLevel):
+        yield from _answering(stage, stage.own, policy, sampling, beside)
+    elif isinstance(stage.own, TaskLevel):
+        yield from _in_slots(stage, stage.own, policy, sampling, beside)
+
+
+def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
+    """A batch goes to the bucket of its longest prompt."""
+    longest = max(bucket for bucket, share in stage.shares.items() if share)
     for bucket in stage.shares:
-        batch = abstract_prompts(run, stage.config, rows, bucket, stage.mesh, encoded=True)
         program = stage.program(
-            f"sample {rows} x {group}",
+            f"sample {own.prompts} x {own.group}",
             bucket,
             sample,
             policy,
-            *batch,
-            jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)),
-            keywords={"group": group, "sampling": sampling},
-            beside=stage.resident - bytes_per_chip(shared),
-            calls=calls.get(bucket, 0.0),
+            *abstract_prompts(stage.run, stage.config, own.prompts, bucket, stage.mesh, encoded=True),
+            jax.eval_shape(lambda: jax.random.split(jax.random.key(0), own.prompts)),
+            keywords={"group": own.group, "sampling": sampling},
+            beside=beside,
+            calls=float(bucket == longest),
         )
         yield replace(program, loops=replace(stage.loops, trips=stage.amounts.tokens))
 
 
-def _differentiating(stage: _Stage, bucket: int, calls: float) -> Iterator[Program]:
+def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
+    """The engine's programs, as if no prompt were shared."""
+    run, rows = stage.run, max(prefill_rows(stage.mesh))
+    slots = abstract_slots(run, policy, stage.mesh)
+    wanted, *numbers = (
+        Shape(shape, kind)
+        for shape, kind in (
+            ((run.slots,), jnp.bool_),
+            *(((rows, 1), kind) for kind in (jnp.uint32, jnp.uint32, jnp.int32)),
+        )
+    )
+    for bucket, share in stage.shares.items():
+        responses = own.tasks * own.group * stage.amounts.turns * share
+        prompts = abstract_prompts(run, stage.config, rows, bucket, stage.mesh, encoded=True)
+        yield stage.program(
+            f"fill {rows} slots", bucket, fill, policy, slots, *prompts, *numbers, beside=beside, calls=responses / rows
+        )
+        chunk = stage.program(
+            f"decode {Engine.chunk} x {run.slots}",
+            bucket,
+            decode,
+            policy,
+            slots,
+            wanted,
+            sampling,
+            keywords={"tokens": Engine.chunk, "prompt_tokens": bucket},
+            beside=beside,
+            calls=responses / run.slots * stage.amounts.tokens / Engine.chunk,
+        )
+        yield replace(chunk, loops=replace(stage.loops, trips=Engine.chunk))
+
+
+def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:
     """What a micro-batch goes through: the reference, then loss and gradients."""
     state = stage.state
-    batch = _micro_batch(stage, bucket)
+    batch, shape = _micro_batch(stage, bucket, width), f"{stage.own.micro_batch} x {width}"
     waiting = (stage.micro_batches - 1) * bytes_per_chip(batch)  # the update's other micro-batches
     if stage.reference is not None:
         yield stage.program(
-            "reference",
+            f"reference {shape}",
             bucket,
             completion_logps,
             stage.reference,
@@ -252,7 +297,7 @@ def _differentiating(stage: _Stage, bucket: int, calls: float) -> Iterator[Progr
         )
     summed = bytes_per_chip(state.trained) if stage.micro_batches > 1 else 0.0  # gradients of those before
     yield stage.program(
-        "gradients",
+        f"gradients {shape}",
         bucket,
         batch_gradients,
         state.trained,
@@ -277,7 +322,7 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         ),
         state.trained,
         state.frozen,
-        _micro_batch(stage, min(stage.shares)),
+        _micro_batch(stage, min(stage.shares), min(stage.prompts)),
         _totals(),
     )
     gradients = (state.trained, metrics)  # as the parameters: float32, and where they are
@@ -298,12 +343,12 @@ def _updating(stage: _Stage) -> Iterator[Program]:
     )
 
 
-def _micro_batch(stage: _Stage, bucket: int) -> Any:
+def _micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
     return abstract_batch(
         stage.run,
         stage.config,
         stage.own.micro_batch,
-        stage.own.group if isinstance(stage.own, ActionLevel) else 1,
+        width,
         bucket,
         stage.mesh,
         encoded=stage.encoded,

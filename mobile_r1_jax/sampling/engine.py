@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from mobile_r1_jax.agent.prompts import Prompt
-from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, smallest_bucket
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, identity, smallest_bucket
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.slots import Chunk, Slots, decode, empty_slots, fill
@@ -44,7 +44,8 @@ class Usage:
     """What the engine has done since it was made."""
 
     requests: int = 0  # that were put into slots
-    prefills: int = 0  # calls of the program that puts them there
+    prompts: int = 0  # that were computed for them
+    prefills: int = 0  # calls of the program that does it
     chunks: int = 0
     completions: int = 0
     tokens: int = 0
@@ -54,8 +55,10 @@ class Usage:
     sampling_seconds: float = 0.0  # that the thread worked
 
     def as_metrics(self) -> dict[str, float]:
-        """Share of decoded rows in use, mean seconds in the queue, tokens per second of sampling, number of chunks."""
+        """Shares of requests whose prompt was computed with another's and of decoded rows in use, mean seconds in the
+        queue, tokens per second of sampling, number of chunks."""
         return {
+            "prompts_shared": (self.requests - self.prompts) / max(1, self.requests),
             "row_use": self.row_steps_used / max(1, self.row_steps),
             "queue_seconds": self.queue_seconds / max(1, self.requests),
             "tokens_per_second": self.tokens / max(1e-9, self.sampling_seconds),
@@ -82,6 +85,16 @@ class _Request:
     bucket: int  # prompt tokens
     asked: float  # by time.perf_counter
     answer: asyncio.Future[list[Sampled]]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts that are computed together, each with those who asked for it. rows: with padding; width: completions that
+    each has room for."""
+
+    prompts: Sequence[Sequence[_Request]]
+    rows: int
+    width: int
 
 
 @dataclass
@@ -208,22 +221,21 @@ class Engine:
 
     def _collated(
         self, requests: Sequence[_Request], refused: list[tuple[_Request, Exception]]
-    ) -> Iterator[tuple[Sequence[_Request], int, Screens | EncodedScreens, Prompts]]:
-        """Batches of requests of the same shape, their number of rows, and their arrays; what cannot be collated is
-        refused, alone."""
-        for batch, rows in in_batches(requests, self.prefill_rows):
+    ) -> Iterator[tuple[_Batch, Screens | EncodedScreens, Prompts]]:
+        """Batches of one shape and their arrays; what cannot be collated is refused, and nothing beside it."""
+        for batch in in_batches(requests, self.prefill_rows):
             try:
-                screens, prompts = self.collate([request.prompt for request in batch], rows)
+                screens, prompts = self.collate([shared[0].prompt for shared in batch.prompts], batch.rows)
             except Exception as error:
-                if len(batch) == 1:
-                    refused.append((batch[0], error))
+                if len(batch.prompts) == 1:
+                    refused += [(request, error) for request in batch.prompts[0]]
                 else:
-                    for request in batch:
-                        yield from self._collated([request], refused)
+                    for shared in batch.prompts:
+                        yield from self._collated(shared, refused)
             else:
-                yield batch, rows, screens, prompts
+                yield batch, screens, prompts
 
-    def _fill(self, batch: Sequence[_Request], rows: int, screens: Screens | EncodedScreens, prompts: Prompts) -> None:
+    def _fill(self, batch: _Batch, screens: Screens | EncodedScreens, prompts: Prompts) -> None:
         """Puts a batch into free slots."""
         if self._slots is None:
             self._slots = empty_slots(
@@ -233,17 +245,24 @@ class Engine:
                 own_tokens=self.sampling.max_tokens,
                 sharding=self.sharding,
             )
-        both = [(request, row) for request in batch for row in request.rows]
-        free = [slot for slot in range(self.rows) if slot not in self._going][: len(both)]
-        self._going.update(zip(free, both, strict=True))
-        group = len(batch[0].rows)
-        targets, seeds = np.full(rows * group, self.rows, np.int32), np.zeros(rows, np.uint32)
-        targets[: len(free)], seeds[: len(batch)] = free, [request.seed for request in batch]
-        self._slots = fill(self.policy, self._slots, screens, prompts, seeds, targets.reshape(rows, group))
+        free = (slot for slot in range(self.rows) if slot not in self._going)
+        targets = np.full((batch.rows, batch.width), self.rows, np.int32)
+        seeds, members = np.zeros((2, *targets.shape), np.uint32)
+        going = {}
+        for line, requests in enumerate(batch.prompts):
+            rows = [(request, member, row) for request in requests for member, row in enumerate(request.rows)]
+            for column, (request, member, row) in enumerate(rows):
+                slot = next(free)
+                targets[line, column], seeds[line, column], members[line, column] = slot, request.seed, member
+                going[slot] = request, row
+        self._going.update(going)
+        self._slots = fill(self.policy, self._slots, screens, prompts, seeds, members, targets)
         now = time.perf_counter()
+        filled = [request for requests in batch.prompts for request in requests]
         self.usage.prefills += 1
-        self.usage.requests += len(batch)
-        self.usage.queue_seconds += sum(now - request.asked for request in batch)
+        self.usage.prompts += len(batch.prompts)
+        self.usage.requests += len(filled)
+        self.usage.queue_seconds += sum(now - request.asked for request in filled)
 
     def _keep(self, chunk: Chunk, done: np.ndarray) -> None:
         """What a chunk drew goes to its completions; the slots of those that are done are free."""
@@ -259,14 +278,22 @@ class Engine:
         self.usage.tokens += int(chunk.mask.sum())
 
 
-def in_batches(requests: Sequence[_Request], sizes: Sequence[int]) -> Iterator[tuple[Sequence[_Request], int]]:
-    """Requests of one prompt bucket and one number of completions together, in batches of the largest of `sizes` that
-    they fill; what is left over takes the smallest, padded if need be."""
-    alike: dict[tuple[int, int], list[_Request]] = defaultdict(list)
+def in_batches(requests: Sequence[_Request], sizes: Sequence[int]) -> Iterator[_Batch]:
+    """Requests in batches of the largest of `sizes` that they fill; what is left over takes the smallest, padded if
+    need be. A prompt is there once, whoever asks for it, and beside it are prompts of its bucket and width."""
+    shared: dict[tuple[bytes, ...], list[_Request]] = defaultdict(list)
     for request in requests:
-        alike[request.bucket, len(request.rows)].append(request)
-    for some in alike.values():
+        shared[identity(request.prompt)].append(request)
+    alike: dict[tuple[int, int], list[list[_Request]]] = defaultdict(list)
+    for some in shared.values():
+        alike[some[0].bucket, room(sum(len(request.rows) for request in some))].append(some)
+    for (_, width), some in alike.items():
         while some:
-            size = max((size for size in sizes if size <= len(some)), default=min(sizes))
-            yield some[:size], size
-            some = some[size:]
+            rows = max((size for size in sizes if size <= len(some)), default=min(sizes))
+            yield _Batch(some[:rows], rows, width)
+            some = some[rows:]
+
+
+def room(completions: int) -> int:
+    """For how many completions of a prompt the program is compiled that computes it: one, or a power of two from 8."""
+    return 1 if completions == 1 else max(8, 1 << (completions - 1).bit_length())

@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.text import MASKED, Keys, TextLayer, TextModel
-from mobile_r1_jax.sampling.sampler import Sampling, draw, member_keys
+from mobile_r1_jax.sampling.sampler import Sampling, draw
 
 
 @jax.tree_util.register_dataclass
@@ -90,17 +90,20 @@ def fill(
     screens: Screens | EncodedScreens,
     prompts: Prompts,
     seeds: jax.Array,
+    members: jax.Array,
     targets: jax.Array,
 ) -> Slots:
     """Compute prompts once and put each into the G slots of its completions.
 
     Args:
-      seeds: [B] uint32, of which the keys are made.
-      targets: [B, G] int32, each slot at most once; for rows of padding R, which is no slot.
+      seeds, members: [B, G] uint32, of which the keys are made: those that `member_keys` gives for a seed's key.
+      targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
     """
     hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1)
     batch, group = targets.shape
-    keys = member_keys(jax.vmap(jax.random.key)(seeds), group)
+    keys = jax.vmap(lambda seed, member: jax.random.fold_in(jax.random.key(seed), member))(
+        seeds.ravel(), members.ravel()
+    )
     where, source = targets.reshape(-1), jnp.repeat(jnp.arange(batch), group)
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -119,7 +122,7 @@ def fill(
         prompt=prompt,
         length=put(slots.length, prompts.mask.sum(-1, dtype=jnp.int32)[source]),
         start=put(slots.start, cache.start[source]),
-        keys=put(slots.keys, keys.reshape(-1)),
+        keys=put(slots.keys, keys),
         hidden=put(slots.hidden, hidden[source]),
         drawn=put(slots.drawn, jnp.zeros_like(where)),
         done=put(slots.done, jnp.zeros(where.shape, bool)),

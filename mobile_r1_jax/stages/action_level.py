@@ -63,6 +63,8 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
             "zero_variance_groups": float((~informative).sum()),
             "response_tokens": float(mask.sum(-1).mean()),
         }
-        return Made(micro_batches(context, answered, settings.micro_batch, cache), metrics, stream.get_state())
+        return Made(
+            micro_batches(context, answered, settings.micro_batch, settings.group, cache), metrics, stream.get_state()
+        )
 
     return await train(context, stage, policy, make_batches)

@@ -1,11 +1,12 @@
 """What every stage of a run is given: its settings, the way to speak to the policy, the shapes of its batches."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.prompts import Prompt
@@ -19,6 +20,7 @@ from mobile_r1_jax.model.inputs import (
     Screens,
     collate,
     distinct_screens,
+    identity,
     stack_prompts,
 )
 from mobile_r1_jax.model.policy import Policy
@@ -69,25 +71,27 @@ class Context:
 
     def screen_cache(self, policy: Policy) -> ScreenCache:
         """For as long as the policy's vision tower does not learn."""
+        # The next turn of a phone brings one new screen, a batch of golden steps brings many.
+        most, across = self.run.shapes.screens, self.mesh.shape["fsdp"]
+        fewer = (size for size in (most // 16, most // 4) if size and size % across == 0)
         return ScreenCache(
             policy.vision,
             patches,
             self.config.vision,
             windows=max(self.run.shapes.windows),
-            screens=self.run.shapes.screens,
+            sizes=(*fewer, most),
             place=lambda screens: shard_batch(screens, self.mesh),
         )
 
     def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
-        """An engine with a row for every phone."""
-        rows, across = self.run.phones.count, self.mesh.shape["fsdp"]
+        """What answers the phones."""
         return Engine(
             policy,
             lambda prompts, rows: self.collate(prompts, rows, cache),
             self.sampling(temperature),
-            rows,
+            self.run.slots,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=(across, 4 * across),
+            prefill_rows=prefill_rows(self.mesh),
             sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
         )
 
@@ -125,9 +129,14 @@ class Context:
         return shard_batch(batch, self.mesh)
 
 
+def prefill_rows(mesh: Mesh | AbstractMesh) -> tuple[int, int]:
+    """How many prompts an engine computes at once: one or four for each device across (our choice)."""
+    return mesh.shape["fsdp"], 4 * mesh.shape["fsdp"]
+
+
 @dataclass(frozen=True)
 class Answered:
-    """A prompt and its G completions: ids with the stop token, log-probabilities of each token (or none), weights."""
+    """A prompt and some completions: ids with the stop token, log-probabilities of each token (or none), weights."""
 
     prompt: Prompt
     ids: Sequence[Sequence[int]]
@@ -135,20 +144,48 @@ class Answered:
     advantages: Sequence[float]
 
 
-def micro_batches(context: Context, answered: Sequence[Answered], rows: int, cache: ScreenCache | None) -> list[Batch]:
-    """All of them in batches of `rows` rows, prompts of like length together, the last one padded with empty rows."""
-    ordered = sorted(answered, key=lambda one: len(one.prompt.ids))
-    return [make_batch(context, ordered[start : start + rows], rows, cache) for start in range(0, len(ordered), rows)]
+def sharing_prompts(answered: Sequence[Answered], group: int) -> list[Answered]:
+    """The same completions, those of one prompt together, `group` at most: it is then computed once for all of them."""
+    alike: dict[tuple[bytes, ...], list[Answered]] = defaultdict(list)
+    for one in answered:
+        alike[identity(one.prompt)].append(one)
+    return [
+        Answered(
+            some[0].prompt,
+            [ids for one in some for ids in one.ids],
+            [logps for one in some for logps in one.logps],
+            [advantage for one in some for advantage in one.advantages],
+        )
+        for every in alike.values()
+        for start in range(0, len(every), group)
+        if (some := every[start : start + group])
+    ]
 
 
-def make_batch(context: Context, answered: Sequence[Answered], rows: int, cache: ScreenCache | None) -> Batch:
+def micro_batches(
+    context: Context, answered: Sequence[Answered], rows: int, group: int, cache: ScreenCache | None
+) -> list[Batch]:
+    """All of them in batches of `rows` prompts with room for `group` completions each, or for one where none has more:
+    two shapes, as one group of G and G groups of one differ too much to share one. Prompts of like length stand
+    together, and the last batch of a shape is padded with empty rows."""
+    batches = []
+    for width in sorted({1, group}):
+        some = [one for one in answered if (len(one.ids) > 1) == (width > 1)]
+        some.sort(key=lambda one: len(one.prompt.ids))
+        starts = range(0, len(some), rows)
+        batches += [make_batch(context, some[start : start + rows], rows, width, cache) for start in starts]
+    return batches
+
+
+def make_batch(
+    context: Context, answered: Sequence[Answered], rows: int, group: int, cache: ScreenCache | None
+) -> Batch:
     screens, prompts = context.collate([one.prompt for one in answered], rows, cache)
-    group = len(answered[0].ids)
     shape = (rows, group, context.run.shapes.response_tokens)
     ids, logps = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     mask, advantages = np.zeros(shape, bool), np.zeros(shape[:2], np.float32)
     for row, one in enumerate(answered):
-        advantages[row] = one.advantages
+        advantages[row, : len(one.ids)] = one.advantages
         for member, completion in enumerate(one.ids):
             length = len(completion)
             if length > shape[2]:

@@ -21,13 +21,13 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         1, "format_finetuning", settings.updates, Likelihood(), settings.optimizer, settings.frozen, 1.0, shown="loss"
     )
     cache = context.screen_cache(policy) if "vision" in settings.frozen else None
-    stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed))
+    stream = iter(stream_steps(steps.of_first(settings.trajectories), context.speaker.tokenizer, seed=context.run.seed))
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         if update and position != stream.get_state():
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.batch)]
         answered = [Answered(step.prompt, [step.response_ids], None, [1.0]) for step in golden]
-        return Made(micro_batches(context, answered, settings.micro_batch, cache), {}, stream.get_state())
+        return Made(micro_batches(context, answered, settings.micro_batch, 1, cache), {}, stream.get_state())
 
     return await train(context, stage, policy, make_batches)

@@ -17,7 +17,7 @@ from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judge import Judge, JudgeOutage, task_reward
 from mobile_r1_jax.rl import group_advantages
-from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
 from mobile_r1_jax.stages.episodes import Episode, run_episodes
 from mobile_r1_jax.stages.loop import Made, Stage, train
 from mobile_r1_jax.stages.records import Records
@@ -45,9 +45,9 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         records.write("task_level", update + 1, episodes, rewards)
         shape = (settings.tasks, settings.group)
         advantages, informative = map(np.asarray, group_advantages(rewards.reshape(shape), counted.reshape(shape)))
-        answered = weighted_turns(episodes, advantages.reshape(-1))
+        answered = sharing_prompts(weighted_turns(episodes, advantages.reshape(-1)), settings.group)
         return Made(
-            micro_batches(context, answered, settings.micro_batch, cache),
+            micro_batches(context, answered, settings.micro_batch, settings.group, cache),
             measures(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
             {},
         )

@@ -25,7 +25,7 @@ def test_a_run_that_fits_is_told_so_with_what_every_program_takes(capsys) -> Non
         "encode screens",
         "prefill",
         "decode 32 tokens",
-        "gradients, P 416",
+        "gradients 8 x 8, P 416",
         "an update",
         "It fits",
     ):

@@ -60,7 +60,7 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     screenshot = Screenshot(Device(RUN.phones.size).screenshot())
     prompt = build_prompt(speaker.tokenizer, "go", [], screenshot, RUN.resizing)
     answered = [Answered(prompt, [[1, 2, 3]] * 2, None, [1.0, -1.0])]
-    (real,) = micro_batches(context, answered, 2, None)
+    (real,) = micro_batches(context, answered, 2, 2, None)
     length = real.prompts.ids.shape[1]
     planned = abstract_batch(RUN, CONFIG, 2, 2, length, mesh, encoded=False, reference=False)
     assert jax.tree.structure(planned) == jax.tree.structure(real)
@@ -72,16 +72,17 @@ def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_eac
     programs = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, STAGES)
     titles = {stage: [program.title for program in programs if program.stage == stage] for stage in STAGES}
     assert titles == {
-        "format_finetuning": ["gradients, P 64", "gradients, P 128", "add", "update"],
+        "format_finetuning": ["gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "add", "update"],
         "action_level": [
             "encode screens",
             *("sample 8 x 4, P 64", "sample 8 x 4, P 128"),
-            *("reference, P 64", "gradients, P 64", "reference, P 128", "gradients, P 128"),
+            *("reference 8 x 4, P 64", "gradients 8 x 4, P 64", "reference 8 x 4, P 128", "gradients 8 x 4, P 128"),
             "update",
         ],
         "task_level": [
             "encode screens",
-            *("sample 4 x 1, P 64", "sample 4 x 1, P 128", "gradients, P 64", "gradients, P 128"),
+            *("fill 4 slots, P 64", "decode 8 x 4, P 64", "fill 4 slots, P 128", "decode 8 x 4, P 128"),
+            *("gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "gradients 8 x 4, P 64", "gradients 8 x 4, P 128"),
             *("add", "update"),
         ],
     }
@@ -94,8 +95,9 @@ def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_t
     def calls(name: str) -> float:
         return sum(program.calls for program in programs if program.name.startswith(name))
 
-    assert calls("sample") == pytest.approx(4 * 3)  # sixteen episodes on four phones, three turns each
-    assert calls("gradients") == pytest.approx(16 * 3 / 8)
+    assert calls("fill") == pytest.approx(16 * 3 / 4)  # sixteen episodes, three turns each, four prompts at once
+    assert calls("decode") == pytest.approx(16 * 3 / 4 * 6 / 8)  # four phones, six tokens, eight at once
+    assert calls("gradients") == pytest.approx(16 * 2 / 8 + 1)  # the first turn's prompt is its group's
     assert calls("encode") == 16 * 3 / 2
 
 
@@ -120,6 +122,8 @@ def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> N
     state = abstract_state(abstract_policy(RUN, CONFIG, mesh_of(1, 1)), RUN.action_level.optimizer, frozen=("vision",))
     trained, moments = bytes_per_chip(state.trained), bytes_per_chip(state.optimizer)
     assert moments == pytest.approx(2 * trained, rel=1e-3)
-    assert programs["gradients, P 64"].beside == pytest.approx(moments + trained)  # the reference: as large as trained
-    assert programs["reference, P 64"].beside == pytest.approx(moments + trained)
+    assert programs["gradients 8 x 4, P 64"].beside == pytest.approx(
+        moments + trained
+    )  # the reference: as large as trained
+    assert programs["reference 8 x 4, P 64"].beside == pytest.approx(moments + trained)
     assert programs["update"].beside == pytest.approx(bytes_per_chip(state.frozen) + trained)

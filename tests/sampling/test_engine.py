@@ -130,7 +130,7 @@ def test_log_probabilities_are_those_that_training_recomputes(tied_pair, prompts
     np.testing.assert_allclose(np.where(mask, recomputed(tied_pair.policy, *inputs), 0), logps, atol=1e-4)
 
 
-def test_a_group_shares_one_prefill_and_is_what_the_sampler_gives_for_that_prompt(
+def test_requests_of_one_prompt_share_its_prefill_and_a_group_is_what_the_sampler_gives_for_that_prompt(
     tied_pair, make_engine, prompts
 ) -> None:
     async def talk(engine: Engine) -> tuple[list[Sampled], Sampled]:
@@ -144,7 +144,9 @@ def test_a_group_shares_one_prefill_and_is_what_the_sampler_gives_for_that_promp
         ids[mask].tolist() for ids, mask in zip(np.asarray(samples.ids[0]), np.asarray(samples.mask[0]), strict=True)
     ]
     assert group[0].ids == one.ids and len({answer.ids for answer in group}) == 3
-    assert (engine.usage.requests, engine.usage.prefills, engine.usage.completions) == (2, 2, 4)
+    usage = engine.usage
+    assert (usage.requests, usage.prompts, usage.prefills, usage.completions) == (2, 1, 1, 4)
+    assert usage.as_metrics()["prompts_shared"] == 0.5
 
 
 def test_more_completions_of_a_prompt_than_there_are_rows_are_refused(make_engine, prompts) -> None:
@@ -176,10 +178,8 @@ def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> 
             compiled.append(event)
 
     async def talk(engine: Engine) -> None:
-        for prompt, seed in (asked[0], asked[1]):
-            await engine.sample(prompt, seed)
-        await all_at_once(*(asked[1],) * 2)(engine)
-        await all_at_once(*(asked[0],) * 2)(engine)
+        for together in ((0,), (2,), (0, 0), (2, 2), (0, 3), (0, 0, 3, 3)):
+            await all_at_once(*((prompts[which], 0) for which in together))(engine)
         warmed_up.append(len(compiled))
         for start in range(len(asked)):
             await all_at_once(*asked[start:])(engine)
@@ -191,7 +191,7 @@ def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> 
         run(make_engine(UNEVEN, rows=5), all_at_once(*asked))  # nor for another engine
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compiled) == warmed_up[0] >= 7  # the slots; two sizes of batches and two of prompts; two to decode
+    assert len(compiled) == warmed_up[0] >= 9  # the slots; the six to fill them; two to decode
 
 
 def test_an_answer_ends_with_the_stop_token_or_at_the_limit_and_has_a_log_probability_a_token(

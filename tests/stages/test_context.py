@@ -1,0 +1,105 @@
+"""Batches for an update: completions of one prompt share it, and weigh what they would weigh alone."""
+
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+from rich.console import Console
+from tiny_run import CONFIG, SETTINGS
+from transformers import PreTrainedTokenizerFast
+
+from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.base.tokenizer import train_tokenizer
+from mobile_r1_jax.config import Run, Shapes
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
+from mobile_r1_jax.stages.episodes import Speaker
+from mobile_r1_jax.training.state import create_state
+from mobile_r1_jax.training.step import train_step
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=train_tokenizer())
+    tokens = chat_tokens(tokenizer)
+    config = dataclasses.replace(
+        CONFIG,
+        text=dataclasses.replace(CONFIG.text, vocab=len(tokenizer)),
+        image_token=tokens.image_pad,
+        vision_start=tokens.vision_start,
+        vision_end=tokens.vision_end,
+    )
+    shapes = Shapes(prompt_tokens=(64, 160), response_tokens=4, windows=(2,), screens=2)
+    run = Run(folder=tmp_path_factory.mktemp("runs"), shapes=shapes, resizing=Resizing(scale=1.0))
+    speaker = Speaker(tokenizer, "{instruction}", run.resizing)
+    return Context(run, config, speaker, make_mesh("1x1"), Console(quiet=True))
+
+
+def prompt(context: Context, *colors: str) -> Prompt:
+    """Asked anew each time, as it is in each episode; a past screenshot for every colour but the last."""
+
+    def screenshot(color: str) -> Screenshot:
+        file = io.BytesIO()
+        Image.new("RGB", (112, 224), color).save(file, "PNG")
+        return Screenshot(file.getvalue())
+
+    *past, now = map(screenshot, colors)
+    answers = [Past(screenshot, (20, 21)) for screenshot in past]
+    return build_prompt(context.speaker.tokenizer, "Open Shop", answers, now, context.speaker.resizing)
+
+
+def turns(context: Context) -> list[Answered]:
+    """Three answers to one screen, and one each to another screen and to a later turn."""
+    rng = np.random.default_rng(0)
+    shown = (["red"], ["blue"], ["red"], ["red", "blue"], ["red"])
+    return [
+        Answered(
+            prompt(context, *colors),
+            [tuple(rng.integers(8, 60, 1 + n % 4).tolist())],
+            [rng.normal(size=1 + n % 4).tolist()],
+            [rng.normal()],
+        )
+        for n, colors in enumerate(shown)
+    ]
+
+
+def updated(context: Context, answered: Sequence[Answered], group: int) -> tuple[list[np.ndarray], list[tuple]]:
+    """The weights after one update, and the batches' (prompts, completions each)."""
+    policy = Policy(context.config, rngs=nnx.Rngs(0))
+    state = create_state(policy, SETTINGS.optimizer, frozen=("vision",), key=jax.random.key(0))
+    batches = micro_batches(context, answered, 2, group, context.screen_cache(policy))
+    state, _ = train_step(state, *batches, settings=SETTINGS)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.policy)]
+    return leaves, [batch.completions.ids.shape[:2] for batch in batches]
+
+
+def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(context: Context) -> None:
+    alone = turns(context)
+    shared = sharing_prompts(alone, 4)
+    assert [len(one.ids) for one in shared] == [3, 1, 1]
+    for field in ("ids", "logps", "advantages"):
+        everything = [value for one in shared for value in getattr(one, field)]
+        assert sorted(map(str, everything)) == sorted(str(getattr(one, field)[0]) for one in alone)
+    assert [len(one.ids) for one in sharing_prompts(alone, 2)] == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("group", "shapes"), [(4, [(2, 1), (2, 4)]), (2, [(2, 1), (2, 1), (2, 2)])])
+def test_an_update_from_shared_prompts_is_the_one_from_each_alone(context: Context, group: int, shapes: list) -> None:
+    alone, _ = updated(context, turns(context), 1)
+    shared, made = updated(context, sharing_prompts(turns(context), group), group)
+    assert made == shapes
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_response_longer_than_its_room_is_an_error_that_says_so(context: Context) -> None:
+    long = [Answered(prompt(context, "red"), [(9,) * 5], None, [1.0])]
+    with pytest.raises(ValueError, match=r"5 tokens, shapes\.response_tokens is 4; raise it"):
+        micro_batches(context, long, 2, 1, None)
