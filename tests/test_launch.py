@@ -111,7 +111,8 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     finish(start(broken, cache, updates=40))
-    assert metrics(broken) == metrics(whole)
+    for one, other in zip(metrics(broken), metrics(whole), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)  # which prompts are computed together is up to the phones' pace
     results = [(folder / "small" / "results.jsonl").read_text() for folder in (whole, broken)]
     assert results[0] == results[1]
 
