@@ -83,7 +83,7 @@ def abstract_batch(
 
 
 def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
-    """The slots of `Context.engine`: split as its caches are."""
+    """The slots of `Context.engine`, their rows over fsdp."""
     sharding = NamedSharding(mesh, PartitionSpec("fsdp"))
     rows, prompt, own = run.slots, max(run.shapes.prompt_tokens), run.shapes.response_tokens
     make = partial(empty_slots, rows=rows, prompt_tokens=prompt, own_tokens=own, sharding=sharding)

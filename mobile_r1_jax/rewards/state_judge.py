@@ -44,8 +44,8 @@ class StateJudge:
 
     4: done, and said so, in no more turns than the oracle's. 3: the same in more turns. 2: done without noticing (the
     trajectory goes round in circles until it is out of steps, or gives up), or at least half of the milestones reached.
-    1: some milestone. 0: none, or a success that is claimed and is not there: were that worth as much as going on, a
-    policy in trouble would learn to stop.
+    1: some milestone. 0: none, or it ended as a failure: a success that is claimed and is not there, or answers that no
+    longer parse. Were these worth as much as going on, a policy in trouble would learn to stop.
     """
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
@@ -62,7 +62,7 @@ class StateJudge:
             return Score(4 if turns <= shortest else 3, f"done in {turns} turns, {shortest:.0f} are enough")
         reason = f"{reached:.0f} of {total:.0f} milestones"
         if trajectory.ending is Ending.FAILURE:
-            return Score(0, f"{reason}, and ended as if it were done")
+            return Score(0, f"{reason}, and ended as a failure")
         if reached > 0:
             return Score(2 if 2 * reached >= total else 1, reason)
         return Score(0, reason)

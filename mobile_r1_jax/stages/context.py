@@ -168,10 +168,10 @@ def micro_batches(
     """All of them in batches of `rows` prompts with room for `group` completions each, or for one where none has more:
     two shapes, as one group of G and G groups of one differ too much to share one. Prompts of like length stand
     together, and the last batch of a shape is padded with empty rows."""
+    ordered = sorted(answered, key=lambda one: len(one.prompt.ids))
+    alone, together = ([one for one in ordered if (len(one.ids) > 1) == several] for several in (False, True))
     batches = []
-    for width in sorted({1, group}):
-        some = [one for one in answered if (len(one.ids) > 1) == (width > 1)]
-        some.sort(key=lambda one: len(one.prompt.ids))
+    for width, some in ((1, alone), (group, together)):
         starts = range(0, len(some), rows)
         batches += [make_batch(context, some[start : start + rows], rows, width, cache) for start in starts]
     return batches
