@@ -230,19 +230,19 @@ def _sampling(stage: _Stage) -> Iterator[Program]:
 
 
 def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
-    """A batch goes to the bucket of its longest prompt."""
-    longest = max(bucket for bucket, share in stage.shares.items() if share)
-    for bucket in stage.shares:
+    """Prompts of like length are sampled together, as many as a micro-batch has."""
+    rows = own.micro_batch
+    for bucket, share in stage.shares.items():
         program = stage.program(
-            f"sample {own.prompts} x {own.group}",
+            f"sample {rows} x {own.group}",
             bucket,
             sample,
             policy,
-            *abstract_prompts(stage.run, stage.config, own.prompts, bucket, stage.mesh, encoded=True),
-            jax.eval_shape(lambda: jax.random.split(jax.random.key(0), own.prompts)),
+            *abstract_prompts(stage.run, stage.config, rows, bucket, stage.mesh, encoded=True),
+            jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)),
             keywords={"group": own.group, "sampling": sampling},
             beside=beside,
-            calls=float(bucket == longest),
+            calls=stage.micro_batches * share,
         )
         yield replace(program, loops=replace(stage.loops, trips=stage.amounts.tokens))
 

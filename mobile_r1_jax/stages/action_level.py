@@ -34,12 +34,18 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         if update and position != stream.get_state():
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.prompts)]
-        screens, prompts = context.collate([step.prompt for step in golden], settings.prompts, cache)
-        keys = jax.random.split(context.key(2, update), settings.prompts)
-        policy = in_compute_dtype(state.policy)
-        samples = sample(policy, screens, prompts, keys, group=settings.group, sampling=sampling)
+        # As in training, prompts of like length stand together: less padding, and less waiting for the longest answer.
+        golden.sort(key=lambda step: len(step.prompt.ids))
+        starts = range(0, settings.prompts, settings.micro_batch)
+        keys = jax.random.split(context.key(2, update), (len(starts), settings.micro_batch))
+        policy, sampled = in_compute_dtype(state.policy), []
+        for start, some_keys in zip(starts, keys, strict=True):
+            some = [step.prompt for step in golden[start : start + settings.micro_batch]]
+            screens, prompts = context.collate(some, settings.micro_batch, cache)
+            sampled.append(sample(policy, screens, prompts, some_keys, group=settings.group, sampling=sampling))
         del policy  # before the update needs its memory
-        ids, mask, logps = map(np.asarray, jax.device_get((samples.ids, samples.mask, samples.logps)))
+        samples = jax.tree.map(lambda *parts: np.concatenate(parts)[: settings.prompts], *jax.device_get(sampled))
+        ids, mask, logps = samples.ids, samples.mask, samples.logps
         rewards = np.zeros(ids.shape[:2], np.float32)
         for row, step in enumerate(golden):
             for member in range(settings.group):
