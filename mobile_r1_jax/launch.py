@@ -29,8 +29,9 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.sharding import computing_on, make_mesh
+from mobile_r1_jax.model.sharding import computing_on, make_mesh, shard_policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -79,10 +80,13 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
         policy = load_policy(
             run.policy,
             jnp.dtype(run.precision.compute),
-            param_dtype=jnp.float32,
+            param_dtype=jnp.dtype(run.weights),
             remat=run.precision.remat,
             mesh=mesh,
         )
+        if run.lora is not None:
+            key = jax.random.fold_in(jax.random.key(run.seed), 0)  # the stages fold in their numbers, from 1
+            policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     tokenizer = AutoTokenizer.from_pretrained(run.policy)
