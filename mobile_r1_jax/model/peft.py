@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, Matrices
 from mobile_r1_jax.model.tensors import NAMES
@@ -33,7 +33,7 @@ def write_adapters(
             for layer, matrix in enumerate(np.asarray(stacked)):
                 name = f"base_model.model.{module_of(path, layer)}.lora_{part}.weight"
                 tensors[name] = np.ascontiguousarray(matrix.T.astype(dtype))
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     (directory / CONFIG).write_text(json.dumps(_config(settings, base), indent=2, sort_keys=True) + "\n")
 
 
