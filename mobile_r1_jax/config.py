@@ -64,9 +64,12 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Precision:
-    """What the computation keeps, and in how many digits. What learns is always float32."""
+    """What the computation keeps, and in how many digits."""
 
     compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of the weights as they are used
+    # Dtype of the weights as they are held, of their gradients and second moments; bfloat16 is rounded stochastically
+    # (training/rounding.py). Adapters are always float32.
+    master: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "matmuls", "full"] = "none"  # what a layer keeps for its backward pass (model/layers.py)
 
 
@@ -167,8 +170,9 @@ class Run:
 
     @property
     def weights(self) -> str:
-        """The dtype in which the policy's weights are held: those that adapters learn for are as they are used."""
-        return "float32" if self.lora is None else self.precision.compute
+        """The dtype in which the policy's weights are held; those that adapters learn in place of are as they are
+        used."""
+        return self.precision.master if self.lora is None else self.precision.compute
 
     @property
     def slots(self) -> int:

@@ -326,7 +326,7 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         _micro_batch(stage, min(stage.shares), min(stage.prompts)),
         _totals(),
     )
-    gradients = (state.trained, metrics)  # as the parameters: float32, and where they are
+    gradients = (state.trained, metrics)  # of the parameters' dtypes, and where they are
     if stage.micro_batches > 1:
         yield stage.program(
             "add", None, add_gradients, gradients, gradients, beside=stage.resident, calls=stage.micro_batches - 1
@@ -339,6 +339,7 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         core,
         gradients,
         _totals(),
+        state.key,
         keywords={"settings": stage.settings.optimizer},
         beside=stage.resident - bytes_per_chip((state.trained, state.optimizer)),
     )

@@ -20,7 +20,7 @@ UPDATES = 4
 
 @pytest.fixture(scope="module", params=tiny_run.STATES)
 def learning(request) -> str:
-    """What learns: the weights, or adapters."""
+    """What learns: the weights in float32 or bfloat16, or adapters."""
     return request.param
 
 

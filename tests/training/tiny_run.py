@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -36,8 +37,14 @@ def make_policy(seed: int = 0) -> Policy:
     return Policy(CONFIG, rngs=nnx.Rngs(seed))
 
 
-def make_state(seed: int = 0) -> TrainState:
-    return create_state(make_policy(seed), OPTIMIZER, frozen=("vision",), key=jax.random.key(seed))
+def make_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
+    return create_state(make_policy(seed), optimizer, frozen=("vision",), key=jax.random.key(seed))
+
+
+def make_bfloat16_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
+    """A state whose weights, their gradients and second moments are held in bfloat16."""
+    policy = Policy(CONFIG, rngs=nnx.Rngs(seed), param_dtype=jnp.bfloat16)
+    return create_state(policy, optimizer, frozen=("vision",), key=jax.random.key(seed))
 
 
 def make_adapted_state(seed: int = 0) -> TrainState:
@@ -46,7 +53,11 @@ def make_adapted_state(seed: int = 0) -> TrainState:
     return create_state(policy, OPTIMIZER, key=jax.random.key(seed))
 
 
-STATES: dict[str, Callable[..., TrainState]] = {"weights": make_state, "adapters": make_adapted_state}
+STATES: dict[str, Callable[..., TrainState]] = {
+    "weights": make_state,
+    "bfloat16 weights": make_bfloat16_state,
+    "adapters": make_adapted_state,
+}
 
 
 def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, completion: int = 4) -> Batch:
