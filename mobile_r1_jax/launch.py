@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
@@ -94,8 +95,10 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     check_lengths(context)
     save_run(run)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
+    learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
+    adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
-    console.print(f"policy: {run.policy}, {size:.1f} M parameters; {devices}")
+    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
     return context, policy
 
 

@@ -117,11 +117,9 @@ def _chunks(name: str, array: jax.Array) -> ocp.SaveArgs:
 def _named(state: TrainState) -> dict[str, jax.Array]:
     """Every array that is stored, under its name; the random key as its raw uint32 words, for any version to read."""
     leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
-    return {
-        name: jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        for name, leaf in leaves.items()
-        if not (state.of_adapters and name.startswith(FROZEN))
-    }
+    if state.of_adapters:
+        leaves = {name: leaf for name, leaf in leaves.items() if not name.startswith(FROZEN)}
+    return {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in leaves.items()}
 
 
 def _unnamed(arrays: Mapping[str, jax.Array], like: TrainState) -> TrainState:

@@ -42,8 +42,8 @@ def make_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> Train
 
 
 def make_bfloat16_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
-    """A state whose weights, their gradients and second moments are held in bfloat16."""
-    policy = Policy(CONFIG, rngs=nnx.Rngs(seed), param_dtype=jnp.bfloat16)
+    """The same state with weights, their gradients and second moments held in bfloat16."""
+    policy = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), make_policy(seed))
     return create_state(policy, optimizer, frozen=("vision",), key=jax.random.key(seed))
 
 
