@@ -19,6 +19,7 @@ import yaml
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import DATA
+from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
@@ -63,9 +64,12 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Precision:
-    """What the computation keeps, and in how many digits. Weights that learn are always float32."""
+    """What the computation keeps, and in how many digits."""
 
     compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of the weights as they are used
+    # Dtype of the weights as they are held, of their gradients and second moments; bfloat16 is rounded stochastically
+    # (training/rounding.py). Adapters are always float32.
+    master: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "matmuls", "full"] = "none"  # what a layer keeps for its backward pass (model/layers.py)
 
 
@@ -152,6 +156,7 @@ class Run:
     resizing: Resizing = Resizing()
     shapes: Shapes = Shapes()
     precision: Precision = Precision()
+    lora: LoRA | None = None  # adapters that learn in place of the weights, in all stages; None: the weights learn
     phones: Phones = Phones()
     annotations: Annotations = Annotations()
     format_finetuning: FormatFinetuning = FormatFinetuning()
@@ -162,6 +167,12 @@ class Run:
     @property
     def directory(self) -> Path:
         return self.folder / self.name
+
+    @property
+    def weights(self) -> str:
+        """The dtype in which the policy's weights are held; those that adapters learn in place of are as they are
+        used."""
+        return self.precision.master if self.lora is None else self.precision.compute
 
     @property
     def slots(self) -> int:

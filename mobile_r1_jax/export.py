@@ -1,5 +1,6 @@
 """python -m mobile_r1_jax.export RUN --out DIR: the policy that a run has trained, as a Hugging Face model directory.
 
+Adapters are merged into the weights that the run began with, or with --peft exported alone, as PEFT has them.
 `transformers` loads the result, and so does a further run (--policy=DIR). Weights go from the checkpoint into the files
 a part at a time: no accelerator is needed, and little memory whatever the policy's size. What stands beside the weights
 (tokenizer, chat template, generation and preprocessor settings) is copied from the policy that the run began with.
@@ -9,13 +10,18 @@ import argparse
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 import yaml
 
 from mobile_r1_jax.model.config import config_from_json
-from mobile_r1_jax.model.huggingface import parameter_shapes, read_config, write_model
+from mobile_r1_jax.model.huggingface import parameter_shapes, read_config, stored_weights, write_model
+from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, Matrices, adapter_shapes, merging
+from mobile_r1_jax.model.peft import write_adapters
 from mobile_r1_jax.training.checkpoints import CheckpointError, stored_parameters
 
 STAGES = ("format_finetuning", "action_level", "task_level")
@@ -37,9 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--policy", type=Path, metavar="DIR", help="the policy the run began with, where it is now, if it has moved"
     )
-    chosen = parser.parse_args(arguments)
+    parser.add_argument(
+        "--peft", action="store_true", help="the adapters alone (in float32, unless --dtype says otherwise)"
+    )
+    chosen = vars(parser.parse_args(arguments))
     try:
-        print(export(chosen.run, chosen.out, stage=chosen.stage, dtype=chosen.dtype, policy=chosen.policy))
+        print(export(**chosen))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,7 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def export(
-    run: Path, out: Path, *, stage: str | None = None, dtype: str | None = None, policy: Path | None = None
+    run: Path,
+    out: Path,
+    *,
+    stage: str | None = None,
+    dtype: str | None = None,
+    policy: Path | None = None,
+    peft: bool = False,
 ) -> str:
     """Export as the command does; returns a line that says what was written.
 
@@ -55,24 +70,26 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; choose a new directory for --out")
-    policy = began_with(run) if policy is None else policy
+    policy, lora = began_with(run) if policy is None else policy, adapters_of_run(run)
+    if peft and lora is None:
+        raise ValueError(f"{run} trained no adapters but the weights themselves; leave --peft out")
     values = read_config(policy)
     config = config_from_json(values)
-    dtype = dtype or values.get("dtype") or values.get("torch_dtype") or "bfloat16"
+    dtype = dtype or ("float32" if peft else values.get("dtype") or values.get("torch_dtype") or "bfloat16")
     stage, step, stored = latest(run, stage)
     shapes = parameter_shapes(config)
-    if problems := differences({path: array.shape for path, array in stored.items()}, shapes):
+    learnt = shapes if lora is None else adapter_shapes(config, lora)
+    if problems := differences({path: array.shape for path, array in stored.items()}, learnt):
         raise ValueError(f"the checkpoint of {stage} is not of the architecture of {policy}: {'; '.join(problems)}")
     draft = out.with_name(f"{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    write_model(
-        draft,
-        config,
-        shapes,
-        lambda path, layer: stored[path] if layer is None else stored[path][layer],
-        dtype=dtype,
-        like=policy,
-    )
+    if lora is None:
+        write_model(draft, config, shapes, partial(_read, stored), dtype=dtype, like=policy)
+    elif peft:
+        write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
+    else:
+        with stored_weights(policy) as read:
+            write_model(draft, config, shapes, merging(read, _matrices(stored, lora)), dtype=dtype, like=policy)
     draft.replace(out)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
@@ -90,6 +107,13 @@ def began_with(run: Path) -> Path:
     return policy
 
 
+def adapters_of_run(run: Path) -> LoRA | None:
+    """What adapters a run has trained, as its config.yaml says; None where the weights themselves learnt."""
+    file = run / "config.yaml"
+    values = yaml.safe_load(file.read_text()).get("lora") if file.is_file() else None
+    return None if values is None else LoRA(**{**values, "projections": tuple(values["projections"])})
+
+
 def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
     """(stage, updates it has made, its parameters) of the stage asked for, or of the latest that has a checkpoint."""
     for name in [stage] if stage else reversed(STAGES):
@@ -99,6 +123,16 @@ def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
             continue
     there = ", ".join(part.name for part in sorted((run / "checkpoints").glob("*/"))) or "none"
     raise ValueError(f"no finished checkpoint of {stage or 'any stage'} in {run}; stages begun: {there}")
+
+
+def _read(stored: Mapping[str, Any], path: str, layer: int | None) -> Any:
+    return stored[path] if layer is None else stored[path][layer]
+
+
+def _matrices(stored: Mapping[str, Any], lora: LoRA) -> dict[str, Matrices]:
+    """What `lora.adapters_of` gives, of what a checkpoint holds."""
+    paths = [PROJECTIONS[name] for name in lora.projections]
+    return {path: (stored[f"{path}.adapter.a"], stored[f"{path}.adapter.b"], lora.scale) for path in paths}
 
 
 def differences(stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:

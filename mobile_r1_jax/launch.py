@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
@@ -29,8 +30,9 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.sharding import computing_on, make_mesh
+from mobile_r1_jax.model.sharding import computing_on, make_mesh, shard_policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -79,10 +81,13 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
         policy = load_policy(
             run.policy,
             jnp.dtype(run.precision.compute),
-            param_dtype=jnp.float32,
+            param_dtype=jnp.dtype(run.weights),
             remat=run.precision.remat,
             mesh=mesh,
         )
+        if run.lora is not None:
+            key = jax.random.fold_in(jax.random.key(run.seed), 0)  # the stages fold in their numbers, from 1
+            policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     tokenizer = AutoTokenizer.from_pretrained(run.policy)
@@ -90,8 +95,10 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     check_lengths(context)
     save_run(run)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
+    learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
+    adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
-    console.print(f"policy: {run.policy}, {size:.1f} M parameters; {devices}")
+    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
     return context, policy
 
 

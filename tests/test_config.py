@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mobile_r1_jax.config import LEAST, TINY, ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.rl import GRPO
 
 CONFIGS = sorted(TINY.parent.glob("*.yaml"))
@@ -53,6 +54,7 @@ def changed(run: Run) -> Run:
         system="Two lines:\n{instruction} {{}}",
         phones=replace(run.phones, apps=("clock",), size=(720, 1280), popups=1e-3),
         shapes=replace(run.shapes, prompt_tokens=(1, 2, 3)),
+        lora=LoRA(rank=8, projections=("q", "down")),
         task_level=replace(run.task_level, loss=GRPO(beta=0.125, kl="k1"), updates=0),
     )
 
@@ -113,6 +115,9 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("--task_level.loss.kl=k9", "task_level.loss.kl"),
         ("--task_level.loss.beta=-1", "beta"),
         ("--resizing.scale=-1", "scale"),
+        ("--lora.rank=0", "rank 0 must be at least 1"),
+        ("--lora.projections=[qkv]", "qkv"),
+        ("--lora=3", "lora"),
         ("--phones.apps=[camera]", "'camera'; choose from clock"),
         ("--phones.withheld_apps=[]x", "withheld_apps"),
         ("--system=Do it.", "{instruction}"),

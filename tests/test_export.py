@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
@@ -17,13 +18,15 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from mobile_r1_jax.export import main
 from mobile_r1_jax.model import huggingface
-from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.lora import LoRA, with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training import checkpoints
 from mobile_r1_jax.training.checkpoints import open_checkpoints, save, stored_parameters
 from mobile_r1_jax.training.optimizer import OptimizerSettings
 from mobile_r1_jax.training.state import create_state
 
+LORA = LoRA(rank=3, alpha=6, projections=("q", "v", "down"))
 BESIDE = {"vocab.json": '{"a": 0}', "merges.txt": "a b\n", "chat_template.json": "{}", "preprocessor_config.json": "{}"}
 
 
@@ -108,6 +111,42 @@ def test_large_parameters_are_stored_a_layer_a_chunk_and_exported_a_block_at_a_t
     assert gate.chunk_layout.read_chunk.shape == (1, *gate.shape[1:])
     assert main([str(tmp_path / "run"), f"--out={tmp_path / 'exported'}", f"--policy={pair.directory}"]) == 0
     assert_same_weights(load_policy(tmp_path / "exported"), pair.policy)
+
+
+@pytest.fixture
+def adapted(pair, tmp_path) -> tuple[Path, Policy]:
+    """The directory of a run that trained adapters, and the policy with them."""
+    policy = with_adapters(pair.policy, LORA, key=jax.random.key(0))
+    nnx.update(policy, jax.tree.map(lambda leaf: leaf + 0.1, nnx.state(policy, nnx.LoRAParam)))
+    run = tmp_path / "runs" / "adapted"
+    checkpoint(run, "action_level", 3, policy)
+    values = {"policy": str(pair.directory), "lora": asdict(LORA) | {"projections": list(LORA.projections)}}
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    return run, policy
+
+
+def test_adapters_are_merged_into_the_weights_that_the_run_began_with(adapted, tmp_path) -> None:
+    run, policy = adapted
+    assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
+    save_policy(policy, tmp_path / "left")
+    assert_same_weights(load_policy(tmp_path / "exported"), load_policy(tmp_path / "left"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adapters_are_exported_alone_where_peft_is_asked_for(adapted, tmp_path, dtype) -> None:
+    run, policy = adapted
+    assert main([str(run), f"--out={tmp_path / 'exported'}", "--peft", f"--dtype={dtype}"]) == 0
+    written = load_file(tmp_path / "exported" / "adapter_model.safetensors")
+    assert len(written) == 2 * 3 * 3 and {value.dtype.name for value in written.values()} == {dtype}
+    name = "base_model.model.model.language_model.layers.2.mlp.down_proj.lora_A.weight"
+    expected = policy.text.layers.feed_forward.down.adapter.a[2].T.astype(dtype)
+    np.testing.assert_array_equal(written[name], expected)
+    assert json.loads((tmp_path / "exported" / "adapter_config.json").read_text())["lora_alpha"] == 6
+
+
+def test_a_run_without_adapters_has_none_to_export(run, tmp_path, capsys) -> None:
+    assert main([str(run), f"--out={tmp_path / 'exported'}", "--peft"]) == 2
+    assert "trained no adapters but the weights themselves; leave --peft out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

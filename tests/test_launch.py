@@ -27,13 +27,13 @@ evaluation: {episodes: 4, withheld_episodes: 2}
 TIMINGS = ("seconds_data", "tokens_per_second", "row_use", "prompts_shared", "queue_seconds", "chunks")
 
 
-def start(folder: Path, cache: Path, updates: int) -> subprocess.Popen[str]:
+def start(folder: Path, cache: Path, updates: int, *flags: str) -> subprocess.Popen[str]:
     """The command as a user would start it, in a process of its own."""
     folder.mkdir(exist_ok=True)
     config = folder / "small.yaml"
     config.write_text(SMALL.replace("UPDATES", str(updates)))
     command = [sys.executable, "-m", "mobile_r1_jax.launch", f"--config={config}", f"--folder={folder}"]
-    command += [f"--policy={TINY_BASE}"]
+    command += [f"--policy={TINY_BASE}", *flags]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu", "COLUMNS": "140"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -98,6 +98,21 @@ def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) ->
     before = metrics(unbroken[0])
     printed = finish(start(unbroken[0], cache, updates=4))
     assert metrics(unbroken[0]) == before and "task-level" in printed
+
+
+@pytest.mark.slow
+def test_a_run_of_adapters_leaves_them_merged_into_its_policy_and_exports_the_same(tmp_path, cache) -> None:
+    from mobile_r1_jax.export import main
+
+    printed = finish(start(tmp_path, cache, 4, "--lora.rank=4", "--format_finetuning.optimizer.learning_rate=2.0e-2"))
+    assert "M of them in adapters" in printed
+    losses = [row["loss"] for row in metrics(tmp_path) if row["stage"] == "format_finetuning"]
+    assert losses[-1] < losses[0] - 1
+    directory, out = tmp_path / "small", tmp_path / "exported"
+    assert main([str(directory), f"--out={out}", "--dtype=float32"]) == 0
+    left = {file.name: file.read_bytes() for file in (directory / "policy").iterdir()}
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == left
+    assert left["model.safetensors"] != (TINY_BASE / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow

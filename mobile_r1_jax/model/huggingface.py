@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json, config_to_json
+from mobile_r1_jax.model.lora import Read, adapters_of, merging
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.safetensors_files import FILE_BYTES, open_tensors, write_tensors
 from mobile_r1_jax.model.sharding import parameter_shardings
@@ -79,15 +80,30 @@ def load_policy(
     shardings = {} if mesh is None else parameter_shardings(config, shapes, mesh)
     layouts = {path: layout_of(path, shape, config) for path, shape in shapes.items()}
     with ExitStack() as stack:
-        tensors = {published_name(name): tensor for name, tensor in open_tensors(directory, stack).items()}
-        found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
-        if problems := misfits(found, layouts, config):
-            raise ValueError(f"{directory}: tensors don't fit config.json: {'; '.join(problems)}")
+        tensors = _open_fitting(directory, layouts, config, stack)
         for path, variable in flat.items():
             parts = [tensors[name] for name in layouts[path].names]
             value = _place(parts, layouts[path], variable.shape, kinds["param_dtype"], shardings.get(path))
             variable.set_value(value)
     return nnx.merge(graph, state)
+
+
+@contextmanager
+def stored_weights(directory: str | Path) -> Iterator[Read]:
+    """Reads one layer of one parameter of a model directory at a time, in its own dtype, arranged as held here, for
+    `write_model`. Raises as `load_policy`."""
+    directory = Path(directory)
+    config = config_from_json(read_config(directory))
+    layouts = {path: layout_of(path, shape, config) for path, shape in parameter_shapes(config).items()}
+    with ExitStack() as stack:
+        tensors = _open_fitting(directory, layouts, config, stack)
+
+        def read(path: str, layer: int | None) -> np.ndarray:
+            layout = layouts[path]
+            view = read_view(tensors[layout.names[layer or 0]], layout, (slice(None),) * len(layout.view))
+            return view.reshape(layout.view).transpose(layout.axes)
+
+        yield read
 
 
 def save_policy(
@@ -98,12 +114,14 @@ def save_policy(
     like: str | Path | None = None,
     max_file_bytes: int = FILE_BYTES,
 ) -> None:
-    """Write a policy as `write_model` does, from its devices; weights bit by bit where `dtype` is theirs (or None).
+    """Write a policy as `write_model` does, from its devices; weights bit by bit where `dtype` is theirs (or None), but
+    for those that adapters are merged into.
 
     The host holds the small parameters and one layer's tensor at a time. Where several processes share the policy, all
     must call this, and the first one writes.
     """
-    values = {path: variable.get_value() for path, variable in _by_path(nnx.state(policy)).items()}
+    state = nnx.state(policy, nnx.Not(nnx.LoRAParam))
+    values = {path: variable.get_value() for path, variable in _by_path(state).items()}
     whole = {path: _fetch(value) for path, value in values.items() if value.nbytes <= WHOLE}
 
     def read(path: str, layer: int | None) -> np.ndarray:
@@ -115,7 +133,7 @@ def save_policy(
         directory,
         policy.config,
         {path: value.shape for path, value in values.items()},
-        read,
+        merging(read, {path: (_fetch(a), _fetch(b), scale) for path, (a, b, scale) in adapters_of(policy).items()}),
         dtype=values["text.embedding"].dtype if dtype is None else dtype,
         like=like,
         max_file_bytes=max_file_bytes,
@@ -126,7 +144,7 @@ def write_model(
     directory: str | Path,
     config: PolicyConfig,
     shapes: Mapping[str, Shape],
-    read: Callable[[str, int | None], Any],
+    read: Read,
     *,
     dtype: jnp.dtype,
     like: str | Path | None = None,
@@ -188,6 +206,17 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"{directory}: no config.json; a Hugging Face model directory is needed")
     return json.loads(file.read_text())
+
+
+def _open_fitting(
+    directory: Path, layouts: Mapping[str, Layout], config: PolicyConfig, stack: ExitStack
+) -> dict[str, Any]:
+    """Published name -> the tensor, as `open_tensors` gives it; ValueError where they aren't those of the layouts."""
+    tensors = {published_name(name): tensor for name, tensor in open_tensors(directory, stack).items()}
+    found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+    if problems := misfits(found, layouts, config):
+        raise ValueError(f"{directory}: tensors don't fit config.json: {'; '.join(problems)}")
+    return tensors
 
 
 def _place(

@@ -21,15 +21,28 @@ REMAT_POLICIES = {
 }
 
 
+class Adapter(nnx.Module):
+    """What LoRA adds to a linear map: scale * x A B; a [in, r], b [r, out]. Computes in the dtype of x."""
+
+    def __init__(self, a: jax.Array, b: jax.Array, *, scale: float) -> None:
+        self.a, self.b, self.scale = nnx.LoRAParam(a), nnx.LoRAParam(b), scale
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return (x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype) * self.scale
+
+
 class Linear(nnx.Module):
-    """y = x W (+ b); kernel [in, out], bias [out]. Computes in the dtype of x."""
+    """y = x W (+ b) (+ what its adapter adds); kernel [in, out], bias [out]. Computes in the dtype of x."""
 
     def __init__(self, inner: int, outer: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), (inner, outer), dtype))
         self.bias = nnx.Param(jnp.zeros((outer,), dtype)) if bias else None
+        self.adapter: Adapter | None = nnx.data(None)  # given by lora.with_adapters
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x @ self.kernel[...].astype(x.dtype)
+        if self.adapter is not None:
+            y += self.adapter(x)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 

@@ -38,6 +38,10 @@ RULES: list[tuple[str, P, str]] = [
     (r"vision\.merger_up\.kernel", P("fsdp", "tensor"), "merged_width merged_width"),
     (r"vision\.merger_up\.bias", P("tensor"), "merged_width"),
     (r"vision\.merger_down\.kernel", P("tensor", "fsdp"), "merged_width out_width"),
+    (r"text\.layers\.(q|k|v|feed_forward\.(gate|up))\.adapter\.a", P(None, "fsdp"), "L width rank"),
+    (r"text\.layers\.(q|k|v|feed_forward\.(gate|up))\.adapter\.b", P(None, None, "tensor"), "L rank outer"),
+    (r"text\.layers\.(out|feed_forward\.down)\.adapter\.a", P(None, "tensor"), "L inner rank"),
+    (r"text\.layers\.(out|feed_forward\.down)\.adapter\.b", P(None, None, "fsdp"), "L rank width"),
     (r".*\.(scale|bias)", P(), "small, whole on every device"),
 ]
 

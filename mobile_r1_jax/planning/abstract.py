@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
+from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
 from mobile_r1_jax.sampling.slots import Slots, empty_slots
@@ -37,10 +38,13 @@ def bytes_of(leaf: Any) -> int:
 def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
     """The policy as `launch.prepare_run` loads it. Raises ValueError where the mesh does not divide it."""
     dtype = jnp.dtype(run.precision.compute)
-    policy = nnx.eval_shape(
-        lambda: Policy(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=jnp.float32, remat=run.precision.remat)
-    )
-    return shard_policy(policy, mesh)
+
+    def make() -> Policy:
+        kinds = {"dtype": dtype, "param_dtype": jnp.dtype(run.weights), "remat": run.precision.remat}
+        policy = Policy(config, rngs=nnx.Rngs(0), **kinds)
+        return policy if run.lora is None else with_adapters(policy, run.lora, key=jax.random.key(0))
+
+    return shard_policy(nnx.eval_shape(make), mesh)
 
 
 def abstract_screens(run: Run, config: PolicyConfig, screens: int, mesh: Mesh) -> Screens:

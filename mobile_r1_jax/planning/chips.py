@@ -85,8 +85,10 @@ def tpu_devices(topology: Topology) -> list[Any]:
         ) from error
     from jax.experimental import topologies
 
+    # A chip alone is a host's only one; left to itself, libtpu takes every host to have four.
+    host = {"chips_per_host_bounds": (1, 1, 1)} if topology.count == 1 else {}
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=topology.name).devices
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **host).devices
     except jax.errors.JaxRuntimeError as error:
         reason = " ".join(str(error).split())
         raise PlanError(f"--topology {topology.name}: the TPU compiler has no such slice: {reason}") from error

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.planning.measure import Taken
 from mobile_r1_jax.planning.programs import Program
 
@@ -34,6 +35,10 @@ def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
 
     if precision.compute == "float32":
         yield Knob("--precision.compute=bfloat16", replace(run, precision=replace(precision, compute="bfloat16")))
+    if run.lora is None:
+        if precision.master == "float32":
+            yield Knob("--precision.master=bfloat16", replace(run, precision=replace(precision, master="bfloat16")))
+        yield Knob(f"--lora.rank={LoRA.rank}", replace(run, lora=LoRA()))
     if precision.remat != "full":
         yield Knob("--precision.remat=full", replace(run, precision=replace(precision, remat="full")))
     if own.micro_batch // 2 >= fsdp and own.micro_batch // 2 % fsdp == 0:
@@ -42,7 +47,7 @@ def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
         optimizer = replace(own.optimizer, first_moment="bfloat16")
         yield of_stage("optimizer.first_moment=bfloat16", optimizer=optimizer)
     if stage == "format_finetuning":
-        if "vision" not in own.frozen:
+        if run.lora is None and "vision" not in own.frozen:
             yield of_stage("frozen=[vision]", frozen=(*own.frozen, "vision"))
     elif own.loss.beta > 0:
         yield of_stage("loss.beta=0", loss=replace(own.loss, beta=0.0))

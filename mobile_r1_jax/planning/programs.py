@@ -164,7 +164,7 @@ def _describe(
     """The stage as its `run` function in stages/ sets it up."""
     own = getattr(run, name)
     is_format = isinstance(own, FormatFinetuning)
-    frozen = own.frozen if is_format else ("vision",)
+    frozen = own.frozen if is_format and run.lora is None else ("vision",)
     loss = Likelihood() if is_format else own.loss
     temperature = 1.0 if is_format else run.temperature
     optimizer = over(own.optimizer, own.updates)
@@ -215,8 +215,9 @@ def _sampling(stage: _Stage) -> Iterator[Program]:
     """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
     run = stage.run
     policy = same_places(jax.eval_shape(in_compute_dtype, stage.state.policy), stage.state.policy)
-    # The weights themselves stay beside the sampler's copy, where it is one.
-    beside = stage.resident - bytes_per_chip(stage.state.policy if run.precision.compute == "float32" else None)
+    # The weights themselves stay beside the sampler's copy; what is in the compute dtype anyway is not copied.
+    leaves = jax.tree.leaves(stage.state.policy)
+    beside = stage.resident - bytes_per_chip([leaf for leaf in leaves if leaf.dtype == policy.text.dtype])
     sampling = Sampling(
         max_tokens=run.shapes.response_tokens,
         temperature=run.temperature,
@@ -325,7 +326,7 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         _micro_batch(stage, min(stage.shares), min(stage.prompts)),
         _totals(),
     )
-    gradients = (state.trained, metrics)  # as the parameters: float32, and where they are
+    gradients = (state.trained, metrics)  # of the parameters' dtypes, and where they are
     if stage.micro_batches > 1:
         yield stage.program(
             "add", None, add_gradients, gradients, gradients, beside=stage.resident, calls=stage.micro_batches - 1
@@ -338,6 +339,7 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         core,
         gradients,
         _totals(),
+        state.key,
         keywords={"settings": stage.settings.optimizer},
         beside=stage.resident - bytes_per_chip((state.trained, state.optimizer)),
     )

@@ -17,10 +17,9 @@ from mobile_r1_jax.training.state import TrainState
 async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps; returns what came out of it."""
     settings = context.run.format_finetuning
-    stage = Stage(
-        1, "format_finetuning", settings.updates, Likelihood(), settings.optimizer, settings.frozen, 1.0, shown="loss"
-    )
-    cache = context.screen_cache(policy) if "vision" in settings.frozen else None
+    frozen = settings.frozen if context.run.lora is None else ("vision",)  # it has no adapters
+    stage = Stage(1, "format_finetuning", settings.updates, Likelihood(), settings.optimizer, frozen, 1.0, shown="loss")
+    cache = context.screen_cache(policy) if "vision" in frozen else None
     stream = iter(stream_steps(steps.of_first(settings.trajectories), context.speaker.tokenizer, seed=context.run.seed))
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:

@@ -3,7 +3,8 @@
 Orbax writes into a temporary folder and renames it when everything is there, so a process killed at any point leaves
 the checkpoints that it had. Arrays are stored under their names in the state ("trained.text.embedding"), whole: a run
 may go on with another mesh than it began with. Large parameters of many layers are stored a layer a chunk, so that one
-layer can be read alone.
+layer can be read alone. Of a state of adapters the frozen weights are not stored: they are those of the policy that the
+run began with, and it begins with them again.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ import tensorstore
 from mobile_r1_jax.training.state import TrainState
 
 STATE, POSITION = "state", "position"
-PARAMETERS = ("trained.", "frozen.")  # what the names of the policy's parameters begin with
+FROZEN = "frozen."
+PARAMETERS = ("trained.", FROZEN)  # what the names of the policy's parameters begin with
 WHOLE = 16 * 2**20  # bytes: a parameter up to this is one chunk
 CHUNK = 512 * 2**20  # bytes: no chunk of a parameter is larger
 
@@ -113,14 +115,16 @@ def _chunks(name: str, array: jax.Array) -> ocp.SaveArgs:
 
 
 def _named(state: TrainState) -> dict[str, jax.Array]:
-    """Every array of the state under its name; the random key as its raw uint32 words, which any version can read."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {_name(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+    """Every array that is stored, under its name; the random key as its raw uint32 words, for any version to read."""
+    leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    if state.of_adapters:
+        leaves = {name: leaf for name, leaf in leaves.items() if not name.startswith(FROZEN)}
+    return {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in leaves.items()}
 
 
 def _unnamed(arrays: Mapping[str, jax.Array], like: TrainState) -> TrainState:
     def find(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-        array = arrays[_name(path)]
+        array = arrays.get(_name(path), leaf)
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
 
     return jax.tree_util.tree_map_with_path(find, like)

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mobile_r1_jax.model.lora import has_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training.optimizer import OptimizerSettings, make_optimizer
 
@@ -31,11 +32,18 @@ class TrainState:
         """The policy as it is now. It shares its arrays with this state, so the next train step invalidates it."""
         return nnx.merge(self.graph, self.trained, self.frozen)
 
+    @property
+    def of_adapters(self) -> bool:
+        """Whether adapters are all that learns; then everything frozen is as it was when the run began."""
+        return has_adapters(self.trained)
+
 
 def create_state(
     policy: Policy, optimizer: OptimizerSettings, *, frozen: Sequence[str] = (), key: jax.Array
 ) -> TrainState:
     """A state before its first update. It takes the policy's arrays over, wherever they are sharded to.
+
+    Where the policy has adapters (lora.py), they alone learn.
 
     Args:
       frozen: names of the policy's parts that don't learn, such as "vision"; ValueError in one line for an unknown one.
@@ -97,7 +105,12 @@ def _split(policy: Policy, frozen: Sequence[str]) -> tuple[nnx.GraphDef, nnx.Sta
     if unknown := set(frozen) - set(nnx.state(policy)):
         parts = ", ".join(map(str, nnx.state(policy)))
         raise ValueError(f"frozen: the policy has no part {', '.join(map(repr, sorted(unknown)))}; it has {parts}")
-    return nnx.split(policy, lambda path, _: path[0] in frozen, ...)
+    adapted = has_adapters(nnx.state(policy))
+
+    def held(path: tuple[str, ...], variable: nnx.Variable) -> bool:
+        return path[0] in frozen or (adapted and not isinstance(variable, nnx.LoRAParam))
+
+    return nnx.split(policy, held, ...)
 
 
 def _beside(parameter: jax.Array) -> Any:

@@ -17,12 +17,14 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals, count_totals, grpo_loss, likelihood_loss
 from mobile_r1_jax.training.optimizer import OptimizerSettings, learning_rate, make_optimizer
+from mobile_r1_jax.training.rounding import as_held, in_float32
 from mobile_r1_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
 Gradients = tuple[nnx.State, Metrics]
 Core = tuple[jax.Array, nnx.State, optax.OptState]  # step, trained parameters, optimizer state
 Placement = tuple[NamedSharding | None, ...]  # of a tree's arrays, in the order of its leaves
+ROUNDING = 2**31 - 1  # folded into the run's key: no number of an update comes near it
 
 
 @jax.tree_util.register_dataclass
@@ -91,7 +93,8 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
         )
         gradients = new if gradients is None else add_gradients(gradients, new)
     core = (state.step, state.trained, state.optimizer)
-    leaves, metrics = update_program(placement_of(core))(core, gradients, totals, settings=settings.optimizer)
+    update = update_program(placement_of(core))
+    leaves, metrics = update(core, gradients, totals, state.key, settings=settings.optimizer)
     step, trained, optimizer = jax.tree.unflatten(jax.tree.structure(core), leaves)
     return replace(state, step=step, trained=trained, optimizer=optimizer), metrics
 
@@ -167,18 +170,21 @@ def update_program(placement: Placement) -> Callable[..., tuple[tuple[jax.Array,
 
 
 def _updated(
-    core: Core, gradients: Gradients, totals: Totals, *, settings: OptimizerSettings
+    core: Core, gradients: Gradients, totals: Totals, key: jax.Array, *, settings: OptimizerSettings
 ) -> tuple[tuple[jax.Array, ...], Metrics]:
-    """The leaves of the next core, and the metrics."""
-    step, trained, optimizer_state = core
-    updates, optimizer_state = make_optimizer(settings).update(gradients[0], optimizer_state, trained)
+    """The leaves of the next core, and the metrics. Computed in float32; what is held in bfloat16 is rounded to it
+    stochastically, by the run's key and the number of the step."""
+    step, *held = core
+    trained, optimizer_state = in_float32(held)
+    updates, optimizer_state = make_optimizer(settings).update(in_float32(gradients[0]), optimizer_state, trained)
     squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradients[0])]
     metrics = gradients[1] | {
         "grad_norm": jnp.sqrt(sum(squares)),
         "learning_rate": jnp.asarray(learning_rate(settings)(step), jnp.float32),
         "tokens": totals.tokens,
     }
-    core = (step + 1, optax.apply_updates(trained, updates), optimizer_state)
+    noise = jax.random.fold_in(jax.random.fold_in(key, ROUNDING), step)
+    core = (step + 1, *as_held([optax.apply_updates(trained, updates), optimizer_state], held, noise))
     return tuple(jax.tree.leaves(core)), metrics
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -14,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from mobile_r1_jax.agent.prompts import build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.base.tokenizer import train_tokenizer
-from mobile_r1_jax.config import Phones, Run, Shapes
+from mobile_r1_jax.config import Phones, Precision, Run, Shapes
+from mobile_r1_jax.model.lora import LoRA, with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh, shard_policy
 from mobile_r1_jax.phones.simulator.device import Device
@@ -51,6 +53,18 @@ def test_a_planned_state_is_the_one_that_a_run_creates_leaf_by_leaf_with_its_pla
     assert jax.tree.structure(planned) == jax.tree.structure(real)
     assert [shape_of(leaf) for leaf in jax.tree.leaves(planned)] == [shape_of(leaf) for leaf in jax.tree.leaves(real)]
     assert "bfloat16" in {str(leaf.dtype) for leaf in jax.tree.leaves(planned.optimizer)}
+
+
+def test_a_planned_state_of_adapters_is_the_one_that_a_run_creates() -> None:
+    mesh = make_mesh("1x1", jax.devices()[:1])
+    run = replace(RUN, lora=LoRA(rank=2), precision=Precision(compute="bfloat16"))
+    policy = Policy(CONFIG, rngs=nnx.Rngs(0), dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    policy = shard_policy(with_adapters(policy, run.lora, key=jax.random.key(0)), mesh)
+    real = create_state(policy, OPTIMIZER, frozen=("vision",), key=jax.random.key(0))
+    planned = abstract_state(abstract_policy(run, CONFIG, mesh), OPTIMIZER, frozen=("vision",))
+    assert jax.tree.structure(planned) == jax.tree.structure(real)
+    assert [shape_of(leaf) for leaf in jax.tree.leaves(planned)] == [shape_of(leaf) for leaf in jax.tree.leaves(real)]
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((planned.trained, planned.frozen))} == {"float32", "bfloat16"}
 
 
 def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
@@ -127,3 +141,17 @@ def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> N
     )  # the reference: as large as trained
     assert programs["reference 8 x 4, P 64"].beside == pytest.approx(moments + trained)
     assert programs["update"].beside == pytest.approx(bytes_per_chip(state.frozen) + trained)
+
+
+def test_beside_a_run_of_adapters_lie_adapters_alone_since_one_base_serves_all() -> None:
+    run = replace(RUN, lora=LoRA(rank=2), precision=Precision(compute="bfloat16"))
+    planned = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, STAGES)
+    programs = {(program.stage, program.title): program for program in planned}
+    policy = abstract_policy(run, CONFIG, mesh_of(1, 1))
+    state = abstract_state(policy, RUN.action_level.optimizer)
+    trained, moments = bytes_per_chip(state.trained), bytes_per_chip(state.optimizer)
+    assert moments == pytest.approx(2 * trained, abs=100)
+    reference = trained / 2  # adapters in bfloat16
+    assert programs["action_level", "sample 8 x 4, P 64"].beside == pytest.approx(trained + moments + reference)
+    assert programs["action_level", "gradients 8 x 4, P 64"].beside == pytest.approx(moments + reference)
+    assert ("format_finetuning", "encode screens") in programs  # the vision tower learns in no stage

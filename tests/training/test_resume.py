@@ -11,43 +11,52 @@ import jax.numpy as jnp
 import pytest
 import tiny_run
 
-from mobile_r1_jax.training.checkpoints import CheckpointError, open_checkpoints, restore, save
+from mobile_r1_jax.training.checkpoints import CheckpointError, open_checkpoints, restore, save, stored_parameters
 from mobile_r1_jax.training.metrics import ROWS, read_rows
 from mobile_r1_jax.training.state import create_state
 
 UPDATES = 4
 
 
+@pytest.fixture(scope="module", params=tiny_run.STATES)
+def learning(request) -> str:
+    """What learns: the weights in float32 or bfloat16, or adapters."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> list[dict]:
+def unbroken(tmp_path_factory, learning) -> list[dict]:
     directory = tmp_path_factory.mktemp("unbroken")
-    tiny_run.run(directory, UPDATES)
+    tiny_run.run(directory, UPDATES, learning)
     rows = read_rows(directory / ROWS)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     return rows
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])
-def test_a_run_stopped_after_any_update_ends_with_the_metrics_of_one_that_was_not(tmp_path, unbroken, done) -> None:
-    tiny_run.run(tmp_path, done)
-    tiny_run.run(tmp_path, UPDATES)
+def test_a_run_stopped_after_any_update_ends_with_the_metrics_of_one_that_was_not(
+    tmp_path, learning, unbroken, done
+) -> None:
+    tiny_run.run(tmp_path, done, learning)
+    tiny_run.run(tmp_path, UPDATES, learning)
     assert read_rows(tmp_path / ROWS) == unbroken
 
 
-def test_a_run_killed_while_it_computes_and_writes_goes_on_as_if_it_had_not_been(tmp_path, unbroken) -> None:
-    process = subprocess.Popen([sys.executable, tiny_run.__file__, str(tmp_path), "100000"], env=os.environ.copy())
+def test_a_run_killed_while_it_computes_and_writes_goes_on_as_if_it_had_not_been(tmp_path, learning, unbroken) -> None:
+    command = [sys.executable, tiny_run.__file__, str(tmp_path), "100000", learning]
+    process = subprocess.Popen(command, env=os.environ.copy())
     deadline = time.monotonic() + 120
     while len(read_rows(tmp_path / ROWS)) < 9 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     killed_at = len(read_rows(tmp_path / ROWS))
-    tiny_run.run(tmp_path, killed_at + 2)
+    tiny_run.run(tmp_path, killed_at + 2, learning)
     rows = read_rows(tmp_path / ROWS)
     assert [row["step"] for row in rows] == list(range(1, killed_at + 3))
     assert rows[:UPDATES] == unbroken
     whole = tmp_path / "whole"
-    tiny_run.run(whole, killed_at + 2)
+    tiny_run.run(whole, killed_at + 2, learning)
     assert read_rows(whole / ROWS) == rows
 
 
@@ -113,3 +122,16 @@ def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path) -> None:
     with open_checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step() == 1
         restore(checkpoints, tiny_run.make_state(seed=2))
+
+
+def test_a_checkpoint_of_adapters_holds_no_weight_of_the_base(tmp_path) -> None:
+    state, _ = tiny_run.train_step(tiny_run.make_adapted_state(), tiny_run.make_batch(0), settings=tiny_run.SETTINGS)
+    with open_checkpoints(tmp_path) as checkpoints:
+        save(checkpoints, state, 1, {})
+        checkpoints.wait_until_finished()
+        restored, _, _ = restore(checkpoints, tiny_run.make_adapted_state(seed=1))
+        with pytest.raises(CheckpointError, match=r"trained\.text\.\S+ is not in it"):
+            restore(checkpoints, tiny_run.make_state())
+    same = jax.tree.map(lambda a, b: a.dtype == b.dtype and bool(jnp.all(a == b)), state, restored)
+    assert all(jax.tree.leaves(same))
+    assert {path.rsplit(".", 2)[1] for path in stored_parameters(tmp_path)[1]} == {"adapter"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax, numpy as np
 import tiny_run
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
+from mobile_r1_jax.model.lora import LoRA, with_adapters
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import place_batch, train_step
@@ -35,6 +36,9 @@ def updates(policy, place):
         rows.append({name: float(value) for name, value in metrics.items()})
     return state, rows
 
+def adapted():
+    return with_adapters(tiny_run.make_policy(), LoRA(rank=4), key=jax.random.key(0))
+
 assert len(jax.devices()) == 8
 results = {"one device": updates(tiny_run.make_policy(), lambda batch: batch)[1]}
 for shape in ("8x1", "4x2"):
@@ -46,6 +50,13 @@ for shape in ("8x1", "4x2"):
     results[shape + " part"] = [s.data.size / embedding.size for s in embedding.addressable_shards]
     first_moment = jax.tree.leaves(state.optimizer)[1]
     results[shape + " moment like"] = first_moment.sharding == embedding.sharding
+
+results["adapters on one device"] = updates(adapted(), lambda batch: batch)[1]
+learnt, results["adapters on 4x2"] = updates(shard_policy(adapted(), mesh), lambda batch: place_batch(batch, mesh))
+layers = learnt.trained["text"]["layers"]
+results["adapters are split"] = {
+    name: [str(layers[name]["adapter"][part].sharding.spec) for part in "ab"] for name in ("q", "out")
+}
 
 with open_checkpoints(Path(sys.argv[1])) as checkpoints:
     save(checkpoints, state, 2, {})
@@ -88,3 +99,13 @@ def test_parameters_and_moments_stay_split_eightfold_and_the_same_programs_serve
 
 def test_a_checkpoint_of_one_mesh_is_restored_exactly_and_placed_as_the_other_mesh_wants_it(results) -> None:
     assert results["restored on another mesh"] == [True, True]
+
+
+def test_adapters_learn_on_a_mesh_as_on_one_device_and_lie_as_the_maps_they_adapt(results) -> None:
+    for sharded, single in zip(results["adapters on 4x2"], results["adapters on one device"], strict=True):
+        assert sharded["loss"] == pytest.approx(single["loss"], abs=1e-5)
+        assert sharded["grad_norm"] == pytest.approx(single["grad_norm"], rel=1e-4)
+    assert results["adapters are split"] == {
+        "q": ["PartitionSpec(None, 'fsdp')", "PartitionSpec(None, None, 'tensor')"],
+        "out": ["PartitionSpec(None, 'tensor')", "PartitionSpec(None, None, 'fsdp')"],
+    }

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
-from tiny_run import OPTIMIZER, SETTINGS, make_batch, make_policy, make_state
+from flax import nnx
+from tiny_run import OPTIMIZER, SETTINGS, make_adapted_state, make_batch, make_policy, make_state
 
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.training.state import create_state, reference_policy
@@ -37,6 +38,31 @@ def test_trained_parts_move_and_frozen_ones_have_neither_updates_nor_optimizer_s
     assert int(after.step) == 1
 
 
+def test_where_there_are_adapters_they_alone_move_and_have_optimizer_state() -> None:
+    before = make_adapted_state()
+    trained, frozen = jax.device_get((before.trained, before.frozen))
+    after, _ = train_step(before, make_batch(0), settings=SETTINGS)
+    after, _ = train_step(after, make_batch(1), settings=SETTINGS)  # A moves once B is no longer zero
+    assert not any(leaves_equal(trained, after.trained))
+    assert all(leaves_equal(frozen, after.frozen))
+    assert {str(path[-1]) for path, _ in nnx.to_flat_state(after.trained)} == {"a", "b"}
+    assert {path[0] for path, _ in nnx.to_flat_state(after.frozen)} == {"text", "vision"}
+    learn = sum(leaf.size for leaf in jax.tree.leaves(after.trained))
+    assert sum(leaf.size for leaf in jax.tree.leaves(after.optimizer)) == 2 * learn + 2  # moments, and two counts
+
+
+def test_a_reference_of_adapters_shares_the_base_and_stays_where_it_was() -> None:
+    state = make_adapted_state()
+    state, _ = train_step(state, make_batch(0), settings=SETTINGS)
+    reference = reference_policy(state)
+    expected = completion_logps(reference, make_batch(1))[0]
+    base = state.policy.text.layers.q.kernel[...]
+    state, _ = train_step(state, make_batch(1), settings=SETTINGS)
+    assert reference.text.layers.q.kernel[...] is base is state.policy.text.layers.q.kernel[...]
+    np.testing.assert_array_equal(completion_logps(reference, make_batch(1))[0], expected)
+    assert (np.asarray(completion_logps(state.policy, make_batch(1))[0]) != expected).any()
+
+
 def test_the_old_trained_parameters_are_donated_and_the_frozen_ones_and_the_reference_live_on() -> None:
     state = make_state()
     reference = reference_policy(state)
@@ -59,11 +85,12 @@ def test_completions_with_positive_advantage_get_likelier_and_the_others_less_li
     np.testing.assert_array_equal(np.sign(change), signs)
 
 
-def test_finetuning_makes_the_golden_completion_likely() -> None:
+@pytest.mark.parametrize(("make", "updates"), [(make_state, 12), (make_adapted_state, 40)], ids=["weights", "adapters"])
+def test_finetuning_makes_the_golden_completion_likely(make, updates) -> None:
     batch = make_batch(2)
     golden = replace(batch.completions, advantages=np.ones((2, 3), np.float32))
-    state, losses = make_state(), []
-    for _ in range(12):
+    state, losses = make(), []
+    for _ in range(updates):
         state, metrics = train_step(state, replace(batch, completions=golden), settings=FINETUNING)
         losses.append(float(metrics["loss"]))
     assert losses[0] == pytest.approx(np.log(tiny_run.CONFIG.text.vocab), abs=0.1)

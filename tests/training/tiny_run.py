@@ -1,14 +1,17 @@
 """A training run so small that tests can repeat, kill and resume it: random policy, random batches, the real parts."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import Completions, Prompts, stack_screens
+from mobile_r1_jax.model.lora import LoRA, with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
@@ -34,8 +37,27 @@ def make_policy(seed: int = 0) -> Policy:
     return Policy(CONFIG, rngs=nnx.Rngs(seed))
 
 
-def make_state(seed: int = 0) -> TrainState:
-    return create_state(make_policy(seed), OPTIMIZER, frozen=("vision",), key=jax.random.key(seed))
+def make_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
+    return create_state(make_policy(seed), optimizer, frozen=("vision",), key=jax.random.key(seed))
+
+
+def make_bfloat16_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
+    """The same state with weights, their gradients and second moments held in bfloat16."""
+    policy = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), make_policy(seed))
+    return create_state(policy, optimizer, frozen=("vision",), key=jax.random.key(seed))
+
+
+def make_adapted_state(seed: int = 0) -> TrainState:
+    """A state of adapters: the base is the same for any seed, as for a run that begins again with its policy."""
+    policy = with_adapters(make_policy(), LoRA(rank=2, alpha=4), key=jax.random.key(seed))
+    return create_state(policy, OPTIMIZER, key=jax.random.key(seed))
+
+
+STATES: dict[str, Callable[..., TrainState]] = {
+    "weights": make_state,
+    "bfloat16 weights": make_bfloat16_state,
+    "adapters": make_adapted_state,
+}
 
 
 def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, completion: int = 4) -> Batch:
@@ -67,13 +89,14 @@ def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, compl
     return Batch(screens, prompts, completions)
 
 
-def run(directory: Path, updates: int) -> None:
+def run(directory: Path, updates: int, learning: str = "weights") -> None:
     """Updates up to that number, from where the directory's last checkpoint is; every one is logged and saved."""
+    make = STATES[learning]
     with open_checkpoints(directory / "checkpoints") as checkpoints:
-        state, done, position = make_state(), 0, {"batch": 0}
+        state, done, position = make(), 0, {"batch": 0}
         if checkpoints.latest_step() is not None:
             # Another seed: whatever restoring forgets will show.
-            state, done, position = restore(checkpoints, make_state(seed=1))
+            state, done, position = restore(checkpoints, make(seed=1))
         with MetricsLog(directory, "tiny", after_step=done) as log:
             while done < updates:
                 # The noise stands for sampling: the batch depends on the run's key as well as on the data.
@@ -87,4 +110,4 @@ def run(directory: Path, updates: int) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]))
+    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
