@@ -33,10 +33,12 @@ Collate = Callable[[Sequence[Prompt], int], tuple[Screens | EncodedScreens, Prom
 
 @dataclass(frozen=True)
 class Sampled:
-    """One completion: ids with the stop token (unless cut off), and their log-probabilities, both [C'] with C' <= C."""
+    """One completion: ids with the stop token (unless cut off), and their log-probabilities, both [C'] with C' <= C;
+    truncated_logps: under what was drawn from, empty where nothing is cut off (see `Sampling`)."""
 
     ids: tuple[int, ...]
     logps: tuple[float, ...]
+    truncated_logps: tuple[float, ...] = ()
 
 
 @dataclass
@@ -72,7 +74,11 @@ class _Row:
 
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
+    truncated_logps: list[float] = field(default_factory=list)
     done: bool = False
+
+    def sampled(self) -> Sampled:
+        return Sampled(tuple(self.ids), tuple(self.logps), tuple(self.truncated_logps))
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ class Engine:
                 request.answer.set_exception(error)
         for request in under_way.values():
             if all(row.done for row in request.rows) and not request.answer.done():
-                request.answer.set_result([Sampled(tuple(row.ids), tuple(row.logps)) for row in request.rows])
+                request.answer.set_result([row.sampled() for row in request.rows])
                 self.usage.completions += len(request.rows)
 
     def _work(self, admitted: Sequence[_Request], mesh: Mesh) -> list[tuple[_Request, Exception]]:
@@ -270,6 +276,8 @@ class Engine:
             drawn = chunk.mask[:, slot]
             row.ids += chunk.ids[drawn, slot].tolist()
             row.logps += chunk.logps[drawn, slot].tolist()
+            if chunk.truncated_logps is not None:
+                row.truncated_logps += chunk.truncated_logps[drawn, slot].tolist()
             row.done = bool(done[slot])
         self._going = {slot: both for slot, both in self._going.items() if not both[1].done}
         self.usage.chunks += 1
