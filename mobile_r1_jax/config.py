@@ -147,6 +147,7 @@ class Run:
     policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format
     seed: int = 0
     mesh: str = "1x1"  # fsdp x tensor
+    compiled: Path | None = None  # keeps programs for the next start; None: on accelerators the user's cache directory
     system: str = SYSTEM_TEMPLATE  # over {instruction} and {tools}
     temperature: float = 1.0  # of sampling in both GRPO stages [kin]
     top_p: float = 1.0  # mass of likeliest tokens that all sampling, evaluation's too, draws from; 1: all of it [kin]
