@@ -30,6 +30,7 @@ TINY = Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml"
 
 LEAST = {
     "save_every": 1,
+    "top_k": 1,
     "shapes.response_tokens": 1,
     "shapes.screens": 1,
     "shapes.slots": 1,
@@ -150,8 +151,11 @@ class Run:
     policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format
     seed: int = 0
     mesh: str = "1x1"  # fsdp x tensor
+    compiled: Path | None = None  # keeps programs for the next start; None: on accelerators the user's cache directory
     system: str = SYSTEM_TEMPLATE  # over {instruction} and {tools}
     temperature: float = 1.0  # of sampling in both GRPO stages [kin]
+    top_p: float = 1.0  # mass of likeliest tokens that all sampling, evaluation's too, draws from; 1: all of it [kin]
+    top_k: int | None = None  # how many likeliest tokens it draws from; None: all [kin]
     save_every: int = 50  # updates between checkpoints
     resizing: Resizing = Resizing()
     shapes: Shapes = Shapes()
@@ -225,6 +229,8 @@ def problems(run: Run) -> Iterator[str]:
     for name in ("apps", "withheld_apps"):
         if unknown := set(getattr(run.phones, name)) - set(there):
             yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
+    if not 0 < run.top_p <= 1:
+        yield f"top_p is {run.top_p}; it must be above 0 and at most 1"
     for name, least in LEAST.items():
         value = attrgetter(name)(run)
         if value is not None and value < least:

@@ -45,6 +45,7 @@ from mobile_r1_jax.stages.episodes import Speaker, run_episodes
 from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_results, table_rows, write_result
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.stages.records import Records
+from mobile_r1_jax.training.compilation_cache import keep_compiled
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +77,7 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     """Everything that can go wrong before anything expensive starts. Raises ConfigError in one line."""
     if not (run.policy / "config.json").is_file():
         raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
+    keep_compiled(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
         policy = load_policy(

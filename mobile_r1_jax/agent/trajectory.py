@@ -7,8 +7,8 @@ A directory holds `data.jsonl`, one JSON object a line, beside `images/`:
       response (the full tagged response)
 
 What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
-the trajectory; `bbox`, `mistake`, `response_ids`, `logps` and `effect` of a step. An annotation and a rollout are
-therefore the same file: what the agent did today can be corrected by a person and trained on tomorrow.
+the trajectory; `bbox`, `mistake`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An annotation and
+a rollout are therefore the same file: what the agent did today can be corrected by a person and trained on tomorrow.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import Screenshot
 
 DATA, IMAGES = "data.jsonl", "images"
+LOGPS = ("logps", "truncated_logps")  # of a step, one number for each of its response_ids
 
 
 class Ending(StrEnum):
@@ -43,9 +44,10 @@ class Turn:
     """One look at the screen and the answer to it.
 
     response: the text as the policy (or the annotator) wrote it, well-formed or not; response_ids and logps: what was
-    sampled, stop token included, empty for annotations; bbox: (x1, y1, x2, y2) of the element to act on, in the same
-    pixels as the response's coordinates; effect: what the phone did, in words; mistake: a step that the
-    annotator marked as wrong: history for the steps that undo it, never an example to follow (our choice).
+    sampled, stop token included, empty for annotations; truncated_logps: under what was drawn from, where that was cut
+    off (top-p, top-k); bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's
+    coordinates; effect: what the phone did, in words; mistake: a step that the annotator marked as wrong: history for
+    the steps that undo it, never an example to follow (our choice).
     """
 
     screenshot: Screenshot
@@ -55,6 +57,7 @@ class Turn:
     bbox: tuple[int, int, int, int] | None = None
     effect: str = ""
     mistake: bool = False
+    truncated_logps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,9 @@ def _step(turn: Turn) -> dict[str, Any]:
         step["bbox"] = list(turn.bbox)
     if turn.response_ids:
         step["response_ids"] = list(turn.response_ids)
-    if turn.logps:
-        step["logps"] = list(turn.logps)
+    for name in LOGPS:
+        if logps := getattr(turn, name):
+            step[name] = list(logps)
     if turn.effect:
         step["effect"] = turn.effect
     if turn.mistake:
@@ -194,17 +198,18 @@ def _turn(step: Any, index: int, images: Path) -> Turn:
         ids = _get(step, "response_ids", list, [])
         if not all(type(token) is int and 0 <= token < 1 << 31 for token in ids):
             raise _BrokenError("response_ids must be token ids, whole numbers from 0")
-        logps = [_number(logp, "logps") for logp in _get(step, "logps", list, [])]
-        if logps and len(logps) != len(ids):
-            raise _BrokenError(f"{len(logps)} logps for {len(ids)} response_ids")
+        logps = {name: tuple(_number(logp, name) for logp in _get(step, name, list, [])) for name in LOGPS}
+        for name, numbers in logps.items():
+            if numbers and len(numbers) != len(ids):
+                raise _BrokenError(f"{len(numbers)} {name} for {len(ids)} response_ids")
         return Turn(
             screenshot=_screenshot(_get(step, "image", str), images),
             response=_get(step, "response", str),
             response_ids=tuple(ids),
-            logps=tuple(logps),
             bbox=_bbox(step.get("bbox")),
             effect=_get(step, "effect", str, ""),
             mistake=_get(step, "mistake", bool, False),
+            **logps,
         )
     except _BrokenError as error:
         raise _BrokenError(f"step {index}: {error}") from None

@@ -65,6 +65,7 @@ class Completions:
     mask: Array  # [B, G, C] bool
     logps: Array  # [B, G, C] float32: log-probabilities under the sampler
     advantages: Array  # [B, G] float32: the weight on every token of the completion
+    truncated_logps: Array | None = None  # [B, G, C] float32: under what was drawn from, where that was cut (top-p)
 
 
 class ScreenshotLike(Protocol):

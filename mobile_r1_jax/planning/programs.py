@@ -223,6 +223,8 @@ def _sampling(stage: _Stage) -> Iterator[Program]:
         temperature=run.temperature,
         stop_ids=stage.config.eos,
         forbidden_ids=stage.settings.forbidden,
+        top_p=run.top_p,
+        top_k=run.top_k,
     )
     if isinstance(stage.own, ActionLevel):
         yield from _answering(stage, stage.own, policy, sampling, beside)

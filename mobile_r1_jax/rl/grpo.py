@@ -52,6 +52,7 @@ def grpo_loss(
     *,
     settings: GRPO,
     sampler_logps: jax.Array,
+    truncated_logps: jax.Array | None = None,
     old_logps: jax.Array | None = None,
     reference_logps: jax.Array | None = None,
     entropy: jax.Array | None = None,
@@ -63,7 +64,12 @@ def grpo_loss(
       logps: float [..., C], of the completions' tokens under the policy being trained; the gradient's only way.
       mask: bool [..., C], tokens that count. Where False, nothing is read: not even NaN does harm.
       advantages: float [...], one per completion, shared by its tokens.
-      sampler_logps: float [..., C], as recorded by whatever sampled the tokens.
+      sampler_logps: float [..., C], as recorded by whatever sampled the tokens: under its whole distribution, at its
+        temperature. Against the same whole distribution, recomputed, they say how far sampler and trainer differ.
+      truncated_logps: float [..., C], under what the tokens were drawn from, where top-p or top-k cut that; None where
+        nothing was cut. They are the importance weights' denominator and nothing else's: every ratio and the KL are of
+        whole distributions. A weight is then the mass that the cut left (times how sampler and trainer differ), which
+        is what makes the tokens kept weigh as they would in draws from the whole; those cut off stay unseen.
       old_logps: float [..., C], what the ratio is taken against. None: the policy as it is now, so the ratio is 1,
         clipping is inactive and the gradient is the plain policy gradient (one update per batch [kin]). For several
         updates per batch pass the log-probabilities from before the first.
@@ -82,9 +88,9 @@ def grpo_loss(
     mask = mask.astype(bool)
     totals = count_totals(mask) if totals is None else totals
     # Padding may hold anything; zeroed before any exp, neither value nor gradient can turn into NaN there.
-    logps, sampler_logps, old_logps, reference_logps, entropy = (
+    logps, sampler_logps, truncated_logps, old_logps, reference_logps, entropy = (
         None if array is None else jnp.where(mask, array.astype(jnp.float32), 0.0)
-        for array in (logps, sampler_logps, old_logps, reference_logps, entropy)
+        for array in (logps, sampler_logps, truncated_logps, old_logps, reference_logps, entropy)
     )
     advantages = _per_completion(advantages, mask)
     old_logps = jax.lax.stop_gradient(logps if old_logps is None else old_logps)
@@ -98,7 +104,8 @@ def grpo_loss(
         "logp_difference": token_mean(jnp.abs(logps - sampler_logps), mask, totals),
     }
     if settings.importance_cap is not None:
-        weights = importance_weights(old_logps, sampler_logps, settings.importance_cap)
+        drawn_from = sampler_logps if truncated_logps is None else truncated_logps
+        weights = importance_weights(old_logps, drawn_from, settings.importance_cap)
         per_token = per_token * weights
         metrics["importance_mean"] = token_mean(weights, mask, totals)
     loss = aggregate(per_token, mask, totals, settings.aggregation)

@@ -50,5 +50,7 @@ def kl_k3(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
 
 @jax.jit
 def importance_weights(train_logps: jax.Array, sampler_logps: jax.Array, cap: float) -> jax.Array:
-    """`min(p_train / p_sampler, cap)` without gradient: corrects for a sampler whose numbers are not the trainer's."""
+    """`min(p_train / p_sampler, cap)` without gradient: corrects for a sampler whose numbers are not the trainer's.
+
+    sampler_logps: of what the tokens were drawn from; after top-p or top-k that is the truncated distribution."""
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(train_logps - sampler_logps), cap))

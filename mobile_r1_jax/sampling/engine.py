@@ -14,10 +14,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, identity, smallest_bucket
@@ -27,16 +28,19 @@ from mobile_r1_jax.sampling.slots import Chunk, Slots, decode, empty_slots, fill
 
 GATHER_SECONDS = 0.004  # how long the first request waits for company, while nothing is decoded
 
+T = TypeVar("T")
 Collate = Callable[[Sequence[Prompt], int], tuple[Screens | EncodedScreens, Prompts]]
 """Prompts, and to how many rows they are padded; they come sorted into the engine's prompt buckets."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One completion: ids with the stop token (unless cut off), and their log-probabilities, both [C'] with C' <= C."""
+    """One completion: ids with the stop token (unless cut off), and their log-probabilities, both [C'] with C' <= C;
+    truncated_logps: under what was drawn from, empty where nothing is cut off (see `Sampling`)."""
 
     ids: tuple[int, ...]
     logps: tuple[float, ...]
+    truncated_logps: tuple[float, ...] = ()
 
 
 @dataclass
@@ -72,7 +76,11 @@ class _Row:
 
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
+    truncated_logps: list[float] = field(default_factory=list)
     done: bool = False
+
+    def sampled(self) -> Sampled:
+        return Sampled(tuple(self.ids), tuple(self.logps), tuple(self.truncated_logps))
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,7 @@ class Engine:
                 request.answer.set_exception(error)
         for request in under_way.values():
             if all(row.done for row in request.rows) and not request.answer.done():
-                request.answer.set_result([Sampled(tuple(row.ids), tuple(row.logps)) for row in request.rows])
+                request.answer.set_result([row.sampled() for row in request.rows])
                 self.usage.completions += len(request.rows)
 
     def _work(self, admitted: Sequence[_Request], mesh: Mesh) -> list[tuple[_Request, Exception]]:
@@ -212,9 +220,11 @@ class Engine:
             assert self._slots is not None
             wanted = np.isin(np.arange(self.rows), list(self._going))
             longest = max(request.bucket for request, _ in self._going.values())
-            self._slots, chunk = decode(
-                self.policy, self._slots, wanted, self.sampling, tokens=self.chunk, prompt_tokens=longest
-            )
+            wanted, sampling = self._placed((wanted, self.sampling))
+            with jax.transfer_guard("disallow"):  # one way in, above, and one out, below
+                self._slots, chunk = decode(
+                    self.policy, self._slots, wanted, sampling, tokens=self.chunk, prompt_tokens=longest
+                )
             self._keep(*jax.device_get((chunk, self._slots.done)))
         self.usage.sampling_seconds += time.perf_counter() - began
         return refused
@@ -256,7 +266,7 @@ class Engine:
                 targets[line, column], seeds[line, column], members[line, column] = slot, request.seed, member
                 going[slot] = request, row
         self._going.update(going)
-        self._slots = fill(self.policy, self._slots, screens, prompts, seeds, members, targets)
+        self._slots = fill(self.policy, self._slots, screens, prompts, *self._placed((seeds, members, targets)))
         now = time.perf_counter()
         filled = [request for requests in batch.prompts for request in requests]
         self.usage.prefills += 1
@@ -264,12 +274,19 @@ class Engine:
         self.usage.requests += len(filled)
         self.usage.queue_seconds += sum(now - request.asked for request in filled)
 
+    def _placed(self, values: T) -> T:
+        """Values of the host, on every device that the slots are on."""
+        everywhere = None if self.sharding is None else NamedSharding(self.sharding.mesh, PartitionSpec())
+        return jax.device_put(values, everywhere)
+
     def _keep(self, chunk: Chunk, done: np.ndarray) -> None:
         """What a chunk drew goes to its completions; the slots of those that are done are free."""
         for slot, (_, row) in self._going.items():
             drawn = chunk.mask[:, slot]
             row.ids += chunk.ids[drawn, slot].tolist()
             row.logps += chunk.logps[drawn, slot].tolist()
+            if chunk.truncated_logps is not None:
+                row.truncated_logps += chunk.truncated_logps[drawn, slot].tolist()
             row.done = bool(done[slot])
         self._going = {slot: both for slot, both in self._going.items() if not both[1].done}
         self.usage.chunks += 1

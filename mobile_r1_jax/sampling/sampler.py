@@ -5,6 +5,7 @@ For a batch that is there at once; slots.py decodes rows that come and go. Both 
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +13,18 @@ import jax.numpy as jnp
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.logps import adjust_logits
 from mobile_r1_jax.model.policy import Cache, Policy
+from mobile_r1_jax.sampling.truncation import truncate
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Sampling:
     """Settings of a sampler: all static under jit but the temperature, so that greedy evaluation and sampling for
-    training are one program. There is no top-p or top-k: the log-probabilities of a truncated distribution would bias
-    the importance ratio [kin]."""
+    training are one program.
+
+    Where top_p or top_k cut the distribution's tail off, a token has two log-probabilities: `logps` under the whole
+    distribution, which is what training recomputes and every ratio needs, and `truncated_logps` under what it was drawn
+    from. Raises ValueError for a top_p that is not above 0 and at most 1, and for a top_k below 1."""
 
     max_tokens: int = field(default=256, metadata={"static": True})  # C
     temperature: float = 1.0  # 0 is greedy
@@ -29,6 +34,18 @@ class Sampling:
     forbidden_ids: tuple[int, ...] = field(
         default=(), metadata={"static": True}
     )  # never sampled: vision tokens, for one
+    top_p: float = field(default=1.0, metadata={"static": True})  # mass of the likeliest tokens kept; 1 keeps all
+    top_k: int | None = field(default=None, metadata={"static": True})  # how many are kept; None keeps all
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1, which keeps every token")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k is {self.top_k}; it must be at least 1, or null to keep every token")
+
+    @property
+    def truncates(self) -> bool:
+        return self.top_p < 1 or self.top_k is not None
 
 
 @jax.tree_util.register_dataclass
@@ -39,6 +56,15 @@ class Samples:
     ids: jax.Array  # [B, G, C] int32, the stop token included; 0 after it
     mask: jax.Array  # [B, G, C] bool; all False in rows of padding prompts
     logps: jax.Array  # [B, G, C] float32, as `token_logps` gives them at the same temperature and forbidden ids
+    truncated_logps: jax.Array | None = None  # [B, G, C] float32, of what was drawn from; None: nothing is cut off
+
+
+class Drawn(NamedTuple):
+    """A token for every row, and its log-probabilities."""
+
+    ids: jax.Array  # [...] int32
+    logps: jax.Array  # [...] float32
+    truncated_logps: jax.Array | None  # [...] float32; None where nothing is cut off
 
 
 @jax.tree_util.register_dataclass
@@ -57,16 +83,11 @@ def member_keys(keys: jax.Array, group: int) -> jax.Array:
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, jnp.arange(group))
 
 
-def draw(
-    policy: Policy, hidden: jax.Array, keys: jax.Array, steps: jax.Array, sampling: Sampling
-) -> tuple[jax.Array, jax.Array]:
+def draw(policy: Policy, hidden: jax.Array, keys: jax.Array, steps: jax.Array, sampling: Sampling) -> Drawn:
     """One token for every row, from nothing but the row's own hidden state, key and step.
 
     Args:
       hidden: [..., D], final-normed. keys: [...], of `member_keys`. steps: [...] int32, how many tokens the row has.
-
-    Returns:
-      tokens [...] int32 and their log-probabilities [...] float32.
     """
     logits = adjust_logits(
         policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
@@ -75,9 +96,14 @@ def draw(
         keys.reshape(-1), steps.reshape(-1)
     )
     noise = jnp.where(sampling.temperature == 0, 0.0, noise.reshape(logits.shape))  # 0 is greedy
-    tokens = jnp.argmax(logits + noise, axis=-1)
-    logps = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
-    return tokens.astype(jnp.int32), logps
+    kept = truncate(logits, top_p=sampling.top_p, top_k=sampling.top_k) if sampling.truncates else logits
+    tokens = jnp.argmax(kept + noise, axis=-1)
+
+    def logps_under(logits: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
+
+    truncated_logps = logps_under(kept) if sampling.truncates else None
+    return Drawn(tokens.astype(jnp.int32), logps_under(logits), truncated_logps)
 
 
 @partial(jax.jit, static_argnames="group")
@@ -101,9 +127,10 @@ def sample(
 
     def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""
-        tokens, logps = draw(policy, hidden, row_keys, jnp.broadcast_to(state.step, row_keys.shape), sampling)
+        drawn = draw(policy, hidden, row_keys, jnp.broadcast_to(state.step, row_keys.shape), sampling)
         going = ~state.done
-        drawn = Samples(jnp.where(going, tokens, 0), going, jnp.where(going, logps, 0.0))
+        ids, *logps = jax.tree.map(lambda one: jnp.where(going, one, 0), drawn)
+        drawn = Samples(ids, going, *logps)
         samples = jax.tree.map(lambda all_, one: all_.at[:, :, state.step].set(one), state.samples, drawn)
         stopped = jnp.isin(drawn.ids, jnp.array(sampling.stop_ids, jnp.int32))
         return _Decoding(state.step + 1, state.cache, samples, state.done | stopped)
@@ -115,7 +142,8 @@ def sample(
 
     hidden, cache = policy.prefill(screens, prompts, group=group, max_tokens=sampling.max_tokens)
     shape = (hidden.shape[0], group, sampling.max_tokens)
-    nothing = Samples(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32))
+    logps = jnp.zeros(shape, jnp.float32)
+    nothing = Samples(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), logps, logps if sampling.truncates else None)
     padding = jnp.broadcast_to(~jnp.any(prompts.mask, axis=-1)[:, None], shape[:2])
     state = _Decoding(jnp.int32(0), cache, nothing, padding)
     state = draw_next(state, jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])))

@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.text import MASKED, Keys, TextLayer, TextModel
-from mobile_r1_jax.sampling.sampler import Sampling, draw
+from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw
 
 
 @jax.tree_util.register_dataclass
@@ -52,6 +52,7 @@ class Chunk:
     logps: jax.Array  # [1 + T, R] float32
     mask: jax.Array  # [1 + T, R] bool: a token was drawn
     steps: jax.Array  # [] int32: how many of the T were computed
+    truncated_logps: jax.Array | None = None  # [1 + T, R] float32, of what was drawn from; None: nothing is cut off
 
 
 @partial(jax.jit, static_argnames=("rows", "prompt_tokens", "own_tokens", "sharding"))
@@ -144,29 +145,35 @@ def decode(
     shown = jax.tree.map(lambda keys: keys[:, :, :prompt_tokens], slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
-    def draw_next(slots: Slots, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
         return draw(policy, hidden, slots.keys, slots.drawn, sampling)
 
-    def record(slots: Slots, chunk: Chunk, going: jax.Array, ids: jax.Array, logps: jax.Array) -> tuple[Slots, Chunk]:
+    def record(slots: Slots, chunk: Chunk, going: jax.Array, new: Drawn) -> tuple[Slots, Chunk]:
         drawn = slots.drawn + going
-        stopped = jnp.isin(ids, jnp.array(sampling.stop_ids, jnp.int32)) | (drawn >= sampling.max_tokens)
-        lines = zip((chunk.ids, chunk.logps, chunk.mask), (ids, logps, going), strict=True)
-        chunk = Chunk(*(all_.at[chunk.steps].set(line) for all_, line in lines), chunk.steps)
-        token = jnp.where(going, ids, slots.token)
-        return replace(slots, drawn=drawn, token=token, done=slots.done | (going & stopped)), chunk
+        stopped = jnp.isin(new.ids, jnp.array(sampling.stop_ids, jnp.int32)) | (drawn >= sampling.max_tokens)
+        ids, logps, truncated_logps, mask = jax.tree.map(
+            lambda all_, line: all_.at[chunk.steps].set(line),
+            (chunk.ids, chunk.logps, chunk.truncated_logps, chunk.mask),
+            (*new, going),
+        )
+        token = jnp.where(going, new.ids, slots.token)
+        slots = replace(slots, drawn=drawn, token=token, done=slots.done | (going & stopped))
+        return slots, Chunk(ids, logps, mask, chunk.steps, truncated_logps)
 
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
         hidden, own = _step(policy.text, slots, shown)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
-        return record(slots, chunk, ~slots.done, *draw_next(slots, hidden))
+        return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
     new = ~slots.done & (slots.drawn == 0)
-    nothing = (jnp.zeros(shape[1], jnp.int32), jnp.zeros(shape[1], jnp.float32))
+    logps = jnp.zeros(shape, jnp.float32)
+    truncated_logps = logps if sampling.truncates else None
+    chunk = Chunk(jnp.zeros(shape, jnp.int32), logps, jnp.zeros(shape, bool), jnp.int32(0), truncated_logps)
+    nothing = jax.tree.map(lambda lines: lines[0], Drawn(chunk.ids, logps, truncated_logps))
     first = jax.lax.cond(jnp.any(new), lambda: draw_next(slots, slots.hidden), lambda: nothing)
-    chunk = Chunk(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool), jnp.int32(0))
     slots, chunk = jax.lax.while_loop(
-        lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, record(slots, chunk, new, *first)
+        lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, record(slots, chunk, new, first)
     )
     return _kept(slots), chunk
 

@@ -45,20 +45,26 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
             sampled.append(sample(policy, screens, prompts, some_keys, group=settings.group, sampling=sampling))
         del policy  # before the update needs its memory
         samples = jax.tree.map(lambda *parts: np.concatenate(parts)[: settings.prompts], *jax.device_get(sampled))
-        ids, mask, logps = samples.ids, samples.mask, samples.logps
+        ids, mask = samples.ids, samples.mask
         rewards = np.zeros(ids.shape[:2], np.float32)
         for row, step in enumerate(golden):
             for member in range(settings.group):
                 text = context.speaker.tokenizer.decode(ids[row, member, mask[row, member]], skip_special_tokens=True)
                 answer = parse_response(text, step.prompt.frame)
                 rewards[row, member] = step_reward(answer, Golden(step.action, step.box), settings.rules)
+
+        def each(values: np.ndarray, row: int) -> list[np.ndarray]:
+            """Of every completion of the row's prompt, its own tokens' values."""
+            return [values[row, member, mask[row, member]] for member in range(settings.group)]
+
         advantages, informative = map(np.asarray, group_advantages(rewards, np.ones_like(rewards, bool)))
         answered = [
             Answered(
                 golden[row].prompt,
-                [ids[row, member, mask[row, member]] for member in range(settings.group)],
-                [logps[row, member, mask[row, member]] for member in range(settings.group)],
+                each(ids, row),
+                each(samples.logps, row),
                 advantages[row],
+                None if samples.truncated_logps is None else each(samples.truncated_logps, row),
             )
             for row in np.flatnonzero(informative)
         ]

@@ -60,6 +60,8 @@ class Context:
             temperature=temperature,
             stop_ids=self.config.eos,
             forbidden_ids=self.forbidden,
+            top_p=self.run.top_p,
+            top_k=self.run.top_k,
         )
 
     def key(self, *what: int) -> jax.Array:
@@ -136,12 +138,14 @@ def prefill_rows(mesh: Mesh | AbstractMesh) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Answered:
-    """A prompt and some completions: ids with the stop token, log-probabilities of each token (or none), weights."""
+    """A prompt and some completions: ids with the stop token, log-probabilities of each token (or none), weights; and
+    the log-probabilities under what was drawn from, where the run cuts that off."""
 
     prompt: Prompt
     ids: Sequence[Sequence[int]]
     logps: Sequence[Sequence[float]] | None
     advantages: Sequence[float]
+    truncated_logps: Sequence[Sequence[float]] | None = None
 
 
 def sharing_prompts(answered: Sequence[Answered], group: int) -> list[Answered]:
@@ -155,6 +159,7 @@ def sharing_prompts(answered: Sequence[Answered], group: int) -> list[Answered]:
             [ids for one in some for ids in one.ids],
             [logps for one in some for logps in one.logps],
             [advantage for one in some for advantage in one.advantages],
+            [logps for one in some for logps in one.truncated_logps] if some[0].truncated_logps else None,
         )
         for every in alike.values()
         for start in range(0, len(every), group)
@@ -182,7 +187,7 @@ def make_batch(
 ) -> Batch:
     screens, prompts = context.collate([one.prompt for one in answered], rows, cache)
     shape = (rows, group, context.run.shapes.response_tokens)
-    ids, logps = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    ids, (logps, truncated_logps) = np.zeros(shape, np.int32), np.zeros((2, *shape), np.float32)
     mask, advantages = np.zeros(shape, bool), np.zeros(shape[:2], np.float32)
     for row, one in enumerate(answered):
         advantages[row, : len(one.ids)] = one.advantages
@@ -193,4 +198,8 @@ def make_batch(
             ids[row, member, :length], mask[row, member, :length] = completion, True
             if one.logps is not None:
                 logps[row, member, :length] = one.logps[member]
-    return Batch(screens, prompts, shard_batch(Completions(ids, mask, logps, advantages), context.mesh))
+            if one.truncated_logps is not None:
+                truncated_logps[row, member, :length] = one.truncated_logps[member]
+    cut = any(one.truncated_logps is not None for one in answered)
+    completions = Completions(ids, mask, logps, advantages, truncated_logps if cut else None)
+    return Batch(screens, prompts, shard_batch(completions, context.mesh))

@@ -88,7 +88,8 @@ async def run_episode(
             text = speaker.tokenizer.decode(sampled.ids, skip_special_tokens=True)
             answer = parse_response(text, prompt.frame)
             effect = answer.reason if isinstance(answer, Malformed) else await phone.perform(answer.action)
-            turns.append(Turn(screenshot, text, sampled.ids, sampled.logps, effect=effect))
+            logps = {"logps": sampled.logps, "truncated_logps": sampled.truncated_logps}
+            turns.append(Turn(screenshot, text, sampled.ids, effect=effect, **logps))
             prompts.append(prompt)
             answers.append(answer)
             past.append(Past(screenshot, sampled.ids))

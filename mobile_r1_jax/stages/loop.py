@@ -1,5 +1,6 @@
 """The loop that all three stages share: make batches, update, write down, save, and go on after a kill."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,13 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
+from mobile_r1_jax.training.compilations import compilations, recompiled
 from mobile_r1_jax.training.metrics import MetricsLog
 from mobile_r1_jax.training.optimizer import OptimizerSettings, over
 from mobile_r1_jax.training.state import TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, train_step
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,23 +74,29 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
-        with MetricsLog(directory, stage.name, after_step=done) as log, bar(context) as progress:
+        with (
+            MetricsLog(directory, stage.name, after_step=done) as log,
+            bar(context) as progress,
+            compilations() as compiled,
+        ):
             shown = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
             )
             for update in range(done, stage.updates):
-                began = time.perf_counter()
+                began, known = time.perf_counter(), len(compiled)
                 made = await make_batches(state, update, position)
                 seconds_data = time.perf_counter() - began
-                batches = made.batches
-                if reference is not None:
-                    batches = [with_reference(reference, batch, settings) for batch in batches]
-                metrics = {}
-                if batches:
-                    state, metrics = train_step(state, *batches, settings=settings)
+                batches, metrics = made.batches, {}
+                with jax.transfer_guard("disallow"):  # all that an update needs is on the devices by now
+                    if reference is not None:
+                        batches = [with_reference(reference, batch, settings) for batch in batches]
+                    if batches:
+                        state, metrics = train_step(state, *batches, settings=settings)
                 metrics = jax.device_get(metrics)  # waits for the update
                 clock = {"seconds_data": seconds_data, "seconds": time.perf_counter() - began}
                 row = log.write(update + 1, {**metrics, **made.metrics, **clock})
+                for words in recompiled(compiled, known) if update > done else ():  # the first update warms up
+                    LOG.warning("%s, update %d: %s", stage.name, update + 1, words)
                 position = made.position
                 progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
                 if (update + 1) % context.run.save_every == 0 or update + 1 == stage.updates:

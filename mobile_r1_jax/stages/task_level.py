@@ -69,7 +69,13 @@ async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, 
 def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[Answered]:
     """Every turn of every episode that has an advantage, as a prompt with one completion."""
     return [
-        Answered(prompt, [turn.response_ids], [turn.logps], [float(advantage)])
+        Answered(
+            prompt,
+            [turn.response_ids],
+            [turn.logps],
+            [float(advantage)],
+            [turn.truncated_logps] if turn.truncated_logps else None,
+        )
         for episode, advantage in zip(episodes, advantages, strict=True)
         if advantage != 0
         for prompt, turn in zip(episode.prompts, episode.trajectory.turns, strict=True)

@@ -135,6 +135,7 @@ def batch_gradients(
                 completions.advantages,
                 settings=settings.loss,
                 sampler_logps=completions.logps,
+                truncated_logps=completions.truncated_logps,
                 reference_logps=batch.reference_logps,
                 **common,
             )

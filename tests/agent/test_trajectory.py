@@ -35,7 +35,7 @@ ROLLOUT = Trajectory(
     system="你操作手机。买苹果",
     turns=(
         Turn(screenshot(0), RESPONSE, (5, 6, 7), (-0.5, -1.25, 0.0), (1, 2, 30, 40), "tapped"),
-        Turn(screenshot(9), "no tags at all", (8,), (-2.0,)),
+        Turn(screenshot(9), "no tags at all", (8,), (-2.0,), truncated_logps=(-1.5,)),
         Turn(screenshot(0), RESPONSE),
     ),
     ending=Ending.OUT_OF_STEPS,

@@ -108,6 +108,49 @@ def test_on_policy_the_gradient_is_the_plain_policy_gradient(batch) -> None:
     np.testing.assert_allclose([metrics["ratio_mean"], metrics["ratio_max"]], 1, rtol=1e-6)
 
 
+def test_importance_weights_take_the_truncated_log_probabilities_and_no_ratio_does(batch) -> None:
+    settings = GRPO(beta=0.0, importance_cap=5.0)
+    truncated = batch["sampler"] + 0.25
+    b = batch | {"sampler": truncated}
+
+    def loss_of(old: np.ndarray | None) -> LossAndMetrics:
+        return grpo_loss(
+            batch["logps"],
+            batch["mask"],
+            batch["advantages"],
+            settings=settings,
+            sampler_logps=batch["sampler"],
+            truncated_logps=truncated,
+            old_logps=old,
+        )
+
+    loss, metrics = loss_of(batch["old"])
+    np.testing.assert_allclose(loss, restated(b, settings)[0], rtol=2e-5)
+    assert metrics["logp_difference"] == run(batch, settings)[1]["logp_difference"]
+    assert loss_of(None)[1]["ratio_mean"] == pytest.approx(1)
+
+
+def test_with_the_truncated_log_probabilities_what_was_kept_weighs_as_in_draws_from_the_whole() -> None:
+    """In expectation over draws from a nucleus of three tokens of five, whose mass is 0.8."""
+    whole, worth = np.array([0.4, 0.3, 0.1]), np.array([2.0, -1.0, 3.0])
+    drawn = whole / whole.sum()
+
+    def expectation(**truncated: np.ndarray) -> float:
+        logps = np.log(whole)[:, None]
+        loss, _ = grpo_loss(
+            logps,
+            np.ones((3, 1), bool),
+            3 * drawn * worth,
+            settings=GRPO(beta=0.0, importance_cap=2.0),
+            sampler_logps=logps,
+            **truncated,
+        )
+        return -float(loss)
+
+    assert expectation(truncated_logps=np.log(drawn)[:, None]) == pytest.approx((whole * worth).sum())
+    assert expectation() == pytest.approx((drawn * worth).sum())
+
+
 def test_everything_masked_gives_zero_loss_and_zero_gradient_even_over_nans(batch) -> None:
     garbage = {name: np.full(SHAPE, np.nan, np.float32) for name in ("logps", "old", "sampler", "reference")}
     garbage |= {"mask": np.zeros(SHAPE, bool), "advantages": np.full(SHAPE[:-1], np.nan, np.float32)}

@@ -237,6 +237,18 @@ def test_a_failure_on_the_device_is_told_to_all_under_way_and_the_engine_goes_on
     assert answer.ids == greedy[1].ids
 
 
+def test_what_a_chunk_takes_from_the_host_is_an_error_unless_it_was_put_on_the_devices(
+    make_engine, prompts, monkeypatch
+) -> None:
+    def careless(policy: Policy, slots: object, wanted: jax.Array, *rest: object, **settings: object) -> None:
+        assert isinstance(wanted, jax.Array)
+        jax.jit(jax.numpy.sum)(np.ones(3))
+
+    monkeypatch.setattr(engine_module, "decode", careless)
+    (told,) = run(make_engine(), all_at_once((prompts[0], 0), errors=True))
+    assert "Disallowed host-to-device transfer" in str(told)
+
+
 def test_a_cancelled_request_harms_nobody_and_costs_nothing(make_engine, prompts, greedy) -> None:
     async def talk(engine: Engine) -> list[Sampled]:
         given_up = [asyncio.create_task(engine.sample(prompt, 0)) for prompt in prompts]

@@ -65,6 +65,7 @@ def turns(context: Context) -> list[Answered]:
             [tuple(rng.integers(8, 60, 1 + n % 4).tolist())],
             [rng.normal(size=1 + n % 4).tolist()],
             [rng.normal()],
+            [rng.normal(size=1 + n % 4).tolist()],
         )
         for n, colors in enumerate(shown)
     ]
@@ -84,7 +85,7 @@ def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(context: C
     alone = turns(context)
     shared = sharing_prompts(alone, 4)
     assert [len(one.ids) for one in shared] == [3, 1, 1]
-    for field in ("ids", "logps", "advantages"):
+    for field in ("ids", "logps", "advantages", "truncated_logps"):
         everything = [value for one in shared for value in getattr(one, field)]
         assert sorted(map(str, everything)) == sorted(str(getattr(one, field)[0]) for one in alone)
     assert [len(one.ids) for one in sharing_prompts(alone, 2)] == [2, 1, 1, 1]
@@ -97,6 +98,18 @@ def test_an_update_from_shared_prompts_is_the_one_from_each_alone(context: Conte
     assert made == shapes
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_log_probabilities_stand_beside_their_tokens_the_truncated_ones_where_there_are_any(context: Context) -> None:
+    answered = turns(context)[:2]
+    (batch,) = micro_batches(context, answered, 2, 1, None)
+    for row, one in enumerate(answered):
+        at = row, 0, np.asarray(batch.completions.mask[row, 0])
+        assert batch.completions.ids[at].tolist() == list(one.ids[0])
+        np.testing.assert_allclose(batch.completions.logps[at], one.logps[0], rtol=1e-6)
+        np.testing.assert_allclose(batch.completions.truncated_logps[at], one.truncated_logps[0], rtol=1e-6)
+    (batch,) = micro_batches(context, [dataclasses.replace(one, truncated_logps=None) for one in answered], 2, 1, None)
+    assert batch.completions.truncated_logps is None
 
 
 def test_a_response_longer_than_its_room_is_an_error_that_says_so(context: Context) -> None:

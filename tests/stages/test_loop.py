@@ -3,8 +3,9 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.loop import Made, Stage, train
 from mobile_r1_jax.training.state import TrainState
+from mobile_r1_jax.training.step import place_batch
 
 STAGE = Stage(2, "action_level", 5, GRPO(beta=0.1), OPTIMIZER, ("vision",), 1.0, shown="reward")
 
@@ -43,15 +45,26 @@ def context_in() -> Callable[[Path], Context]:
     return make
 
 
-def play(context: Context, stage: Stage = STAGE, *, killed_at: int = -1, empty: tuple[int, ...] = ()) -> Policy:
-    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from."""
+def play(
+    context: Context,
+    stage: Stage = STAGE,
+    *,
+    killed_at: int = -1,
+    empty: tuple[int, ...] = (),
+    lengths: Mapping[int, int] = MappingProxyType({}),
+    on_the_device: bool = True,
+) -> Policy:
+    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from;
+    `lengths` of prompts by place, where they differ."""
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         if update == killed_at:
             raise KilledError
         place = position.get("place", 100)
         assert place == 100 + update
-        batches = [] if update in empty else [make_batch(place)]
+        batches = [] if update in empty else [make_batch(place, prompt=lengths.get(place, 10))]
+        if on_the_device:
+            batches = [place_batch(batch, context.mesh) for batch in batches]
         return Made(batches, {"reward": float(place)}, {"place": place + 1})
 
     return asyncio.run(train(context, stage, make_policy(), make_batches))
@@ -110,6 +123,25 @@ def test_the_vision_tower_stays_frozen_where_the_stage_says_so(context_in, tmp_p
     before, after = make_policy(), play(context_in(tmp_path))
     for one, other in zip(jax.tree.leaves(before.vision), jax.tree.leaves(after.vision), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_program_compiled_again_after_the_first_update_is_a_warning_with_the_shapes_that_caused_it(
+    context_in, tmp_path: Path, caplog
+) -> None:
+    """Longer prompts in the fourth update: the program of the reference and that of the gradients have to know them."""
+    jax.clear_caches()  # of what other tests compiled
+    play(context_in(tmp_path), lengths={103: 12})
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.split(", for ")[0] for line in said] == [
+        f"action_level, update 4: jit({program}) was compiled again"
+        for program in ("completion_logps", "batch_gradients")
+    ]
+    assert all("int32[2,12]" in line and "int32[2,10]" not in line for line in said)
+
+
+def test_a_batch_left_on_the_host_is_an_error_and_no_silent_copy_in_each_update(context_in, tmp_path: Path) -> None:
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        play(context_in(tmp_path), on_the_device=False)
 
 
 def test_the_seconds_of_an_update_are_in_the_metrics(context_in, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""No waste: a run of all three stages compiles every program in a stage's first update, and never again."""
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import jax
+import pytest
+from test_launch import SMALL, TINY_BASE
+
+from mobile_r1_jax.launch import main
+from mobile_r1_jax.stages import action_level, task_level
+from mobile_r1_jax.training.metrics import read_rows
+
+UPDATES = {"format_finetuning": 4, "action_level": 3, "task_level": 3}
+MOST = {  # programs whose shapes depend on how phones' requests and screens meet: how many there can be
+    "jit(fill)": 4,  # prompts at once, one or four, by completions of each, one or eight
+    "jit(encode)": 2,  # screens at once
+    "jit(batch_gradients)": 2,  # completions of a prompt in the task-level stage, one or a group
+}
+
+
+@pytest.mark.slow
+def test_after_the_first_update_of_each_stage_only_shapes_that_had_not_come_are_compiled(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    # What is rewarded does not matter here, but so young a policy would earn nothing and so never be updated.
+    rng = Random(0)
+    monkeypatch.setattr(action_level, "step_reward", lambda *_: rng.choice((0, 1, 2)))
+    monkeypatch.setattr(task_level, "task_reward", lambda *_: rng.random())
+    (tmp_path / "small.yaml").write_text(SMALL.replace("UPDATES", str(UPDATES["format_finetuning"])))
+    rows = tmp_path / "small" / "metrics.jsonl"
+    compiled: list[tuple[int, str]] = []  # (updates made by then, program)
+
+    def listen(event: str, seconds: float, **about: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append((len(read_rows(rows)), str(about["fun_name"])))
+
+    jax.clear_caches()  # of what other tests compiled
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        assert main([f"--config={tmp_path / 'small.yaml'}", f"--folder={tmp_path}", f"--policy={TINY_BASE}"]) == 0
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert Counter(row["stage"] for row in read_rows(rows) if "grad_norm" in row) == UPDATES
+    ends = (0, 4, 7, 10)  # what is compiled here belongs to an evaluation or to a stage's first update
+    late = Counter(program for made, program in compiled if made not in ends)
+    assert late.keys() <= MOST.keys(), late
+    times = Counter(program for _, program in compiled)
+    assert times["jit(decode)"] == times["jit(sample)"] == 1 and times["jit(_updated)"] == 3
+    assert times["jit(fill)"] <= MOST["jit(fill)"] and times["jit(encode)"] <= MOST["jit(encode)"]
+    assert times["jit(batch_gradients)"] <= 1 + 1 + MOST["jit(batch_gradients)"]
+    warned = [record.getMessage() for record in caplog.records if record.name == "mobile_r1_jax.stages.loop"]
+    assert all(any(program in words for program in MOST) for words in warned), warned
