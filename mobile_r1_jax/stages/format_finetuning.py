@@ -18,7 +18,17 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps; returns what came out of it."""
     settings = context.run.format_finetuning
     frozen = settings.frozen if context.run.lora is None else ("vision",)  # it has no adapters
-    stage = Stage(1, "format_finetuning", settings.updates, Likelihood(), settings.optimizer, frozen, 1.0, shown="loss")
+    stage = Stage(
+        1,
+        "format_finetuning",
+        settings.updates,
+        Likelihood(),
+        settings.optimizer,
+        frozen,
+        temperature=1.0,
+        shown="loss",
+        ahead=True,
+    )
     cache = context.screen_cache(policy) if "vision" in frozen else None
     stream = iter(stream_steps(steps.of_first(settings.trajectories), context.speaker.tokenizer, seed=context.run.seed))
 

@@ -1,5 +1,6 @@
 """The loop that all three stages share: make batches, update, write down, save, and go on after a kill."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,14 +18,15 @@ from mobile_r1_jax.training.compilations import compilations, recompiled
 from mobile_r1_jax.training.metrics import MetricsLog
 from mobile_r1_jax.training.optimizer import OptimizerSettings, over
 from mobile_r1_jax.training.state import TrainState, create_state, reference_policy
-from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, train_step
+from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
 
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is particular to a stage's training. `shown` names the metric beside its progress bar."""
+    """What is particular to a stage's training. `shown` names the metric beside its progress bar; `ahead`: what an
+    update learns from is no doing of the policy, so it is made while the devices are at the update before."""
 
     number: int
     name: str
@@ -34,6 +36,7 @@ class Stage:
     frozen: tuple[str, ...]
     temperature: float
     shown: str
+    ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,10 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
             shown = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
             )
+            following: Made | None = None
             for update in range(done, stage.updates):
                 began, known = time.perf_counter(), len(compiled)
-                made = await make_batches(state, update, position)
+                made = following or await make_batches(state, update, position)
                 seconds_data = time.perf_counter() - began
                 batches, metrics = made.batches, {}
                 with jax.transfer_guard("disallow"):  # all that an update needs is on the devices by now
@@ -92,7 +96,12 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                         batches = [with_reference(reference, batch, settings) for batch in batches]
                     if batches:
                         state, metrics = train_step(state, *batches, settings=settings)
-                metrics = jax.device_get(metrics)  # waits for the update
+                fetching = asyncio.get_running_loop().run_in_executor(None, fetch, metrics)
+                going_on = stage.ahead and update + 1 < stage.updates
+                following = await make_batches(state, update + 1, made.position) if going_on else None
+                prepared = time.perf_counter()
+                metrics, done_at = await fetching  # waits for the update
+                seconds_data += max(0.0, prepared - done_at)  # that the devices waited
                 clock = {"seconds_data": seconds_data, "seconds": time.perf_counter() - began}
                 row = log.write(update + 1, {**metrics, **made.metrics, **clock})
                 for words in recompiled(compiled, known) if update > done else ():  # the first update warms up
@@ -103,6 +112,11 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                     save(checkpoints, state, update + 1, position)
         checkpoints.wait_until_finished()
     return state.policy
+
+
+def fetch(metrics: Metrics) -> tuple[Metrics, float]:
+    """An update's metrics on the host, and the time (perf_counter) at which it was done."""
+    return jax.device_get(metrics), time.perf_counter()
 
 
 def with_reference(policy: Policy, batch: Batch, settings: StepSettings) -> Batch:

@@ -19,7 +19,7 @@ from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.stages.episodes import Speaker
@@ -67,7 +67,7 @@ def play(
             batches = [place_batch(batch, context.mesh) for batch in batches]
         return Made(batches, {"reward": float(place)}, {"place": place + 1})
 
-    return asyncio.run(train(context, stage, make_policy(), make_batches))
+    return asyncio.run(train(context, stage, shard_policy(make_policy(), context.mesh), make_batches))
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
@@ -97,6 +97,19 @@ def test_a_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
     assert len(rows(broken)) == killed_at
     assert same(play(broken), policy) and rows(broken) == rows(whole)
     assert [(row["step"], row["reward"]) for row in rows(whole)] == [(n, 99.0 + n) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("killed_at", [-1, 3])
+def test_batches_made_ahead_make_the_same_run_and_are_there_before_the_update_is_over(
+    killed_at: int, context_in: Callable[[Path], Context], tmp_path: Path
+) -> None:
+    whole, ahead = context_in(tmp_path / "whole"), context_in(tmp_path / "ahead")
+    policy, stage = play(whole), dataclasses.replace(STAGE, ahead=True)
+    if killed_at > 0:
+        with pytest.raises(KilledError):
+            play(ahead, stage, killed_at=killed_at)
+        assert len(rows(ahead)) == killed_at - 1  # while the update before was under way
+    assert same(play(ahead, stage), policy) and rows(ahead) == rows(whole)
 
 
 def test_a_finished_stage_gives_its_policy_and_makes_no_batch(context_in, tmp_path: Path) -> None:
@@ -131,7 +144,7 @@ def test_a_program_compiled_again_after_the_first_update_is_a_warning_with_the_s
     """Longer prompts in the fourth update: the program of the reference and that of the gradients have to know them."""
     jax.clear_caches()  # of what other tests compiled
     play(context_in(tmp_path), lengths={103: 12})
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    said = [record.getMessage() for record in caplog.records if record.name == train.__module__]
     assert [line.split(", for ")[0] for line in said] == [
         f"action_level, update 4: jit({program}) was compiled again"
         for program in ("completion_logps", "batch_gradients")
