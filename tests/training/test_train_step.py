@@ -13,8 +13,6 @@ from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.training.state import create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, train_step
 
-FINETUNING = StepSettings(Likelihood(), OPTIMIZER)
-
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch with all of its screens."""
@@ -85,16 +83,21 @@ def test_completions_with_positive_advantage_get_likelier_and_the_others_less_li
     np.testing.assert_array_equal(np.sign(change), signs)
 
 
-@pytest.mark.parametrize(("make", "updates"), [(make_state, 12), (make_adapted_state, 40)], ids=["weights", "adapters"])
-def test_finetuning_makes_the_golden_completion_likely(make, updates) -> None:
+@pytest.mark.parametrize(
+    ("make", "rate", "fall"),
+    [(make_state, 3e-3, 0.5), (make_adapted_state, 1e-2, 0.3)],  # under adapters the small embedding stays small
+    ids=["weights", "adapters"],
+)
+def test_finetuning_makes_the_golden_completion_likely(make, rate, fall) -> None:
     batch = make_batch(2)
     golden = replace(batch.completions, advantages=np.ones((2, 3), np.float32))
-    state, losses = make(), []
-    for _ in range(updates):
-        state, metrics = train_step(state, replace(batch, completions=golden), settings=FINETUNING)
+    settings = StepSettings(Likelihood(), replace(OPTIMIZER, learning_rate=rate))
+    state, losses = make(optimizer=settings.optimizer), []
+    for _ in range(20):
+        state, metrics = train_step(state, replace(batch, completions=golden), settings=settings)
         losses.append(float(metrics["loss"]))
     assert losses[0] == pytest.approx(np.log(tiny_run.CONFIG.text.vocab), abs=0.1)
-    assert losses[-1] < losses[0] - 0.5
+    assert losses[-1] < losses[0] - fall
 
 
 def test_micro_batches_make_the_same_update_as_the_batch_they_are_parts_of() -> None:

@@ -47,10 +47,10 @@ def make_bfloat16_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER)
     return create_state(policy, optimizer, frozen=("vision",), key=jax.random.key(seed))
 
 
-def make_adapted_state(seed: int = 0) -> TrainState:
+def make_adapted_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
     """A state of adapters: the base is the same for any seed, as for a run that begins again with its policy."""
     policy = with_adapters(make_policy(), LoRA(rank=2, alpha=4), key=jax.random.key(seed))
-    return create_state(policy, OPTIMIZER, key=jax.random.key(seed))
+    return create_state(policy, optimizer, key=jax.random.key(seed))
 
 
 STATES: dict[str, Callable[..., TrainState]] = {
