@@ -42,8 +42,7 @@ class Policy(nnx.Module):
         self.config = config
 
     def encode_screens(self, screens: Screens | EncodedScreens) -> jax.Array:
-        """Screens to the [N * M, D] tokens that Prompts.image_index points into: screen n's m-th in raster order is
-        n * M + m."""
+        """Screens to the tokens [R * W * 16, D], or [N * M, D], that Prompts.image_index points into."""
         tokens = jnp.asarray(screens.tokens) if isinstance(screens, EncodedScreens) else self.vision(screens)
         return tokens.reshape(-1, tokens.shape[-1])
 

@@ -15,6 +15,7 @@ from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Scr
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
 from mobile_r1_jax.sampling.slots import Slots, empty_slots
+from mobile_r1_jax.stages.context import most_tokens, screen_rows
 from mobile_r1_jax.training.step import Batch
 
 Shape = jax.ShapeDtypeStruct
@@ -43,15 +44,15 @@ def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
     return shard_policy(policy, mesh)
 
 
-def abstract_screens(run: Run, config: PolicyConfig, screens: int, mesh: Mesh) -> Screens:
-    """`screens` screenshots as `stack_screens` lays them out, in the largest bucket of windows."""
+def abstract_screens(run: Run, config: PolicyConfig, rows: int, mesh: Mesh) -> Screens:
+    """`rows` rows of screens as `pack_screens` lays them out, in the largest bucket of windows."""
     vision, windows = config.vision, max(run.shapes.windows)
-    patches = (screens, windows, vision.window_patches)
+    patches = (rows, windows, vision.window_patches)
     shapes = Screens(
         Shape((*patches, vision.patch_values), jnp.float32),
         Shape((*patches, 2), jnp.int32),
-        Shape(patches, jnp.bool_),
-        Shape((screens, windows * vision.window_tokens), jnp.int32),
+        Shape(patches, jnp.int32),
+        Shape(patches[:2], jnp.int32),
     )
     return shard_batch(shapes, mesh)
 
@@ -60,10 +61,11 @@ def abstract_prompts(
     run: Run, config: PolicyConfig, rows: int, length: int, mesh: Mesh, *, encoded: bool
 ) -> tuple[Screens | EncodedScreens, Prompts]:
     """`rows` prompts as `Context.collate` makes them; encoded: their screens come out of a screen cache."""
-    screens = abstract_screens(run, config, 2 * rows, mesh)
     if encoded:
-        tokens = (*screens.raster.shape, config.vision.out_width)
+        tokens = (2 * rows, most_tokens(run, config.vision), config.vision.out_width)
         screens = shard_batch(EncodedScreens(Shape(tokens, jnp.dtype(run.precision.compute))), mesh)
+    else:
+        screens = abstract_screens(run, config, max(screen_rows(rows, mesh)), mesh)
     ids, positions, mask = (
         Shape((*lead, rows, length), kind) for lead, kind in (((), jnp.int32), ((3,), jnp.int32), ((), jnp.bool_))
     )
