@@ -102,7 +102,7 @@ def compile_program(program: Program) -> Taken:
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporaries = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     text = compiled.as_text()
-    parts = _parts(program, traced.jaxpr.jaxpr, mesh, lambda loops: count_traffic(text, loops))
+    parts = _parts(program, traced.jaxpr.jaxpr, lambda loops: count_traffic(text, loops))
     return Taken(arguments, temporaries, 0.0, arguments + results + temporaries, parts)
 
 
