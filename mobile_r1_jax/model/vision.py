@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.inputs import Screens
 from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import rope_2d, rotate
 
 NORM_EPS = 1e-6  # fixed in Qwen2.5-VL's vision tower
-MASKED = -1e30
 
 
 class VisionLayer(nnx.Module):
@@ -28,7 +28,13 @@ class VisionLayer(nnx.Module):
         self.heads = config.heads
 
     def __call__(
-        self, x: jax.Array, angles: jax.Array, window: jax.Array, screen: jax.Array, full: jax.Array | bool
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        window: jax.Array,
+        screen: jax.Array,
+        full: jax.Array | bool,
+        kernel: Kernel,
     ) -> jax.Array:
         """x [R, W, S, D], angles [R, W, S, H / 2], window and screen [R, W, S]: the segments to attend within, which
         are screens (of a row) where `full`, else windows (of a block)."""
@@ -37,36 +43,37 @@ class VisionLayer(nnx.Module):
         qkv = jnp.einsum("rwsd,dte->rwste", y, kernel) + bias
         q, k, v = (qkv[..., i, :].reshape(*x.shape[:-1], self.heads, -1) for i in range(3))
         q, k = rotate(q, angles), rotate(k, angles)
+
+        def windows() -> jax.Array:
+            return attention(q, Keys(k, v), segments=Segments(window, (window,)), kernel=kernel)
+
+        def screens() -> jax.Array:
+            rows = (part.reshape(x.shape[0], 1, -1, *part.shape[3:]) for part in (q, k, v))
+            queries, *keys = rows
+            segment = screen.reshape(x.shape[0], 1, -1)
+            out = attention(queries, Keys(*keys), segments=Segments(segment, (segment,)), kernel=kernel)
+            return out.reshape(q.shape)
+
         if isinstance(full, bool):
-            attended = (_attend_rows if full else _attend)(q, k, v, screen if full else window)
+            attended = screens() if full else windows()
         else:
-            attended = jax.lax.cond(full, lambda: _attend_rows(q, k, v, screen), lambda: _attend(q, k, v, window))
+            attended = jax.lax.cond(full, screens, windows)
         x = by_rows(x + self.out(attended.reshape(x.shape)))
         return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
-
-
-def _attend(q: jax.Array, k: jax.Array, v: jax.Array, segment: jax.Array) -> jax.Array:
-    """Attention inside each block, within segments: q, k, v [R, W, S, A, H], segment [R, W, S]; [R, W, S, A, H]."""
-    scores = jnp.einsum("rwsah,rwtah->rwast", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
-    same = segment[..., :, None] == segment[..., None, :]
-    weights = jax.nn.softmax(jnp.where(same[:, :, None], scores, MASKED)).astype(v.dtype)
-    return jnp.einsum("rwast,rwtah->rwsah", weights, v)
-
-
-def _attend_rows(q: jax.Array, k: jax.Array, v: jax.Array, segment: jax.Array) -> jax.Array:
-    """Attention over all blocks of a row, within segments; shapes as `_attend`."""
-    rows, blocks, patches = segment.shape
-    joined = (rows, 1, blocks * patches)
-    q, k, v = (part.reshape(*joined, *part.shape[3:]) for part in (q, k, v))
-    out = _attend(q, k, v, segment.reshape(joined))
-    return out.reshape(rows, blocks, patches, *out.shape[3:])
 
 
 class VisionTower(nnx.Module):
     """Rows of screens to merged tokens."""
 
     def __init__(
-        self, config: VisionConfig, *, dtype: jnp.dtype, param_dtype: jnp.dtype, remat: str, rngs: nnx.Rngs
+        self,
+        config: VisionConfig,
+        *,
+        dtype: jnp.dtype,
+        param_dtype: jnp.dtype,
+        remat: str,
+        kernel: Kernel,
+        rngs: nnx.Rngs,
     ) -> None:
         merged = config.width * config.merge**2
         self.patch_embedding = Linear(config.patch_values, config.width, bias=False, dtype=param_dtype, rngs=rngs)
@@ -74,7 +81,7 @@ class VisionTower(nnx.Module):
         self.merger_norm = RMSNorm(config.width, eps=NORM_EPS, dtype=param_dtype)
         self.merger_up = Linear(merged, merged, bias=True, dtype=param_dtype, rngs=rngs)
         self.merger_down = Linear(merged, config.out_width, bias=True, dtype=param_dtype, rngs=rngs)
-        self.config, self.dtype, self.remat = config, dtype, remat
+        self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
 
     def __call__(self, screens: Screens) -> jax.Array:
         """Encode R rows of screens to [R, W * S / merge**2, D] in the compute dtype, a token for each slot; what
@@ -91,7 +98,7 @@ class VisionTower(nnx.Module):
 
         def body(x: jax.Array, scanned: tuple[VisionLayer, jax.Array]) -> tuple[jax.Array, None]:
             layer, full = scanned
-            return layer(x, angles, window, screen, bool(is_full[0]) if alike else full), None
+            return layer(x, angles, window, screen, bool(is_full[0]) if alike else full, self.kernel), None
 
         x, _ = jax.lax.scan(remat(body, self.remat), x, (self.layers, jnp.asarray(is_full)))
         x = self.merger_norm(x).reshape(x.shape[0], -1, config.width * config.merge**2)

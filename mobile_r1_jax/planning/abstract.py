@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.attention import kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
@@ -37,11 +38,10 @@ def bytes_of(leaf: Any) -> int:
 
 def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
     """The policy as `launch.prepare_run` loads it. Raises ValueError where the mesh does not divide it."""
-    dtype = jnp.dtype(run.precision.compute)
-    policy = nnx.eval_shape(
-        lambda: Policy(config, rngs=nnx.Rngs(0), dtype=dtype, param_dtype=jnp.float32, remat=run.precision.remat)
-    )
-    return shard_policy(policy, mesh)
+    kinds = {"dtype": jnp.dtype(run.precision.compute), "param_dtype": jnp.float32, "remat": run.precision.remat}
+    # Where there are no devices to compile for, the policy is estimated with the products that any machine has.
+    kernel = kernel_for(mesh.devices.flat[0].platform) if isinstance(mesh, Mesh) else "xla"
+    return shard_policy(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), kernel=kernel, **kinds)), mesh)
 
 
 def abstract_screens(run: Run, config: PolicyConfig, rows: int, mesh: Mesh) -> Screens:
