@@ -143,13 +143,18 @@ def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chu
     """For each way: median seconds, median of the mean waits, tokens, row use (continuous alone: nan)."""
     config = policy.config
     cache = ScreenCache(
-        policy.vision, patches, config.vision, windows=WINDOWS, sizes=(4, 16), place=lambda screens: screens
+        policy.vision,
+        patches,
+        config.vision,
+        windows=(WINDOWS,),
+        rows=(4, 16),
+        tokens=WINDOWS * config.vision.window_tokens,
+        place=lambda screens: screens,
     )
 
     def collate(some: Sequence[Prompt], rows: int) -> tuple[EncodedScreens, Prompts]:
-        shown = distinct_screens(some)
-        arrays = stack_prompts(some, shown, config=config.vision, windows=WINDOWS, rows=rows, prompt_buckets=BUCKETS)
-        return cache(shown, screens=2 * rows), arrays
+        screens, places = cache(distinct_screens(some), screens=2 * rows)
+        return screens, stack_prompts(some, places, rows=rows, prompt_buckets=BUCKETS)
 
     # Any token may be a stop token here, so that lengths are geometric whatever the policy has learned.
     stops = Random(0).sample(range(config.text.vocab), int(work.stops * config.text.vocab))

@@ -58,8 +58,8 @@ class Shapes:
 
     prompt_tokens: tuple[int, ...] = (1536, 2560)  # P
     response_tokens: int = 512  # C; [kin] 2048 to 4096
-    windows: tuple[int, ...] = (64,)  # windows of 112x112 pixels in a screen, W
-    screens: int = 8  # screens, at most, that are encoded at once where the vision tower does not learn
+    windows: tuple[int, ...] = (48, 64)  # W: windows of 112x112 pixels in a row of screens; several may share a row
+    screens: int = 8  # rows of screens, at most, that are encoded at once where the vision tower does not learn
     slots: int | None = None  # responses to phones that are under way at once; None: one for every phone
 
 

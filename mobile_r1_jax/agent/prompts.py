@@ -36,6 +36,8 @@ _SPECIAL = {
     "image_pad": "<|image_pad|>",
 }
 
+_VIDEO = "<|video_pad|>"
+
 # Our own wording of what the facts say the system message holds.
 SYSTEM_TEMPLATE = """You operate a phone. Each turn shows you its screen; answer with one step towards the user's task.
 
@@ -123,7 +125,11 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
 
 @lru_cache(maxsize=4096)
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """Token ids of a piece of text. Raises ValueError when it spells a special token of the chat form."""
+    """Token ids of a piece of text. Raises ValueError when it spells a special token of the chat form, or a video's."""
+    if _VIDEO in text:
+        raise ValueError(
+            f"text holds {_VIDEO}, but no video is understood; show its frames as screenshots: {text[:80]!r}"
+        )
     if found := [token for token in _SPECIAL.values() if token in text]:
         raise ValueError(f"text holds {found[0]}, which would break the prompt apart; remove it: {text[:80]!r}")
     return tuple(tokenizer.encode(text, add_special_tokens=False))
@@ -182,8 +188,11 @@ def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_to
 
     `ids` [P]; `grids`: (1, rows, columns) in patches of each image in order, as Hugging Face's image_grid_thw. Text
     counts up by one in all three; an image's tokens start at the next position and spread over rows and columns; what
-    follows goes on after the image's longer side. Raises ValueError when image tokens and grids do not match.
+    follows goes on after the image's longer side. Raises ValueError when image tokens and grids do not match, and for a
+    video, whose grid has several frames.
     """
+    if videos := [frames for frames, _, _ in grids if frames != 1]:
+        raise ValueError(f"a video of {videos[0]} frames is not understood; show its frames as screenshots")
     ids = np.asarray(ids)
     is_image = ids == image_token
     if is_image.sum() != sum(rows // merge * (columns // merge) for _, rows, columns in grids):

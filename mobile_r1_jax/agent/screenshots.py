@@ -30,11 +30,13 @@ _TEMPORAL = 2  # Qwen2.5-VL's temporal patch size: a still image is two equal fr
 
 @dataclass(frozen=True)
 class Screenshot:
-    """Encoded PNG bytes. Raises ValueError when they do not begin and end like the PNG of a screen."""
+    """Encoded PNG bytes. Raises ValueError when they do not begin and end like the PNG of a screen, or are a video."""
 
     png: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
+        if self.png[4:8] == b"ftyp" or self.png[:4] == b"\x1aE\xdf\xa3":  # MP4, as screenrecord has it, and WebM
+            raise ValueError(f"screenshot is a video of {len(self.png)} bytes; give its frames as PNGs, one a turn")
         if self.png[:8] != _SIGNATURE or self.png[12:16] != b"IHDR":
             raise ValueError(f"screenshot is no PNG: {len(self.png)} bytes that begin with {self.png[:8]!r}")
         if b"IEND" not in self.png[-64:]:

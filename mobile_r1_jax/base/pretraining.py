@@ -110,7 +110,7 @@ class Reading:
     learned: np.ndarray  # [B, 1, C] bool: can be told from the screen
     cells: (
         np.ndarray
-    )  # [N, M, 3] int32: of what covers each merged token of each screen the first token of its name and the
+    )  # [R * W * 16, 3] int32: of what covers each merged token of the screens the first token of its name and the
     # tokens of its centre's x and y; -1 for nothing
 
 
@@ -127,7 +127,7 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
     prompts = []
     ids = np.zeros((len(chosen), 1, TEXT_LENGTH), np.int32)
     there, learned = np.zeros(ids.shape, bool), np.zeros(ids.shape, bool)
-    cells: dict[str, tuple[Cell, ...]] = {}  # by the screenshot's hash, in the order in which `collate` takes them
+    cells: dict[str, tuple[Cell, ...]] = {}  # by the screenshot's hash
     for row, document in enumerate(chosen):
         past = []
         if document.earlier:
@@ -150,9 +150,10 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
         screen_buckets=(most * 3 // 4, most * 7 // 8, most),
         window_buckets=(2,),
     )
-    told = np.full((*screens.raster.shape, 3), -1, np.int32)
-    for screen, covered in enumerate(cells.values()):
-        told[screen] = [cell_tokens(tokenizer, cell) for cell in covered]
+    told = np.full((screens.window.size // config.vision.merge**2, 3), -1, np.int32)
+    for prompt, index in zip(prompts, arrays.image_index, strict=True):
+        covered = [cell for screenshot in prompt.screenshots for cell in cells[screenshot.sha]]
+        told[index[index >= 0]] = [cell_tokens(tokenizer, cell) for cell in covered]
     return Reading(screens, arrays, ids, there, learned, told)
 
 
@@ -178,7 +179,7 @@ def recite(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int, 
         screen_buckets=(0,),
         window_buckets=(0,),
     )
-    return Reading(screens, arrays, ids, there, there, np.full((0, 0, 3), -1, np.int32))
+    return Reading(screens, arrays, ids, there, there, np.full((0, 3), -1, np.int32))
 
 
 def cell_tokens(tokenizer: PreTrainedTokenizerBase, cell: Cell) -> list[int]:
@@ -208,15 +209,14 @@ def losses(policy: Policy, batch: Reading, recital: Reading) -> dict[str, jax.Ar
     Such a token is to look like the words for what is there: its name, and the numbers of its centre (three equal
     shares, so ln 3 at best for each)."""
     seen = policy.encode_screens(batch.screens)
-    tokens = seen.reshape(*batch.cells.shape[:2], -1)
-    hidden = policy.completion_hidden(EncodedScreens(tokens), batch.prompts, batch.ids, batch.there)
+    hidden = policy.completion_hidden(EncodedScreens(seen[None]), batch.prompts, batch.ids, batch.there)
     again = policy.completion_hidden(recital.screens, recital.prompts, recital.ids, recital.there)
     each = {
         "text": mean_nll(policy, hidden, batch.ids, batch.learned),
         "recital": mean_nll(policy, again, recital.ids, recital.learned),
     }
     for what, name in enumerate(("names", "xs", "ys")):
-        each[name] = mean_nll(policy, tokens, batch.cells[..., what], batch.cells[..., what] >= 0)
+        each[name] = mean_nll(policy, seen, batch.cells[..., what], batch.cells[..., what] >= 0)
     return each
 
 

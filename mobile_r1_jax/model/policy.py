@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mobile_r1_jax.model.attention import Kernel, Keys, kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
-from mobile_r1_jax.model.text import Keys, TextModel
+from mobile_r1_jax.model.text import TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
 
@@ -34,16 +35,20 @@ class Policy(nnx.Module):
         dtype: jnp.dtype = jnp.float32,
         param_dtype: jnp.dtype = jnp.float32,
         remat: str = "none",
+        kernel: Kernel | None = None,
     ) -> None:
-        """Random weights (normal, 0.02). dtype: of the computation; remat: a name from layers.REMAT_POLICIES."""
-        kinds = {"dtype": dtype, "param_dtype": param_dtype, "remat": remat, "rngs": rngs}
+        """Random weights (normal, 0.02).
+
+        dtype: of the computation; remat: a name from layers.REMAT_POLICIES; kernel: of attention, None for the one that
+        suits this machine."""
+        kernel = kernel_for(jax.default_backend()) if kernel is None else kernel
+        kinds = {"dtype": dtype, "param_dtype": param_dtype, "remat": remat, "kernel": kernel, "rngs": rngs}
         self.vision = VisionTower(config.vision, **kinds)
         self.text = TextModel(config.text, **kinds)
         self.config = config
 
     def encode_screens(self, screens: Screens | EncodedScreens) -> jax.Array:
-        """Screens to the [N * M, D] tokens that Prompts.image_index points into: screen n's m-th in raster order is
-        n * M + m."""
+        """Screens to the tokens [R * W * 16, D], or [N * M, D], that Prompts.image_index points into."""
         tokens = jnp.asarray(screens.tokens) if isinstance(screens, EncodedScreens) else self.vision(screens)
         return tokens.reshape(-1, tokens.shape[-1])
 

@@ -1,71 +1,85 @@
 """Screens that a frozen vision tower has seen are not encoded again: their tokens stay on the host, by hash."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
 
 from mobile_r1_jax.model.config import VisionConfig
-from mobile_r1_jax.model.inputs import EncodedScreens, Screens, ScreenshotLike, stack_screens
+from mobile_r1_jax.model.inputs import EncodedScreens, Key, ScreenshotLike
+from mobile_r1_jax.model.packing import Screens, Shape, Size, blocks_of, first_fit, pack_screens, smallest_shape
 from mobile_r1_jax.model.vision import VisionTower
 
-Shown = tuple[ScreenshotLike, tuple[int, int]]
+Shown = tuple[ScreenshotLike, Size]
 
 
 @dataclass
 class ScreenCache:
     """Encodes screens with a vision tower that does not learn.
 
-    patches: as `collate` takes it. windows: every screen is padded to so many. sizes: how many screens are encoded at
-    once, ascending: new ones are cut into these numbers, and only what is left of them is padded. place: puts a batch
-    of screens onto the devices. Beyond `most_bytes` the screens used longest ago go.
+    patches: as `collate` takes it. windows: for how many windows a row of screens may have room; new screens go where
+    they leave the least of it empty. rows: how many rows are encoded at once, ascending: those of new screens are cut
+    into these numbers, and only what is left of them is padded. tokens: M, room for the merged tokens of a screen.
+    place: puts a batch of screens onto the devices. Beyond `most_bytes` the screens used longest ago go.
     """
 
     vision: VisionTower
-    patches: Callable[[ScreenshotLike, tuple[int, int]], np.ndarray]
+    patches: Callable[[ScreenshotLike, Size], np.ndarray]
     config: VisionConfig
-    windows: int
-    sizes: Sequence[int]
+    windows: Sequence[int]
+    rows: Sequence[int]
+    tokens: int
     place: Callable[[Screens], Screens]
     most_bytes: int = 2**30
     encoded: int = 0  # screens that had to be encoded
     asked: int = 0  # screens that were asked for
-    _tokens: OrderedDict[tuple[str, tuple[int, int]], np.ndarray] = field(default_factory=OrderedDict)
+    _tokens: OrderedDict[Key, np.ndarray] = field(default_factory=OrderedDict)
+    _bytes: int = 0
 
-    def __call__(self, shown: Sequence[Shown], *, screens: int) -> EncodedScreens:
-        """The screens as tokens [`screens`, M, D], zero beyond the last of them."""
-        new = [one for one in shown if (one[0].sha, one[1]) not in self._tokens]
+    def __call__(self, shown: Mapping[Key, Shown], *, screens: int) -> tuple[EncodedScreens, dict[Key, np.ndarray]]:
+        """The screens as tokens [`screens`, M, D], zero where there are none, and their places as `stack_prompts` takes
+        them. Raises ValueError in one line for a screen that is too large or of an odd size."""
+        new = {key: one for key, one in shown.items() if key not in self._tokens}
         self.asked, self.encoded = self.asked + len(shown), self.encoded + len(new)
-        while new:
-            size = max((size for size in self.sizes if size <= len(new)), default=self.sizes[0])
-            self._encode(new[:size], size)
-            new = new[size:]
-        found = []
-        for screenshot, size in shown:
-            self._tokens.move_to_end((screenshot.sha, size))
-            found.append(self._tokens[screenshot.sha, size])
-        tokens = np.zeros((screens, *found[0].shape), found[0].dtype)
-        tokens[: len(found)] = found
-        while sum(array.nbytes for array in found[:1]) * len(self._tokens) > self.most_bytes:
-            self._tokens.popitem(last=False)
-        return EncodedScreens(tokens)
+        if new:
+            self._encode(new)
+        for key in shown:
+            self._tokens.move_to_end(key)
+        found = [self._tokens[key] for key in shown]
+        tokens, places = np.zeros((screens, self.tokens, found[0].shape[1]), found[0].dtype), {}
+        for number, (key, own) in enumerate(zip(shown, found, strict=True)):
+            if len(own) > self.tokens:
+                raise ValueError(f"screen of {key[1]}: {len(own)} tokens, there is room for {self.tokens}; resize it")
+            tokens[number, : len(own)] = own
+            places[key] = number * self.tokens + np.arange(len(own))
+        while self._bytes > self.most_bytes:
+            self._bytes -= self._tokens.popitem(last=False)[1].nbytes
+        return EncodedScreens(tokens), places
 
-    def _encode(self, shown: Sequence[Shown], screens: int) -> None:
-        stacked = stack_screens(
-            [self.patches(screenshot, size) for screenshot, size in shown],
-            [size for _, size in shown],
-            config=self.config,
-            screens=screens,
-            windows=self.windows,
-        )
-        tokens = np.asarray(encode(self.vision, self.place(stacked)))
-        for (screenshot, size), row in zip(shown, tokens, strict=False):
-            self._tokens[screenshot.sha, size] = row
+    def _encode(self, new: Mapping[Key, Shown]) -> None:
+        """In rows of the width that leaves the least empty, as many at once as there are."""
+        sizes = [size for _, size in new.values()]
+        unlimited = range(len(new) + 1)
+        width = smallest_shape(sizes, config=self.config, row_buckets=unlimited, block_buckets=self.windows).blocks
+        filled = first_fit([blocks_of(size, self.config) for size in sizes], width)
+        items = list(new.items())
+        while filled:
+            rows = max((rows for rows in self.rows if rows <= len(filled)), default=self.rows[0])
+            self._encode_rows(dict(items[member] for row in filled[:rows] for member in row), Shape(rows, width))
+            filled = filled[rows:]
+
+    def _encode_rows(self, shown: Mapping[Key, Shown], shape: Shape) -> None:
+        values = [self.patches(screenshot, size) for screenshot, size in shown.values()]
+        screens, places = pack_screens(values, [size for _, size in shown.values()], config=self.config, shape=shape)
+        tokens = np.asarray(encode(self.vision, self.place(screens))).reshape(-1, self.config.out_width)
+        for key, place in zip(shown, places, strict=True):
+            self._tokens[key] = tokens[place]
+            self._bytes += self._tokens[key].nbytes
 
 
 @jax.jit
 def encode(vision: VisionTower, screens: Screens) -> jax.Array:
-    """[N, M, D] tokens of the screens."""
+    """[R, W * 16, D] tokens of the screens, as `VisionTower` gives them."""
     return vision(screens)

@@ -1,30 +1,17 @@
 """The language model: one prompt, computed once, and the G completions that attend to it.
 
-Per layer, the linear maps run over the tokens of the prompt and of all its completions side by side, [B, P + G * C, D];
-attention has two parts with one softmax over both:
-
-    query in the prompt       sees the prompt up to itself
-    query in completion g     sees the whole prompt, and completion g up to itself
+Per layer, the linear maps run over the tokens of the prompt and of all its completions side by side, [B, P + G * C, D].
+A token of the prompt sees the prompt up to itself; one of completion g the whole prompt, and completion g up to itself.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
 from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import mrope, rotate
-
-MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
-
-
-class Keys(NamedTuple):
-    """Keys and values: [B, P, K, H] of a prompt, or [B, G, C, K, H] of completions; stacked layers lead with L."""
-
-    k: jax.Array
-    v: jax.Array
 
 
 class TextLayer(nnx.Module):
@@ -42,65 +29,35 @@ class TextLayer(nnx.Module):
         self.config = config
 
     def project(self, x: jax.Array, angles: jax.Array) -> tuple[jax.Array, Keys]:
-        """x [B, T, D] to rotated, scaled queries [B, T, N, H] and keys, values [B, T, K, H]."""
+        """x [B, T, D] to rotated queries [B, T, N, H] and keys, values [B, T, K, H]."""
         shape = (*x.shape[:-1], -1, self.config.head_width)
         x = self.attention_norm(x)
         q, k = rotate(self.q(x).reshape(shape), angles), rotate(self.k(x).reshape(shape), angles)
-        return q * self.config.head_width**-0.5, Keys(k, self.v(x).reshape(shape))
+        return q, Keys(k, self.v(x).reshape(shape))
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
-        """Add what was attended, [B, T, N * H], and the feed-forward to the stream x [B, T, D]."""
-        x = by_rows(x + self.out(attended))
+        """Add what was attended, N * H numbers a token, and the feed-forward to the stream x [B, T, D]."""
+        x = by_rows(x + self.out(attended.reshape(x.shape)))
         return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
-def attend_prompt(q: jax.Array, keys: Keys) -> jax.Array:
-    """Causal attention in the prompt: q [B, P, N, H], returns [B, P, N * H].
-
-    Padding is on the right, so a valid query sees no padded key; what padded queries see is never used.
-    """
-    batch, length, heads, width = q.shape
-    # [B, K, T, N / K, S]: with the queries of one key head side by side, K = 1 needs no transposition at all.
-    q = q.reshape(batch, length, keys.k.shape[2], -1, width)
-    scores = jnp.einsum("btkgh,bskh->bktgs", q, keys.k, preferred_element_type=jnp.float32)
-    causal = jnp.tril(jnp.ones((length, length), bool))[:, None]
-    weights = jax.nn.softmax(jnp.where(causal, scores, MASKED)).astype(q.dtype)
-    return jnp.einsum("bktgs,bskh->btkgh", weights, keys.v).reshape(batch, length, heads * width)
-
-
-def attend_completions(q: jax.Array, prompt: Keys, prompt_mask: jax.Array, own: Keys, visible: jax.Array) -> jax.Array:
-    """Attention of completions, one softmax over the prompt's keys and their own.
-
-    Args:
-      q: [B, G, T, N, H] queries.
-      prompt: [B, P, K, H], shared by the group; prompt_mask [B, P] bool.
-      own: [B, G, C, K, H].
-      visible: [T, C] bool, which own key each query sees.
-
-    Returns:
-      [B, G, T, N * H].
-    """
-    batch, group, length, heads, width = q.shape
-    q = q.reshape(batch, group, length, prompt.k.shape[2], -1, width)
-    to_prompt = jnp.einsum("bgtkjh,bskh->bkgtjs", q, prompt.k, preferred_element_type=jnp.float32)
-    to_prompt = jnp.where(prompt_mask[:, None, None, None, None, :], to_prompt, MASKED)
-    to_own = jnp.einsum("bgtkjh,bgskh->bkgtjs", q, own.k, preferred_element_type=jnp.float32)
-    to_own = jnp.where(visible[:, None, :], to_own, MASKED)
-    highest = jax.lax.stop_gradient(
-        jnp.maximum(to_prompt.max(axis=-1, keepdims=True), to_own.max(axis=-1, keepdims=True))
-    )
-    to_prompt, to_own = jnp.exp(to_prompt - highest), jnp.exp(to_own - highest)
-    total = to_prompt.sum(axis=-1, keepdims=True) + to_own.sum(axis=-1, keepdims=True)
-    out = jnp.einsum("bkgtjs,bskh->bgtkjh", (to_prompt / total).astype(q.dtype), prompt.v)
-    out += jnp.einsum("bkgtjs,bgskh->bgtkjh", (to_own / total).astype(q.dtype), own.v)
-    return out.reshape(batch, group, length, heads * width)
+def as_group(keys: Keys) -> Keys:
+    """Keys of prompts, [B, P, K, H], as one part that all of a prompt's queries share: [B, 1, P, K, H]."""
+    return jax.tree.map(lambda part: part[:, None], keys)
 
 
 class TextModel(nnx.Module):
     """Embedding, layers stacked on a leading axis L and scanned, final norm, output embedding."""
 
     def __init__(
-        self, config: TextConfig, *, dtype: jnp.dtype, param_dtype: jnp.dtype, remat: str, rngs: nnx.Rngs
+        self,
+        config: TextConfig,
+        *,
+        dtype: jnp.dtype,
+        param_dtype: jnp.dtype,
+        remat: str,
+        kernel: Kernel,
+        rngs: nnx.Rngs,
     ) -> None:
         shape = (config.vocab, config.width)
         self.embedding = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
@@ -109,7 +66,7 @@ class TextModel(nnx.Module):
         self.head = (
             None if config.tied else nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
         )
-        self.config, self.dtype, self.remat = config, dtype, remat
+        self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
 
     def embed(self, ids: jax.Array) -> jax.Array:
         """ids [...] int32 to [..., D] in the compute dtype."""
@@ -131,7 +88,7 @@ class TextModel(nnx.Module):
 
         def body(x: jax.Array, layer: TextLayer) -> tuple[jax.Array, Keys]:
             q, keys = layer.project(x, angles)
-            return layer.finish(x, attend_prompt(q, keys)), keys
+            return layer.finish(x, attention(q[:, None], as_group(keys), causal=True, kernel=self.kernel)), keys
 
         x, keys = jax.lax.scan(remat(body, self.remat), x, self.layers)
         return self.norm(x), keys
@@ -153,7 +110,7 @@ class TextModel(nnx.Module):
         own_positions = jnp.tile(start[:, None] + jnp.arange(tokens), (1, group))
         own_positions = jnp.broadcast_to(own_positions, (3, *own_positions.shape))
         angles = self.angles(jnp.concatenate([positions, own_positions], axis=-1))
-        causal = jnp.tril(jnp.ones((tokens, tokens), bool))
+        segments = Segments(jnp.ones((1, 1, 1), jnp.int32), (mask[:, None].astype(jnp.int32), None))
         x = jnp.concatenate([prompt, completions.reshape(batch, group * tokens, width)], axis=1)
 
         def split(y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -162,9 +119,12 @@ class TextModel(nnx.Module):
         def body(x: jax.Array, layer: TextLayer) -> tuple[jax.Array, None]:
             q, keys = layer.project(x, angles)
             (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(keys.k), split(keys.v)
-            shared = Keys(prompt_k, prompt_v)
-            own = attend_completions(own_q, shared, mask, Keys(own_k, own_v), causal)
-            attended = [attend_prompt(prompt_q, shared), own.reshape(batch, group * tokens, width)]
+            # A prompt is padded on the right: its own tokens see no padding before them, what its padding sees is not
+            # read, and completions, which come after it, are kept from it by its segment.
+            shared, kernel = as_group(Keys(prompt_k, prompt_v)), self.kernel
+            own = attention(own_q, shared, Keys(own_k, own_v), segments=segments, causal=True, kernel=kernel)
+            first = attention(prompt_q[:, None], shared, causal=True, kernel=kernel)
+            attended = [first.reshape(batch, length, -1), own.reshape(batch, group * tokens, -1)]
             return layer.finish(x, jnp.concatenate(attended, axis=1)), None
 
         x, _ = jax.lax.scan(remat(body, self.remat), x, self.layers)
@@ -183,18 +143,20 @@ class TextModel(nnx.Module):
         Returns:
           hidden [B, G, D], final-normed, and the step's new keys and values [L, B, G, 1, K, H].
         """
-        batch, group, width = x.shape
+        batch, group, _ = x.shape
         where = jnp.broadcast_to(position[:, None], (3, batch, group))
         angles = self.angles(where)
-        visible = (jnp.arange(own.k.shape[3]) <= step)[None]
+        written = (jnp.arange(own.k.shape[3]) <= step)[None, None]
+        there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
+        segments = Segments(jnp.ones((1, 1, 1), jnp.int32), tuple(there))
 
         def body(x: jax.Array, scanned: tuple[TextLayer, Keys, Keys]) -> tuple[jax.Array, Keys]:
             layer, shared, past = scanned
             q, new = layer.project(x, angles)
             new = jax.tree.map(lambda part: part[:, :, None], new)
             seen = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 2), past, new)
-            attended = attend_completions(q[:, :, None], shared, prompt_mask, seen, visible)
-            return layer.finish(x, attended.reshape(batch, group, width)), new
+            attended = attention(q[:, :, None], as_group(shared), seen, segments=segments, kernel=self.kernel)
+            return layer.finish(x, attended), new
 
         x, new = jax.lax.scan(body, x, (self.layers, prompt, own))
         return self.norm(x), new

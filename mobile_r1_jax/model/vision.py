@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.inputs import Screens
 from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import rope_2d, rotate
 
 NORM_EPS = 1e-6  # fixed in Qwen2.5-VL's vision tower
-MASKED = -1e30  # finite, so that rows of padding alone give a harmless uniform distribution
 
 
 class VisionLayer(nnx.Module):
@@ -27,42 +27,53 @@ class VisionLayer(nnx.Module):
         self.feed_forward = FeedForward(width, config.feed_forward, bias=True, dtype=dtype, rngs=rngs)
         self.heads = config.heads
 
-    def __call__(self, x: jax.Array, angles: jax.Array, mask: jax.Array, full: jax.Array | bool) -> jax.Array:
-        """x [N, W, S, D], angles [N, W, S, H / 2], mask [N, W, S]; `full`: attend over the screen, not the window."""
+    def __call__(
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        window: jax.Array,
+        screen: jax.Array,
+        full: jax.Array | bool,
+        kernel: Kernel,
+    ) -> jax.Array:
+        """x [R, W, S, D], angles [R, W, S, H / 2], window and screen [R, W, S]: the segments to attend within, which
+        are screens (of a row) where `full`, else windows (of a block)."""
         y = self.attention_norm(x)
         kernel, bias = (variable[...].astype(x.dtype) for variable in (self.qkv_kernel, self.qkv_bias))
-        qkv = jnp.einsum("nwsd,dte->nwste", y, kernel) + bias
+        qkv = jnp.einsum("rwsd,dte->rwste", y, kernel) + bias
         q, k, v = (qkv[..., i, :].reshape(*x.shape[:-1], self.heads, -1) for i in range(3))
         q, k = rotate(q, angles), rotate(k, angles)
+
+        def windows() -> jax.Array:
+            return attention(q, Keys(k, v), segments=Segments(window, (window,)), kernel=kernel)
+
+        def screens() -> jax.Array:
+            rows = (part.reshape(x.shape[0], 1, -1, *part.shape[3:]) for part in (q, k, v))
+            queries, *keys = rows
+            segment = screen.reshape(x.shape[0], 1, -1)
+            out = attention(queries, Keys(*keys), segments=Segments(segment, (segment,)), kernel=kernel)
+            return out.reshape(q.shape)
+
         if isinstance(full, bool):
-            attended = (_attend_screen if full else _attend)(q, k, v, mask)
+            attended = screens() if full else windows()
         else:
-            attended = jax.lax.cond(full, _attend_screen, _attend, q, k, v, mask)
+            attended = jax.lax.cond(full, screens, windows)
         x = by_rows(x + self.out(attended.reshape(x.shape)))
         return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
-def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """Attention inside each window: q, k, v [N, W, S, A, H], mask [N, W, S] of keys; returns [N, W, S, A, H]."""
-    scores = jnp.einsum("nwsah,nwtah->nwast", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, :, None, None, :], scores, MASKED)
-    return jnp.einsum("nwast,nwtah->nwsah", jax.nn.softmax(scores).astype(v.dtype), v)
-
-
-def _attend_screen(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """Attention over all windows of a screen; shapes as `_attend`."""
-    screens, windows, patches = mask.shape
-    joined = (screens, 1, windows * patches)
-    q, k, v = (part.reshape(*joined, *part.shape[3:]) for part in (q, k, v))
-    out = _attend(q, k, v, mask.reshape(joined))
-    return out.reshape(screens, windows, patches, *out.shape[3:])
-
-
 class VisionTower(nnx.Module):
-    """Screens to merged tokens, raster order within each screen."""
+    """Rows of screens to merged tokens."""
 
     def __init__(
-        self, config: VisionConfig, *, dtype: jnp.dtype, param_dtype: jnp.dtype, remat: str, rngs: nnx.Rngs
+        self,
+        config: VisionConfig,
+        *,
+        dtype: jnp.dtype,
+        param_dtype: jnp.dtype,
+        remat: str,
+        kernel: Kernel,
+        rngs: nnx.Rngs,
     ) -> None:
         merged = config.width * config.merge**2
         self.patch_embedding = Linear(config.patch_values, config.width, bias=False, dtype=param_dtype, rngs=rngs)
@@ -70,25 +81,25 @@ class VisionTower(nnx.Module):
         self.merger_norm = RMSNorm(config.width, eps=NORM_EPS, dtype=param_dtype)
         self.merger_up = Linear(merged, merged, bias=True, dtype=param_dtype, rngs=rngs)
         self.merger_down = Linear(merged, config.out_width, bias=True, dtype=param_dtype, rngs=rngs)
-        self.config, self.dtype, self.remat = config, dtype, remat
+        self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
 
     def __call__(self, screens: Screens) -> jax.Array:
-        """Encode N screens to [N, M, D] in the compute dtype; beyond a screen's last token: no meaning."""
+        """Encode R rows of screens to [R, W * S / merge**2, D] in the compute dtype, a token for each slot; what
+        stands in padding has no meaning."""
         config = self.config
         x = self.patch_embedding(jnp.asarray(screens.patches).astype(self.dtype))
         angles = rope_2d(
             jnp.asarray(screens.positions), head_width=config.width // config.heads, theta=config.rope_theta
         )
-        mask = jnp.asarray(screens.mask)
+        window = jnp.asarray(screens.window)
+        screen = jnp.where(window > 0, jnp.asarray(screens.screen)[..., None], 0)
         is_full = np.isin(np.arange(config.layers), config.full_attention)
-        # One window is the whole screen; then, as when all layers are of one kind, there is nothing to choose.
-        alike = mask.shape[1] == 1 or is_full.all() or not is_full.any()
+        alike = is_full.all() or not is_full.any()  # then there is nothing to choose
 
         def body(x: jax.Array, scanned: tuple[VisionLayer, jax.Array]) -> tuple[jax.Array, None]:
             layer, full = scanned
-            return layer(x, angles, mask, bool(is_full[0]) if alike else full), None
+            return layer(x, angles, window, screen, bool(is_full[0]) if alike else full, self.kernel), None
 
         x, _ = jax.lax.scan(remat(body, self.remat), x, (self.layers, jnp.asarray(is_full)))
         x = self.merger_norm(x).reshape(x.shape[0], -1, config.width * config.merge**2)
-        x = self.merger_down(jax.nn.gelu(self.merger_up(x), approximate=False))
-        return jnp.take_along_axis(x, jnp.asarray(screens.raster)[..., None], axis=1)
+        return self.merger_down(jax.nn.gelu(self.merger_up(x), approximate=False))

@@ -10,12 +10,14 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.attention import kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
 from mobile_r1_jax.sampling.slots import Slots, empty_slots
+from mobile_r1_jax.stages.context import most_tokens, screen_rows
 from mobile_r1_jax.training.step import Batch
 
 Shape = jax.ShapeDtypeStruct
@@ -38,24 +40,26 @@ def bytes_of(leaf: Any) -> int:
 def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
     """The policy as `launch.prepare_run` loads it. Raises ValueError where the mesh does not divide it."""
     dtype = jnp.dtype(run.precision.compute)
+    # Where there are no devices to compile for, the policy is estimated with the products that any machine has.
+    kernel = kernel_for(mesh.devices.flat[0].platform) if isinstance(mesh, Mesh) else "xla"
 
     def make() -> Policy:
-        kinds = {"dtype": dtype, "param_dtype": jnp.dtype(run.weights), "remat": run.precision.remat}
+        kinds = {"dtype": dtype, "param_dtype": jnp.dtype(run.weights), "remat": run.precision.remat, "kernel": kernel}
         policy = Policy(config, rngs=nnx.Rngs(0), **kinds)
         return policy if run.lora is None else with_adapters(policy, run.lora, key=jax.random.key(0))
 
     return shard_policy(nnx.eval_shape(make), mesh)
 
 
-def abstract_screens(run: Run, config: PolicyConfig, screens: int, mesh: Mesh) -> Screens:
-    """`screens` screenshots as `stack_screens` lays them out, in the largest bucket of windows."""
+def abstract_screens(run: Run, config: PolicyConfig, rows: int, mesh: Mesh) -> Screens:
+    """`rows` rows of screens as `pack_screens` lays them out, in the largest bucket of windows."""
     vision, windows = config.vision, max(run.shapes.windows)
-    patches = (screens, windows, vision.window_patches)
+    patches = (rows, windows, vision.window_patches)
     shapes = Screens(
         Shape((*patches, vision.patch_values), jnp.float32),
         Shape((*patches, 2), jnp.int32),
-        Shape(patches, jnp.bool_),
-        Shape((screens, windows * vision.window_tokens), jnp.int32),
+        Shape(patches, jnp.int32),
+        Shape(patches[:2], jnp.int32),
     )
     return shard_batch(shapes, mesh)
 
@@ -64,10 +68,11 @@ def abstract_prompts(
     run: Run, config: PolicyConfig, rows: int, length: int, mesh: Mesh, *, encoded: bool
 ) -> tuple[Screens | EncodedScreens, Prompts]:
     """`rows` prompts as `Context.collate` makes them; encoded: their screens come out of a screen cache."""
-    screens = abstract_screens(run, config, 2 * rows, mesh)
     if encoded:
-        tokens = (*screens.raster.shape, config.vision.out_width)
+        tokens = (2 * rows, most_tokens(run, config.vision), config.vision.out_width)
         screens = shard_batch(EncodedScreens(Shape(tokens, jnp.dtype(run.precision.compute))), mesh)
+    else:
+        screens = abstract_screens(run, config, max(screen_rows(rows, mesh)), mesh)
     ids, positions, mask = (
         Shape((*lead, rows, length), kind) for lead, kind in (((), jnp.int32), ((3,), jnp.int32), ((), jnp.bool_))
     )

@@ -26,6 +26,10 @@ class Loops:
 def inner_jaxprs(equation: Any, loops: Loops) -> list[tuple[Any, float]]:
     """The jaxprs that an equation runs, and how often."""
     parameters, name = equation.params, equation.primitive.name
+    if name == "pallas_call":  # the kernel at every point of its grid, as if no block of it were left out
+        return [(parameters["jaxpr"], prod(parameters["grid_mapping"].grid))]
+    if name == "shard_map":  # what one device does, on all of them
+        return [(parameters["jaxpr"], parameters["mesh"].size)]
     if name == "scan":
         return [(parameters["jaxpr"].jaxpr, parameters["length"])]
     if name == "while":

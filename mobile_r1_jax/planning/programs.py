@@ -20,6 +20,7 @@ from jax.sharding import AbstractMesh, Mesh
 from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.config import ActionLevel, FormatFinetuning, Run, TaskLevel
 from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.packing import blocks_of
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.model.screen_cache import encode
 from mobile_r1_jax.planning.abstract import (
@@ -38,7 +39,7 @@ from mobile_r1_jax.rl import GRPO, Likelihood, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.slots import decode, fill
-from mobile_r1_jax.stages.context import prefill_rows
+from mobile_r1_jax.stages.context import cached_rows, prefill_rows
 from mobile_r1_jax.training.optimizer import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
@@ -202,13 +203,16 @@ def _programs(stage: _Stage) -> Iterator[Program]:
 
 
 def _encoding(stage: _Stage) -> Program:
-    """The vision tower over new screenshots: each turn of an episode brings one, a golden step two."""
-    own, screens = stage.own, stage.run.shapes.screens
+    """The vision tower over new screenshots: each turn of an episode brings one, a golden step two. As many rows as are
+    ever encoded at once, each with as many of the phones' screens as it has room for."""
+    own, run, rows = stage.own, stage.run, max(cached_rows(stage.run, stage.mesh))
     new = own.tasks * own.group * stage.amounts.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
+    in_row = max(run.shapes.windows) // blocks_of(run.resizing.model_size(*run.phones.size), stage.config.vision)
     vision = stage.state.policy.vision
-    shown = abstract_screens(stage.run, stage.config, screens, stage.mesh)
+    shown = abstract_screens(run, stage.config, rows, stage.mesh)
     beside = stage.resident - bytes_per_chip(vision)
-    return stage.program("encode screens", None, encode, vision, shown, beside=beside, calls=-(-new // screens))
+    calls = -(-new // (rows * max(1, in_row)))
+    return stage.program("encode screens", None, encode, vision, shown, beside=beside, calls=calls)
 
 
 def _sampling(stage: _Stage) -> Iterator[Program]:

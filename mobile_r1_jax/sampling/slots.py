@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
+from mobile_r1_jax.model.attention import Keys, Segments, attention
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.text import MASKED, Keys, TextLayer, TextModel
+from mobile_r1_jax.model.text import TextLayer, TextModel
 from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw
 
 
@@ -185,28 +186,22 @@ def _step(text: TextModel, slots: Slots, shown: tuple[Keys, ...]) -> tuple[jax.A
     angles = text.angles(jnp.broadcast_to((slots.start + column)[:, None], (3, rows, 1)))
     seen_own = jnp.arange(slots.own[0].k.shape[2]) <= column[:, None]
     seen_prompt = jnp.arange(shown[0].k.shape[2]) < slots.length[:, None]
-    seen = jnp.concatenate([seen_own, seen_prompt], axis=-1)
+    there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
+    segments = Segments(jnp.ones((1, 1, 1), jnp.int32), there)
     x, caches = text.embed(slots.token)[:, None], []
     for number, (prompt, own) in enumerate(zip(shown, slots.own, strict=True)):
         layer: TextLayer = jax.tree.map(lambda stacked, number=number: stacked[number], text.layers)
         q, new = layer.project(x, angles)
         own = jax.tree.map(lambda old, one: old.at[jnp.arange(rows), :, column].set(one[:, 0]), own, new)
-        x = layer.finish(x, _attend(q[:, 0], prompt, own, seen)[:, None])
+        parts = _as_part(own), _as_part(prompt)
+        x = layer.finish(x, attention(q[:, None], *parts, segments=segments, kernel=text.kernel))
         caches.append(own)
     return text.norm(x)[:, 0], tuple(caches)
 
 
-def _attend(q: jax.Array, prompt: Keys, own: Keys, seen: jax.Array) -> jax.Array:
-    """Attention of one query a row: q [R, N, H], caches [R, K, columns, H], seen [R, C + P] bool; [R, N * H]."""
-    rows, heads, width = q.shape
-    q, columns = q.reshape(rows, own.k.shape[1], -1, width), own.k.shape[2]
-    scores = jnp.concatenate(
-        [jnp.einsum("rkjh,rksh->rkjs", q, keys, preferred_element_type=jnp.float32) for keys in (own.k, prompt.k)], -1
-    )
-    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, MASKED)).astype(q.dtype)
-    out = jnp.einsum("rkjs,rksh->rkjh", weights[..., :columns], own.v)
-    out += jnp.einsum("rkjs,rksh->rkjh", weights[..., columns:], prompt.v)
-    return out.reshape(rows, heads * width)
+def _as_part(keys: Keys) -> Keys:
+    """A cache [R, K, columns, H] as a part of the keys, [R, 1, columns, K, H]."""
+    return jax.tree.map(lambda part: jnp.moveaxis(part, 1, 2)[:, None], keys)
 
 
 def _kept(slots: Slots) -> Slots:

@@ -12,7 +12,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.agent.screenshots import patches
 from mobile_r1_jax.config import Run
-from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.config import PolicyConfig, VisionConfig
 from mobile_r1_jax.model.inputs import (
     Completions,
     EncodedScreens,
@@ -30,6 +30,8 @@ from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.step import Batch
+
+SHOWN = 2  # screenshots that a prompt shows, at most
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,13 @@ class Context:
 
     def screen_cache(self, policy: Policy) -> ScreenCache:
         """For as long as the policy's vision tower does not learn."""
-        # The next turn of a phone brings one new screen, a batch of golden steps brings many.
-        most, across = self.run.shapes.screens, self.mesh.shape["fsdp"]
-        fewer = (size for size in (most // 16, most // 4) if size and size % across == 0)
         return ScreenCache(
             policy.vision,
             patches,
             self.config.vision,
-            windows=max(self.run.shapes.windows),
-            sizes=(*fewer, most),
+            windows=self.run.shapes.windows,
+            rows=cached_rows(self.run, self.mesh),
+            tokens=most_tokens(self.run, self.config.vision),
             place=lambda screens: shard_batch(screens, self.mesh),
         )
 
@@ -104,31 +104,38 @@ class Context:
 
         Raises ValueError where a prompt fits no bucket."""
         shapes, config = self.run.shapes, self.config.vision
-        most_screens = 2 * rows  # a prompt shows two screenshots at most
         if cache is None:
             batch = collate(
                 prompts,
                 patches,
                 config=config,
                 prompt_buckets=shapes.prompt_tokens,
-                screen_buckets=(most_screens,),
+                screen_buckets=screen_rows(rows, self.mesh),
                 window_buckets=shapes.windows,
                 row_buckets=(rows,),
             )
         else:
-            distinct = distinct_screens(prompts)
-            batch = (
-                cache(distinct, screens=most_screens),
-                stack_prompts(
-                    prompts,
-                    distinct,
-                    config=config,
-                    windows=cache.windows,
-                    rows=rows,
-                    prompt_buckets=shapes.prompt_tokens,
-                ),
-            )
+            screens, places = cache(distinct_screens(prompts), screens=SHOWN * rows)
+            batch = screens, stack_prompts(prompts, places, rows=rows, prompt_buckets=shapes.prompt_tokens)
         return shard_batch(batch, self.mesh)
+
+
+def most_tokens(run: Run, vision: VisionConfig) -> int:
+    """Room for the merged tokens of a screen: what a row of screens holds, or what a screen is resized to."""
+    return min(max(run.shapes.windows) * vision.window_tokens, run.resizing.max_pixels // run.resizing.factor**2)
+
+
+def cached_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
+    """How many rows of screens are encoded at once where the tower does not learn: the next turn of a phone brings one
+    new screen, a batch of golden steps brings many."""
+    most, across = run.shapes.screens, mesh.shape["fsdp"]
+    return tuple(sorted({min(most, across * max(1, rows // across)) for rows in (1, most // 4, most)}))
+
+
+def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
+    """How many rows of screens `rows` prompts may have where the tower learns: in quarters up to a row for each."""
+    most, across = SHOWN * rows, mesh.shape["fsdp"]
+    return tuple(sorted({min(most, across * -(-most * quarters // (4 * across))) for quarters in range(1, 5)}))
 
 
 def prefill_rows(mesh: Mesh | AbstractMesh) -> tuple[int, int]:

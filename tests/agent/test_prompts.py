@@ -17,6 +17,7 @@ from mobile_r1_jax.agent.prompts import (
     Prompt,
     build_prompt,
     chat_tokens,
+    encode,
     mrope_positions,
     response_ids,
     system_text,
@@ -149,6 +150,13 @@ def test_a_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTo
 def test_text_that_spells_a_special_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match=r"holds <\|im_end\|>"):
         build_prompt(tokenizer, "task: <|im_end|>", [], screenshot((28, 28)), RESIZING)
+
+
+def test_a_video_is_an_error_that_says_what_to_show_instead(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ValueError, match=r"text holds <\|video_pad\|>, but no video .* show its frames"):
+        encode(tokenizer, "look: <|vision_start|><|video_pad|><|vision_end|>")
+    with pytest.raises(ValueError, match="a video of 4 frames is not understood; show its frames as screenshots"):
+        mrope_positions(np.full(8, 5), [(4, 4, 2)], image_token=5, merge=2)
 
 
 def test_a_tokenizer_without_qwens_special_tokens_is_an_error() -> None:

@@ -36,6 +36,7 @@ def test_size_and_hash_are_known_without_decoding() -> None:
     [
         (b"", "no PNG"),
         (b"error: device offline", "no PNG"),
+        (b"\0\0\0\x18ftypmp42" + bytes(40), "is a video of 52 bytes; give its frames as PNGs"),
         (png(28, 28)[:200], "cut short"),
         (png(28, 28)[:16] + bytes(8) + png(28, 28)[24:], "0x0 pixels is no screen"),
         (png(28, 28)[:16] + b"\0\2\0\0" * 2 + png(28, 28)[24:], "131072x131072 pixels is no screen"),

@@ -13,8 +13,9 @@ from flax import nnx
 from mobile_r1_jax.model import huggingface
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
-from mobile_r1_jax.model.inputs import Prompts, Screens, stack_screens
+from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.logps import token_logps
+from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, shard_batch, shard_policy
 from mobile_r1_jax.sampling.sampler import Sampling, sample
@@ -33,10 +34,10 @@ def make_batch() -> Batch:
     sizes = [(140, 56), (84, 84)] * (ROWS // 2)
     tokens = [width * height // 28**2 for width, height in sizes]
     patches = [rng.normal(size=(count * 4, 1176)).astype(np.float32) for count in tokens]
-    screens = stack_screens(patches, sizes, config=CONFIG.vision, screens=ROWS, windows=2)
+    screens, places = pack_screens(patches, sizes, config=CONFIG.vision, shape=Shape(ROWS, 2))
     image_index = np.full((ROWS, LENGTH), -1, np.int32)
     for b, count in enumerate(tokens):
-        image_index[b, 3 : 3 + count] = b * screens.raster.shape[1] + np.arange(count)
+        image_index[b, 3 : 3 + count] = places[b]
     mask = np.arange(LENGTH) < rng.integers(15, LENGTH, (ROWS, 1))
     positions = np.tile(np.arange(LENGTH, dtype=np.int32), (3, ROWS, 1))
     prompts = Prompts(rng.integers(0, 160, (ROWS, LENGTH), dtype=np.int32), positions, mask, image_index)

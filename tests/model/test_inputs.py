@@ -1,4 +1,4 @@
-"""Screens are laid out by windows, stored once, and found again through the prompt's image index."""
+"""Screens are stored once, and found again through the prompt's image index."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from small_models import Screen, SmallPrompt
 
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
-from mobile_r1_jax.model.inputs import collate, stack_screens, window_layout
+from mobile_r1_jax.model.inputs import collate
 
 CONFIG = VisionConfig()
 SIZE = (140, 168)  # 5 x 6 merged tokens
@@ -37,36 +37,17 @@ def test_a_published_qwen_window_has_64_patches_of_1176_values() -> None:
     assert (CONFIG.window_patches, CONFIG.patch_values, CONFIG.window_tokens) == (64, 1176, 16)
 
 
-def test_merged_tokens_go_to_the_slots_that_the_picture_in_inputs_shows() -> None:
-    slots, positions, windows = window_layout(6, 5, CONFIG)
-    assert windows == 4
-    by_slot = np.full(64, -1)
-    by_slot[slots] = np.arange(30)
-    assert by_slot[:16].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18]
-    assert by_slot[16:32].tolist() == [4, -1, -1, -1, 9, -1, -1, -1, 14, -1, -1, -1, 19, -1, -1, -1]
-    assert by_slot[32:48].tolist() == [20, 21, 22, 23, 25, 26, 27, 28] + [-1] * 8
-    assert positions[7].tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]  # token 7: merged row 1, column 2
-
-
-def test_raster_takes_window_slots_back_and_padding_is_masked() -> None:
-    screens = stack_screens([screen("a", SIZE).patches], [SIZE], config=CONFIG, screens=2, windows=5)
-    assert screens.patches.shape == (2, 5, 64, 1176) and screens.raster.shape == (2, 80)
-    tokens = screens.patches[0, ..., 0].reshape(80, 4)[screens.raster[0, :30]]
-    np.testing.assert_array_equal(tokens, 100 * np.arange(30)[:, None] + np.arange(4))
-    assert screens.mask.sum() == 120 and not screens.mask[1].any() and not screens.mask[0, 4].any()
-
-
 def test_each_distinct_screenshot_and_size_is_stored_once_and_every_prompt_finds_it() -> None:
     small = (56, 56)
     prompts = [prompt({"a": SIZE, "b": small}), prompt({"b": small}), prompt({"a": SIZE})]
     screens, batch = assemble(prompts)
-    assert screens.mask.any(axis=(1, 2)).tolist() == [True, True]
-    first_patches = screens.patches[..., 0].reshape(2, 64, 4)[:, :, 0]
-    encoded = np.take_along_axis(first_patches, screens.raster, axis=1).reshape(-1)
+    assert (screens.window > 0).sum() == 4 * (30 + 4)
+    first_patches = screens.patches[..., 0].reshape(-1, 4)[:, 0]
     for row, expected in zip(batch.image_index, ([*range(30), *range(4)], range(4), range(30)), strict=True):
-        np.testing.assert_array_equal(encoded[row[row >= 0]], 100 * np.array(expected))
-    # Which screen: b's tokens lie beyond a's 64.
-    assert batch.image_index[1].max() == 64 + 3 and batch.image_index[0, :3].tolist() == [-1, -1, -1]
+        np.testing.assert_array_equal(first_patches[row[row >= 0]], 100 * np.array(expected))
+    # Which screen: b's tokens are none of a's.
+    assert not set(batch.image_index[1]) & set(batch.image_index[2]) - {-1}
+    assert batch.image_index[0, :3].tolist() == [-1, -1, -1]
 
 
 def test_prompts_are_padded_on_the_right_to_the_smallest_bucket_that_fits() -> None:
@@ -80,8 +61,8 @@ def test_prompts_are_padded_on_the_right_to_the_smallest_bucket_that_fits() -> N
     ("prompts", "line"),
     [
         ([prompt({}, text=81)], "tokens in a prompt: 81 needed, largest declared bucket is 80"),
-        ([prompt({name: (28, 28)}) for name in "abcd"], "distinct screens in a batch: 4 needed, largest"),
-        ([prompt({"a": (560, 28)}, text=1)], "windows per screen: 5 needed, largest declared bucket is 4"),
+        ([prompt({name: (224, 224)}) for name in "abcd"], "rows of screens in a batch: 4 needed, largest"),
+        ([prompt({"a": (560, 112)}, text=1)], "windows in a row of screens: 5 needed, largest declared bucket is 4"),
         ([replace(prompt({"a": (56, 56)}), sizes=((56, 60),))], "screen of 56x60: both sides must be multiples of 28"),
         ([replace(prompt({"a": (56, 56)}), sizes=((84, 56),))], "patches are (16, 1176), need (24, 1176)"),
         ([replace(prompt({}), image_index=np.array([0, -1, -1]))], "prompt 0: 1 image tokens, its screenshots give 0"),

@@ -12,7 +12,7 @@ from rich.console import Console
 from tiny_run import CONFIG, OPTIMIZER
 from transformers import PreTrainedTokenizerFast
 
-from mobile_r1_jax.agent.prompts import build_prompt
+from mobile_r1_jax.agent.prompts import Past, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Phones, Precision, Run, Shapes
@@ -71,9 +71,16 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
     speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
     context = Context(RUN, CONFIG, speaker, mesh, Console(quiet=True))
-    screenshot = Screenshot(Device(RUN.phones.size).screenshot())
-    prompt = build_prompt(speaker.tokenizer, "go", [], screenshot, RUN.resizing)
-    answered = [Answered(prompt, [[1, 2, 3]] * 2, None, [1.0, -1.0])]
+    device = Device(RUN.phones.size)
+    shots = []
+    for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show
+        device.launch(f"com.sim.{app}")
+        shots.append(Screenshot(device.screenshot()))
+    prompts = [
+        build_prompt(speaker.tokenizer, "go", [Past(before, (1, 2))], now, RUN.resizing)
+        for before, now in (shots[:2], shots[2:])
+    ]
+    answered = [Answered(prompt, [[1, 2, 3]] * 2, None, [1.0, -1.0]) for prompt in prompts]
     (real,) = micro_batches(context, answered, 2, 2, None)
     length = real.prompts.ids.shape[1]
     planned = abstract_batch(RUN, CONFIG, 2, 2, length, mesh, encoded=False, reference=False)

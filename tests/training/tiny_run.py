@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
-from mobile_r1_jax.model.inputs import Completions, Prompts, stack_screens
+from mobile_r1_jax.model.inputs import Completions, Prompts
 from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.packing import Shape, pack_screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
@@ -63,15 +64,14 @@ STATES: dict[str, Callable[..., TrainState]] = {
 def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, completion: int = 4) -> Batch:
     """A screen of two merged tokens per row, uneven prompts and completions."""
     rng = np.random.default_rng(seed)
-    screens = stack_screens(
+    screens, places = pack_screens(
         list(rng.normal(size=(rows, 8, CONFIG.vision.patch_values)).astype(np.float32)),
         [(56, 28)] * rows,
         config=CONFIG.vision,
-        screens=rows,
-        windows=1,
+        shape=Shape(rows, 1),
     )
     image_index = np.full((rows, prompt), -1, np.int32)
-    image_index[:, 2:4] = np.arange(rows)[:, None] * CONFIG.vision.window_tokens + np.arange(2)
+    image_index[:, 2:4] = places
     lengths = rng.integers(5, prompt + 1, size=(rows, 1))
     prompts = Prompts(
         ids=rng.integers(2, 60, size=(rows, prompt)).astype(np.int32),
