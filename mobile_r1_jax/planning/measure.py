@@ -92,10 +92,10 @@ def compile_program(program: Program) -> Taken:
         try:
             compiled = traced.lower().compile()
         except jax.errors.JaxRuntimeError as error:
-            needed = _refusal(str(error))
+            arguments = bytes_per_chip(program.arguments)
+            needed = refused_bytes(str(error), arguments)
             if needed is None:
                 raise
-            arguments = bytes_per_chip(program.arguments)
             return Taken(arguments, max(0.0, needed - arguments), 0.0, needed, refused=True)
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes
@@ -153,10 +153,15 @@ def _parts(program: Program, jaxpr: Any, traffic: Callable[[Loops], Traffic]) ->
     return {"prefill": before, f"decode {tokens} tokens": decode}
 
 
-def _refusal(message: str) -> float | None:
-    """Bytes that the TPU compiler says a program would use, where it refused it for memory."""
-    found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
-    return float(found.group(1)) * SUFFIXES[found.group(2)] if found else None
+def refused_bytes(message: str, arguments: float) -> float | None:
+    """Bytes that the TPU compiler says a program with so many bytes of arguments would use, where it refused it for
+    memory; None for any other message. It names all of them, or the temporaries where these alone are too many."""
+    everything = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
+    temporaries = re.search(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds", message)
+    found = everything or temporaries
+    if found is None:
+        return None
+    return float(found.group(1)) * SUFFIXES[found.group(2)] + (0.0 if everything else arguments)
 
 
 def _gathered(program: Program) -> float:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mobile_r1_jax.planning.chips import PlanError, parse_topology
+from mobile_r1_jax.planning.chips import GIB, PlanError, parse_topology
+from mobile_r1_jax.planning.measure import refused_bytes
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,19 @@ def test_one_that_there_is_not_is_one_line_that_says_what_to_write(name, says) -
     with pytest.raises(PlanError, match=says) as caught:
         parse_topology(name)
     assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "bytes_needed"),
+    [
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm.", 20.5 * GIB),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (51.22G) "
+            "exceeds available HBM (31.25G).",
+            (51.22 + 2) * GIB,
+        ),
+        ("INTERNAL: something else", None),
+    ],
+)
+def test_what_a_refused_program_would_need_is_read_from_either_of_the_compilers_messages(message, bytes_needed) -> None:
+    assert refused_bytes(message, arguments=2 * GIB) == bytes_needed
