@@ -25,7 +25,17 @@ from benchmarks.peers.work import MODELS, Encoding, Sampling, Update
 from mobile_r1_jax.model.sharding import make_mesh
 
 SCREEN = (336, 728)  # pixels of a 1080 x 2400 screenshot as the policy sees it
-COLUMNS = ("model", "work", "unit", "peer", "ours", "theirs", "times faster (spread)", "of the matmul limit", "of the bandwidth")
+COLUMNS = (
+    "model",
+    "work",
+    "unit",
+    "peer",
+    "ours",
+    "theirs",
+    "times faster (spread)",
+    "of the matmul limit",
+    "of the bandwidth",
+)
 
 
 def plans(quick: bool) -> list[Plan]:
@@ -109,7 +119,9 @@ def main(arguments: list[str] | None = None) -> None:
         for rows in measure(plan, mesh, asked.repetitions):
             for row in rows:
                 table.add_row(*line(row, limits, jnp.dtype(plan.dtype).itemsize))
-                progress.print(f"{time.perf_counter() - began:5.0f} s  {' | '.join(line(row, limits, 4))}", highlight=False)
+                progress.print(
+                    f"{time.perf_counter() - began:5.0f} s  {' | '.join(line(row, limits, 4))}", highlight=False
+                )
     print(f"medians of {asked.repetitions} repetitions; {time.perf_counter() - began:.0f} s in all")
     Console(width=240).print(table)
 

@@ -76,7 +76,9 @@ def rows_of(plan: Plan, policy: Policy, work: Work, scratch: Path, mesh: Mesh, r
     if not isinstance(work, Sampling):  # what is sampled is random; greedy tokens have been compared
         for peer in first.keys() - {"ours"}:
             scale = TOLERANCE * np.abs(first[peer]).max()
-            np.testing.assert_allclose(first["ours"], first[peer], rtol=TOLERANCE, atol=scale, err_msg=f"{work}: {peer}")
+            np.testing.assert_allclose(
+                first["ours"], first[peer], rtol=TOLERANCE, atol=scale, err_msg=f"{work}: {peer}"
+            )
     times = interleaved(runs, repetitions)
     if not peers:
         return [Row(plan.model, work, None, times["ours"], None)]

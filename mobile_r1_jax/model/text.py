@@ -7,6 +7,7 @@ attention has two parts with one softmax over both:
     query in completion g     sees the whole prompt, and completion g up to itself
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,29 @@ class Keys(NamedTuple):
 
     k: jax.Array
     v: jax.Array
+
+
+class CachedKeys(NamedTuple):
+    """Keys [R, K, H, S] and values [R, K, S, H] of one layer, as decoding reads them: both products with a single query
+    then go through the cache in the order in which it lies."""
+
+    k: jax.Array
+    v: jax.Array
+
+
+def cached(keys: Keys) -> CachedKeys:
+    """Keys and values [R, S, K, H] of one layer, laid out for decoding."""
+    return CachedKeys(jnp.moveaxis(keys.k, 1, 3), jnp.moveaxis(keys.v, 1, 2))
+
+
+def with_column(old: CachedKeys, new: Keys, column: jax.Array) -> CachedKeys:
+    """The cache with a token's keys and values [R, 1, K, H] at `column`: [] int32 for all rows, or [R]."""
+    if column.ndim == 0:
+        k, v = cached(new)
+        put = jax.lax.dynamic_update_slice_in_dim
+        return CachedKeys(put(old.k, k, column, axis=3), put(old.v, v, column, axis=2))
+    rows = jnp.arange(len(column))
+    return CachedKeys(old.k.at[rows, :, :, column].set(new.k[:, 0]), old.v.at[rows, :, column].set(new.v[:, 0]))
 
 
 class TextLayer(nnx.Module):
@@ -94,6 +118,49 @@ def attend_completions(q: jax.Array, prompt: Keys, prompt_mask: jax.Array, own: 
     out = jnp.einsum("bkgtjs,bskh->bgtkjh", (to_prompt / total).astype(q.dtype), prompt.v)
     out += jnp.einsum("bkgtjs,bgskh->bgtkjh", (to_own / total).astype(q.dtype), own.v)
     return out.reshape(batch, group, length, heads * width)
+
+
+def attend_cached(
+    q: jax.Array, prompt: CachedKeys, prompt_seen: jax.Array, own: CachedKeys, own_seen: jax.Array
+) -> jax.Array:
+    """Attention of one query a row, one softmax over the prompt's keys and the row's own.
+
+    The two parts are summed apart, each in the order of its columns, so that what is not seen at the end of one adds
+    zeros and nothing else.
+
+    Args:
+      q: [R, N, H].
+      prompt: of B prompts, row r has the prompt r // (R / B); prompt_seen [B, P] bool.
+      own: of R rows; own_seen [R, C] bool.
+
+    Returns:
+      [R, N * H].
+    """
+    (rows, heads, width), (batch, kv_heads, _, _) = q.shape, prompt.k.shape
+    group, queries = rows // batch, heads // kv_heads
+    q = q.reshape(rows, kv_heads, queries, width)
+
+    def by_prompt(x: jax.Array) -> jax.Array:
+        """[R, K, J, ...] to [B, K, G * J, ...]: all queries of a prompt side by side, so that it is read once."""
+        x = jnp.moveaxis(x.reshape(batch, group, *x.shape[1:]), 1, 2)
+        return x.reshape(batch, kv_heads, group * queries, *x.shape[4:])
+
+    def by_row(x: jax.Array) -> jax.Array:
+        x = jnp.moveaxis(x.reshape(batch, kv_heads, group, queries, *x.shape[3:]), 2, 1)
+        return x.reshape(rows, kv_heads, queries, *x.shape[4:])
+
+    to_prompt = jnp.einsum("bkjh,bkhs->bkjs", by_prompt(q), prompt.k, preferred_element_type=jnp.float32)
+    to_prompt = jnp.where(prompt_seen[:, None, None], to_prompt, MASKED)
+    to_own = jnp.einsum("rkjh,rkhs->rkjs", q, own.k, preferred_element_type=jnp.float32)
+    to_own = jnp.where(own_seen[:, None, None], to_own, MASKED)
+    highest = jnp.maximum(by_row(to_prompt.max(axis=-1)), to_own.max(axis=-1))
+    to_prompt, to_own = jnp.exp(to_prompt - by_prompt(highest)[..., None]), jnp.exp(to_own - highest[..., None])
+    total = to_own.sum(axis=-1) + by_row(to_prompt.sum(axis=-1))
+    out = jnp.einsum("rkjs,rksh->rkjh", to_own.astype(q.dtype), own.v, preferred_element_type=jnp.float32)
+    out += by_row(
+        jnp.einsum("bkjs,bksh->bkjh", to_prompt.astype(q.dtype), prompt.v, preferred_element_type=jnp.float32)
+    )
+    return (out / total[..., None]).astype(q.dtype).reshape(rows, heads * width)
 
 
 class TextModel(nnx.Module):
@@ -170,31 +237,43 @@ class TextModel(nnx.Module):
         x, _ = jax.lax.scan(remat(body, self.remat), x, self.layers)
         return split(x)
 
+    def layers_apart(self) -> tuple[TextLayer, ...]:
+        """Each layer by itself. To be made before a loop that decodes: inside it, a CPU would copy every weight anew in
+        every step."""
+        return tuple(
+            jax.tree.map(lambda stacked, number=number: stacked[number], self.layers)
+            for number in range(self.config.layers)
+        )
+
     def run_step(
-        self, x: jax.Array, position: jax.Array, step: jax.Array, prompt: Keys, prompt_mask: jax.Array, own: Keys
-    ) -> tuple[jax.Array, Keys]:
-        """One new token for each of B x G completions.
+        self,
+        layers: Sequence[TextLayer],
+        x: jax.Array,
+        position: jax.Array,
+        column: jax.Array,
+        prompt: Sequence[CachedKeys],
+        prompt_seen: jax.Array,
+        own: Sequence[CachedKeys],
+    ) -> tuple[jax.Array, tuple[CachedKeys, ...]]:
+        """One new token for each of R rows.
 
         Args:
-          x: [B, G, D] embedded tokens, at position [B] on all axes, the step-th of their completions.
-          prompt: [L, B, P, K, H], prompt_mask [B, P].
-          own: [L, B, G, C, K, H]; what stands at `step` and after is not read.
+          layers: of `layers_apart`.
+          x: [R, D] embedded tokens, at `position` [R] on all axes.
+          column: [] or [R] int32, where the tokens go in the rows' own caches; what stands behind it is not read.
+          prompt: per layer, of B prompts, each shared by R / B rows; prompt_seen [B, P] bool.
+          own: per layer, of R rows.
 
         Returns:
-          hidden [B, G, D], final-normed, and the step's new keys and values [L, B, G, 1, K, H].
+          hidden [R, D], final-normed, and the own caches with the tokens in them.
         """
-        batch, group, width = x.shape
-        where = jnp.broadcast_to(position[:, None], (3, batch, group))
-        angles = self.angles(where)
-        visible = (jnp.arange(own.k.shape[3]) <= step)[None]
-
-        def body(x: jax.Array, scanned: tuple[TextLayer, Keys, Keys]) -> tuple[jax.Array, Keys]:
-            layer, shared, past = scanned
+        rows = len(position)
+        angles = self.angles(jnp.broadcast_to(position[:, None], (3, rows, 1)))
+        own_seen = jnp.arange(own[0].k.shape[3]) <= jnp.broadcast_to(column, rows)[:, None]
+        x, written = x[:, None], []
+        for layer, shared, past in zip(layers, prompt, own, strict=True):
             q, new = layer.project(x, angles)
-            new = jax.tree.map(lambda part: part[:, :, None], new)
-            seen = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 2), past, new)
-            attended = attend_completions(q[:, :, None], shared, prompt_mask, seen, visible)
-            return layer.finish(x, attended.reshape(batch, group, width)), new
-
-        x, new = jax.lax.scan(body, x, (self.layers, prompt, own))
-        return self.norm(x), new
+            past = with_column(past, new, column)
+            x = layer.finish(x, attend_cached(q[:, 0], shared, prompt_seen, past, own_seen)[:, None])
+            written.append(past)
+        return self.norm(x)[:, 0], tuple(written)
