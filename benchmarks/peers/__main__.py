@@ -3,8 +3,8 @@
 All sides in one process, in turns, on the same random weights and tokens; compiling and two warm-ups are not timed. On
 a CPU: text models (and vision towers) of 5 and 75 million parameters in float32, the same on every side: tunix's own
 Qwen2, transformers' Qwen2 and Qwen2.5-VL tower. Before the clock starts, greedy tokens, losses, gradient norms and
-encoded screens are held equal. On a GPU or a TPU: ours alone, in bfloat16 at the shapes of Qwen2.5-VL-3B, with fractions
-of what the maker states (MFU). Other work on the machine moves the seconds: read the ratios and their spread.
+encoded screens are held equal. On a GPU or a TPU: ours alone, in bfloat16 at the shapes of Qwen2.5-VL-3B, with
+fractions of what the maker states (MFU). Other work on the machine moves the seconds: read the ratios and their spread.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def plans(quick: bool) -> list[Plan]:
     ]
 
 
-def line(row: Row, limits: Limits, itemsize: int) -> list[str]:
+def line(row: Row, limits: Limits) -> list[str]:
     """A line of the table."""
 
     def measured(seconds: float) -> str:
@@ -74,7 +74,7 @@ def line(row: Row, limits: Limits, itemsize: int) -> list[str]:
             return f"{row.work.prompts * row.work.group * row.work.tokens / seconds:,.0f}"
         return f"{1000 * seconds:,.0f}"
 
-    needs = needs_of(row.work, MODELS[row.model], itemsize)
+    needs = needs_of(row.work, MODELS[row.plan.model], jnp.dtype(row.plan.dtype).itemsize)
     peer, theirs, ratio = row.peer or "–", "–", "–"
     if row.theirs is not None:
         theirs = measured(row.theirs.median)
@@ -82,7 +82,7 @@ def line(row: Row, limits: Limits, itemsize: int) -> list[str]:
     elif row.peer:
         theirs = "not installed"
     return [
-        row.model,
+        row.plan.model,
         str(row.work),
         "tokens/s" if isinstance(row.work, Sampling) else "ms",
         peer,
@@ -105,23 +105,22 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     warnings.filterwarnings("ignore")
 
-    began, progress = time.perf_counter(), Console(stderr=True)
+    began = time.perf_counter()
     mesh = make_mesh(f"{jax.device_count()}x1")
     table = Table(*COLUMNS, box=MARKDOWN)
     for plan in plans(asked.quick):
         measured = measure_limits(plan.dtype)
         limits = stated_limits() or measured
         print(
-            f"{plan.model}, {jnp.dtype(plan.dtype).name}, {jax.device_count()} x {jax.devices()[0].device_kind}; measured: "
-            f"matmul {measured.flops / 1e9:,.0f} GFLOP/s, memory {measured.bandwidth / 1e9:,.1f} GB/s; "
-            f"fractions are of limits {limits.source}"
+            f"{plan.model}: {jnp.dtype(plan.dtype).name} on {jax.device_count()} x {jax.devices()[0].device_kind}, "
+            f"measured {measured}; fractions are of limits {limits.source}",
+            flush=True,
         )
         for rows in measure(plan, mesh, asked.repetitions):
             for row in rows:
-                table.add_row(*line(row, limits, jnp.dtype(plan.dtype).itemsize))
-                progress.print(
-                    f"{time.perf_counter() - began:5.0f} s  {' | '.join(line(row, limits, 4))}", highlight=False
-                )
+                table.add_row(*line(row, limits))
+                cells = f"{time.perf_counter() - began:.0f} s", *line(row, limits)
+                print(*cells, sep=" | ", file=sys.stderr, flush=True)
     print(f"medians of {asked.repetitions} repetitions; {time.perf_counter() - began:.0f} s in all")
     Console(width=240).print(table)
 

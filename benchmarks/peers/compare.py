@@ -22,17 +22,6 @@ TOLERANCE = 1e-3  # of losses, gradient norms and encoded screens, all float32
 
 
 @dataclass(frozen=True)
-class Row:
-    """peer: its name; None where ours stands alone. theirs: None where it isn't installed."""
-
-    model: str
-    work: Work
-    peer: str | None
-    ours: Times
-    theirs: Times | None
-
-
-@dataclass(frozen=True)
 class Plan:
     """What is done with one model."""
 
@@ -40,6 +29,17 @@ class Plan:
     works: tuple[Work, ...]
     dtype: jnp.dtype = jnp.float32
     against_peers: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """peer: its name; None where ours stands alone. theirs: None where it isn't installed."""
+
+    plan: Plan
+    work: Work
+    peer: str | None
+    ours: Times
+    theirs: Times | None
 
 
 def peers_of(work: Work) -> tuple[str, ...]:
@@ -81,8 +81,8 @@ def rows_of(plan: Plan, policy: Policy, work: Work, scratch: Path, mesh: Mesh, r
             )
     times = interleaved(runs, repetitions)
     if not peers:
-        return [Row(plan.model, work, None, times["ours"], None)]
-    return [Row(plan.model, work, peer, times["ours"], times.get(peer)) for peer in peers]
+        return [Row(plan, work, None, times["ours"], None)]
+    return [Row(plan, work, peer, times["ours"], times.get(peer)) for peer in peers]
 
 
 def check_greedy(policy: Policy, config: PolicyConfig, scratch: Path, mesh: Mesh) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from benchmarks.peers.work import Encoding, Sampling, Update, Work
+from benchmarks.peers.work import Encoding, Update, Work
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.planning.chips import CHIPS
 
@@ -24,6 +24,9 @@ class Limits:
     bandwidth: float  # bytes a second that a copy reads and writes
     source: str  # "measured", or whose figures they are
 
+    def __str__(self) -> str:
+        return f"matmul {self.flops / 1e9:,.0f} GFLOP/s, memory {self.bandwidth / 1e9:,.1f} GB/s"
+
 
 def measure_limits(dtype: jnp.dtype) -> Limits:
     """The best of a few repetitions: other work on the machine can only slow them down."""
@@ -33,7 +36,8 @@ def measure_limits(dtype: jnp.dtype) -> Limits:
     product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
     devices = jax.device_count()
     flops = 2 * side**3 / _best(lambda: product(matrix, matrix))
-    return Limits(devices * flops, devices * size / _best(lambda: copy(array)), "measured")
+    bandwidth = size / _best(lambda: copy(array))
+    return Limits(devices * flops, devices * bandwidth, "measured")
 
 
 def stated_limits() -> Limits | None:

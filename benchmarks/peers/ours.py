@@ -53,14 +53,16 @@ def sampling(policy: Policy, work: Sampling, mesh: Mesh, temperature: float) -> 
     return run
 
 
-def update(policy: Policy, work: Update, mesh: Mesh) -> Callable[[], np.ndarray]:
-    """Updates a copy of the policy and returns [loss, norm of the gradient]."""
+def make_batch(policy: Policy, work: Update) -> Batch:
     text = draw_text(work, policy.config.text.vocab)
     weights = text.advantages if work.loss == "GRPO" else np.ones_like(text.advantages)
     mask, logps = np.ones(text.completions.shape, bool), np.zeros(text.completions.shape, np.float32)
-    batch = place_batch(
-        Batch(*_text_only(text.prompts, policy), Completions(text.completions, mask, logps, weights)), mesh
-    )
+    return Batch(*_text_only(text.prompts, policy), Completions(text.completions, mask, logps, weights))
+
+
+def update(policy: Policy, work: Update, mesh: Mesh) -> Callable[[], np.ndarray]:
+    """Updates a copy of the policy and returns [loss, norm of the gradient]."""
+    batch = place_batch(make_batch(policy, work), mesh)
     settings = StepSettings(LOSSES[work.loss], OPTIMIZER)
     # A train step takes its parameters over, and the policy is used again.
     copy = jax.tree.map(jnp.copy, policy)

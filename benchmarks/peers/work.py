@@ -19,7 +19,8 @@ class Sampling:
     tokens: int
 
     def __str__(self) -> str:
-        return f"sampling, batch {self.prompts * self.group} ({self.prompts} x {self.group}), {self.prompt} + {self.tokens}"
+        batch = f"{self.prompts * self.group} ({self.prompts} x {self.group})"
+        return f"sampling, batch {batch}, {self.prompt} + {self.tokens}"
 
 
 @dataclass(frozen=True)
