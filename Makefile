@@ -1,9 +1,11 @@
 # make demo: the whole recipe on simulated phones.   make test: what every change must pass.
+# make bench: one table of this and its peers on this machine; on a GPU or a TPU, of this alone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+comma := ,
 
-.PHONY: demo test lint
+.PHONY: demo test bench
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m mobile_r1_jax.launch
@@ -11,6 +13,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q  # tiny models: compiling takes longer than running
+
+bench: .venv-bench/.installed
+	.venv-bench/bin/python -m benchmarks.peers
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,4 +25,13 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install -q torch==2.13.0
 	$(BIN)/pip install -q -e ".[test]"
+	touch $@
+
+ACCELERATOR := $(if $(wildcard /dev/nvidia0),$(comma)cuda,$(if $(wildcard /dev/accel0 /dev/vfio/0),$(comma)tpu))
+
+# An environment of its own: the peers pin what a run should not be pinned to.
+.venv-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install -q torch==2.13.0
+	.venv-bench/bin/pip install -q -e ".[bench$(ACCELERATOR)]"
 	touch $@

@@ -15,6 +15,8 @@ from mobile_r1_jax.model.logps import adjust_logits
 from mobile_r1_jax.model.policy import Cache, Policy
 from mobile_r1_jax.sampling.truncation import truncate
 
+BLOCK = 128  # tokens whose probabilities are summed together
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -92,18 +94,40 @@ def draw(policy: Policy, hidden: jax.Array, keys: jax.Array, steps: jax.Array, s
     logits = adjust_logits(
         policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
     )
-    noise = jax.vmap(lambda key, step: jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:]))(
+    uniform = jax.vmap(lambda key, step: jax.random.uniform(jax.random.fold_in(key, step)))(
         keys.reshape(-1), steps.reshape(-1)
     )
-    noise = jnp.where(sampling.temperature == 0, 0.0, noise.reshape(logits.shape))  # 0 is greedy
     kept = truncate(logits, top_p=sampling.top_p, top_k=sampling.top_k) if sampling.truncates else logits
-    tokens = jnp.argmax(kept + noise, axis=-1)
+    sampled = invert(kept, uniform.reshape(keys.shape))
+    tokens = jnp.where(sampling.temperature == 0, jnp.argmax(logits, axis=-1), sampled)  # 0 is greedy
 
     def logps_under(logits: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], axis=-1)[..., 0]
+        return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
 
     truncated_logps = logps_under(kept) if sampling.truncates else None
     return Drawn(tokens.astype(jnp.int32), logps_under(logits), truncated_logps)
+
+
+def invert(logits: jax.Array, uniform: jax.Array) -> jax.Array:
+    """The token at which the sums of softmax(logits) pass `uniform`: one random number a row, where Gumbel noise would
+    take one for every token of the vocabulary. Never a token of no weight.
+
+    Args:
+      logits: [..., V]; uniform: [...] float32 in [0, 1).
+    """
+    weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
+    padding = -logits.shape[-1] % BLOCK
+    weights = jnp.pad(weights, ((0, 0),) * (logits.ndim - 1) + ((0, padding),)).reshape(*uniform.shape, -1, BLOCK)
+    # First the block, then the token in it: sums along the whole vocabulary would be slow and would lose digits.
+    sums = weights.sum(axis=-1)
+    ends = jnp.cumsum(sums, axis=-1)
+    target = uniform * ends[..., -1]
+    block = jnp.sum(ends <= target[..., None], axis=-1)
+    start = jnp.take_along_axis(ends - sums, block[..., None], axis=-1)[..., 0]
+    within = jnp.cumsum(jnp.take_along_axis(weights, block[..., None, None], axis=-2)[..., 0, :], axis=-1)
+    # Rounding may leave the rest outside the block; its first or last weight is the one then.
+    rest = jnp.clip(target - start, 0.0, within[..., -1] * (1 - jnp.finfo(jnp.float32).eps))
+    return block * BLOCK + jnp.sum(within <= rest[..., None], axis=-1)
 
 
 @partial(jax.jit, static_argnames="group")
@@ -123,7 +147,7 @@ def sample(
         it is batched with, but for rounding.
       group: G.
     """
-    row_keys = member_keys(keys, group)
+    row_keys, layers = member_keys(keys, group), policy.text.layers_apart()
 
     def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""
@@ -137,7 +161,7 @@ def sample(
 
     def advance(state: _Decoding) -> _Decoding:
         step = state.step - 1
-        hidden, cache = policy.decode_step(state.cache, state.samples.ids[:, :, step], step)
+        hidden, cache = policy.decode_step(layers, state.cache, state.samples.ids[:, :, step], step)
         return draw_next(_Decoding(state.step, cache, state.samples, state.done), hidden)
 
     hidden, cache = policy.prefill(screens, prompts, group=group, max_tokens=sampling.max_tokens)

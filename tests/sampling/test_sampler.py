@@ -1,6 +1,7 @@
 """Samples: greedy as transformers.generate, log-probabilities as training computes them, stopping and forbidding."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt, torch_inputs
@@ -8,7 +9,7 @@ from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample
+from mobile_r1_jax.sampling.sampler import Samples, Sampling, invert, sample
 
 TOKENS = 12
 GREEDY = Sampling(max_tokens=TOKENS, temperature=0.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
@@ -126,6 +127,20 @@ def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_retu
     for token in np.unique(ids):
         probability = float(np.exp(logps[ids == token][0]))
         assert abs((ids == token).mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / 4096) + 1e-3
+
+
+@pytest.mark.parametrize("vocabulary", [5, 128, 1000])
+def test_a_uniform_number_chooses_the_token_at_which_the_summed_probabilities_pass_it(vocabulary: int) -> None:
+    rng = np.random.default_rng(vocabulary)
+    allowed = rng.random(vocabulary) < 0.5
+    allowed[vocabulary // 2] = True
+    logits = np.where(allowed, 3 * rng.normal(size=vocabulary), -1e30).astype(np.float32)
+    uniform = np.concatenate([[0.0, 1 - 2**-23], np.linspace(0, 1, 4000, endpoint=False)]).astype(np.float32)
+    tokens = np.asarray(invert(jnp.broadcast_to(logits, (len(uniform), vocabulary)), jnp.asarray(uniform)))
+    assert allowed[tokens].all()
+    probabilities = np.exp(logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum()))
+    passed = np.cumsum(probabilities)[tokens]
+    assert (passed >= uniform - 1e-6).all() and (passed - probabilities[tokens] <= uniform + 1e-6).all()
 
 
 def test_decoding_ends_as_soon_as_every_row_has_stopped(tied_pair, inputs) -> None:
