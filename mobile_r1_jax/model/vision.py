@@ -39,8 +39,8 @@ class VisionLayer(nnx.Module):
         """x [R, W, S, D], angles [R, W, S, H / 2], window and screen [R, W, S]: the segments to attend within, which
         are screens (of a row) where `full`, else windows (of a block)."""
         y = self.attention_norm(x)
-        kernel, bias = (variable[...].astype(x.dtype) for variable in (self.qkv_kernel, self.qkv_bias))
-        qkv = jnp.einsum("rwsd,dte->rwste", y, kernel) + bias
+        weights, bias = (variable[...].astype(x.dtype) for variable in (self.qkv_kernel, self.qkv_bias))
+        qkv = jnp.einsum("rwsd,dte->rwste", y, weights) + bias
         q, k, v = (qkv[..., i, :].reshape(*x.shape[:-1], self.heads, -1) for i in range(3))
         q, k = rotate(q, angles), rotate(k, angles)
 
@@ -48,8 +48,7 @@ class VisionLayer(nnx.Module):
             return attention(q, Keys(k, v), segments=Segments(window, (window,)), kernel=kernel)
 
         def screens() -> jax.Array:
-            rows = (part.reshape(x.shape[0], 1, -1, *part.shape[3:]) for part in (q, k, v))
-            queries, *keys = rows
+            queries, *keys = (part.reshape(x.shape[0], 1, -1, *part.shape[3:]) for part in (q, k, v))
             segment = screen.reshape(x.shape[0], 1, -1)
             out = attention(queries, Keys(*keys), segments=Segments(segment, (segment,)), kernel=kernel)
             return out.reshape(q.shape)

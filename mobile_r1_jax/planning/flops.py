@@ -50,8 +50,10 @@ def count_flops(jaxpr: core.Jaxpr, loops: Loops) -> float:
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
             total += 2 * prod(equation.outvars[0].aval.shape) * prod(left[axis] for axis in contracted)
+        # A kernel's branches are its own: those of its blocks, not the policy's.
+        within = Loops() if equation.primitive.name == "pallas_call" else loops
         for inner, times in inner_jaxprs(equation, loops):
-            total += times * count_flops(inner, loops)
+            total += times * count_flops(inner, within)
     return total
 
 

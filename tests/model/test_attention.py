@@ -8,8 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from mobile_r1_jax.model.attention import Keys, Segments, attention, kernel_for, splash
+from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts
+from mobile_r1_jax.model.packing import Shape, pack_screens
+from mobile_r1_jax.model.policy import Cache, Policy
 
 B, N, K, H = 2, 4, 2, 64
 
@@ -154,6 +159,38 @@ def test_a_platform_has_its_kernel_and_short_sequences_are_plain_products_everyw
 
     assert all("pallas_call" in program(case) for case in LARGE.values())
     assert not any("pallas_call" in program(case) for case in SMALL.values())
+
+
+def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_products_in_decoding() -> None:
+    config = PolicyConfig(
+        text=TextConfig(vocab=64, width=128, feed_forward=64, layers=1, heads=2, kv_heads=1, mrope_section=(8, 12, 12)),
+        vision=VisionConfig(width=128, feed_forward=64, layers=2, heads=2, out_width=128, full_attention=(1,)),
+    )
+    screens, places = pack_screens(
+        [np.zeros((128, 1176), np.float32)], [(112, 224)], config=config.vision, shape=Shape(1, 2)
+    )
+    ids = np.zeros((1, 128), np.int32)
+    prompts = Prompts(ids, np.zeros((3, 1, 128), np.int32), ids == 0, np.full((1, 128), places[0][0], np.int32))
+    completions = np.zeros((1, 2, 128), np.int32)
+
+    def kernels(kernel: str, method: str, *arguments: object, **more: int) -> int:
+        policy = nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), kernel=kernel))
+        jaxpr = jax.make_jaxpr(lambda policy: getattr(policy, method)(*arguments, **more))(policy)
+        return str(jaxpr).count(" pallas_call[")
+
+    programs = {
+        "encode_screens": (screens,),
+        "completion_hidden": (EncodedScreens(np.zeros((1, 32, 128))), prompts, completions, completions == 0),
+    }
+    assert {name: kernels("splash", name, *arguments) for name, arguments in programs.items()} == {
+        "encode_screens": 1,  # full attention, not windows
+        "completion_hidden": 2,  # the prompt, its completions
+    }
+    assert not any(kernels("xla", name, *arguments) for name, arguments in programs.items())
+    room = Keys(*[jnp.zeros((1, 1, 2, 128, 1, 64))] * 2)
+    cache = Cache(Keys(*[jnp.zeros((1, 1, 128, 1, 64))] * 2), ids == 0, jnp.zeros(1, jnp.int32), room)
+    assert kernels("splash", "prefill", programs["completion_hidden"][0], prompts, group=2, max_tokens=128) == 1
+    assert kernels("splash", "decode_step", cache, np.zeros((1, 2), np.int32), 0) == 0
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """Operations and live bytes are counted as a program runs: loops as often as they go, branches by their share."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
 
+from mobile_r1_jax.model.attention import Keys, attention
 from mobile_r1_jax.planning.flops import Loops, count_flops, count_product_bytes, live_bytes
 
 X, W = jnp.ones((4, 8)), jnp.ones((8, 8))
@@ -41,6 +44,13 @@ def test_branches_count_by_the_share_of_the_last() -> None:
         return jax.lax.cond(p, lambda x: x @ w @ w @ w, lambda x: x @ w, x)
 
     assert count_flops(jaxpr_of(function, True, X, W), Loops(last_branch=0.25)) == pytest.approx((0.75 + 0.75) * ONE)
+
+
+def test_a_kernel_counts_as_if_none_of_its_blocks_were_left_out_whatever_branches_the_policy_has() -> None:
+    q = jnp.ones((2, 1, 512, 4, 64))
+    keys = Keys(q[..., :2, :], q[..., :2, :])
+    plain, kernel = (jaxpr_of(partial(attention, causal=True, kernel=kind), q, keys) for kind in ("xla", "splash"))
+    assert count_flops(kernel, Loops(last_branch=0.25)) == count_flops(plain, Loops()) == 4 * 2 * 4 * 512**2 * 64
 
 
 def test_recomputation_counts_in_the_backward_pass() -> None:
