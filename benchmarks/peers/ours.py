@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 
 from benchmarks.peers.work import Encoding, Sampling, Update, draw_patches, draw_text
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, merged_grid, stack_screens, window_layout
+from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
+from mobile_r1_jax.model.packing import Shape, blocks_of, pack_screens
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.model.screen_cache import encode
 from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, shard_batch
@@ -82,19 +83,14 @@ def update(policy: Policy, work: Update, mesh: Mesh) -> Callable[[], np.ndarray]
 def encoding(policy: Policy, work: Encoding, mesh: Mesh) -> Callable[[], np.ndarray]:
     """Encodes and returns the merged tokens [N, M, D] in raster order."""
     config, size = policy.config.vision, (work.width, work.height)
-    rows, columns = merged_grid(size, config)
-    screens = stack_screens(
-        draw_patches(work, config),
-        [size] * work.screens,
-        config=config,
-        screens=work.screens,
-        windows=window_layout(rows, columns, config)[2],
-    )
+    shape = Shape(work.screens, blocks_of(size, config))
+    screens, places = pack_screens(draw_patches(work, config), [size] * work.screens, config=config, shape=shape)
     vision, screens = in_compute_dtype(policy).vision, shard_batch(screens, mesh)
 
     def run() -> np.ndarray:
         with computing_on(mesh):
-            return np.asarray(encode(vision, screens).astype(jnp.float32))[:, : rows * columns]
+            tokens = np.asarray(encode(vision, screens).astype(jnp.float32))
+        return tokens.reshape(-1, tokens.shape[-1])[np.stack(places)]
 
     return run
 
