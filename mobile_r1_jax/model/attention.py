@@ -6,6 +6,7 @@ A query sees a key where their segments are equal, and with `causal` where the k
     patches in whole screens        one segment a screen            not causal
     a prompt                        itself                          causal
     completions of a prompt         the prompt, then itself         causal
+    the next token of each          the prompt, then itself         not causal: what is to come is another segment
 
 Keys come in parts, those of a prompt and those of each completion, and one softmax goes over all of them. A part may be
 shared by the group G, whose queries then all see it; the last part is the queries' own. So a group of two completions
@@ -18,7 +19,7 @@ of two tokens (a, b), after a prompt of three:
     b             x x x         x x
 
 The kernels: splash attention (Pallas) on a TPU, cuDNN's flash attention on a GPU in half precision, XLA's own products
-everywhere else, which is also where sequences are short (windows). The next token, a query alone, is in cache.py.
+everywhere else, which is also where sequences are short (windows) or queries few (decoding).
 """
 
 from collections.abc import Callable, Sequence

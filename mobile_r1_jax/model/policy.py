@@ -1,6 +1,5 @@
 """The policy: Qwen2.5-VL over the one batch, for training (shared prompts) and for sampling (a cache)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -8,22 +7,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mobile_r1_jax.model.attention import Kernel, Keys, kernel_for
-from mobile_r1_jax.model.cache import CachedKeys, cached
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
-from mobile_r1_jax.model.text import TextLayer, TextModel
+from mobile_r1_jax.model.text import TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """What decoding reads: the prompts' keys once, and the keys of their completions so far, layer by layer."""
+    """What decoding reads: the prompts' keys once, and the keys of their completions so far."""
 
-    prompt: tuple[CachedKeys, ...]  # of B prompts, each shared by its G completions
+    prompt: Keys  # [L, B, P, K, H], shared by the G completions of a prompt
     prompt_mask: jax.Array  # [B, P] bool
     start: jax.Array  # [B] int32: position of the first completion token, on all three axes
-    own: tuple[CachedKeys, ...]  # of B * G completions, with C columns
+    own: Keys  # [L, B, G, C, K, H]
 
 
 class Policy(nnx.Module):
@@ -88,31 +86,18 @@ class Policy(nnx.Module):
         for `group` completions of `max_tokens` tokens each."""
         hidden, keys = self.text.run_prompt(self.embed_prompts(screens, prompts), prompts.positions)
         layers, batch, _, kv_heads, width = keys.k.shape
-        k = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys.k.dtype)
-        cache = Cache(
-            tuple(cached(Keys(keys.k[layer], keys.v[layer])) for layer in range(layers)),
-            jnp.asarray(prompts.mask),
-            _start(prompts),
-            (CachedKeys(k, jnp.moveaxis(k, 2, 3)),) * layers,
-        )
+        room = jnp.zeros((layers, batch, group, max_tokens, kv_heads, width), keys.k.dtype)
+        cache = Cache(keys, jnp.asarray(prompts.mask), _start(prompts), Keys(room, room))
         return _last(hidden, prompts), cache
 
-    def decode_step(
-        self, layers: Sequence[TextLayer], cache: Cache, tokens: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, Cache]:
+    def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
-        cache with the token in it. layers: of `text.layers_apart`."""
-        batch, group = tokens.shape
-        hidden, own = self.text.run_step(
-            layers,
-            self.text.embed(tokens.reshape(-1)),
-            jnp.repeat(cache.start + step, group),
-            step,
-            cache.prompt,
-            cache.prompt_mask,
-            cache.own,
+        cache with the token in it."""
+        hidden, new = self.text.run_step(
+            self.text.embed(tokens), cache.start + step, step, cache.prompt, cache.prompt_mask, cache.own
         )
-        return hidden.reshape(batch, group, -1), replace(cache, own=own)
+        own = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 3), cache.own, new)
+        return hidden, replace(cache, own=own)
 
 
 def in_compute_dtype(policy: Policy) -> Policy:

@@ -4,14 +4,11 @@ Per layer, the linear maps run over the tokens of the prompt and of all its comp
 A token of the prompt sees the prompt up to itself; one of completion g the whole prompt, and completion g up to itself.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
-from mobile_r1_jax.model.cache import CachedKeys, attend_cached, with_column
 from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import mrope, rotate
@@ -133,43 +130,33 @@ class TextModel(nnx.Module):
         x, _ = jax.lax.scan(remat(body, self.remat), x, self.layers)
         return split(x)
 
-    def layers_apart(self) -> tuple[TextLayer, ...]:
-        """Each layer by itself. To be made before a loop that decodes: inside it, a CPU would copy every weight anew in
-        every step."""
-        return tuple(
-            jax.tree.map(lambda stacked, number=number: stacked[number], self.layers)
-            for number in range(self.config.layers)
-        )
-
     def run_step(
-        self,
-        layers: Sequence[TextLayer],
-        x: jax.Array,
-        position: jax.Array,
-        column: jax.Array,
-        prompt: Sequence[CachedKeys],
-        prompt_seen: jax.Array,
-        own: Sequence[CachedKeys],
-    ) -> tuple[jax.Array, tuple[CachedKeys, ...]]:
-        """One new token for each of R rows.
+        self, x: jax.Array, position: jax.Array, step: jax.Array, prompt: Keys, prompt_mask: jax.Array, own: Keys
+    ) -> tuple[jax.Array, Keys]:
+        """One new token for each of B x G completions.
 
         Args:
-          layers: of `layers_apart`.
-          x: [R, D] embedded tokens, at `position` [R] on all axes.
-          column: [] or [R] int32, where the tokens go in the rows' own caches; what stands behind it is not read.
-          prompt: per layer, of B prompts, each shared by R / B rows; prompt_seen [B, P] bool.
-          own: per layer, of R rows.
+          x: [B, G, D] embedded tokens, at position [B] on all axes, the step-th of their completions.
+          prompt: [L, B, P, K, H], prompt_mask [B, P].
+          own: [L, B, G, C, K, H]; what stands at `step` and after is not read.
 
         Returns:
-          hidden [R, D], final-normed, and the own caches with the tokens in them.
+          hidden [B, G, D], final-normed, and the step's new keys and values [L, B, G, 1, K, H].
         """
-        rows = len(position)
-        angles = self.angles(jnp.broadcast_to(position[:, None], (3, rows, 1)))
-        own_seen = jnp.arange(own[0].k.shape[3]) <= jnp.broadcast_to(column, rows)[:, None]
-        x, written = x[:, None], []
-        for layer, shared, past in zip(layers, prompt, own, strict=True):
+        batch, group, _ = x.shape
+        where = jnp.broadcast_to(position[:, None], (3, batch, group))
+        angles = self.angles(where)
+        written = (jnp.arange(own.k.shape[3]) <= step)[None, None]
+        there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
+        segments = Segments(jnp.ones((1, 1, 1), jnp.int32), tuple(there))
+
+        def body(x: jax.Array, scanned: tuple[TextLayer, Keys, Keys]) -> tuple[jax.Array, Keys]:
+            layer, shared, past = scanned
             q, new = layer.project(x, angles)
-            past = with_column(past, new, column)
-            x = layer.finish(x, attend_cached(q[:, 0], shared, prompt_seen, past, own_seen)[:, None])
-            written.append(past)
-        return self.norm(x)[:, 0], tuple(written)
+            new = jax.tree.map(lambda part: part[:, :, None], new)
+            seen = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 2), past, new)
+            attended = attention(q[:, :, None], as_group(shared), seen, segments=segments, kernel=self.kernel)
+            return layer.finish(x, attended), new
+
+        x, new = jax.lax.scan(body, x, (self.layers, prompt, own))
+        return self.norm(x), new

@@ -147,7 +147,7 @@ def sample(
         it is batched with, but for rounding.
       group: G.
     """
-    row_keys, layers = member_keys(keys, group), policy.text.layers_apart()
+    row_keys = member_keys(keys, group)
 
     def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""
@@ -161,7 +161,7 @@ def sample(
 
     def advance(state: _Decoding) -> _Decoding:
         step = state.step - 1
-        hidden, cache = policy.decode_step(layers, state.cache, state.samples.ids[:, :, step], step)
+        hidden, cache = policy.decode_step(state.cache, state.samples.ids[:, :, step], step)
         return draw_next(_Decoding(state.step, cache, state.samples, state.done), hidden)
 
     hidden, cache = policy.prefill(screens, prompts, group=group, max_tokens=sampling.max_tokens)

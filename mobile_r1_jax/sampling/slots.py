@@ -13,7 +13,6 @@ first too, is drawn in one program for all slots. What is left is rounding: a lo
 wider, and the compiler may then sum them in another order.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -21,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from mobile_r1_jax.model.cache import CachedKeys
+from mobile_r1_jax.model.attention import Keys, Segments, attention
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.text import TextLayer, TextModel
@@ -31,10 +30,10 @@ from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Slots:
-    """R slots."""
+    """R slots. Layers are kept apart and heads before columns, so that attention reads a cache where it lies."""
 
-    prompt: tuple[CachedKeys, ...]  # per layer, with P columns
-    own: tuple[CachedKeys, ...]  # per layer, with C columns
+    prompt: tuple[Keys, ...]  # per layer [R, K, P, H]
+    own: tuple[Keys, ...]  # per layer [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
     keys: jax.Array  # [R] random keys
@@ -66,9 +65,9 @@ def empty_slots(
     sharding: over the rows, on a mesh; None leaves everything on the one device."""
     config = policy.config.text
 
-    def room(columns: int) -> tuple[CachedKeys, ...]:
-        k = jnp.zeros((rows, config.kv_heads, config.head_width, columns), policy.text.dtype)
-        return (CachedKeys(k, jnp.moveaxis(k, 2, 3)),) * config.layers
+    def room(columns: int) -> tuple[Keys, ...]:
+        one = jnp.zeros((rows, config.kv_heads, columns, config.head_width), policy.text.dtype)
+        return tuple(Keys(one, one) for _ in range(config.layers))
 
     zeros = jnp.zeros(rows, jnp.int32)
     slots = Slots(
@@ -112,15 +111,14 @@ def fill(
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[where].set(new, mode="drop")
 
-    def put_keys(old: CachedKeys, new: CachedKeys) -> CachedKeys:
-        """Of one layer: new has B rows and P' <= P columns."""
-        columns = new.v.shape[2]
-        return CachedKeys(
-            old.k.at[where, :, :, :columns].set(new.k[source], mode="drop"),
-            old.v.at[where, :, :columns].set(new.v[source], mode="drop"),
-        )
+    def put_keys(old: jax.Array, new: jax.Array) -> jax.Array:
+        """Of one layer: old [R, K, P, H], new [B, P', K, H] with P' <= P."""
+        return old.at[where, :, : new.shape[1]].set(jnp.moveaxis(new, 1, 2)[source], mode="drop")
 
-    prompt = tuple(put_keys(old, new) for old, new in zip(slots.prompt, cache.prompt, strict=True))
+    prompt = tuple(
+        jax.tree.map(lambda old, new, layer=layer: put_keys(old, new[layer]), slots.prompt[layer], cache.prompt)
+        for layer in range(len(slots.prompt))
+    )
     filled = replace(
         slots,
         prompt=prompt,
@@ -145,8 +143,7 @@ def decode(
       prompt_tokens: no going slot has a longer prompt, so no more of the cache is read.
     """
     slots = replace(slots, done=slots.done | ~wanted)
-    shown = tuple(CachedKeys(k[..., :prompt_tokens], v[:, :, :prompt_tokens]) for k, v in slots.prompt)
-    layers = policy.text.layers_apart()
+    shown = jax.tree.map(lambda keys: keys[:, :, :prompt_tokens], slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
@@ -166,7 +163,7 @@ def decode(
 
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
-        hidden, own = _step(policy.text, layers, slots, shown)
+        hidden, own = _step(policy.text, slots, shown)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
         return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
@@ -182,13 +179,29 @@ def decode(
     return _kept(slots), chunk
 
 
-def _step(
-    text: TextModel, layers: Sequence[TextLayer], slots: Slots, shown: Sequence[CachedKeys]
-) -> tuple[jax.Array, tuple[CachedKeys, ...]]:
+def _step(text: TextModel, slots: Slots, shown: tuple[Keys, ...]) -> tuple[jax.Array, tuple[Keys, ...]]:
     """Feed every slot's last token: the hidden states [R, D] that predict the next, and the caches with it in."""
     column = jnp.maximum(slots.drawn - 1, 0)  # the last token's; a slot that was never filled has none
-    seen = jnp.arange(shown[0].v.shape[2]) < slots.length[:, None]
-    return text.run_step(layers, text.embed(slots.token), slots.start + column, column, shown, seen, slots.own)
+    rows = column.shape[0]
+    angles = text.angles(jnp.broadcast_to((slots.start + column)[:, None], (3, rows, 1)))
+    seen_own = jnp.arange(slots.own[0].k.shape[2]) <= column[:, None]
+    seen_prompt = jnp.arange(shown[0].k.shape[2]) < slots.length[:, None]
+    there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
+    segments = Segments(jnp.ones((1, 1, 1), jnp.int32), there)
+    x, caches = text.embed(slots.token)[:, None], []
+    for number, (prompt, own) in enumerate(zip(shown, slots.own, strict=True)):
+        layer: TextLayer = jax.tree.map(lambda stacked, number=number: stacked[number], text.layers)
+        q, new = layer.project(x, angles)
+        own = jax.tree.map(lambda old, one: old.at[jnp.arange(rows), :, column].set(one[:, 0]), own, new)
+        parts = _as_part(own), _as_part(prompt)
+        x = layer.finish(x, attention(q[:, None], *parts, segments=segments, kernel=text.kernel))
+        caches.append(own)
+    return text.norm(x)[:, 0], tuple(caches)
+
+
+def _as_part(keys: Keys) -> Keys:
+    """A cache [R, K, columns, H] as a part of the keys, [R, 1, columns, K, H]."""
+    return jax.tree.map(lambda part: jnp.moveaxis(part, 1, 2)[:, None], keys)
 
 
 def _kept(slots: Slots) -> Slots:
