@@ -95,22 +95,32 @@ def _xla(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal:
         return _xla_alone(grouped, parts[0], seen[0]).reshape(q.shape)
     scores = []
     for part, visible in zip(parts, seen, strict=True):
-        if part.k.shape[1] == 1:
-            products = jnp.einsum("bgtkjh,bskh->bkgtjs", grouped, part.k[:, 0], preferred_element_type=jnp.float32)
-        else:
-            products = jnp.einsum("bgtkjh,bgskh->bkgtjs", grouped, part.k, preferred_element_type=jnp.float32)
+        products = _products(grouped, part.k)
         scores.append(products if visible is None else jnp.where(visible[:, None, :, :, None], products, MASKED))
     highest = jax.lax.stop_gradient(reduce(jnp.maximum, [each.max(axis=-1, keepdims=True) for each in scores]))
     scores = [jnp.exp(each - highest) for each in scores]
     total = sum(each.sum(axis=-1, keepdims=True) for each in scores)
-    out = []
-    for part, each in zip(parts, scores, strict=True):
-        weights = (each / total).astype(q.dtype)
-        if part.v.shape[1] == 1:
-            out.append(jnp.einsum("bkgtjs,bskh->bgtkjh", weights, part.v[:, 0]))
-        else:
-            out.append(jnp.einsum("bkgtjs,bgskh->bgtkjh", weights, part.v))
+    out = [_summed((each / total).astype(q.dtype), part.v) for each, part in zip(scores, parts, strict=True)]
     return reduce(jnp.add, out).reshape(q.shape)
+
+
+def _products(q: jax.Array, k: jax.Array) -> jax.Array:
+    """q [B, G, T, K, N / K, H] with k [B, G or 1, S, K, H]: [B, K, G, T, N / K, S] float32."""
+    if k.shape[1] != 1:
+        return jnp.einsum("bgtkjh,bgskh->bkgtjs", q, k, preferred_element_type=jnp.float32)
+    if q.shape[1] * q.shape[2] == 1:  # said without the axes of one, or a CPU moves the keys before it reads them
+        products = jnp.einsum("bkjh,bskh->bkjs", q[:, 0, 0], k[:, 0], preferred_element_type=jnp.float32)
+        return products[:, :, None, None]
+    return jnp.einsum("bgtkjh,bskh->bkgtjs", q, k[:, 0], preferred_element_type=jnp.float32)
+
+
+def _summed(weights: jax.Array, v: jax.Array) -> jax.Array:
+    """weights [B, K, G, T, N / K, S] with v [B, G or 1, S, K, H]: [B, G, T, K, N / K, H]."""
+    if v.shape[1] != 1:
+        return jnp.einsum("bkgtjs,bgskh->bgtkjh", weights, v)
+    if weights.shape[2] * weights.shape[3] == 1:
+        return jnp.einsum("bkjs,bskh->bkjh", weights[:, :, 0, 0], v[:, 0])[:, None, None]
+    return jnp.einsum("bkgtjs,bskh->bgtkjh", weights, v[:, 0])
 
 
 def _alone(q: jax.Array, parts: Sequence[Keys]) -> bool:
