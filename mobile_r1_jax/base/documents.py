@@ -3,6 +3,10 @@
 No tasks and no response format. A document shows one screen, or two in turn, and then asks for everything on the last:
 the names looked for in the system text, every element with its position, what is at some positions, where some names
 are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
+
+Some texts are instructions, of which it says what is to be done to what: as any policy that people start from can read
+before it sees a phone. Names stand in them at random, most of them where no task has them; no instruction that is held
+out for evaluation is among them, and none of the app that the demo withholds.
 """
 
 import re
@@ -14,7 +18,7 @@ from mobile_r1_jax.base.tokenizer import LARGEST_NUMBER, NAMES, PHRASES, PIECES
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
-from mobile_r1_jax.phones.simulator.tasks import Placed, place
+from mobile_r1_jax.phones.simulator.tasks import CHINESE, Placed, combinations, place
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 WORDING = [text for template in TEMPLATES.values() for text in (template.english, template.chinese)]
@@ -27,6 +31,7 @@ WORDS = (*PIECES, *PLAIN_WORDS)
 NUMBERS = tuple(map(str, range(LARGEST_NUMBER + 1)))
 SECTIONS = ("All\n", "Read\n", "Find\n")
 APART = 8  # most words between a name and its position: in a response, too, other words stand between them
+READ = [template for template in TEMPLATES.values() if template.app != "clock"]  # whose instructions are read
 ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
 
 
@@ -65,23 +70,47 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         if rng.random() < 0.6:
             before, screen = screen, next(walked) if rng.random() < 0.5 else collage(rng)
             earlier = look(before, size), "".join(text for text, _ in listing(labels(before, size)[:6]))
-        wanted = some_names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2)))
+        if rng.random() < 0.5:
+            (asked, subject), wanted = instruction(rng), []
+        else:
+            wanted, subject = some_names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2))), ""
+            asked = scattered(wanted, rng)
         said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(2, 4)))
-        system = f"Phone. {scattered(wanted, rng)}\nSay: {said}\n"
+        system = f"Phone. {asked}\nSay: {said}\n"
         found = [
             (text, told or text == name) for name in wanted for text, told in where(labels(screen, size), name, rng)
         ]
         text = [piece for part in sections(screen, size, rng) for piece in (*found, *part)]
-        yield Document(system, earlier, look(screen, size), [*text, (said + "\n", True)])
+        yield Document(system, earlier, look(screen, size), [*text, (subject + said + "\n", True)])
 
 
 def recitals(seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """(system text, what is to be said): names picked out of a text in their order, then words repeated. No screens."""
+    """(system text, what is to be said), no screens: what an instruction is for, or the names in a text in their order;
+    then words repeated."""
     rng = Random(f"recitals/{seed}")
     for _ in range(count):
         wanted = rng.sample(NAMES, rng.randint(1, 4))
+        asked, told = instruction(rng) if rng.random() < 0.6 else (scattered(wanted, rng), " ".join(wanted) + "\n")
         said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(3, 8)))
-        yield f"Phone. {scattered(wanted, rng)}\nSay: {said}\n", " ".join(wanted) + "\n" + said + "\n"
+        yield f"Phone. {asked}\nSay: {said}\n", told + said + "\n"
+
+
+def instruction(rng: Random) -> tuple[str, str]:
+    """An instruction, and line by line what is to be done to what; mostly with names that it never has in a task."""
+    while True:
+        template = rng.choice(READ)
+        parameters = {
+            parameter: rng.choice(NAMES if domain[0] in NAMES and rng.random() < 0.7 else domain)
+            for parameter, domain in template.domains.items()
+        }
+        if parameters in combinations(template, held_out=True):
+            continue
+        try:
+            goals = template.goals(parameters)
+        except KeyError:  # a name that is no app's
+            continue
+        wording = template.chinese if rng.random() < CHINESE else template.english
+        return "Task: " + wording.format(**parameters), "".join(goal.subject + "\n" for goal in goals)
 
 
 def scattered(wanted: Sequence[str], rng: Random) -> str:

@@ -29,7 +29,6 @@ from mobile_r1_jax.training.metrics import MetricsLog
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
 PROMPT_LENGTH, TEXT_LENGTH = 176, 176
-RECITALS = 3  # for each document with a screen
 RECITAL_LENGTH = 24  # tokens said in a recital, a document without screens
 ROW_EVERY = 50  # steps between rows of metrics
 SEEDS = 1_000_003  # seeds of documents that a run has: one for each step, the last for screens never trained on
@@ -40,7 +39,8 @@ class Pretraining:
     """A pretraining run. Sizes are (width, height) in pixels."""
 
     steps: int = 12_000
-    batch: int = 16
+    batch: int = 16  # documents with a screen
+    recitals: int = 48  # documents without one
     learning_rate: float = 2e-3
     warmup: int = 300
     cooldown: float = 0.2  # share of the steps over which the learning rate falls to zero
@@ -119,7 +119,7 @@ def step_batch(
 ) -> tuple[Reading, Reading]:
     """The batch of a step. Its documents have a seed of their own, so that a resumed run goes on with the next."""
     chosen = itertools.islice(documents(run.seed * SEEDS + step, run.size), run.batch)
-    recital = recite(tokenizer, config, run.seed * SEEDS + step, RECITALS * run.batch)
+    recital = recite(tokenizer, config, run.seed * SEEDS + step, run.recitals)
     return assemble(tokenizer, config, list(chosen)), recital
 
 
