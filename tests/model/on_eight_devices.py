@@ -1,4 +1,7 @@
-"""Run by test_sharding.py with eight fake devices: prints what it found as one line of JSON."""
+"""Run by test_sharding.py with eight fake devices: prints what it found as one line of JSON.
+
+python on_eight_devices.py [MESH ...]: the meshes on which gradients and samples are computed too (compiling is slow).
+"""
 
 import json
 import sys
@@ -21,8 +24,8 @@ from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, shard_b
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 
 CONFIG = PolicyConfig(
-    text=TextConfig(160, 32, feed_forward=64, layers=2, heads=2, kv_heads=1, mrope_section=(2, 3, 3)),
-    vision=VisionConfig(width=32, feed_forward=64, layers=2, heads=2, out_width=32, full_attention=(1,)),
+    text=TextConfig(160, 64, feed_forward=64, layers=2, heads=8, kv_heads=2, mrope_section=(2, 1, 1)),
+    vision=VisionConfig(width=32, feed_forward=64, layers=2, heads=8, out_width=64, full_attention=(1,)),
 )
 ROWS, LENGTH, GROUP, TOKENS = 8, 24, 2, 5
 Batch = tuple[Screens, Prompts, np.ndarray, np.ndarray]
@@ -57,33 +60,39 @@ def error_of(action: Callable[[], object]) -> str:
     return "no error"
 
 
-def compute(policy: Policy, batch: Batch, report: dict, name: str) -> None:
-    """Enter loss, norm of the gradient and greedy samples under `name`; for 8x1 the loss alone (compiling is slow)."""
-    if name == "8x1":
-        report["loss"][name] = float(jax.jit(loss)(policy, *batch))
-        return
-
-    def value_and_norm(policy: Policy, *batch: object) -> tuple[jax.Array, jax.Array]:
-        value, gradient = jax.value_and_grad(loss)(policy, *batch)
-        return value, sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)) ** 0.5
-
-    report["loss"][name], report["gradient"][name] = map(float, jax.jit(value_and_norm)(policy, *batch))
+def compute(policy: Policy, batch: Batch, report: dict, name: str) -> Policy:
+    """Enter loss and samples, greedy ones and drawn ones, under `name`; returns the gradient."""
+    value, gradient = jax.jit(jax.value_and_grad(loss))(policy, *batch)
+    report["loss"][name] = float(value)
     keys = jax.random.split(jax.random.key(0), batch[1].ids.shape[0])
-    samples = sample(policy, *batch[:2], keys, group=2, sampling=Sampling(TOKENS, temperature=0.0))
-    report["samples"][name] = samples.ids.tolist()
+    report["samples"][name] = [
+        sample(policy, *batch[:2], keys, group=2, sampling=Sampling(TOKENS, temperature=temperature)).ids.tolist()
+        for temperature in (0.0, 1.0)
+    ]
+    return jax.device_get(gradient)
 
 
-def main() -> None:
+def difference(ours: Policy, theirs: Policy) -> float:
+    """The largest difference of two gradients, each parameter's as a share of its largest number."""
+    shares = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), ours, theirs)
+    return max(jax.tree.leaves(shares))
+
+
+def main(meshes: list[str]) -> None:
     report = {key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "errors", "loaded")}
     # Initial weights are too small for samples that tell one context from another; norms stay 1.
     policy = jax.tree.map(lambda x: x if (x == 1).all() else 6 * x, Policy(CONFIG, rngs=nnx.Rngs(0)))
     batch = make_batch()
-    compute(policy, batch, report, "one")
-    for name in ("8x1", "4x2"):
+    gradient = compute(policy, batch, report, "one")
+    for name in dict.fromkeys(("8x1", *meshes, "4x2")):
         mesh = make_mesh(name)
         sharded = shard_policy(policy, mesh)
         with jax.set_mesh(mesh):
-            compute(sharded, (*shard_batch(batch[:2], mesh), *batch[2:]), report, name)
+            there = (*shard_batch(batch[:2], mesh), *batch[2:])
+            if name in meshes:
+                report["gradient"][name] = difference(compute(sharded, there, report, name), gradient)
+            else:
+                report["loss"][name] = float(jax.jit(loss)(sharded, *there))
         leaves = jax.tree.leaves(sharded)
         parts = [leaf.addressable_shards[0].data.size for leaf in leaves]
         whole = [leaf.size for leaf, part in zip(leaves, parts, strict=True) if leaf.size == part]
@@ -91,11 +100,12 @@ def main() -> None:
         report["held"][name] = sum(parts) / sum(leaf.size for leaf in leaves)
     mesh = make_mesh("4x2")
     odd = replace(CONFIG, text=replace(CONFIG.text, vocab=161))
+    two_heads = replace(CONFIG, text=replace(CONFIG.text, heads=2, mrope_section=(4, 6, 6)))
     few = jax.tree.map(lambda x: x[..., :6, :], batch[1])
     report["errors"] = {
         "3x2": error_of(lambda: make_mesh("3x2")),
         "8": error_of(lambda: make_mesh("8")),
-        "2x4": error_of(lambda: shard_policy(policy, make_mesh("2x4"))),
+        "2x4": error_of(lambda: parameter_shardings(two_heads, {}, make_mesh("2x4"))),
         "vocab": error_of(lambda: parameter_shardings(odd, {"text.embedding": (161, 32)}, mesh)),
         "none": error_of(lambda: parameter_shardings(odd, {"text.embedding": (163, 31)}, mesh)),
         "rows": error_of(lambda: shard_batch(few, mesh)),
@@ -111,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])
