@@ -51,4 +51,4 @@ def test_after_the_first_update_of_each_stage_only_shapes_that_had_not_come_are_
     assert times["jit(fill)"] <= MOST["jit(fill)"] and times["jit(encode)"] <= MOST["jit(encode)"]
     assert times["jit(batch_gradients)"] <= 1 + 1 + MOST["jit(batch_gradients)"]
     warned = [record.getMessage() for record in caplog.records if record.name == "mobile_r1_jax.stages.loop"]
-    assert all(any(program in words for program in MOST) for words in warned), warned
+    assert not warned

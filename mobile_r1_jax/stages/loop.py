@@ -104,8 +104,8 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                 seconds_data += max(0.0, prepared - done_at)  # that the devices waited
                 clock = {"seconds_data": seconds_data, "seconds": time.perf_counter() - began}
                 row = log.write(update + 1, {**metrics, **made.metrics, **clock})
-                for words in recompiled(compiled, known) if update > done else ():  # the first update warms up
-                    LOG.warning("%s, update %d: %s", stage.name, update + 1, words)
+                for level, words in recompiled(compiled, known) if update > done else ():  # the first update warms up
+                    LOG.log(level, "%s, update %d: %s", stage.name, update + 1, words)
                 position = made.position
                 progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
                 if (update + 1) % context.run.save_every == 0 or update + 1 == stage.updates:

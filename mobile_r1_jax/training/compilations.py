@@ -47,10 +47,16 @@ def _note(record: logging.LogRecord) -> bool:
     return record.levelno >= JAX_LOG.parent.getEffectiveLevel()
 
 
-def recompiled(compiled: Sequence[Compilation], start: int) -> Iterator[str]:
-    """In words, every one from the `start`-th on whose program had been compiled before: the shapes that caused it."""
+def recompiled(compiled: Sequence[Compilation], start: int) -> Iterator[tuple[int, str]]:
+    """Every one from the `start`-th on whose program had been compiled before: how bad that is, as a logging level, and
+    the cause in words. A bucket that had not come before is news; compiling for shapes that had is a fault."""
     for number, one in enumerate(compiled[start:], start):
         before = [earlier.shapes for earlier in compiled[:number] if earlier.program == one.program]
-        if before:
-            new = ", ".join(sorted(set(one.shapes).difference(*before)))
-            yield f"{one.program} was compiled again, for {new or 'shapes it knows, placed or set in another way'}"
+        if one.shapes in before:
+            yield (
+                logging.WARNING,
+                f"{one.program} was compiled again, for shapes it knows, placed or set in another way",
+            )
+        elif before:
+            new = ", ".join(sorted(set(one.shapes).difference(*before))) or "a new mix of shapes"
+            yield logging.INFO, f"{one.program} was compiled for {new} too"

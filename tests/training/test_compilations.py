@@ -41,6 +41,6 @@ def test_the_cause_is_told_only_of_programs_that_had_been_compiled() -> None:
     wider = Compilation("jit(f)", ("float32[3]", "int32[2]"))
     assert list(recompiled([first, other], 0)) == []
     assert list(recompiled([first, wider, first], 1)) == [
-        "jit(f) was compiled again, for float32[3]",
-        "jit(f) was compiled again, for shapes it knows, placed or set in another way",
+        (logging.INFO, "jit(f) was compiled for float32[3] too"),
+        (logging.WARNING, "jit(f) was compiled again, for shapes it knows, placed or set in another way"),
     ]
