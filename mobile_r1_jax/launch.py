@@ -31,8 +31,8 @@ from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.sharding import computing_on, make_mesh, shard_policy
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import computing_on, make_mesh, sampling_copy, shard_policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -172,7 +172,7 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
     with bar(context) as progress:
         shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
         async with context.engine(
-            in_compute_dtype(policy), run.evaluation.temperature, context.screen_cache(policy)
+            sampling_copy(policy), run.evaluation.temperature, context.screen_cache(policy)
         ) as engine:
             episodes = await run_episodes(
                 fleet,

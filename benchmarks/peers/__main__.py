@@ -57,12 +57,14 @@ def plans(quick: bool) -> list[Plan]:
             Encoding(8 * rows, *SCREEN),
         )
         return [Plan("3B", works, jnp.bfloat16, against_peers=False)]
-    sampling = [Sampling(*shape, 128, 128) for shape in ((8, 1), (1, 8), (32, 1), (4, 8))]
-    small = [Update("GRPO", 1, group, 1300, 200) for group in (4, 8)]
-    large = [Update("GRPO", 1, group, 192, 64) for group in (4, 8)]
+    small, large = (
+        [Sampling(*rows, 128, tokens) for rows in ((8, 1), (1, 8), (32, 1), (4, 8))] for tokens in (128, 32)
+    )
+    small += [Update("GRPO", 1, group, 1300, 200) for group in (4, 8)]
+    large += [Update("GRPO", 1, group, 192, 64) for group in (4, 8)]
     return [
-        Plan("5 M", (*sampling, *small, Update("SFT", 4, 1, 300, 200), Encoding(4, *SCREEN))),
-        Plan("75 M", (*sampling, *large, Update("SFT", 4, 1, 192, 64), Encoding(2, *SCREEN))),
+        Plan("5 M", (*small, Update("SFT", 4, 1, 300, 200), Encoding(4, *SCREEN))),
+        Plan("75 M", (*large, Update("SFT", 4, 1, 192, 64), Encoding(2, *SCREEN))),
     ]
 
 

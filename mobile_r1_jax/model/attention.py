@@ -35,6 +35,7 @@ from jax.sharding import PartitionSpec as P
 
 MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
 LANES = 128  # splash attention works in blocks of a multiple of it
+QUERY_BLOCK = 256  # queries that plain products take at once, where they are causal
 LARGEST_BLOCK = 512  # tokens of queries and of keys in a block of splash attention
 
 Kernel = Literal["xla", "splash", "cudnn"]
@@ -45,6 +46,24 @@ class Keys(NamedTuple):
 
     k: jax.Array
     v: jax.Array
+
+
+def as_cache(keys: Keys) -> Keys:
+    """Keys and values [..., S, K, H] as they lie in a cache, for products with one query at a time: k [..., K, H, S],
+    v [..., K, S, H]. Laid out otherwise, a CPU would put the whole cache into this order at every token."""
+    return Keys(jnp.moveaxis(keys.k, -3, -1), jnp.moveaxis(keys.v, -3, -2))
+
+
+def of_cache(cache: Keys) -> Keys:
+    """The other way."""
+    return Keys(jnp.moveaxis(cache.k, -1, -3), jnp.moveaxis(cache.v, -2, -3))
+
+
+def with_column(cache: Keys, new: Keys, column: jax.Array) -> Keys:
+    """The cache with one token's keys, [..., 1, K, H], at `column` []."""
+    k, v = as_cache(new)
+    put = jax.lax.dynamic_update_slice_in_dim
+    return Keys(put(cache.k, k, column, axis=cache.k.ndim - 1), put(cache.v, v, column, axis=cache.v.ndim - 2))
 
 
 class Segments(NamedTuple):
@@ -85,61 +104,72 @@ def attention(
 
 
 def _xla(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal: bool) -> jax.Array:
-    """Plain products. A part that the group shares is multiplied with all its queries at once, and never repeated."""
+    """Plain products. A sequence that sees itself alone goes block by block of queries, each with no more keys than its
+    last query sees: nearly half the products are not made, and what is in between stays small."""
+    if not causal or segments is not None or len(parts) > 1:
+        return _products(q, parts, segments, 0 if causal else None)
+    blocks = []
+    for start in range(0, q.shape[2], QUERY_BLOCK):
+        seen = jax.tree.map(lambda part, start=start: part[:, :, : start + QUERY_BLOCK], parts[0])
+        blocks.append(_products(q[:, :, start : start + QUERY_BLOCK], [seen], None, start))
+    return jnp.concatenate(blocks, axis=2)
+
+
+def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, before: int | None) -> jax.Array:
+    """A part that the group shares is multiplied with all its queries at once, and never repeated.
+
+    Heads stand before tokens and keys lie across, [..., H, S], so that no score is ever put into another order: on a
+    CPU that costs more than the products. Weights are divided by their sum after the product, where they are few.
+
+    before: how many keys of the last part come before the first query, where it is causal.
+    """
     kv_heads, width = parts[0].k.shape[3:]
-    grouped = (q * width**-0.5).reshape(*q.shape[:3], kv_heads, -1, width)
-    seen = [_seen(segments, number, None) for number in range(len(parts) - 1)]
-    in_time = jnp.tril(jnp.ones((q.shape[2], parts[-1].k.shape[2]), bool)) if causal else None
-    seen.append(_seen(segments, len(parts) - 1, in_time))
-    if _alone(q, parts):
-        return _xla_alone(grouped, parts[0], seen[0]).reshape(q.shape)
-    scores = []
-    for part, visible in zip(parts, seen, strict=True):
-        products = _products(grouped, part.k)
-        scores.append(products if visible is None else jnp.where(visible[:, None, :, :, None], products, MASKED))
-    highest = jax.lax.stop_gradient(reduce(jnp.maximum, [each.max(axis=-1, keepdims=True) for each in scores]))
-    scores = [jnp.exp(each - highest) for each in scores]
-    total = sum(each.sum(axis=-1, keepdims=True) for each in scores)
-    out = [_summed((each / total).astype(q.dtype), part.v) for each, part in zip(scores, parts, strict=True)]
-    return reduce(jnp.add, out).reshape(q.shape)
+    # [B, G, K, N / K, T, H]
+    grouped = jnp.moveaxis((q * width**-0.5).reshape(*q.shape[:3], kv_heads, -1, width), 2, 4)
+    scores, values = [], []
+    for number, part in enumerate(parts):
+        in_time = None
+        if number == len(parts) - 1 and before is not None:
+            in_time = jnp.arange(part.k.shape[2]) <= before + jnp.arange(q.shape[2])[:, None]
+        visible = _seen(segments, number, in_time)
+        k, v = jnp.moveaxis(part.k, 2, 4), jnp.moveaxis(part.v, 2, 3)
+        if _shared(part, q):
+            k, v = k[:, 0], v[:, 0]
+            products = jnp.einsum("bkjgth,bkhs->bkjgts", _beside(grouped), k, preferred_element_type=jnp.float32)
+            visible = None if visible is None else visible[:, None, None]
+        else:
+            products = jnp.einsum("bgkjth,bgkhs->bgkjts", grouped, k, preferred_element_type=jnp.float32)
+            visible = None if visible is None else visible[:, :, None, None]
+        scores.append(products if visible is None else jnp.where(visible, products, MASKED))
+        values.append(v)
+
+    def of_members(x: jax.Array, part: Keys) -> jax.Array:
+        return jnp.moveaxis(x, 3, 1) if _shared(part, q) else x
+
+    highest = [of_members(each.max(axis=-1), part) for each, part in zip(scores, parts, strict=True)]
+    highest = jax.lax.stop_gradient(reduce(jnp.maximum, highest))
+    total, out = 0.0, 0.0
+    for part, each, v in zip(parts, scores, values, strict=True):
+        weights = jnp.exp(each - (_beside(highest) if _shared(part, q) else highest)[..., None])
+        total += of_members(weights.sum(axis=-1), part)
+        form = "bkjgts,bksh->bkjgth" if _shared(part, q) else "bgkjts,bgksh->bgkjth"
+        weights = weights.astype(q.dtype)
+        out += of_members(jnp.einsum(form, weights, v, preferred_element_type=jnp.float32), part)
+    return jnp.moveaxis(out / total[..., None], 4, 2).astype(q.dtype).reshape(q.shape)
 
 
-def _products(q: jax.Array, k: jax.Array) -> jax.Array:
-    """q [B, G, T, K, N / K, H] with k [B, G or 1, S, K, H]: [B, K, G, T, N / K, S] float32."""
-    if k.shape[1] != 1:
-        return jnp.einsum("bgtkjh,bgskh->bkgtjs", q, k, preferred_element_type=jnp.float32)
-    if q.shape[1] * q.shape[2] == 1:  # said without the axes of one, or a CPU moves the keys before it reads them
-        products = jnp.einsum("bkjh,bskh->bkjs", q[:, 0, 0], k[:, 0], preferred_element_type=jnp.float32)
-        return products[:, :, None, None]
-    return jnp.einsum("bgtkjh,bskh->bkgtjs", q, k[:, 0], preferred_element_type=jnp.float32)
+def _shared(part: Keys, q: jax.Array) -> bool:
+    return part.k.shape[1] < q.shape[1]
 
 
-def _summed(weights: jax.Array, v: jax.Array) -> jax.Array:
-    """weights [B, K, G, T, N / K, S] with v [B, G or 1, S, K, H]: [B, G, T, K, N / K, H]."""
-    if v.shape[1] != 1:
-        return jnp.einsum("bkgtjs,bgskh->bgtkjh", weights, v)
-    if weights.shape[2] * weights.shape[3] == 1:
-        return jnp.einsum("bkjs,bskh->bkjh", weights[:, :, 0, 0], v[:, 0])[:, None, None]
-    return jnp.einsum("bkgtjs,bskh->bgtkjh", weights, v[:, 0])
+def _beside(x: jax.Array) -> jax.Array:
+    """[B, G, K, N / K, T, ...] with the queries of a prompt's members side by side: [B, K, N / K, G, T, ...]."""
+    return jnp.moveaxis(x, 1, 3)
 
 
 def _alone(q: jax.Array, parts: Sequence[Keys]) -> bool:
     """Whether members of a group have nothing to do with each other: then they are rows like any."""
     return len(parts) == 1 and parts[0].k.shape[1] == q.shape[1]
-
-
-def _xla_alone(q: jax.Array, keys: Keys, seen: jax.Array | None) -> jax.Array:
-    """One part, [B, G, S, K, H], every query [B, G, T, K, N / K, H] among its own: [B, G, T, K, N / K, H]."""
-    rows = q.shape[0] * q.shape[1]
-    flat, k, v = (x.reshape(rows, *x.shape[2:]) for x in (q, *keys))
-    # [B, K, T, N / K, S]: with the queries of one key head side by side, K = 1 needs no transposition at all.
-    scores = jnp.einsum("btkjh,bskh->bktjs", flat, k, preferred_element_type=jnp.float32)
-    if seen is not None:
-        if seen.shape[:2] != (1, 1):
-            seen = jnp.broadcast_to(seen, (*q.shape[:2], *seen.shape[2:]))
-        scores = jnp.where(seen.reshape(-1, 1, seen.shape[2], 1, seen.shape[3]), scores, MASKED)
-    weights = jax.nn.softmax(scores).astype(q.dtype)
-    return jnp.einsum("bktjs,bskh->btkjh", weights, v).reshape(q.shape)
 
 
 def _seen(segments: Segments | None, number: int, in_time: jax.Array | None) -> jax.Array | None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, kernel_for
+from mobile_r1_jax.model.attention import Kernel, Keys, as_cache, kernel_for, with_column
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.text import TextModel
@@ -16,12 +16,13 @@ from mobile_r1_jax.model.vision import VisionTower
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """What decoding reads: the prompts' keys once, and the keys of their completions so far."""
+    """What decoding reads: the prompts' keys once, and the keys of their completions so far. Keys lie across, and heads
+    before columns, as `attention` reads them."""
 
-    prompt: Keys  # [L, B, P, K, H], shared by the G completions of a prompt
+    prompt: Keys  # k [L, B, K, H, P], v [L, B, K, P, H], shared by the G completions of a prompt
     prompt_mask: jax.Array  # [B, P] bool
     start: jax.Array  # [B] int32: position of the first completion token, on all three axes
-    own: Keys  # [L, B, G, C, K, H]
+    own: Keys  # k [L, B, G, K, H, C], v [L, B, G, K, C, H]
 
 
 class Policy(nnx.Module):
@@ -86,8 +87,9 @@ class Policy(nnx.Module):
         for `group` completions of `max_tokens` tokens each."""
         hidden, keys = self.text.run_prompt(self.embed_prompts(screens, prompts), prompts.positions)
         layers, batch, _, kv_heads, width = keys.k.shape
-        room = jnp.zeros((layers, batch, group, max_tokens, kv_heads, width), keys.k.dtype)
-        cache = Cache(keys, jnp.asarray(prompts.mask), _start(prompts), Keys(room, room))
+        room = jnp.zeros((layers, batch, group, kv_heads, width, max_tokens), keys.k.dtype)
+        own = Keys(room, jnp.moveaxis(room, -1, -2))
+        cache = Cache(as_cache(keys), jnp.asarray(prompts.mask), _start(prompts), own)
         return _last(hidden, prompts), cache
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
@@ -96,8 +98,7 @@ class Policy(nnx.Module):
         hidden, new = self.text.run_step(
             self.text.embed(tokens), cache.start + step, step, cache.prompt, cache.prompt_mask, cache.own
         )
-        own = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 3), cache.own, new)
-        return hidden, replace(cache, own=own)
+        return hidden, replace(cache, own=with_column(cache.own, new, step))
 
 
 def in_compute_dtype(policy: Policy) -> Policy:

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Prompts
-from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
@@ -142,6 +142,28 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
     for path, variable in flat.items():
         variable.set_value(_put(variable.get_value(), shardings[path]))
     return nnx.merge(graph, state)
+
+
+def sampling_copy(policy: Policy) -> Policy:
+    """The policy as it samples best: in the dtype that it computes in, its language model gathered along "fsdp"."""
+    return gathered(in_compute_dtype(policy))
+
+
+def gathered(policy: Policy) -> Policy:
+    """The policy with its language model whole along "fsdp", split over "tensor" alone.
+
+    A decoded token reads every weight once. Split over "fsdp", all of them would cross the links again for each token;
+    gathered once for a whole answer, they are read from the chip's own memory. Arrays on one device are shared.
+    """
+    graph, text, rest = nnx.split(policy, lambda path, _: path[0] == "text", ...)
+    return nnx.merge(graph, jax.tree.map(_whole_along_fsdp, text), rest)
+
+
+def _whole_along_fsdp(x: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.ShapeDtypeStruct:
+    if not isinstance(x.sharding, NamedSharding) or x.sharding.mesh.shape["fsdp"] == 1:
+        return x
+    spec = P(*(None if axis == "fsdp" else axis for axis in x.sharding.spec))
+    return _put(x, NamedSharding(x.sharding.mesh, spec))
 
 
 def _put(x: jax.Array | np.ndarray | jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.Array | jax.ShapeDtypeStruct:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
+from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention, of_cache, with_column
 from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import mrope, rotate
@@ -137,8 +137,7 @@ class TextModel(nnx.Module):
 
         Args:
           x: [B, G, D] embedded tokens, at position [B] on all axes, the step-th of their completions.
-          prompt: [L, B, P, K, H], prompt_mask [B, P].
-          own: [L, B, G, C, K, H]; what stands at `step` and after is not read.
+          prompt, own: as in `Cache`, prompt_mask [B, P]; what stands in own at `step` and after is not read.
 
         Returns:
           hidden [B, G, D], final-normed, and the step's new keys and values [L, B, G, 1, K, H].
@@ -146,7 +145,7 @@ class TextModel(nnx.Module):
         batch, group, _ = x.shape
         where = jnp.broadcast_to(position[:, None], (3, batch, group))
         angles = self.angles(where)
-        written = (jnp.arange(own.k.shape[3]) <= step)[None, None]
+        written = (jnp.arange(own.k.shape[-1]) <= step)[None, None]
         there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
         segments = Segments(jnp.ones((1, 1, 1), jnp.int32), tuple(there))
 
@@ -154,8 +153,8 @@ class TextModel(nnx.Module):
             layer, shared, past = scanned
             q, new = layer.project(x, angles)
             new = jax.tree.map(lambda part: part[:, :, None], new)
-            seen = jax.tree.map(lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, step, 2), past, new)
-            attended = attention(q[:, :, None], as_group(shared), seen, segments=segments, kernel=self.kernel)
+            parts = as_group(of_cache(shared)), of_cache(with_column(past, new, step))
+            attended = attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel)
             return layer.finish(x, attended), new
 
         x, new = jax.lax.scan(body, x, (self.layers, prompt, own))

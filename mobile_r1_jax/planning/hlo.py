@@ -162,27 +162,45 @@ def _moved(one: Instruction, within: dict[str, Instruction], computations: Compu
     if one.opcode != "fusion":
         return sum(operand.hbm for operand in operands) + one.hbm
     body = computations[one.called("calls")[0]]
-    return _read_by_fusion(operands, body) + _written_by_fusion(one, body)
+    return _read_by_fusion(operands, body, computations) + _written_by_fusion(one, body)
 
 
-def _read_by_fusion(operands: list[Instruction], body: dict[str, Instruction]) -> float:
-    parameters = {int(each.operands[0]): each for each in body.values() if each.opcode == "parameter"}
-    total = 0.0
+def _read_by_fusion(operands: list[Instruction], body: dict[str, Instruction], computations: Computations) -> float:
+    parameters, total = _parameters(body), 0.0
     for number, operand in enumerate(operands):
-        users = _users(parameters[number].name, body)
-        if all(user.opcode in SLICES for user in users):
-            total += min(operand.hbm, sum(user.size for user in users))
-        elif all(user.opcode == "dynamic-update-slice" for user in users):
-            continue  # updated where it lies
-        else:
-            total += operand.hbm
+        read = _sliced(parameters[number].name, body, computations)
+        total += operand.hbm if read is None else min(operand.hbm, read)
     return total
 
 
-def _users(name: str, body: dict[str, Instruction]) -> list[Instruction]:
-    """Who reads a value, past bitcasts."""
-    found = [each for each in body.values() if name in each.operands and each.opcode != "parameter"]
-    return [user for each in found for user in (_users(each.name, body) if each.opcode == "bitcast" else [each])]
+def _sliced(name: str, body: dict[str, Instruction], computations: Computations) -> float | None:
+    """Bytes of the slices that a fusion takes of a value, also in the fusions within it, where slices are all that it
+    takes; what is updated where it lies is not read. None: it reads the whole."""
+    if name == next(reversed(body)):  # the result
+        return None
+    total = 0.0
+    for user in (each for each in body.values() if each.opcode != "parameter" and name in each.operands):
+        if user.opcode in SLICES:
+            total += user.size
+            continue
+        if user.opcode == "dynamic-update-slice":
+            continue
+        read = None
+        if user.opcode == "bitcast":
+            read = _sliced(user.name, body, computations)
+        elif user.opcode == "fusion":
+            within = computations[user.called("calls")[0]]
+            parameter = _parameters(within)[user.operands.index(name)].name
+            is_bitcast = {each.opcode for each in within.values()} == {"parameter", "bitcast"}
+            read = _sliced(user.name, body, computations) if is_bitcast else _sliced(parameter, within, computations)
+        if read is None:
+            return None
+        total += read
+    return total
+
+
+def _parameters(body: dict[str, Instruction]) -> dict[int, Instruction]:
+    return {int(each.operands[0]): each for each in body.values() if each.opcode == "parameter"}
 
 
 def _written_by_fusion(one: Instruction, body: dict[str, Instruction]) -> float:

@@ -23,6 +23,7 @@ from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.packing import blocks_of
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.model.screen_cache import encode
+from mobile_r1_jax.model.sharding import gathered
 from mobile_r1_jax.planning.abstract import (
     Shape,
     abstract_batch,
@@ -218,10 +219,12 @@ def _encoding(stage: _Stage) -> Program:
 def _sampling(stage: _Stage) -> Iterator[Program]:
     """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
     run = stage.run
-    policy = same_places(jax.eval_shape(in_compute_dtype, stage.state.policy), stage.state.policy)
-    # The weights themselves stay beside the sampler's copy; what is in the compute dtype anyway is not copied.
-    leaves = jax.tree.leaves(stage.state.policy)
-    beside = stage.resident - bytes_per_chip([leaf for leaf in leaves if leaf.dtype == policy.text.dtype])
+    own, copy = stage.state.policy, jax.eval_shape(in_compute_dtype, stage.state.policy)
+    policy = gathered(same_places(copy, own))
+    # The weights themselves stay beside the sampler's copy; what it shares with them is not held twice.
+    pairs = zip(*map(jax.tree.leaves, (own, policy)), strict=True)
+    shared = [one for one, other in pairs if (one.dtype, one.sharding) == (other.dtype, other.sharding)]
+    beside = stage.resident - bytes_per_chip(shared)
     sampling = Sampling(
         max_tokens=run.shapes.response_tokens,
         temperature=run.temperature,
@@ -256,7 +259,7 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
 
 def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
     """The engine's programs, as if no prompt were shared."""
-    run, rows = stage.run, max(prefill_rows(stage.mesh))
+    run, rows = stage.run, max(prefill_rows(stage.run, stage.mesh))
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (
         Shape(shape, kind)

@@ -20,20 +20,20 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from mobile_r1_jax.model.attention import Keys, Segments, attention
+from mobile_r1_jax.model.attention import Keys, Segments, attention, of_cache
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.text import TextLayer, TextModel
+from mobile_r1_jax.model.text import TextLayer, TextModel, as_group
 from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Slots:
-    """R slots. Layers are kept apart and heads before columns, so that attention reads a cache where it lies."""
+    """R slots. Layers are kept apart, so that their caches are written in place."""
 
-    prompt: tuple[Keys, ...]  # per layer [R, K, P, H]
-    own: tuple[Keys, ...]  # per layer [R, K, C, H]
+    prompt: tuple[Keys, ...]  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
+    own: tuple[Keys, ...]  # per layer k [R, K, H, C], v [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
     keys: jax.Array  # [R] random keys
@@ -66,8 +66,8 @@ def empty_slots(
     config = policy.config.text
 
     def room(columns: int) -> tuple[Keys, ...]:
-        one = jnp.zeros((rows, config.kv_heads, columns, config.head_width), policy.text.dtype)
-        return tuple(Keys(one, one) for _ in range(config.layers))
+        k = jnp.zeros((rows, config.kv_heads, config.head_width, columns), policy.text.dtype)
+        return tuple(Keys(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
 
     zeros = jnp.zeros(rows, jnp.int32)
     slots = Slots(
@@ -111,13 +111,17 @@ def fill(
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[where].set(new, mode="drop")
 
-    def put_keys(old: jax.Array, new: jax.Array) -> jax.Array:
-        """Of one layer: old [R, K, P, H], new [B, P', K, H] with P' <= P."""
-        return old.at[where, :, : new.shape[1]].set(jnp.moveaxis(new, 1, 2)[source], mode="drop")
+    def put_keys(old: Keys, new: Keys) -> Keys:
+        """Of one layer: new has B rows and P' <= P columns."""
+        k, v = (part[source] for part in new)
+        columns = v.shape[2]
+        return Keys(
+            old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop")
+        )
 
     prompt = tuple(
-        jax.tree.map(lambda old, new, layer=layer: put_keys(old, new[layer]), slots.prompt[layer], cache.prompt)
-        for layer in range(len(slots.prompt))
+        put_keys(old, jax.tree.map(lambda new, layer=layer: new[layer], cache.prompt))
+        for layer, old in enumerate(slots.prompt)
     )
     filled = replace(
         slots,
@@ -143,7 +147,7 @@ def decode(
       prompt_tokens: no going slot has a longer prompt, so no more of the cache is read.
     """
     slots = replace(slots, done=slots.done | ~wanted)
-    shown = jax.tree.map(lambda keys: keys[:, :, :prompt_tokens], slots.prompt)
+    shown = tuple(Keys(k[..., :prompt_tokens], v[:, :, :prompt_tokens]) for k, v in slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
@@ -184,24 +188,20 @@ def _step(text: TextModel, slots: Slots, shown: tuple[Keys, ...]) -> tuple[jax.A
     column = jnp.maximum(slots.drawn - 1, 0)  # the last token's; a slot that was never filled has none
     rows = column.shape[0]
     angles = text.angles(jnp.broadcast_to((slots.start + column)[:, None], (3, rows, 1)))
-    seen_own = jnp.arange(slots.own[0].k.shape[2]) <= column[:, None]
-    seen_prompt = jnp.arange(shown[0].k.shape[2]) < slots.length[:, None]
+    seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
+    seen_prompt = jnp.arange(shown[0].v.shape[2]) < slots.length[:, None]
     there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
     segments = Segments(jnp.ones((1, 1, 1), jnp.int32), there)
     x, caches = text.embed(slots.token)[:, None], []
     for number, (prompt, own) in enumerate(zip(shown, slots.own, strict=True)):
         layer: TextLayer = jax.tree.map(lambda stacked, number=number: stacked[number], text.layers)
         q, new = layer.project(x, angles)
-        own = jax.tree.map(lambda old, one: old.at[jnp.arange(rows), :, column].set(one[:, 0]), own, new)
-        parts = _as_part(own), _as_part(prompt)
+        each, (k, v) = jnp.arange(rows), (part[:, 0] for part in new)
+        own = Keys(own.k.at[each, :, :, column].set(k), own.v.at[each, :, column].set(v))
+        parts = as_group(of_cache(own)), as_group(of_cache(prompt))
         x = layer.finish(x, attention(q[:, None], *parts, segments=segments, kernel=text.kernel))
         caches.append(own)
     return text.norm(x)[:, 0], tuple(caches)
-
-
-def _as_part(keys: Keys) -> Keys:
-    """A cache [R, K, columns, H] as a part of the keys, [R, 1, columns, K, H]."""
-    return jax.tree.map(lambda part: jnp.moveaxis(part, 1, 2)[:, None], keys)
 
 
 def _kept(slots: Slots) -> Slots:

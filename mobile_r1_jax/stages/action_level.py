@@ -11,7 +11,8 @@ import numpy as np
 
 from data_pipelines.steps import StepTable, stream_steps
 from mobile_r1_jax.agent.responses import parse_response
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.rewards.action import Golden, step_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.sampling.sampler import sample
@@ -38,7 +39,7 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         golden.sort(key=lambda step: len(step.prompt.ids))
         starts = range(0, settings.prompts, settings.micro_batch)
         keys = jax.random.split(context.key(2, update), (len(starts), settings.micro_batch))
-        policy, sampled = in_compute_dtype(state.policy), []
+        policy, sampled = sampling_copy(state.policy), []
         for start, some_keys in zip(starts, keys, strict=True):
             some = [step.prompt for step in golden[start : start + settings.micro_batch]]
             screens, prompts = context.collate(some, settings.micro_batch, cache)

@@ -32,6 +32,9 @@ from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.step import Batch
 
 SHOWN = 2  # screenshots that a prompt shows, at most
+PREFILL_TOKENS = (
+    2048  # of prompts that a device computes at once where it can choose: enough to be busy with [our choice]
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Context:
             self.sampling(temperature),
             self.run.slots,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=prefill_rows(self.mesh),
+            prefill_rows=prefill_rows(self.run, self.mesh),
             sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
         )
 
@@ -138,9 +141,12 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     return tuple(sorted({min(most, across * -(-most * quarters // (4 * across))) for quarters in range(1, 5)}))
 
 
-def prefill_rows(mesh: Mesh | AbstractMesh) -> tuple[int, int]:
-    """How many prompts an engine computes at once: one or four for each device across (our choice)."""
-    return mesh.shape["fsdp"], 4 * mesh.shape["fsdp"]
+def prefill_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
+    """How many prompts an engine computes at once: one for each device across, and four of them where they are short.
+
+    Their caches go to slots on any device, so every device holds them all for a moment."""
+    across, many = mesh.shape["fsdp"], min(4, max(1, PREFILL_TOKENS // max(run.shapes.prompt_tokens)))
+    return tuple(sorted({across, many * across}))
 
 
 @dataclass(frozen=True)

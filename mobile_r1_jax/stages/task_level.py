@@ -12,7 +12,8 @@ import numpy as np
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judge import Judge, JudgeOutage, task_reward
@@ -37,7 +38,7 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         seed = context.run.seed * 1_000_003 + update
         tasks = draw_tasks(settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups)
         played = [task for task in tasks for _ in range(settings.group)]
-        async with context.engine(in_compute_dtype(state.policy), temperature, cache) as engine:
+        async with context.engine(sampling_copy(state.policy), temperature, cache) as engine:
             episodes = await run_episodes(
                 fleet, played, engine, context.speaker, most_turns=phones.most_turns, seed=seed
             )

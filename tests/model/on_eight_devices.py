@@ -20,7 +20,7 @@ from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, shard_batch, shard_policy
+from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, sampling_copy, shard_batch, shard_policy
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 
 CONFIG = PolicyConfig(
@@ -65,11 +65,18 @@ def compute(policy: Policy, batch: Batch, report: dict, name: str) -> Policy:
     value, gradient = jax.jit(jax.value_and_grad(loss))(policy, *batch)
     report["loss"][name] = float(value)
     keys = jax.random.split(jax.random.key(0), batch[1].ids.shape[0])
+    sampler = sampling_copy(policy)
+    report["sampler_held"][name] = held(jax.tree.leaves(sampler.text))
     report["samples"][name] = [
-        sample(policy, *batch[:2], keys, group=2, sampling=Sampling(TOKENS, temperature=temperature)).ids.tolist()
+        sample(sampler, *batch[:2], keys, group=2, sampling=Sampling(TOKENS, temperature=temperature)).ids.tolist()
         for temperature in (0.0, 1.0)
     ]
     return jax.device_get(gradient)
+
+
+def held(leaves: list[jax.Array]) -> float:
+    """The share of the arrays that one device holds."""
+    return sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
 
 
 def difference(ours: Policy, theirs: Policy) -> float:
@@ -79,7 +86,9 @@ def difference(ours: Policy, theirs: Policy) -> float:
 
 
 def main(meshes: list[str]) -> None:
-    report = {key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "errors", "loaded")}
+    report = {
+        key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "sampler_held", "errors", "loaded")
+    }
     # Initial weights are too small for samples that tell one context from another; norms stay 1.
     policy = jax.tree.map(lambda x: x if (x == 1).all() else 6 * x, Policy(CONFIG, rngs=nnx.Rngs(0)))
     batch = make_batch()
@@ -97,7 +106,7 @@ def main(meshes: list[str]) -> None:
         parts = [leaf.addressable_shards[0].data.size for leaf in leaves]
         whole = [leaf.size for leaf, part in zip(leaves, parts, strict=True) if leaf.size == part]
         report["largest_whole"][name] = max(whole)
-        report["held"][name] = sum(parts) / sum(leaf.size for leaf in leaves)
+        report["held"][name] = held(leaves)
     mesh = make_mesh("4x2")
     odd = replace(CONFIG, text=replace(CONFIG.text, vocab=161))
     two_heads = replace(CONFIG, text=replace(CONFIG.text, heads=2, mrope_section=(4, 6, 6)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Keys, Segments, attention, kernel_for, splash
+from mobile_r1_jax.model.attention import QUERY_BLOCK, Keys, Segments, as_cache, attention, kernel_for, splash
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, pack_screens
@@ -70,6 +70,7 @@ SMALL = {
     "windows in blocks": _windows(3, 8),
     "screens in a row": _windows(1, 24),
     "a prompt": _prompt(12),
+    "a prompt of several blocks of queries": _prompt(QUERY_BLOCK + 44),
     "completions of a prompt": _completions(12, 3, 5),
     "the next token of each": _next(12, 3, 6, step=4),
 }
@@ -187,8 +188,8 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
         "completion_hidden": 2,  # the prompt, its completions
     }
     assert not any(kernels("xla", name, *arguments) for name, arguments in programs.items())
-    room = Keys(*[jnp.zeros((1, 1, 2, 128, 1, 64))] * 2)
-    cache = Cache(Keys(*[jnp.zeros((1, 1, 128, 1, 64))] * 2), ids == 0, jnp.zeros(1, jnp.int32), room)
+    room = as_cache(Keys(*[jnp.zeros((1, 1, 2, 128, 1, 64))] * 2))
+    cache = Cache(as_cache(Keys(*[jnp.zeros((1, 1, 128, 1, 64))] * 2)), ids == 0, jnp.zeros(1, jnp.int32), room)
     assert kernels("splash", "prefill", programs["completion_hidden"][0], prompts, group=2, max_tokens=128) == 1
     assert kernels("splash", "decode_step", cache, np.zeros((1, 2), np.int32), 0) == 0
 

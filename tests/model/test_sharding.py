@@ -66,6 +66,10 @@ def test_every_large_parameter_is_split_over_all_devices(report, mesh) -> None:
     assert report["held"][mesh] < 0.2  # the share of the weights that one device holds; 0.125 were ideal
 
 
+def test_what_samples_is_whole_along_fsdp_so_that_no_token_gathers_weights(report) -> None:
+    assert report["sampler_held"]["4x2"] == pytest.approx(1 / 2, abs=0.05)  # norms and few keys are whole anyway
+
+
 @pytest.mark.parametrize(
     ("mesh", "line"),
     [

@@ -40,6 +40,19 @@ ENTRY %main.1 (x: f32[36,8,128]) -> f32[36,8,128] {
   ROOT %copy.1 = f32[36,8,128]{2,1,0:T(8,128)} copy(%y)
 }
 """
+NESTED = """%only_bitcast (p: f32[36,8,128]) -> f32[36,8,128] {
+  %p = f32[36,8,128]{2,1,0:T(8,128)} parameter(0)
+  ROOT %b = f32[36,8,128]{2,1,0:T(8,128)} bitcast(%p)
+}
+
+%fused_outer (param_0.2: f32[36,8,128], param_1.2: s32[]) -> f32[1,8,128] {
+  %param_0.2 = f32[36,8,128]{2,1,0:T(8,128)} parameter(0)
+  %param_1.2 = s32[]{:T(128)} parameter(1)
+  %same = f32[36,8,128]{2,1,0:T(8,128)} fusion(%param_0.2), kind=kLoop, calls=%only_bitcast
+  ROOT %inner = f32[1,8,128]{2,1,0:T(8,128)S(1)} READER
+}
+
+"""
 STACK = 36 * 8 * 128 * 4
 COUNTED = PROGRAM.replace("CONDITION", "compare(%j, %constant.3), direction=LT")
 ENDLESS = PROGRAM.replace("CONDITION", "and(%j, %constant.3)")
@@ -47,6 +60,15 @@ ENDLESS = PROGRAM.replace("CONDITION", "and(%j, %constant.3)")
 
 def test_a_loop_over_stacked_layers_reads_each_layer_once_and_not_the_stack_each_time() -> None:
     assert count_traffic(COUNTED, Loops()).memory == STACK + 2 * STACK  # the layers, then the copy
+
+
+@pytest.mark.parametrize(
+    "reader, stacks", [("fusion(%same, %param_1.2), kind=kLoop, calls=%fused_slice", 1), ("negate(%same)", 36)]
+)
+def test_a_fusion_within_a_fusion_reads_the_slice_that_it_takes_or_else_everything(reader, stacks) -> None:
+    program = COUNTED.replace("calls=%fused_slice", "calls=%fused_outer")
+    program = program.replace("%body (arg", NESTED.replace("READER", reader) + "%body (arg")
+    assert count_traffic(program, Loops()).memory == stacks * STACK + 2 * STACK
 
 
 def test_an_asynchronous_collective_whose_text_stands_twice_counts_once_a_run() -> None:
