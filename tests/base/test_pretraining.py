@@ -20,7 +20,7 @@ from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.policy import Policy
 
-RUN = Pretraining(steps=4, batch=2, warmup=1, learning_rate=1e-2, save_every=2)
+RUN = Pretraining(steps=4, batch=2, recitals=6, warmup=1, learning_rate=1e-2, save_every=2)
 
 
 class KilledError(Exception):
@@ -115,13 +115,19 @@ def test_each_step_has_documents_of_its_own_and_the_same_step_the_same(tokenizer
         assert (reading.ids != other.ids).any()
 
 
-def test_a_recital_says_again_what_its_system_text_says(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_recital_tells_what_its_system_text_is_for_and_says_again_what_it_says(tokenizer) -> None:
     reading = recite(tokenizer, config_for(tokenizer), 0, 16)
     assert reading.learned.any(axis=(1, 2)).all() and reading.screens.patches.shape[0] == 0
+    instructions = 0
     for row in range(16):
-        names, said, *_ = tokenizer.decode(reading.ids[row, 0][reading.learned[row, 0]]).split("\n")
+        text = tokenizer.decode(reading.ids[row, 0][reading.learned[row, 0]])
         system = tokenizer.decode(reading.prompts.ids[row][reading.prompts.mask[row]])
-        assert f"Say: {said}\n" in system and all(name in system for name in names.split())
+        said = system.split("Say: ")[1].split("\n")[0] + "\n"
+        told = text.removesuffix(said).split()
+        assert text.endswith(said) and told
+        instructions += "Task: " in system
+        assert "Task: " in system or all(word in system for word in told)
+    assert 0 < instructions < 16
 
 
 def test_pointing_is_measured_on_screens_never_trained_on() -> None:
