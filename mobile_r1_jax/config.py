@@ -129,6 +129,7 @@ class TaskLevel:
     tasks: int = 8  # groups an update
     micro_batch: int = 8  # turns
     group: int = 4  # [kin]
+    standardize: bool = True  # advantages by their group's deviation [kin]; False: not (Dr. GRPO)
     loss: GRPO = GRPO()
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)
 

@@ -1,5 +1,7 @@
 """Advantages of a group's members relative to their group."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -7,8 +9,10 @@ STD_OFFSET = 1e-4  # [kin]
 EQUAL_REWARDS = 1e-6  # rewards closer together than this are float noise, not a preference [our choice]
 
 
-@jax.jit
-def group_advantages(rewards_BG: jax.Array, counted_BG: jax.Array) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, static_argnames="standardize")
+def group_advantages(
+    rewards_BG: jax.Array, counted_BG: jax.Array, *, standardize: bool = True
+) -> tuple[jax.Array, jax.Array]:
     """Advantages `(r - mean) / (std + 1e-4)` within each group, over its counted members only [kin].
 
     The standard deviation is the sample one (divides by n - 1), as in the trainer that the kin code was forked from.
@@ -16,6 +20,8 @@ def group_advantages(rewards_BG: jax.Array, counted_BG: jax.Array) -> tuple[jax.
     Args:
       rewards_BG: float [B, G], one row per group; anything, NaN included, where not counted.
       counted_BG: bool [B, G], False for members that must leave no trace (a failed phone, a judge outage, padding).
+      standardize: False leaves it at `r - mean` (Dr. GRPO, arXiv 2503.20783): a group whose rewards hardly differ then
+        has little to say, where divided by its deviation it says as much as one of which half succeeded.
 
     Returns:
       advantages float32 [B, G]: zero for members that don't count and throughout uninformative groups;
@@ -30,4 +36,5 @@ def group_advantages(rewards_BG: jax.Array, counted_BG: jax.Array) -> tuple[jax.
     highest = jnp.where(counted, rewards, -jnp.inf).max(-1, keepdims=True)
     lowest = jnp.where(counted, rewards, jnp.inf).min(-1, keepdims=True)
     informative = (count >= 2) & (highest - lowest > EQUAL_REWARDS)
-    return jnp.where(informative, centred / (std + STD_OFFSET), 0.0), informative[..., 0]
+    advantages = centred / (std + STD_OFFSET) if standardize else centred
+    return jnp.where(informative, advantages, 0.0), informative[..., 0]

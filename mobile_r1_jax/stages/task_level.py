@@ -45,7 +45,10 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         rewards, counted = await score(episodes, judge)
         records.write("task_level", update + 1, episodes, rewards)
         shape = (settings.tasks, settings.group)
-        advantages, informative = map(np.asarray, group_advantages(rewards.reshape(shape), counted.reshape(shape)))
+        advantages, informative = map(
+            np.asarray,
+            group_advantages(rewards.reshape(shape), counted.reshape(shape), standardize=settings.standardize),
+        )
         answered = sharing_prompts(weighted_turns(episodes, advantages.reshape(-1)), settings.group)
         return Made(
             micro_batches(context, answered, settings.micro_batch, settings.group, cache),

@@ -26,6 +26,14 @@ def test_advantages_equal_the_formula_over_the_counted_members_only() -> None:
     assert 0 < expected_informative.sum() < 40
 
 
+def test_not_standardized_they_are_what_a_reward_is_above_its_groups_mean() -> None:
+    rewards = np.array([[1.0, 0.5, 0.0, 9.0], [2.0, 2.0, 2.0, 2.0]], np.float32)
+    counted = np.array([[True, True, True, False], [True] * 4])
+    advantages, informative = group_advantages(rewards, counted, standardize=False)
+    np.testing.assert_allclose(advantages, [[0.5, 0.0, -0.5, 0.0], [0.0] * 4])
+    assert informative.tolist() == [True, False]
+
+
 def test_groups_without_two_counted_members_or_without_variance_teach_nothing() -> None:
     rewards = np.array([[0.1, 0.1, 0.1], [1, 0, 5], [1, 2, 3], [0.7, 0.7, 9]], np.float32)
     counted = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], bool)
