@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grain
@@ -57,12 +57,6 @@ class StepTable:
     steps: tuple[tuple[int, int], ...]
     frames: Mapping[str, FoundFrame]
     broken: tuple[str, ...]
-
-    def of_first(self, trajectories: int | None) -> StepTable:
-        """The steps of the first so many trajectories of the source; all of them for None."""
-        if trajectories is None:
-            return self
-        return replace(self, steps=tuple(step for step in self.steps if step[0] < trajectories))
 
 
 def step_table(

@@ -100,7 +100,6 @@ class Annotations:
 class FormatFinetuning:
     """Stage 1: supervised finetuning on golden steps."""
 
-    trajectories: int | None = None  # the first so many annotated ones: form needs few; None: all
     updates: int = 1000
     batch: int = 32  # steps an update
     micro_batch: int = 8

@@ -30,7 +30,7 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         ahead=True,
     )
     cache = context.screen_cache(policy) if "vision" in frozen else None
-    stream = iter(stream_steps(steps.of_first(settings.trajectories), context.speaker.tokenizer, seed=context.run.seed))
+    stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed))
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         if update and position != stream.get_state():

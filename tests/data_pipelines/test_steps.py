@@ -115,14 +115,6 @@ def test_held_out_instructions_stay_out_to_the_letter(tmp_path: Path, tokenizer:
     assert {step.task for step in stream_steps(table, tokenizer, seed=0, epochs=1)} == {"买苹果。"}
 
 
-def test_a_table_of_the_first_trajectories_has_all_of_their_steps(tmp_path: Path) -> None:
-    source = prepared(tmp_path, trajectory("a", 3), trajectory("b", 2), trajectory("c", 4)).as_data_source("train")
-    table = step_table(source, RESIZING)
-    assert table.of_first(None) == table and len(table.of_first(3).steps) == 9
-    assert table.of_first(2).steps == tuple(step for step in table.steps if step[0] < 2)
-    assert len(table.of_first(2).steps) + len(source[2]["trajectory"]["response"]) == 9
-
-
 def test_a_broken_response_is_reported_and_takes_its_later_steps_with_it(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
 ) -> None:
