@@ -32,9 +32,7 @@ from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.step import Batch
 
 SHOWN = 2  # screenshots that a prompt shows, at most
-PREFILL_TOKENS = (
-    2048  # of prompts that a device computes at once where it can choose: enough to be busy with [our choice]
-)
+PREFILL_TOKENS = 2048  # of prompts that a device computes at once, where it may: enough to be busy [our choice]
 
 
 @dataclass(frozen=True)
