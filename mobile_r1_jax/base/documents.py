@@ -1,6 +1,6 @@
 """What the small base policy reads: screens of the simulated phone and dense text about what is where on them.
 
-No tasks and no response format. A document shows one screen, or two in turn, and then asks for everything on the last:
+No step of a task and no response format. A document shows one screen, or two in turn, and then asks for everything on the last:
 the names looked for in the system text, every element with its position, what is at some positions, where some names
 are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
 
