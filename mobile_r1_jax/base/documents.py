@@ -1,8 +1,8 @@
 """What the small base policy reads: screens of the simulated phone and dense text about what is where on them.
 
-No step of a task and no response format. A document shows one screen, or two in turn, and then asks for everything on the last:
-the names looked for in the system text, every element with its position, what is at some positions, where some names
-are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
+No step of a task and no response format. A document shows one screen, or two in turn, and then asks for everything on
+the last: the names looked for in the system text, every element with its position, what is at some positions, where
+some names are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
 
 Some texts are instructions, of which it says what is to be done to what: as any policy that people start from can read
 before it sees a phone. Names stand in them at random, most of them where no task has them; no instruction that is held
@@ -96,7 +96,7 @@ def recitals(seed: int, count: int) -> Iterator[tuple[str, str]]:
 
 
 def instruction(rng: Random) -> tuple[str, str]:
-    """An instruction, and line by line what is to be done to what; mostly with names that it never has in a task."""
+    """("Task: " and an instruction, line by line what is to be done to what); mostly with names that no task gives it."""
     while True:
         template = rng.choice(READ)
         parameters = {
