@@ -96,7 +96,7 @@ def recitals(seed: int, count: int) -> Iterator[tuple[str, str]]:
 
 
 def instruction(rng: Random) -> tuple[str, str]:
-    """("Task: " and an instruction, line by line what is to be done to what); mostly with names that no task gives it."""
+    """("Task: " and an instruction, line by line what is to be done to what); mostly with names no task gives it."""
     while True:
         template = rng.choice(READ)
         parameters = {
