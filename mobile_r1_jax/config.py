@@ -88,7 +88,7 @@ class Phones:
 
 @dataclass(frozen=True)
 class Annotations:
-    """The annotated trajectories of the first two stages: a directory in the published schema, or the oracle's own."""
+    """Annotated trajectories, for the first two stages: a directory in the published schema, or the oracle's own."""
 
     directory: Path | None = None  # None: the simulated phone's oracle writes them
     count: int = 1000  # trajectories the oracle writes
@@ -111,6 +111,7 @@ class FormatFinetuning:
 class ActionLevel:
     """Stage 2: GRPO on single steps, scored by rule against the golden next action."""
 
+    annotations: Annotations | None = None  # golden steps of its own; None: those of format finetuning
     updates: int = 500
     prompts: int = 8  # groups an update
     micro_batch: int = 8  # prompts
@@ -223,8 +224,10 @@ def problems(run: Run) -> Iterator[str]:
         told = False
     if not told:
         yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
-    if run.annotations.directory is not None and not (run.annotations.directory / DATA).is_file():
-        yield f"annotations.directory: no {DATA} in {run.annotations.directory}; name a directory that holds it"
+    for name in ("annotations", "action_level.annotations"):
+        directory = getattr(attrgetter(name)(run), "directory", None)
+        if directory is not None and not (directory / DATA).is_file():
+            yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
     there = sorted({template.app for template in TEMPLATES.values()})
     for name in ("apps", "withheld_apps"):
         if unknown := set(getattr(run.phones, name)) - set(there):

@@ -28,7 +28,7 @@ from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import write_trajectories
-from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.config import Annotations, ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
@@ -123,13 +123,16 @@ def check_lengths(context: Context) -> None:
 async def train_and_evaluate(context: Context, policy: Policy, phones: Sequence[Any]) -> list[Result]:
     """The recipe: three stages, each starting from the last one's weights."""
     run = context.run
-    steps = annotated_steps(context)
+    steps = annotated_steps(context, run.annotations, "annotations")
+    single = steps
+    if run.action_level.annotations is not None:
+        single = annotated_steps(context, run.action_level.annotations, "annotations-action-level")
     records = Records(run.directory / "trajectories")
     async with Fleet(phones) as fleet:
         await evaluate(context, "base", policy, fleet, records)
         policy = await format_finetuning.run(context, policy, steps)
         await evaluate(context, "format finetuning", policy, fleet, records)
-        policy = await action_level.run(context, policy, steps)
+        policy = await action_level.run(context, policy, single)
         await evaluate(context, "action-level", policy, fleet, records)
         policy = await task_level.run(context, policy, fleet, StateJudge(), records)
         await evaluate(context, "task-level", policy, fleet, records)
@@ -137,10 +140,11 @@ async def train_and_evaluate(context: Context, policy: Policy, phones: Sequence[
     return read_results(run.directory)
 
 
-def annotated_steps(context: Context) -> StepTable:
-    """The annotated steps that the first two stages train on; held-out instructions are not among them."""
-    run, settings = context.run, context.run.annotations
-    folder = settings.directory or run.directory / "annotations"
+def annotated_steps(context: Context, settings: Annotations, name: str) -> StepTable:
+    """The annotated steps that a stage trains on; held-out instructions are not among them. What the oracle writes is
+    kept under `name` in the run directory."""
+    run = context.run
+    folder = settings.directory or run.directory / name
     if settings.directory is None and not (folder / "data.jsonl").exists():
         tasks = draw_tasks(settings.count, seed=run.seed, apps=run.phones.apps, held_out=False, popups=settings.popups)
         drawn = annotate(
@@ -151,7 +155,7 @@ def annotated_steps(context: Context) -> StepTable:
             mistakes=settings.mistakes,
             seed=run.seed,
         )
-        draft = folder.with_suffix(".draft")  # whole or not at all: a run killed here must not go on with a part
+        draft = folder.with_name(f"draft-of-{name}")  # whole or not at all, though the run be killed
         shutil.rmtree(draft, ignore_errors=True)
         write_trajectories(draft, drawn)
         draft.rename(folder)

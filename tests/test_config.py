@@ -1,6 +1,7 @@
 """Runs from YAML files and flags: whatever is wrong is one line, and a run that was saved is the same run again."""
 
 from dataclasses import fields, is_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,11 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(text: str, said: str, tmp_p
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     assert "nosuch.yaml" in refusal(f"--config={tmp_path / 'nosuch.yaml'}")
-    said = refusal(f"--annotations.directory={tmp_path}")
-    assert said == f"annotations.directory: no data.jsonl in {tmp_path}; name a directory that holds it"
+
+
+@pytest.mark.parametrize("name", ["annotations", "action_level.annotations"])
+def test_a_directory_of_annotations_holds_their_data_file(name: str, tmp_path: Path) -> None:
+    said = refusal(f"--{name}.directory={tmp_path}")
+    assert said == f"{name}.directory: no data.jsonl in {tmp_path}; name a directory that holds it"
     (tmp_path / "data.jsonl").touch()
-    assert parse_run("launch", [f"--annotations.directory={tmp_path}"]).annotations.directory == tmp_path
+    assert attrgetter(name)(parse_run("launch", [f"--{name}.directory={tmp_path}"])).directory == tmp_path

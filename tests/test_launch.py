@@ -20,7 +20,9 @@ shapes: {prompt_tokens: [224], response_tokens: 28, windows: [2], screens: 8}
 phones: {count: 4, size: [112, 224], most_turns: 4}
 annotations: {count: 24}
 format_finetuning: {updates: UPDATES, batch: 8, micro_batch: 8, frozen: [vision], optimizer: {learning_rate: 2.0e-3}}
-action_level: {updates: 3, prompts: 8, micro_batch: 8, group: 4, loss: {beta: 0.04}, optimizer: {learning_rate: 1.0e-4}}
+action_level:
+  {annotations: {count: 8, popups: 1.0}, updates: 3, prompts: 8, micro_batch: 8, group: 4, loss: {beta: 0.04},
+   optimizer: {learning_rate: 1.0e-4}}
 task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
 evaluation: {episodes: 4, withheld_episodes: 2}
 """
@@ -79,7 +81,8 @@ def test_a_run_leaves_its_config_metrics_checkpoints_trajectories_report_and_pol
     steps = [(row["stage"], row["step"]) for row in metrics(unbroken[0])]
     updates = {"format_finetuning": 4, "action_level": 3, "task_level": 3}
     assert steps == [(stage, step) for stage, last in updates.items() for step in range(1, last + 1)]
-    for left in ("config.yaml", "report.html", "policy/model.safetensors", "policy/tokenizer.json", "tensorboard"):
+    kept = ("annotations/data.jsonl", "annotations-action-level/data.jsonl", "report.html", "tensorboard")
+    for left in ("config.yaml", "policy/model.safetensors", "policy/tokenizer.json", *kept):
         assert (directory / left).exists(), left
     assert {part.name for part in (directory / "trajectories").iterdir()} >= {"task_level", "evaluation-base"}
     assert {part.name for part in (directory / "checkpoints").iterdir()} == set(updates)

@@ -186,7 +186,7 @@ def _folders(directory: Path) -> dict[str, Path]:
     found = {directory.resolve().name: directory} | {
         folder.name: folder for folder in sorted((directory / TRAJECTORIES).glob("*"))
     }
-    found[ANNOTATIONS] = directory / ANNOTATIONS
+    found |= {folder.name: folder for folder in sorted(directory.glob(f"{ANNOTATIONS}*"))}
     return {name: folder for name, folder in found.items() if (folder / DATA).is_file()}
 
 
@@ -197,7 +197,7 @@ def _in_story_order(folders: dict[str, Path], results: Sequence[Result]) -> list
     def rank(item: tuple[str, Path]) -> tuple[int, int, str]:
         name = plain(item[0])
         stage = name.removeprefix(EVALUATION).strip()
-        group = 0 if name.startswith(EVALUATION) else 2 if name == ANNOTATIONS else 1
+        group = 0 if name.startswith(EVALUATION) else 2 if name.startswith(ANNOTATIONS) else 1
         return (group, order.index(stage) if stage in order else len(order), name)
 
     return sorted(folders.items(), key=rank)
