@@ -1,8 +1,9 @@
 """python benchmarks/sampling_engine.py: the engine against batches sampled to the end, as requests of phones come in.
 
 Simulated phones ask, wait for their answer, think, and ask again with a longer prompt, as an episode does; they think
-for uneven times and their answers are of uneven lengths. The same prompts, seeds and thinking times go through both
-ways in turns, after one warm-up each; medians of the repetitions. Machines differ and are noisy: read the ratio.
+for uneven times and their answers are of uneven lengths. The same prompts, seeds and thinking times go through all
+ways in turns, after one warm-up each; medians of the repetitions. Machines differ and are noisy: read the ratio. "anew"
+is the engine without what a prompt begins with alike; "kept" the share of prompt tokens that it did not compute again.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from transformers import AutoTokenizer
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.model.huggingface import load_policy
-from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, smallest_bucket, stack_prompts
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.screen_cache import ScreenCache
 from mobile_r1_jax.phones.simulator import gestures
@@ -96,6 +97,13 @@ class ToTheEnd:
         return [Sampled(tuple(ids[r, mask[r]].tolist()), tuple(logps[r, mask[r]].tolist())) for r in range(len(batch))]
 
 
+class Anew(Engine):
+    """The engine, but that every prompt is computed from its first token."""
+
+    def _beginning(self, prompt: Prompt) -> tuple[int, None]:
+        return smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt"), None
+
+
 @jax.jit
 def keys_of(seeds: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.key)(seeds)
@@ -140,7 +148,8 @@ async def play(
 
 
 def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chunk: int) -> dict[str, list[float]]:
-    """For each way: median seconds, median of the mean waits, tokens, row use (continuous alone: nan)."""
+    """For each way: median seconds, median of the mean waits, tokens, and (of engines, else nan) the use of rows and
+    the share of prompt tokens kept."""
     config = policy.config
     cache = ScreenCache(
         policy.vision,
@@ -161,10 +170,11 @@ def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chu
     sampling = Sampling(max_tokens=work.tokens, temperature=4.0, stop_ids=tuple(sorted(stops)))
     ways = {
         "to the end": lambda: ToTheEnd(policy, collate, sampling, work.rows),
+        "continuous, anew": lambda: Anew(policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk),
         "continuous": lambda: Engine(policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk),
     }
     seconds, waits, found = ({way: [] for way in ways} for _ in range(3))
-    use = {way: float("nan") for way in ways}
+    use = {way: [float("nan")] * 2 for way in ways}
     for repetition in range(work.repetitions + 1):
         for way, new in ways.items():
             engine = new()
@@ -173,10 +183,11 @@ def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chu
                 seconds[way].append(took)
                 waits[way].append(waited)
             if isinstance(engine, Engine):
-                use[way] = engine.usage.as_metrics()["row_use"]
+                metrics = engine.usage.as_metrics()
+                use[way] = [metrics["row_use"], metrics["prompt_tokens_kept"]]
     tokens = {way: sum(len(answer.ids) for answer in found[way]) for way in ways}
     return {
-        way: [statistics.median(seconds[way]), statistics.median(waits[way]), tokens[way], use[way]] for way in ways
+        way: [statistics.median(seconds[way]), statistics.median(waits[way]), tokens[way], *use[way]] for way in ways
     }
 
 
@@ -195,7 +206,7 @@ def main() -> None:
     policy = load_policy(asked.policy)
     prompts = make_prompts(AutoTokenizer.from_pretrained(asked.policy), asked.phones, asked.turns)
     table = Table(
-        *("think", "way", "seconds", "ratio", "mean wait", "tokens/s", "row use"),
+        *("think", "way", "seconds", "ratio", "mean wait", "tokens/s", "row use", "kept"),
         title=f"{asked.phones} phones x {asked.turns} turns, {asked.rows} rows, at most {asked.tokens} tokens, "
         f"chunks of {asked.chunk}, {jax.default_backend()}, medians of {asked.repetitions}",
     )
@@ -203,11 +214,10 @@ def main() -> None:
         work = Work(asked.phones, asked.turns, think, asked.rows, asked.tokens, asked.stops, asked.repetitions)
         found = compare(policy, prompts, work, asked.chunk)
         before = found["to the end"][0]
-        for way, (seconds, waited, tokens, use) in found.items():
-            rate, share = f"{tokens / seconds:.0f}", "" if use != use else f"{use:.2f}"
-            table.add_row(
-                f"{think} s", way, f"{seconds:.2f}", f"{before / seconds:.2f}", f"{waited:.2f} s", rate, share
-            )
+        for way, (seconds, waited, tokens, *shares) in found.items():
+            used = ["" if share != share else f"{share:.2f}" for share in shares]
+            cells = f"{seconds:.2f}", f"{before / seconds:.2f}", f"{waited:.2f} s", f"{tokens / seconds:.0f}", *used
+            table.add_row(f"{think} s", way, *cells)
     Console().print(table)
 
 

@@ -14,22 +14,18 @@ PROMPTS = jnp.arange(32)  # [B]
 ANSWERS = jnp.stack([PROMPTS**2 // 100, PROMPTS**2 // 10 % 10, PROMPTS**2 % 10], axis=-1)  # [B, C = 3] digits
 
 
-def logits(model: nnx.Module) -> jax.Array:  # [B, 1, C, V = 10]; a model of words would be given the completions too
-    return model(PROMPTS).reshape(len(PROMPTS), 1, 3, 10)
-
-
 @nnx.jit
 def update(model: nnx.Module, optimizer: nnx.Optimizer, key: jax.Array) -> jax.Array:
-    ids = jax.random.categorical(key, logits(model), shape=(len(PROMPTS), 16, 3))  # [B, G = 16, C]
-    rewards = jnp.mean(ids == ANSWERS[:, None], axis=-1)  # [B, G]
-    advantages, _ = group_advantages(rewards, jnp.ones_like(rewards, bool))
+    def logps_of(model: nnx.Module) -> jax.Array:  # [B, G, C]; a model of words would be given the completions too
+        every = jax.nn.log_softmax(model(PROMPTS).reshape(-1, 1, 3, 10))
+        return jnp.take_along_axis(every, ids[..., None], axis=-1)[..., 0]
 
-    def loss_of(model: nnx.Module) -> jax.Array:
-        logps = jnp.take_along_axis(jax.nn.log_softmax(logits(model)), ids[..., None], axis=-1)[..., 0]
-        mask, settings = jnp.ones_like(logps, bool), GRPO(beta=0.0)
-        return grpo_loss(logps, mask, advantages, settings=settings, sampler_logps=jax.lax.stop_gradient(logps))[0]
-
-    optimizer.update(model, nnx.grad(loss_of)(model))
+    ids = jax.random.categorical(key, model(PROMPTS).reshape(-1, 1, 3, 10), shape=(32, 16, 3))  # [B, G = 16, C]
+    rewards, mask = jnp.mean(ids == ANSWERS[:, None], axis=-1), jnp.ones_like(ids, bool)  # [B, G], [B, G, C]
+    advantages, _ = group_advantages(rewards, mask[..., 0])
+    batch = {"sampler_logps": logps_of(model), "settings": GRPO(beta=0.0)}
+    gradients = nnx.grad(lambda model: grpo_loss(logps_of(model), mask, advantages, **batch)[0])(model)
+    optimizer.update(model, gradients)
     return rewards.mean()
 
 

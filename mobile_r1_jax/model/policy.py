@@ -81,11 +81,21 @@ class Policy(nnx.Module):
         return self.text.norm(jnp.concatenate([last, own[:, :, :-1]], axis=2))
 
     def prefill(
-        self, screens: Screens | EncodedScreens, prompts: Prompts, *, group: int, max_tokens: int
+        self,
+        screens: Screens | EncodedScreens,
+        prompts: Prompts,
+        *,
+        group: int,
+        max_tokens: int,
+        before: tuple[Keys, jax.Array] | None = None,
     ) -> tuple[jax.Array, Cache]:
         """Run the prompts once; returns the hidden states [B, D] that predict the first token, and a cache with room
-        for `group` completions of `max_tokens` tokens each."""
-        hidden, keys = self.text.run_prompt(self.embed_prompts(screens, prompts), prompts.positions)
+        for `group` completions of `max_tokens` tokens each.
+
+        before: where `prompts` are but the rest of prompts, the keys of their beginnings, as in a `Cache`, and a mask
+        [B, P'] of those that are there. The cache returned does not hold them."""
+        embedded = self.embed_prompts(screens, prompts)
+        hidden, keys = self.text.run_prompt(embedded, prompts.positions, *(before or ()))
         layers, batch, _, kv_heads, width = keys.k.shape
         room = jnp.zeros((layers, batch, group, kv_heads, width, max_tokens), keys.k.dtype)
         own = Keys(room, jnp.moveaxis(room, -1, -2))

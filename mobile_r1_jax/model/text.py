@@ -82,15 +82,32 @@ class TextModel(nnx.Module):
         config = self.config
         return mrope(positions, head_width=config.head_width, section=config.mrope_section, theta=config.rope_theta)
 
-    def run_prompt(self, x: jax.Array, positions: jax.Array) -> tuple[jax.Array, Keys]:
-        """Embedded prompts x [B, P, D] at positions [3, B, P] to (hidden [B, P, D], keys [L, B, P, K, H])."""
+    def run_prompt(
+        self, x: jax.Array, positions: jax.Array, before: Keys | None = None, before_mask: jax.Array | None = None
+    ) -> tuple[jax.Array, Keys]:
+        """Prompts, or what follows a part of them that was computed already.
+
+        Args:
+          x: [B, P, D] embedded tokens at positions [3, B, P].
+          before: of the tokens that come before all of x, as in `Cache`, before_mask [B, P'].
+
+        Returns:
+          hidden [B, P, D], final-normed, and the keys of x, [L, B, P, K, H].
+        """
         angles = self.angles(positions)
+        segments = None
+        if before_mask is not None:
+            there = before_mask[:, None].astype(jnp.int32)
+            segments = Segments(jnp.ones((1, 1, 1), jnp.int32), (there, None))
 
-        def body(x: jax.Array, layer: TextLayer) -> tuple[jax.Array, Keys]:
+        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None]) -> tuple[jax.Array, Keys]:
+            layer, past = scanned
             q, keys = layer.project(x, angles)
-            return layer.finish(x, attention(q[:, None], as_group(keys), causal=True, kernel=self.kernel)), keys
+            parts = [as_group(keys)] if past is None else [as_group(of_cache(past)), as_group(keys)]
+            attended = attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
+            return layer.finish(x, attended), keys
 
-        x, keys = jax.lax.scan(remat(body, self.remat), x, self.layers)
+        x, keys = jax.lax.scan(remat(body, self.remat), x, (self.layers, before))
         return self.norm(x), keys
 
     def run_group(

@@ -258,7 +258,7 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
 
 
 def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
-    """The engine's programs, as if no prompt were shared."""
+    """The engine's programs, as if no prompt were shared and none began like another."""
     run, rows = stage.run, max(prefill_rows(stage.run, stage.mesh))
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (

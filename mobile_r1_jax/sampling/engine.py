@@ -6,6 +6,9 @@
 
 Between two chunks the finished completions are given out and waiting prompts are put into the slots that are free, so
 a phone waits for nobody's completion but its own. All of it runs in a thread, and phones go on acting meanwhile.
+
+A prompt stays in its slot until another one takes it. Where a new prompt begins alike and what is left of it fits a
+smaller bucket, only that is computed.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -23,8 +26,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, identity, smallest_bucket
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.sampling.beginnings import after, alike
 from mobile_r1_jax.sampling.sampler import Sampling
-from mobile_r1_jax.sampling.slots import Chunk, Slots, decode, empty_slots, fill
+from mobile_r1_jax.sampling.slots import Beginnings, Chunk, Slots, decode, empty_slots, fill
 
 GATHER_SECONDS = 0.004  # how long the first request waits for company, while nothing is decoded
 
@@ -50,6 +54,8 @@ class Usage:
     requests: int = 0  # that were put into slots
     prompts: int = 0  # that were computed for them
     prefills: int = 0  # calls of the program that does it
+    prompt_tokens: int = 0  # of these prompts
+    prompt_tokens_kept: int = 0  # of them, those whose keys lay in a slot already
     chunks: int = 0
     completions: int = 0
     tokens: int = 0
@@ -59,10 +65,12 @@ class Usage:
     sampling_seconds: float = 0.0  # that the thread worked
 
     def as_metrics(self) -> dict[str, float]:
-        """Shares of requests whose prompt was computed with another's and of decoded rows in use, mean seconds in the
-        queue, tokens per second of sampling, number of chunks."""
+        """Shares of requests whose prompt was computed with another's, of these prompts' tokens that were not computed
+        again, and of decoded rows in use; mean seconds in the queue, tokens per second of sampling, number of chunks.
+        """
         return {
             "prompts_shared": (self.requests - self.prompts) / max(1, self.requests),
+            "prompt_tokens_kept": self.prompt_tokens_kept / max(1, self.prompt_tokens),
             "row_use": self.row_steps_used / max(1, self.row_steps),
             "queue_seconds": self.queue_seconds / max(1, self.requests),
             "tokens_per_second": self.tokens / max(1e-9, self.sampling_seconds),
@@ -95,14 +103,30 @@ class _Request:
     answer: asyncio.Future[list[Sampled]]
 
 
+class _Beginning(NamedTuple):
+    """The first tokens of a prompt, in the slot that still holds another prompt with them."""
+
+    slot: int
+    holds: Prompt
+    tokens: int
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Prompts that are computed together, each with those who asked for it. rows: with padding; width: completions that
-    each has room for."""
+    each has room for; beginnings: of every prompt, or none."""
 
     prompts: Sequence[Sequence[_Request]]
     rows: int
     width: int
+    beginnings: Sequence[_Beginning]
+
+    def rests(self) -> list[Prompt]:
+        """What is to be computed of the prompts."""
+        prompts = [shared[0].prompt for shared in self.prompts]
+        if not self.beginnings:
+            return prompts
+        return [after(prompt, known.tokens) for prompt, known in zip(prompts, self.beginnings, strict=True)]
 
 
 @dataclass
@@ -132,6 +156,8 @@ class Engine:
     _task: asyncio.Task[None] | None = None
     _slots: Slots | None = None
     _going: dict[int, tuple[_Request, _Row]] = field(default_factory=dict)  # by slot; slots that aren't in it are free
+    _held: dict[int, Prompt] = field(default_factory=dict)  # by slot: whose keys lie there, also once it is free
+    _held_by: Policy | None = None  # who computed them
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._serve())
@@ -195,7 +221,7 @@ class Engine:
             refused = await asyncio.to_thread(self._work, admitted, jax.sharding.get_mesh())
         except Exception as error:  # whatever it was, those who wait must hear of it
             refused = [(request, error) for request in under_way.values()]
-            self._slots, self._going = None, {}
+            self._slots, self._going, self._held = None, {}, {}
         for request, error in refused:
             if not request.answer.done():
                 request.answer.set_exception(error)
@@ -214,6 +240,8 @@ class Engine:
     def _work_here(self, admitted: Sequence[_Request]) -> list[tuple[_Request, Exception]]:
         began = time.perf_counter()
         refused: list[tuple[_Request, Exception]] = []
+        if self._held_by is not self.policy:
+            self._held, self._held_by = {}, self.policy
         for batch in self._collated(admitted, refused):
             self._fill(*batch)
         if self._going:
@@ -233,9 +261,13 @@ class Engine:
         self, requests: Sequence[_Request], refused: list[tuple[_Request, Exception]]
     ) -> Iterator[tuple[_Batch, Screens | EncodedScreens, Prompts]]:
         """Batches of one shape and their arrays; what cannot be collated is refused, and nothing beside it."""
-        for batch in in_batches(requests, self.prefill_rows):
+        for batch in in_batches(requests, self.prefill_rows, self._beginning):
+            if any(self._held.get(known.slot) is not known.holds for known in batch.beginnings):
+                # A batch before it has taken one of these slots.
+                yield from self._collated([request for shared in batch.prompts for request in shared], refused)
+                continue
             try:
-                screens, prompts = self.collate([shared[0].prompt for shared in batch.prompts], batch.rows)
+                screens, prompts = self.collate(batch.rests(), batch.rows)
             except Exception as error:
                 if len(batch.prompts) == 1:
                     refused += [(request, error) for request in batch.prompts[0]]
@@ -244,6 +276,16 @@ class Engine:
                         yield from self._collated(shared, refused)
             else:
                 yield batch, screens, prompts
+
+    def _beginning(self, prompt: Prompt) -> tuple[int, _Beginning | None]:
+        """The bucket of what there is to compute, and the beginning in a slot that makes it a smaller one."""
+        bucket = smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt")
+        if bucket > min(self.prompt_buckets) and self._held:
+            known = max((_Beginning(slot, held, alike(prompt, held)) for slot, held in self._held.items()), key=_tokens)
+            smaller = smallest_bucket(len(prompt.ids) - known.tokens, self.prompt_buckets, "tokens in a prompt")
+            if smaller < bucket:
+                return smaller, known
+        return bucket, None
 
     def _fill(self, batch: _Batch, screens: Screens | EncodedScreens, prompts: Prompts) -> None:
         """Puts a batch into free slots."""
@@ -255,7 +297,11 @@ class Engine:
                 own_tokens=self.sampling.max_tokens,
                 sharding=self.sharding,
             )
-        free = (slot for slot in range(self.rows) if slot not in self._going)
+        # Slots that hold nothing go first, and those that this batch begins with.
+        known = [beginning.slot for beginning in batch.beginnings]
+        free = iter(
+            sorted(set(range(self.rows)) - set(self._going), key=lambda slot: slot in self._held and slot not in known)
+        )
         targets = np.full((batch.rows, batch.width), self.rows, np.int32)
         seeds, members = np.zeros((2, *targets.shape), np.uint32)
         going = {}
@@ -266,11 +312,20 @@ class Engine:
                 targets[line, column], seeds[line, column], members[line, column] = slot, request.seed, member
                 going[slot] = request, row
         self._going.update(going)
-        self._slots = fill(self.policy, self._slots, screens, prompts, *self._placed((seeds, members, targets)))
+        beginnings = None
+        if batch.beginnings:
+            none = [0] * (batch.rows - len(batch.beginnings))
+            tokens = [beginning.tokens for beginning in batch.beginnings]
+            beginnings = Beginnings(np.array(known + none, np.int32), np.array(tokens + none, np.int32))
+            self.usage.prompt_tokens_kept += sum(tokens)
+        numbers = self._placed((seeds, members, targets, beginnings))
+        self._slots = fill(self.policy, self._slots, screens, prompts, *numbers)
+        self._held |= {slot: request.prompt for slot, (request, _) in going.items()}
         now = time.perf_counter()
         filled = [request for requests in batch.prompts for request in requests]
         self.usage.prefills += 1
         self.usage.prompts += len(batch.prompts)
+        self.usage.prompt_tokens += sum(len(shared[0].prompt.ids) for shared in batch.prompts)
         self.usage.requests += len(filled)
         self.usage.queue_seconds += sum(now - request.asked for request in filled)
 
@@ -295,20 +350,31 @@ class Engine:
         self.usage.tokens += int(chunk.mask.sum())
 
 
-def in_batches(requests: Sequence[_Request], sizes: Sequence[int]) -> Iterator[_Batch]:
+def in_batches(
+    requests: Sequence[_Request],
+    sizes: Sequence[int],
+    beginning: Callable[[Prompt], tuple[int, _Beginning | None]],
+) -> Iterator[_Batch]:
     """Requests in batches of the largest of `sizes` that they fill; what is left over takes the smallest, padded if
-    need be. A prompt is there once, whoever asks for it, and beside it are prompts of its bucket and width."""
+    need be. A prompt is there once, whoever asks for it, and beside it are prompts of its width and, as `beginning`
+    tells, of as much to compute."""
     shared: dict[tuple[bytes, ...], list[_Request]] = defaultdict(list)
     for request in requests:
         shared[identity(request.prompt)].append(request)
-    alike: dict[tuple[int, int], list[list[_Request]]] = defaultdict(list)
+    together: dict[tuple[int, bool, int], list[tuple[list[_Request], _Beginning | None]]] = defaultdict(list)
     for some in shared.values():
-        alike[some[0].bucket, room(sum(len(request.rows) for request in some))].append(some)
-    for (_, width), some in alike.items():
+        bucket, known = beginning(some[0].prompt)
+        together[bucket, known is None, room(sum(len(request.rows) for request in some))].append((some, known))
+    for (_, _, width), some in together.items():
         while some:
             rows = max((size for size in sizes if size <= len(some)), default=min(sizes))
-            yield _Batch(some[:rows], rows, width)
+            prompts, known = zip(*some[:rows], strict=True)
+            yield _Batch(prompts, rows, width, () if known[0] is None else known)
             some = some[rows:]
+
+
+def _tokens(beginning: _Beginning) -> int:
+    return beginning.tokens
 
 
 def room(completions: int) -> int:

@@ -56,6 +56,15 @@ class Chunk:
     truncated_logps: jax.Array | None = None  # [1 + T, R] float32, of what was drawn from; None: nothing is cut off
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Beginnings:
+    """Where the first tokens of B prompts are already; those of a row of padding are none."""
+
+    slot: jax.Array  # [B] int32
+    tokens: jax.Array  # [B] int32
+
+
 @partial(jax.jit, static_argnames=("rows", "prompt_tokens", "own_tokens", "sharding"))
 def empty_slots(
     policy: Policy, *, rows: int, prompt_tokens: int, own_tokens: int, sharding: NamedSharding | None = None
@@ -94,19 +103,27 @@ def fill(
     seeds: jax.Array,
     members: jax.Array,
     targets: jax.Array,
+    beginnings: Beginnings | None = None,
 ) -> Slots:
     """Compute prompts once and put each into the G slots of its completions.
 
     Args:
+      prompts: without their first tokens where `beginnings` say in which slots the keys of these lie.
       seeds, members: [B, G] uint32, of which the keys are made: those that `member_keys` gives for a seed's key.
       targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
     """
-    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1)
+    before = None if beginnings is None else _keys_of(slots, beginnings)
+    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, before=before)
     batch, group = targets.shape
     keys = jax.vmap(lambda seed, member: jax.random.fold_in(jax.random.key(seed), member))(
         seeds.ravel(), members.ravel()
     )
     where, source = targets.reshape(-1), jnp.repeat(jnp.arange(batch), group)
+    length = prompts.mask.sum(-1, dtype=jnp.int32)
+    computed = cache.prompt
+    if before is not None:
+        computed = _behind(before[0], computed, beginnings.tokens)
+        length += beginnings.tokens
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[where].set(new, mode="drop")
@@ -120,13 +137,13 @@ def fill(
         )
 
     prompt = tuple(
-        put_keys(old, jax.tree.map(lambda new, layer=layer: new[layer], cache.prompt))
+        put_keys(old, jax.tree.map(lambda new, layer=layer: new[layer], computed))
         for layer, old in enumerate(slots.prompt)
     )
     filled = replace(
         slots,
         prompt=prompt,
-        length=put(slots.length, prompts.mask.sum(-1, dtype=jnp.int32)[source]),
+        length=put(slots.length, length[source]),
         start=put(slots.start, cache.start[source]),
         keys=put(slots.keys, keys),
         hidden=put(slots.hidden, hidden[source]),
@@ -134,6 +151,23 @@ def fill(
         done=put(slots.done, jnp.zeros(where.shape, bool)),
     )
     return _kept(filled)
+
+
+def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[Keys, jax.Array]:
+    """Keys of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and which columns are the beginnings', [B, P]."""
+    layers = [jax.tree.map(lambda part: part[beginnings.slot], keys) for keys in slots.prompt]
+    keys = jax.tree.map(lambda *parts: jnp.stack(parts), *layers)
+    return keys, jnp.arange(keys.k.shape[-1]) < beginnings.tokens[:, None]
+
+
+def _behind(before: Keys, rest: Keys, tokens: jax.Array) -> Keys:
+    """Both in the columns of `before`: the rest behind the first `tokens` [B]."""
+    columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
+    place = jnp.clip(columns, 0, rest.k.shape[-1] - 1)
+    k = jnp.take_along_axis(rest.k, place[None, :, None, None, :], axis=-1)
+    v = jnp.take_along_axis(rest.v, place[None, :, None, :, None], axis=-2)
+    first = columns < 0
+    return Keys(jnp.where(first[:, None, None], before.k, k), jnp.where(first[:, None, :, None], before.v, v))
 
 
 @partial(jax.jit, donate_argnames="slots", static_argnames=("tokens", "prompt_tokens"))

@@ -4,6 +4,7 @@ are filled again as soon as they are free; no program compiled twice."""
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -177,21 +178,87 @@ def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> 
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(event)
 
-    async def talk(engine: Engine) -> None:
-        for together in ((0,), (2,), (0, 0), (2, 2), (2, 3), (2, 2, 3, 3)):
+    async def twice(engine: Engine, together: tuple[int, ...]) -> None:
+        for _ in range(2):  # long prompts are there already the second time
             await all_at_once(*((prompts[which], 0) for which in together))(engine)
-        warmed_up.append(len(compiled))
+
+    async def talk(engine: Engine) -> None:
         for start in range(len(asked)):
             await all_at_once(*asked[start:])(engine)
 
-    warmed_up: list[int] = []
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        run(make_engine(UNEVEN, rows=5), talk)
-        run(make_engine(UNEVEN, rows=5), all_at_once(*asked))  # nor for another engine
+        for together in ((0,), (2,), (0, 0), (2, 2), (2, 3), (2, 2, 3, 3)):
+            run(make_engine(UNEVEN, rows=5), lambda engine, together=together: twice(engine, together))
+        warmed_up = len(compiled)
+        for talking in (talk, all_at_once(*asked)):
+            run(make_engine(UNEVEN, rows=5), talking)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compiled) == warmed_up[0] >= 9  # the slots; the six to fill them; two to decode
+    assert len(compiled) == warmed_up >= 13  # the slots; the ten to fill them; two to decode
+
+
+def beginning_of(prompt: SmallPrompt) -> SmallPrompt:
+    """The prompt up to the words behind its first screen."""
+    until = int(np.flatnonzero(np.diff((prompt.image_index >= 0).astype(int)) < 0)[0]) + 5
+    return replace(
+        prompt,
+        ids=prompt.ids[:until],
+        positions=prompt.positions[:, :until],
+        image_index=prompt.image_index[:until],
+        screenshots=prompt.screenshots[:1],
+        sizes=prompt.sizes[:1],
+    )
+
+
+def test_what_a_prompt_begins_with_is_not_computed_again_while_a_slot_holds_it(make_engine, prompts, greedy) -> None:
+    first = beginning_of(prompts[2])
+
+    async def talk(engine: Engine) -> tuple[Sampled, Sampled]:
+        await engine.sample(first, 0)
+        await engine.sample(prompts[0], 0)  # of this nothing is alike
+        return await engine.sample(prompts[2], 0), await engine.sample(prompts[2], 0)
+
+    engine = make_engine()
+    for answer in run(engine, talk):
+        assert answer.ids == greedy[2].ids
+        np.testing.assert_allclose(answer.logps, greedy[2].logps, atol=1e-5)
+    asked = [len(first.ids), len(prompts[0].ids), len(prompts[2].ids), len(prompts[2].ids)]
+    assert engine.usage.prompt_tokens == sum(asked)
+    # Of the second time nothing but the token that the answer is predicted from.
+    assert engine.usage.prompt_tokens_kept == len(first.ids) + len(prompts[2].ids) - 1
+    assert engine.usage.as_metrics()["prompt_tokens_kept"] == engine.usage.prompt_tokens_kept / sum(asked)
+
+
+def test_a_slot_that_is_taken_meanwhile_is_no_beginning_any_more(make_engine, prompts, greedy) -> None:
+    first, order = beginning_of(prompts[2]), (2, 3, 2, 0, 3, 1, 2, 3)
+
+    async def talk(engine: Engine) -> list[Sampled]:
+        answers = []
+        for which in order:
+            asked = [(first, 0), (prompts[which], 0), (prompts[2], 0)]
+            answers.append((await all_at_once(*asked)(engine))[1])
+        return answers
+
+    for rows in (1, 2, 3):
+        answers = run(make_engine(rows=rows), talk)
+        assert [answer.ids for answer in answers] == [greedy[which].ids for which in order]
+
+
+def test_another_policy_computes_every_prompt_anew(tied_pair, make_engine, prompts) -> None:
+    other = jax.tree.map(lambda weights: weights * 1.1, tied_pair.policy)
+
+    async def talk(engine: Engine) -> Sampled:
+        await engine.sample(prompts[2], 0)
+        engine.policy = other
+        return await engine.sample(prompts[2], 0)
+
+    engine = make_engine()
+    answer = run(engine, talk)
+    inputs = batch([prompts[2]], other.config.vision)
+    samples = sample(other, *inputs, jax.random.key(0)[None], group=1, sampling=GREEDY)
+    assert list(answer.ids) == samples.ids[0, 0][samples.mask[0, 0]].tolist()
+    assert engine.usage.prompt_tokens_kept == 0
 
 
 def test_an_answer_ends_with_the_stop_token_or_at_the_limit_and_has_a_log_probability_a_token(
