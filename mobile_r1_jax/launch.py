@@ -46,10 +46,12 @@ from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_resul
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.stages.records import Records
 from mobile_r1_jax.training.compilation_cache import keep_compiled
+from mobile_r1_jax.training.host_memory import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
+    keep_freed_memory()
     console = Console()
     try:
         run = parse_run("launch", arguments)
