@@ -48,7 +48,8 @@ class ScreenCache:
         for key in shown:
             self._tokens.move_to_end(key)
         found = [self._tokens[key] for key in shown]
-        tokens, places = np.zeros((screens, self.tokens, found[0].shape[1]), found[0].dtype), {}
+        tokens = np.zeros((screens, self.tokens, self.config.out_width), self.vision.dtype)
+        places: dict[Key, np.ndarray] = {}
         for number, (key, own) in enumerate(zip(shown, found, strict=True)):
             if len(own) > self.tokens:
                 raise ValueError(f"screen of {key[1]}: {len(own)} tokens, there is room for {self.tokens}; resize it")

@@ -156,7 +156,7 @@ class Engine:
     _task: asyncio.Task[None] | None = None
     _slots: Slots | None = None
     _going: dict[int, tuple[_Request, _Row]] = field(default_factory=dict)  # by slot; slots that aren't in it are free
-    _held: dict[int, Prompt] = field(default_factory=dict)  # by slot: whose keys lie there, also once it is free
+    _held: dict[int, Prompt] = field(default_factory=dict)  # by slot, by age: whose keys lie there
     _held_by: Policy | None = None  # who computed them
 
     async def __aenter__(self) -> "Engine":
@@ -297,11 +297,10 @@ class Engine:
                 own_tokens=self.sampling.max_tokens,
                 sharding=self.sharding,
             )
-        # Slots that hold nothing go first, and those that this batch begins with.
+        # Slots that hold nothing go first, and those that this batch begins with; then what was put there longest ago.
         known = [beginning.slot for beginning in batch.beginnings]
-        free = iter(
-            sorted(set(range(self.rows)) - set(self._going), key=lambda slot: slot in self._held and slot not in known)
-        )
+        age = {slot: number for number, slot in enumerate(self._held) if slot not in known}
+        free = iter(sorted(set(range(self.rows)) - set(self._going), key=lambda slot: age.get(slot, -1)))
         targets = np.full((batch.rows, batch.width), self.rows, np.int32)
         seeds, members = np.zeros((2, *targets.shape), np.uint32)
         going = {}
@@ -320,7 +319,9 @@ class Engine:
             self.usage.prompt_tokens_kept += sum(tokens)
         numbers = self._placed((seeds, members, targets, beginnings))
         self._slots = fill(self.policy, self._slots, screens, prompts, *numbers)
-        self._held |= {slot: request.prompt for slot, (request, _) in going.items()}
+        for slot, (request, _) in going.items():
+            self._held.pop(slot, None)
+            self._held[slot] = request.prompt
         now = time.perf_counter()
         filled = [request for requests in batch.prompts for request in requests]
         self.usage.prefills += 1

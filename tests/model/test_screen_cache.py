@@ -63,6 +63,13 @@ def test_tokens_are_the_towers_and_zero_where_there_is_no_screen(cache: ScreenCa
     assert not tokens[3 * 24 :].any()
 
 
+def test_prompts_without_screens_get_as_many_empty_ones_as_others(cache: ScreenCache, batches) -> None:
+    found, places = cache({}, screens=5)
+    like, _ = cache(dict(screens(1)), screens=5)
+    assert (found.tokens.shape, found.tokens.dtype) == (like.tokens.shape, like.tokens.dtype)
+    assert not places and not np.asarray(found.tokens).any() and batches == [1]
+
+
 def test_new_screens_are_encoded_in_as_many_rows_as_they_fill_and_old_ones_not_again(cache, batches) -> None:
     shown = screens(9)  # a row has room for one of the larger ones, or for two of the smaller ones
     cache(dict(shown[:8]), screens=8)
