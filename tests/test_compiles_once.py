@@ -14,7 +14,7 @@ from mobile_r1_jax.training.metrics import read_rows
 
 UPDATES = {"format_finetuning": 4, "action_level": 3, "task_level": 3}
 MOST = {  # programs whose shapes depend on how phones' requests and screens meet: how many there can be
-    "jit(fill)": 4,  # prompts at once, one or four, by completions of each, one or eight
+    "jit(fill)": 2,  # completions of a prompt, one or eight
     "jit(encode)": 3,  # rows of screens at once: one, a quarter, all
     "jit(batch_gradients)": 2,  # completions of a prompt in the task-level stage, one or a group
 }

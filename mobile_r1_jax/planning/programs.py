@@ -40,7 +40,7 @@ from mobile_r1_jax.rl import GRPO, Likelihood, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.slots import decode, fill
-from mobile_r1_jax.stages.context import cached_rows, prefill_rows
+from mobile_r1_jax.stages.context import cached_rows
 from mobile_r1_jax.training.optimizer import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
@@ -259,7 +259,7 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
 
 def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
     """The engine's programs, as if no prompt were shared and none began like another."""
-    run, rows = stage.run, max(prefill_rows(stage.run, stage.mesh))
+    run, rows = stage.run, stage.mesh.shape["fsdp"]
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (
         Shape(shape, kind)

@@ -32,7 +32,6 @@ from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.step import Batch
 
 SHOWN = 2  # screenshots that a prompt shows, at most
-PREFILL_TOKENS = 2048  # of prompts that a device computes at once, where it may: enough to be busy [our choice]
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Context:
             self.sampling(temperature),
             self.run.slots,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=prefill_rows(self.run, self.mesh),
+            prefill_rows=(self.mesh.shape["fsdp"],),  # few programs; and all devices hold these caches
             sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
         )
 
@@ -137,14 +136,6 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     """How many rows of screens `rows` prompts may have where the tower learns: in quarters up to a row for each."""
     most, across = SHOWN * rows, mesh.shape["fsdp"]
     return tuple(sorted({min(most, across * -(-most * quarters // (4 * across))) for quarters in range(1, 5)}))
-
-
-def prefill_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
-    """How many prompts an engine computes at once: one for each device across, and four of them where they are short.
-
-    Their caches go to slots on any device, so every device holds them all for a moment."""
-    across, many = mesh.shape["fsdp"], min(4, max(1, PREFILL_TOKENS // max(run.shapes.prompt_tokens)))
-    return tuple(sorted({across, many * across}))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ def keep_freed_memory() -> bool:
     """Lets glibc keep what is freed, in one heap for all threads; before JAX starts its own.
 
     On a CPU every step's arrays are allocated anew. Else each comes from the kernel page by page and goes back to it,
-    which took a fifth of the time of a training step of the demo.
+    which took a sixth of the time of the demo's finetuning.
 
     Returns:
       whether the C library did it: others than glibc have no such settings.
