@@ -313,9 +313,9 @@ class Engine:
         self._going.update(going)
         beginnings = None
         if batch.beginnings:
-            none = [0] * (batch.rows - len(batch.beginnings))
+            padding = [0] * (batch.rows - len(batch.beginnings))
             tokens = [beginning.tokens for beginning in batch.beginnings]
-            beginnings = Beginnings(np.array(known + none, np.int32), np.array(tokens + none, np.int32))
+            beginnings = Beginnings(np.array(known + padding, np.int32), np.array(tokens + padding, np.int32))
             self.usage.prompt_tokens_kept += sum(tokens)
         numbers = self._placed((seeds, members, targets, beginnings))
         self._slots = fill(self.policy, self._slots, screens, prompts, *numbers)
