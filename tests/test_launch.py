@@ -21,7 +21,7 @@ phones: {count: 4, size: [112, 224], most_turns: 4}
 annotations: {count: 24}
 format_finetuning: {updates: UPDATES, batch: 8, micro_batch: 8, frozen: [vision], optimizer: {learning_rate: 2.0e-3}}
 action_level:
-  {annotations: {count: 8, popups: 1.0}, updates: 3, prompts: 8, micro_batch: 8, group: 4, loss: {beta: 0.04},
+  {annotations: {count: 8, mistakes: 0.0}, updates: 3, prompts: 8, micro_batch: 8, group: 4, loss: {beta: 0.04},
    optimizer: {learning_rate: 1.0e-4}}
 task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
 evaluation: {episodes: 4, withheld_episodes: 2}

@@ -102,7 +102,7 @@ def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_eac
         ],
         "task_level": [
             "encode screens",
-            *("fill 4 slots, P 64", "decode 8 x 4, P 64", "fill 4 slots, P 128", "decode 8 x 4, P 128"),
+            *("fill 1 slots, P 64", "decode 8 x 4, P 64", "fill 1 slots, P 128", "decode 8 x 4, P 128"),
             *("gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "gradients 8 x 4, P 64", "gradients 8 x 4, P 128"),
             *("add", "update"),
         ],
@@ -116,7 +116,7 @@ def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_t
     def calls(name: str) -> float:
         return sum(program.calls for program in programs if program.name.startswith(name))
 
-    assert calls("fill") == pytest.approx(16 * 3 / 4)  # sixteen episodes, three turns each, four prompts at once
+    assert calls("fill") == pytest.approx(16 * 3)  # sixteen episodes, three turns each, a prompt at once
     assert calls("decode") == pytest.approx(16 * 3 / 4 * 6 / 8)  # four phones, six tokens, eight at once
     assert calls("gradients") == pytest.approx(16 * 2 / 8 + 1)  # the first turn's prompt is its group's
     assert calls("encode") == 16 * 3 / 2
