@@ -48,7 +48,8 @@ class ScreenCache:
         for key in shown:
             self._tokens.move_to_end(key)
         found = [self._tokens[key] for key in shown]
-        tokens = np.zeros((screens, self.tokens, self.config.out_width), self.vision.dtype)
+        dtype = next((tokens.dtype for tokens in self._tokens.values()), np.float32)
+        tokens = np.zeros((screens, self.tokens, self.config.out_width), dtype)
         places: dict[Key, np.ndarray] = {}
         for number, (key, own) in enumerate(zip(shown, found, strict=True)):
             if len(own) > self.tokens:
