@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -281,7 +282,8 @@ class Engine:
         """The bucket of what there is to compute, and the beginning in a slot that makes it a smaller one."""
         bucket = smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt")
         if bucket > min(self.prompt_buckets) and self._held:
-            known = max((_Beginning(slot, held, alike(prompt, held)) for slot, held in self._held.items()), key=_tokens)
+            held = (_Beginning(slot, other, alike(prompt, other)) for slot, other in self._held.items())
+            known = max(held, key=attrgetter("tokens"))
             smaller = smallest_bucket(len(prompt.ids) - known.tokens, self.prompt_buckets, "tokens in a prompt")
             if smaller < bucket:
                 return smaller, known
@@ -372,10 +374,6 @@ def in_batches(
             prompts, known = zip(*some[:rows], strict=True)
             yield _Batch(prompts, rows, width, () if known[0] is None else known)
             some = some[rows:]
-
-
-def _tokens(beginning: _Beginning) -> int:
-    return beginning.tokens
 
 
 def room(completions: int) -> int:
