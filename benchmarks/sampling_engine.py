@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -24,7 +25,7 @@ from transformers import AutoTokenizer
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.model.huggingface import load_policy
-from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, smallest_bucket, stack_prompts
+from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.screen_cache import ScreenCache
 from mobile_r1_jax.phones.simulator import gestures
@@ -97,13 +98,6 @@ class ToTheEnd:
         return [Sampled(tuple(ids[r, mask[r]].tolist()), tuple(logps[r, mask[r]].tolist())) for r in range(len(batch))]
 
 
-class Anew(Engine):
-    """The engine, but that every prompt is computed from its first token."""
-
-    def _beginning(self, prompt: Prompt) -> tuple[int, None]:
-        return smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt"), None
-
-
 @jax.jit
 def keys_of(seeds: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.key)(seeds)
@@ -168,10 +162,11 @@ def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chu
     # Any token may be a stop token here, so that lengths are geometric whatever the policy has learned.
     stops = Random(0).sample(range(config.text.vocab), int(work.stops * config.text.vocab))
     sampling = Sampling(max_tokens=work.tokens, temperature=4.0, stop_ids=tuple(sorted(stops)))
+    continuous = partial(Engine, policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk)
     ways = {
         "to the end": lambda: ToTheEnd(policy, collate, sampling, work.rows),
-        "continuous, anew": lambda: Anew(policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk),
-        "continuous": lambda: Engine(policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk),
+        "continuous, anew": partial(continuous, keep_keys=False),
+        "continuous": continuous,
     }
     seconds, waits, found = ({way: [] for way in ways} for _ in range(3))
     use = {way: [float("nan")] * 2 for way in ways}

@@ -114,8 +114,33 @@ def stream_steps(
     return steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead))
 
 
+def check_step_lengths(
+    table: StepTable, tokenizer: PreTrainedTokenizerBase, *, prompt_tokens: int, response_tokens: int
+) -> None:
+    """Raises ValueError in one line, with file, line and step, where a prompt or a response is too long."""
+    for record_index, turn in dict(table.steps).items():  # the last step of each trajectory: all others lead up to it
+        step, past = _load(table, tokenizer, record_index, turn)
+        responses = [*(turn.response_ids for turn in past), step.response_ids]
+        for name, tokens, most in (
+            ("prompt", len(step.prompt.ids), prompt_tokens),
+            ("response", max(map(len, responses)), response_tokens),
+        ):
+            if tokens > most:
+                raise ValueError(
+                    f"{step.origin}: a {name} of {tokens} tokens, {name}_tokens leaves room for {most}; raise it, or "
+                    "leave this trajectory out"
+                )
+
+
 def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index: int, turn: int) -> Step:
     """Reads one step of the table and builds its prompt."""
+    return _load(table, tokenizer, record_index, turn)[0]
+
+
+def _load(
+    table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index: int, turn: int
+) -> tuple[Step, Sequence[Past]]:
+    """A step and what went before it."""
     record = table.source[record_index]
     found = table.frames[record["file"].decode()]
     goldens = [_golden(record, index, found, table.resizing) for index in range(turn + 1)]
@@ -123,7 +148,7 @@ def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index
     shots = [Screenshot(png) for png in record["trajectory"]["image"][: turn + 1]]
     past = [Past(shot, response_ids(tokenizer, text)) for shot, text in zip(shots[:-1], texts[:-1], strict=True)]
     system = task_system(record["system"].decode(), record["instruction"].decode())
-    return Step(
+    step = Step(
         prompt=build_prompt(tokenizer, system, past, shots[-1], table.resizing),
         response=texts[-1],
         response_ids=response_ids(tokenizer, texts[-1]),
@@ -133,6 +158,7 @@ def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index
         app=record["app_name"].decode(),
         origin=_origin(record, turn),
     )
+    return step, past
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Shapes:
     windows: tuple[int, ...] = (48, 64)  # W: windows of 112x112 pixels in a row of screens; several may share a row
     screens: int = 8  # rows of screens, at most, that are encoded at once where the vision tower does not learn
     slots: int | None = None  # responses to phones that are under way at once; None: one for every phone
+    keep_keys: bool = True  # a prompt begins with what a slot holds of it; a small policy is quicker computed anew
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from data_pipelines.annotate import annotate
-from data_pipelines.steps import StepTable, step_table
+from data_pipelines.steps import StepTable, check_step_lengths, step_table
 from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
@@ -56,12 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run = parse_run("launch", arguments)
         context, policy = prepare_run(run, console)
+        steps = golden_steps(context)
     except ConfigError as error:
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         return 2
     began = time.time()
     with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):
-        results = asyncio.run(train_and_evaluate(context, policy, phones))
+        results = asyncio.run(train_and_evaluate(context, policy, steps, phones))
     console.print(results_table(results))
     console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
     return 0
@@ -122,29 +123,21 @@ def check_lengths(context: Context) -> None:
         )
 
 
-async def train_and_evaluate(context: Context, policy: Policy, phones: Sequence[Any]) -> list[Result]:
-    """The recipe: three stages, each starting from the last one's weights."""
+def golden_steps(context: Context) -> tuple[StepTable, StepTable]:
+    """Those of format finetuning and of the action-level stage. Raises ConfigError in one line."""
     run = context.run
-    steps = annotated_steps(context, run.annotations, "annotations")
-    single = steps
-    if run.action_level.annotations is not None:
-        single = annotated_steps(context, run.action_level.annotations, "annotations-action-level")
-    records = Records(run.directory / "trajectories")
-    async with Fleet(phones) as fleet:
-        await evaluate(context, "base", policy, fleet, records)
-        policy = await format_finetuning.run(context, policy, steps)
-        await evaluate(context, "format finetuning", policy, fleet, records)
-        policy = await action_level.run(context, policy, single)
-        await evaluate(context, "action-level", policy, fleet, records)
-        policy = await task_level.run(context, policy, fleet, StateJudge(), records)
-        await evaluate(context, "task-level", policy, fleet, records)
-    save_policy(policy, run.directory / "policy", like=run.policy)
-    return read_results(run.directory)
+    try:
+        first = annotated_steps(context, run.annotations, "annotations")
+        if run.action_level.annotations is None:
+            return first, first
+        return first, annotated_steps(context, run.action_level.annotations, "annotations-action-level")
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"annotations: {error}") from error
 
 
 def annotated_steps(context: Context, settings: Annotations, name: str) -> StepTable:
     """The annotated steps that a stage trains on; held-out instructions are not among them. What the oracle writes is
-    kept under `name` in the run directory."""
+    kept under `name` in the run directory. Raises ValueError and FileNotFoundError in one line."""
     run = context.run
     folder = settings.directory or run.directory / name
     if settings.directory is None and not (folder / "data.jsonl").exists():
@@ -162,7 +155,28 @@ def annotated_steps(context: Context, settings: Annotations, name: str) -> StepT
         write_trajectories(draft, drawn)
         draft.rename(folder)
     dataset = prepare([folder], data_dir=run.directory / "prepared")
-    return step_table(dataset.as_data_source("train"), run.resizing, held_out=held_out_instructions())
+    table = step_table(dataset.as_data_source("train"), run.resizing, held_out=held_out_instructions())
+    room = {"prompt_tokens": max(run.shapes.prompt_tokens), "response_tokens": run.shapes.response_tokens}
+    check_step_lengths(table, context.speaker.tokenizer, **room)
+    return table
+
+
+async def train_and_evaluate(
+    context: Context, policy: Policy, steps: tuple[StepTable, StepTable], phones: Sequence[Any]
+) -> list[Result]:
+    """The recipe: three stages, each starting from the last one's weights; `steps` are those of the first two."""
+    run = context.run
+    records = Records(run.directory / "trajectories")
+    async with Fleet(phones) as fleet:
+        await evaluate(context, "base", policy, fleet, records)
+        policy = await format_finetuning.run(context, policy, steps[0])
+        await evaluate(context, "format finetuning", policy, fleet, records)
+        policy = await action_level.run(context, policy, steps[1])
+        await evaluate(context, "action-level", policy, fleet, records)
+        policy = await task_level.run(context, policy, fleet, StateJudge(), records)
+        await evaluate(context, "task-level", policy, fleet, records)
+    save_policy(policy, run.directory / "policy", like=run.policy)
+    return read_results(run.directory)
 
 
 async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> None:

@@ -158,3 +158,21 @@ def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
     printed = capfd.readouterr().out.strip()
     assert said in printed and len(printed.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--annotations.directory=nowhere", "nowhere"),
+        ("--shapes.response_tokens=8", "tokens, response_tokens leaves room for 8"),
+    ],
+)
+def test_golden_steps_that_cannot_be_learned_are_refused_before_phones_start(flag, said, tmp_path, capfd) -> None:
+    from mobile_r1_jax.launch import main
+
+    config = tmp_path / "small.yaml"
+    config.write_text(SMALL.replace("UPDATES", "1"))
+    assert main([f"--config={config}", f"--folder={tmp_path}", f"--policy={TINY_BASE}", flag]) == 2
+    *_, error = capfd.readouterr().out.strip().splitlines()
+    assert error.startswith("error: annotations") and said in error
+    assert not (tmp_path / "small" / "results.jsonl").exists()

@@ -8,7 +8,7 @@ Between two chunks the finished completions are given out and waiting prompts ar
 a phone waits for nobody's completion but its own. All of it runs in a thread, and phones go on acting meanwhile.
 
 A prompt stays in its slot until another one takes it. Where a new prompt begins alike and what is left of it fits a
-smaller bucket, only that is computed.
+smaller bucket, only that is computed: with more programs, and the more gain the larger the policy.
 """
 
 import asyncio
@@ -138,8 +138,8 @@ class Engine:
 
     rows: completions that are decoded at once. prompt_buckets: lengths that prompts are padded to; every row has room
     for the longest. prefill_rows: how many prompts are computed at once: those that wait are cut into these numbers,
-    and only what is left of them is padded. chunk: tokens between two looks at the queue. sharding: of the rows over a
-    mesh.
+    and only what is left of them is padded. chunk: tokens between two looks at the queue. keep_keys: whether prompts
+    begin with what a slot still holds. sharding: of the rows over a mesh.
     """
 
     policy: Policy
@@ -149,6 +149,7 @@ class Engine:
     prompt_buckets: Sequence[int]
     prefill_rows: Sequence[int] = (1, 4)
     chunk: int = 8
+    keep_keys: bool = True
     sharding: NamedSharding | None = None
     usage: Usage = field(default_factory=Usage)
     _waiting: list[_Request] = field(default_factory=list)
@@ -281,7 +282,7 @@ class Engine:
     def _beginning(self, prompt: Prompt) -> tuple[int, _Beginning | None]:
         """The bucket of what there is to compute, and the beginning in a slot that makes it a smaller one."""
         bucket = smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt")
-        if bucket > min(self.prompt_buckets) and self._held:
+        if self.keep_keys and self._held and bucket > min(self.prompt_buckets):
             held = (_Beginning(slot, other, alike(prompt, other)) for slot, other in self._held.items())
             known = max(held, key=attrgetter("tokens"))
             smaller = smallest_bucket(len(prompt.ids) - known.tokens, self.prompt_buckets, "tokens in a prompt")

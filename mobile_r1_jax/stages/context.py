@@ -94,6 +94,7 @@ class Context:
             self.run.slots,
             prompt_buckets=self.run.shapes.prompt_tokens,
             prefill_rows=(self.mesh.shape["fsdp"],),  # few programs; and all devices hold these caches
+            keep_keys=self.run.shapes.keep_keys,
             sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
         )
 
