@@ -39,7 +39,7 @@ from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
-from mobile_r1_jax.sampling.slots import decode, fill
+from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
 from mobile_r1_jax.stages.context import cached_rows
 from mobile_r1_jax.training.optimizer import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
@@ -258,7 +258,8 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
 
 
 def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
-    """The engine's programs, as if no prompt were shared and none began like another."""
+    """The engine's programs. As if no prompt were shared and none began like another, so that what computes the rest of
+    a prompt is there for its memory, and not called."""
     run, rows = stage.run, stage.mesh.shape["fsdp"]
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (
@@ -274,6 +275,19 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
         yield stage.program(
             f"fill {rows} slots", bucket, fill, policy, slots, *prompts, *numbers, beside=beside, calls=responses / rows
         )
+        if run.shapes.keep_keys and bucket < max(stage.shares):
+            yield stage.program(
+                f"fill {rows} slots, behind kept keys",
+                bucket,
+                fill,
+                policy,
+                slots,
+                *prompts,
+                *numbers,
+                Beginnings(*[Shape((rows,), jnp.int32)] * 2),
+                beside=beside,
+                calls=0,
+            )
         chunk = stage.program(
             f"decode {Engine.chunk} x {run.slots}",
             bucket,

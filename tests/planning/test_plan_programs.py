@@ -102,7 +102,8 @@ def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_eac
         ],
         "task_level": [
             "encode screens",
-            *("fill 1 slots, P 64", "decode 8 x 4, P 64", "fill 1 slots, P 128", "decode 8 x 4, P 128"),
+            *("fill 1 slots, P 64", "fill 1 slots, behind kept keys, P 64", "decode 8 x 4, P 64"),
+            *("fill 1 slots, P 128", "decode 8 x 4, P 128"),  # of a rest that takes the largest bucket nothing is kept
             *("gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "gradients 8 x 4, P 64", "gradients 8 x 4, P 128"),
             *("add", "update"),
         ],
