@@ -19,12 +19,13 @@ bench: .venv-bench/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e .
+	$(BIN)/pip install -q --no-compile -e .  # bytecode is made of what is imported, when it is
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e ".[test]"
+	$(BIN)/pip install -q --no-compile torch==2.13.0
+	$(BIN)/pip install -q --no-compile -e ".[test]"
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true  # tests start many processes; some packages hold templates
 	touch $@
 
 ACCELERATOR := $(if $(wildcard /dev/nvidia0),$(comma)cuda,$(if $(wildcard /dev/accel0 /dev/vfio/0),$(comma)tpu))
