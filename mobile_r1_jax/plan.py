@@ -101,7 +101,7 @@ def mesh_of(run: Run, topology: Topology) -> Mesh | AbstractMesh:
     try:
         if topology.chip.compiler:
             return make_mesh(run.mesh, tpu_devices(topology))
-        return AbstractMesh(mesh_shape(run.mesh, topology.count), AXES, axis_types=(AxisType.Auto,) * 2)
+        return AbstractMesh(mesh_shape(run.mesh, topology.count), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     except ValueError as error:
         raise PlanError(f"{error} ({topology.name})") from error
 

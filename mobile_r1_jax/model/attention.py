@@ -33,6 +33,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jax.sharding import PartitionSpec as P
 
+from mobile_r1_jax.model.layers import ROWS
+
 MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
 LANES = 128  # splash attention works in blocks of a multiple of it
 QUERY_BLOCK = 256  # queries that plain products take at once, where they are causal
@@ -251,9 +253,9 @@ def _splash(
         return local(q, k, v, *(ids or ()))
     if k.shape[2] % mesh.shape["tensor"]:  # fewer key heads than devices: each has those of its queries
         k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
-    rows = P("fsdp", None, "tensor")
+    rows = P(ROWS, None, "tensor")
     return jax.shard_map(
-        local, in_specs=(rows, rows, rows, *(P("fsdp") for _ in ids or ())), out_specs=rows, check_vma=False
+        local, in_specs=(rows, rows, rows, *(P(ROWS) for _ in ids or ())), out_specs=rows, check_vma=False
     )(q, k, v, *(ids or ()))
 
 

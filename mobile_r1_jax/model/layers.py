@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 Layer = TypeVar("Layer", bound=nnx.Module)
 
 # Initial standard deviation of every matrix, as in Qwen's config.json (initializer_range).
+ROWS = ("replica", "fsdp")  # the axes of a mesh that rows of a batch are split over
 INITIAL_STD = 0.02
 
 # What a scan over layers keeps for its backward pass.
@@ -86,9 +87,9 @@ def remat(body: Callable, policy: str) -> Callable:
 
 
 def by_rows(x: jax.Array) -> jax.Array:
-    """Keep the leading (batch) axis of x split over the "fsdp" axis of the mesh in context (`jax.set_mesh`), so that
-    weights are gathered and not activations; x as it is where there is no mesh."""
+    """Keep the leading (batch) axis of x split over ROWS of the mesh in context (`jax.set_mesh`), so that weights are
+    gathered and not activations; x as it is where there is no mesh."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     rest = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec("fsdp", *rest))
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(ROWS, *rest))

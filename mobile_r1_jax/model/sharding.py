@@ -1,6 +1,8 @@
-"""How parameters and batches lie on a mesh of ("fsdp", "tensor") devices.
+"""How parameters and batches lie on a mesh of ("replica", "fsdp", "tensor") devices.
 
-Rows of the batch and one axis of every matrix are split over "fsdp"; heads, feed-forward and vocabulary over "tensor".
+Rows of the batch are split over "replica" and "fsdp", one axis of every matrix over "fsdp", heads, feed-forward and
+vocabulary over "tensor". Every replica holds all parameters: what crosses between two, slices of TPUs that only a slow
+network joins, are gradients, once an update.
 """
 
 import math
@@ -12,16 +14,18 @@ from typing import TypeVar
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Prompts
+from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
-AXES = ("fsdp", "tensor")
+AXES = ("replica", "fsdp", "tensor")
 
 # Path of the parameter (first match counts) -> how its axes are split, and what the axes are called. L: layers.
 RULES: list[tuple[str, P, str]] = [
@@ -47,22 +51,41 @@ RULES: list[tuple[str, P, str]] = [
 
 
 def make_mesh(shape: str, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh "AxB" of `devices` (all there are, when None): A along "fsdp", B along "tensor"; ValueError in one line
-    when they aren't A * B."""
+    """The mesh "AxB" of `devices` (all there are, when None), A along "fsdp", B along "tensor", or "RxAxB" of R
+    replicas; ValueError in one line when they aren't so many. Where the devices are in several slices and these divide
+    R, no replica lies in two of them."""
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh(mesh_shape(shape, len(devices)), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+    sizes = mesh_shape(shape, len(devices))
+    types = (AxisType.Auto,) * len(AXES)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1 or sizes[0] % slices:
+        return jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
+    in_a_slice = (sizes[0] // slices, *sizes[1:])
+    return Mesh(create_hybrid_device_mesh(in_a_slice, (slices, 1, 1), devices), AXES, axis_types=types)
 
 
-def mesh_shape(shape: str, devices: int) -> tuple[int, int]:
-    """(A, B) of the mesh "AxB"; ValueError in one line when they aren't A * B devices."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", shape)
-    if not match:
-        raise ValueError(f"mesh {shape!r}: write it as FSDPxTENSOR, for example 8x1")
-    fsdp, tensor = (int(number) for number in match.groups())
-    if fsdp * tensor != devices:
-        there = ", ".join(f"{devices // other}x{other}" for other in _nearest(tensor, _divisors(devices)))
-        raise ValueError(f"mesh {shape}: {fsdp} * {tensor} devices needed, {devices} are there; nearest: {there}")
-    return fsdp, tensor
+def mesh_shape(shape: str, devices: int) -> tuple[int, int, int]:
+    """(R, A, B) of the mesh "RxAxB" or "AxB"; ValueError in one line when they aren't R * A * B devices."""
+    if not re.fullmatch(r"([1-9]\d*x)?[1-9]\d*x[1-9]\d*", shape):
+        raise ValueError(f"mesh {shape!r}: write it as FSDPxTENSOR, for example 8x1, or as REPLICASxFSDPxTENSOR")
+    given = [int(number) for number in shape.split("x")]
+    if math.prod(given) != devices:
+        needed = " * ".join(map(str, given))
+        replicas = given[0] if len(given) == len(AXES) and devices % given[0] == 0 else 1
+        there = _names(replicas, devices // replicas, _nearest(given[-1], _divisors(devices // replicas)))
+        raise ValueError(f"mesh {shape}: {needed} devices needed, {devices} are there; nearest: {there}")
+    replicas, fsdp, tensor = [1, *given][-len(AXES) :]
+    return replicas, fsdp, tensor
+
+
+def mesh_name(replicas: int, fsdp: int, tensor: int) -> str:
+    """As a mesh is written: "RxAxB", or "AxB" where there is but one replica."""
+    return f"{replicas}x{fsdp}x{tensor}" if replicas > 1 else f"{fsdp}x{tensor}"
+
+
+def row_shards(mesh: Mesh | AbstractMesh) -> int:
+    """Over how many groups of devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
 
 
 def computing_on(mesh: Mesh) -> AbstractContextManager[None]:
@@ -87,7 +110,9 @@ def parameter_shardings(
     """
     sizes = dict(mesh.shape)
     if problem := next(_undivided(config, shapes, sizes), None):
-        raise ValueError(f"mesh {sizes['fsdp']}x{sizes['tensor']}: {problem}; {_advice(config, shapes, sizes)}")
+        raise ValueError(
+            f"mesh {mesh_name(*(sizes[axis] for axis in AXES))}: {problem}; {_advice(config, shapes, sizes)}"
+        )
     return {path: NamedSharding(mesh, _rule(path, config, sizes["tensor"])[0]) for path in shapes}
 
 
@@ -122,7 +147,12 @@ def _advice(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], sizes: 
     ]
     if not fitting:
         return f"no mesh of {devices} devices divides this policy: use fewer devices"
-    return "nearest that do: " + ", ".join(f"{devices // t}x{t}" for t in _nearest(sizes["tensor"], fitting))
+    return "nearest that do: " + _names(sizes["replica"], devices, _nearest(sizes["tensor"], fitting))
+
+
+def _names(replicas: int, devices: int, tensors: Iterable[int]) -> str:
+    """The meshes of replicas of so many devices, for each of `tensors`."""
+    return ", ".join(mesh_name(replicas, devices // tensor, tensor) for tensor in tensors)
 
 
 def _nearest(tensor: int, others: Iterable[int]) -> list[int]:
@@ -174,20 +204,20 @@ def _put(x: jax.Array | np.ndarray | jax.ShapeDtypeStruct, sharding: NamedShardi
 
 
 def shard_batch(batch: T, mesh: Mesh) -> T:
-    """Rows of a batch (screens of Screens) over "fsdp"; a tuple is placed part by part. ShapeDtypeStructs do as well.
+    """Rows of a batch (screens of Screens) over ROWS; a tuple is placed part by part. ShapeDtypeStructs do as well.
 
     Raises:
-      ValueError: one line, when the number of rows or screens does not divide by the fsdp axis.
+      ValueError: one line, when the number of rows or screens does not divide by these axes.
     """
     if isinstance(batch, tuple):
         return tuple(shard_batch(part, mesh) for part in batch)
 
     def place(path: tuple, x: jax.Array | np.ndarray) -> jax.Array:
-        spec = P(None, "fsdp") if isinstance(batch, Prompts) and path[-1].name == "positions" else P("fsdp")
-        rows = x.shape[len(spec) - 1]
-        if rows % mesh.shape["fsdp"]:
+        spec = P(None, ROWS) if isinstance(batch, Prompts) and path[-1].name == "positions" else P(ROWS)
+        rows, across = x.shape[len(spec) - 1], row_shards(mesh)
+        if rows % across:
             raise ValueError(
-                f"mesh: {rows} rows of {type(batch).__name__} do not divide by fsdp = {mesh.shape['fsdp']}; "
+                f"mesh: {rows} rows of {type(batch).__name__} do not divide by replica * fsdp = {across}; "
                 "choose buckets that are multiples of it"
             )
         return _put(x, NamedSharding(mesh, spec))

@@ -13,6 +13,7 @@ from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.attention import kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
+from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
@@ -92,8 +93,8 @@ def abstract_batch(
 
 
 def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
-    """The slots of `Context.engine`, their rows over fsdp."""
-    sharding = NamedSharding(mesh, PartitionSpec("fsdp"))
+    """The slots of `Context.engine`, their rows over ROWS."""
+    sharding = NamedSharding(mesh, PartitionSpec(ROWS))
     rows, prompt, own = run.slots, max(run.shapes.prompt_tokens), run.shapes.response_tokens
     make = partial(empty_slots, rows=rows, prompt_tokens=prompt, own_tokens=own, sharding=sharding)
     return jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(make, policy))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.lora import LoRA
+from mobile_r1_jax.model.sharding import mesh_name
 from mobile_r1_jax.planning.measure import Taken
 from mobile_r1_jax.planning.programs import Program
 
@@ -26,9 +27,9 @@ class Freed:
     fits: bool
 
 
-def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
+def knobs_of(run: Run, stage: str, replicas: int, fsdp: int, tensor: int) -> Iterator[Knob]:
     """The settings that memory of the stage's programs depends on, each turned one notch."""
-    own, precision = getattr(run, stage), run.precision
+    own, precision, across = getattr(run, stage), run.precision, replicas * fsdp
 
     def of_stage(flag: str, **changes: object) -> Knob:
         return Knob(f"--{stage}.{flag}", replace(run, **{stage: replace(own, **changes)}))
@@ -41,7 +42,7 @@ def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
         yield Knob(f"--lora.rank={LoRA.rank}", replace(run, lora=LoRA()))
     if precision.remat != "full":
         yield Knob("--precision.remat=full", replace(run, precision=replace(precision, remat="full")))
-    if own.micro_batch // 2 >= fsdp and own.micro_batch // 2 % fsdp == 0:
+    if own.micro_batch // 2 >= across and own.micro_batch // 2 % across == 0:
         yield of_stage(f"micro_batch={own.micro_batch // 2}", micro_batch=own.micro_batch // 2)
     if own.optimizer.first_moment == "float32":
         optimizer = replace(own.optimizer, first_moment="bfloat16")
@@ -53,11 +54,11 @@ def knobs_of(run: Run, stage: str, fsdp: int, tensor: int) -> Iterator[Knob]:
         yield of_stage("loss.beta=0", loss=replace(own.loss, beta=0.0))
     if stage == "action_level" and own.group > 2:
         yield of_stage(f"group={own.group // 2}", group=own.group // 2)
-    if stage == "task_level" and run.slots // 2 % fsdp == 0 and run.slots >= 2 * fsdp:
+    if stage == "task_level" and run.slots // 2 % across == 0 and run.slots >= 2 * across:
         count = run.slots // 2
         yield Knob(f"--shapes.slots={count}", replace(run, shapes=replace(run.shapes, slots=count)))
     if fsdp % 2 == 0:
-        mesh = f"{fsdp // 2}x{tensor * 2}"
+        mesh = mesh_name(replicas, fsdp // 2, tensor * 2)
         yield Knob(f"--mesh={mesh}", replace(run, mesh=mesh))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from mobile_r1_jax.model.sharding import computing_on
+from mobile_r1_jax.model.sharding import computing_on, row_shards
 from mobile_r1_jax.planning.abstract import bytes_of, bytes_per_chip
 from mobile_r1_jax.planning.chips import Chip
 from mobile_r1_jax.planning.flops import Loops, count_flops, count_product_bytes, live_bytes
@@ -118,7 +118,7 @@ def estimate(program: Program) -> Taken:
         return bytes_of(aval) / mesh.size
 
     def multiplied(aval: Any) -> float:  # a matrix is a weight, which every chip gathers along fsdp
-        return spread(aval) * (mesh.shape["fsdp"] if aval.ndim <= 2 else 1)
+        return spread(aval) * (row_shards(mesh) if aval.ndim <= 2 else 1)
 
     arguments = bytes_per_chip(program.arguments)
     temporaries = live_bytes(jaxpr, program.loops, spread) + _gathered(program)

@@ -23,7 +23,7 @@ from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.packing import blocks_of
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.model.screen_cache import encode
-from mobile_r1_jax.model.sharding import gathered
+from mobile_r1_jax.model.sharding import gathered, row_shards
 from mobile_r1_jax.planning.abstract import (
     Shape,
     abstract_batch,
@@ -260,7 +260,7 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
 def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
     """The engine's programs. As if no prompt were shared and none began like another, so that what computes the rest of
     a prompt is there for its memory, and not called."""
-    run, rows = stage.run, stage.mesh.shape["fsdp"]
+    run, rows = stage.run, row_shards(stage.mesh)
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (
         Shape(shape, kind)

@@ -23,9 +23,10 @@ from mobile_r1_jax.model.inputs import (
     identity,
     stack_prompts,
 )
+from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.screen_cache import ScreenCache
-from mobile_r1_jax.model.sharding import shard_batch
+from mobile_r1_jax.model.sharding import row_shards, shard_batch
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.stages.episodes import Speaker
@@ -93,9 +94,9 @@ class Context:
             self.sampling(temperature),
             self.run.slots,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=(self.mesh.shape["fsdp"],),  # few programs; and all devices hold these caches
+            prefill_rows=(row_shards(self.mesh),),  # few programs; and all devices hold these caches
             keep_keys=self.run.shapes.keep_keys,
-            sharding=NamedSharding(self.mesh, PartitionSpec("fsdp")),
+            sharding=NamedSharding(self.mesh, PartitionSpec(ROWS)),
         )
 
     def collate(
@@ -129,13 +130,13 @@ def most_tokens(run: Run, vision: VisionConfig) -> int:
 def cached_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     """How many rows of screens are encoded at once where the tower does not learn: the next turn of a phone brings one
     new screen, a batch of golden steps brings many."""
-    most, across = run.shapes.screens, mesh.shape["fsdp"]
+    most, across = run.shapes.screens, row_shards(mesh)
     return tuple(sorted({min(most, across * max(1, rows // across)) for rows in (1, most // 4, most)}))
 
 
 def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     """How many rows of screens `rows` prompts may have where the tower learns: in quarters up to a row for each."""
-    most, across = SHOWN * rows, mesh.shape["fsdp"]
+    most, across = SHOWN * rows, row_shards(mesh)
     return tuple(sorted({min(most, across * -(-most * quarters // (4 * across))) for quarters in range(1, 5)}))
 
 

@@ -113,8 +113,10 @@ def main(meshes: list[str]) -> None:
     few = jax.tree.map(lambda x: x[..., :6, :], batch[1])
     report["errors"] = {
         "3x2": error_of(lambda: make_mesh("3x2")),
+        "2x4x2": error_of(lambda: make_mesh("2x4x2")),
         "8": error_of(lambda: make_mesh("8")),
         "2x4": error_of(lambda: parameter_shardings(two_heads, {}, make_mesh("2x4"))),
+        "2x1x4": error_of(lambda: parameter_shardings(two_heads, {}, make_mesh("2x1x4"))),
         "vocab": error_of(lambda: parameter_shardings(odd, {"text.embedding": (161, 32)}, mesh)),
         "none": error_of(lambda: parameter_shardings(odd, {"text.embedding": (163, 31)}, mesh)),
         "rows": error_of(lambda: shard_batch(few, mesh)),

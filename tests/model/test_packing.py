@@ -100,7 +100,7 @@ def test_of_what_the_programs_are_given_of_a_mix_of_phones_less_than_15_percent_
     def tower(screens: Screens) -> jax.Array:
         return jnp.zeros((*screens.screen.shape, 16, config.out_width))
 
-    mesh = AbstractMesh((1, 1), AXES)
+    mesh = AbstractMesh((1, 1, 1), AXES)
     cache = ScreenCache(
         jax.tree_util.Partial(tower),
         lambda _, size: np.zeros((size[0] * size[1] // 196, 196), np.float32),

@@ -12,9 +12,10 @@ from jax.sharding import AbstractMesh
 
 from mobile_r1_jax.model.config import config_from_json
 from mobile_r1_jax.model.huggingface import parameter_shapes
-from mobile_r1_jax.model.sharding import parameter_shardings
+from mobile_r1_jax.model.sharding import AXES, parameter_shardings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
+MESHES = ("8x1", "4x2", "2x4", "1x8", "2x4x1", "2x2x2", "8x1x1")
 ON_EIGHT_DEVICES = Path(__file__).with_name("on_eight_devices.py")
 
 
@@ -31,12 +32,12 @@ def on_eight_devices(*meshes: str) -> dict:
 
 @pytest.fixture(scope="module")
 def report() -> dict:
-    return on_eight_devices("4x2")
+    return on_eight_devices("4x2", "2x2x2")
 
 
 @pytest.fixture(scope="module")
 def every_mesh() -> dict:
-    return on_eight_devices("8x1", "4x2", "2x4", "1x8")
+    return on_eight_devices(*MESHES)
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2"])
@@ -44,13 +45,18 @@ def test_loss_is_that_of_one_device(report, mesh) -> None:
     assert report["loss"][mesh] == pytest.approx(report["loss"]["one"], abs=1e-5)
 
 
-def test_gradients_and_samples_are_those_of_one_device(report) -> None:
-    assert report["gradient"]["4x2"] < 1e-4  # of every parameter, as a share of its largest
-    assert report["samples"]["4x2"] == report["samples"]["one"]
+@pytest.mark.parametrize("mesh", ["4x2", "2x2x2"])
+def test_gradients_and_samples_are_those_of_one_device(report, mesh) -> None:
+    assert report["gradient"][mesh] < 1e-4  # of every parameter, as a share of its largest
+    assert report["samples"][mesh] == report["samples"]["one"]
+
+
+def test_every_replica_holds_all_of_the_policy(report) -> None:
+    assert report["held"]["2x2x2"] == pytest.approx(1 / 4, abs=0.1)  # norms and few keys are whole anyway
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh", ["8x1", "4x2", "2x4", "1x8"])
+@pytest.mark.parametrize("mesh", MESHES)
 def test_every_mesh_has_the_loss_gradients_and_samples_of_one_device(every_mesh, mesh) -> None:
     assert every_mesh["loss"][mesh] == pytest.approx(every_mesh["loss"]["one"], abs=1e-5)
     assert every_mesh["gradient"][mesh] < 1e-4
@@ -74,15 +80,20 @@ def test_what_samples_is_whole_along_fsdp_so_that_no_token_gathers_weights(repor
     ("mesh", "line"),
     [
         ("3x2", "mesh 3x2: 3 * 2 devices needed, 8 are there; nearest: 4x2, 8x1, 2x4"),
-        ("8", "mesh '8': write it as FSDPxTENSOR, for example 8x1"),
+        ("2x4x2", "mesh 2x4x2: 2 * 4 * 2 devices needed, 8 are there; nearest: 2x2x2, 2x4x1, 2x1x4"),
+        ("8", "mesh '8': write it as FSDPxTENSOR, for example 8x1, or as REPLICASxFSDPxTENSOR"),
         ("2x4", "mesh 2x4: text.heads = 2 does not divide by tensor = 4; nearest that do: 4x2, 8x1"),
+        ("2x1x4", "mesh 2x1x4: text.heads = 2 does not divide by tensor = 4; nearest that do: 2x2x2, 2x4x1"),
         ("vocab", "mesh 4x2: text.embedding: vocab = 161 does not divide by tensor = 2; nearest that do: 8x1"),
         (
             "none",
             "mesh 4x2: text.embedding: vocab = 163 does not divide by tensor = 2; "
             "no mesh of 8 devices divides this policy: use fewer devices",
         ),
-        ("rows", "mesh: 6 rows of Prompts do not divide by fsdp = 4; choose buckets that are multiples of it"),
+        (
+            "rows",
+            "mesh: 6 rows of Prompts do not divide by replica * fsdp = 4; choose buckets that are multiples of it",
+        ),
     ],
 )
 def test_an_impossible_mesh_is_one_line_that_names_the_dimension(report, mesh, line) -> None:
@@ -110,6 +121,6 @@ def test_a_checkpoint_loads_straight_onto_the_mesh(report, way) -> None:
 )
 def test_published_sizes_say_which_meshes_they_divide_by(size, mesh, said) -> None:
     config = config_from_json(json.loads((CONFIGS / f"{size}.json").read_text()))
-    devices = AbstractMesh(tuple(map(int, mesh.split("x"))), ("fsdp", "tensor"))
+    devices = AbstractMesh((1, *map(int, mesh.split("x"))), AXES)
     with pytest.raises(ValueError, match=re.escape(said)):
         parameter_shardings(config, parameter_shapes(config), devices)

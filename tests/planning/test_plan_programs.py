@@ -37,7 +37,7 @@ AMOUNTS = Amounts(turns=3, tokens=6)
 
 
 def mesh_of(*shape: int) -> AbstractMesh:
-    return AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * 2)
+    return AbstractMesh((1, *shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def shape_of(leaf) -> tuple:
