@@ -32,7 +32,7 @@ def on_eight_devices(*meshes: str) -> dict:
 
 @pytest.fixture(scope="module")
 def report() -> dict:
-    return on_eight_devices("4x2", "2x2x2")
+    return on_eight_devices("2x2x2", "4x2")
 
 
 @pytest.fixture(scope="module")
