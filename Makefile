@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install -q --no-compile torch==2.13.0
 	$(BIN)/pip install -q --no-compile -e ".[test]"
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true  # tests start many processes; some packages hold templates
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # tests start many processes; torch holds code for later Pythons
 	touch $@
 
 ACCELERATOR := $(if $(wildcard /dev/nvidia0),$(comma)cuda,$(if $(wildcard /dev/accel0 /dev/vfio/0),$(comma)tpu))

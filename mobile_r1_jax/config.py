@@ -103,7 +103,7 @@ class FormatFinetuning:
 
     updates: int = 1000
     batch: int = 32  # steps an update
-    micro_batch: int = 8
+    micro_batch: int = 8  # in all stages rounded up to what the mesh splits rows into
     frozen: tuple[str, ...] = ()  # parts of the policy that do not learn, such as vision
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-5)
 

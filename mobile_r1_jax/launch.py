@@ -40,7 +40,7 @@ from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructio
 from mobile_r1_jax.report import ReportError, write_report
 from mobile_r1_jax.rewards.state_judge import StateJudge
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
-from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.stages.context import Context, fitted
 from mobile_r1_jax.stages.episodes import Speaker, run_episodes
 from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_results, table_rows, write_result
 from mobile_r1_jax.stages.loop import bar
@@ -83,6 +83,7 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     keep_compiled(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
+        run = fitted(run, mesh)
         policy = load_policy(
             run.policy,
             jnp.dtype(run.precision.compute),

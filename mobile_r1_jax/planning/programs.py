@@ -40,7 +40,7 @@ from mobile_r1_jax.rl import GRPO, Likelihood, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
-from mobile_r1_jax.stages.context import cached_rows
+from mobile_r1_jax.stages.context import cached_rows, fitted
 from mobile_r1_jax.training.optimizer import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
@@ -94,9 +94,9 @@ def programs_of(
     """Every program of the stages, in the order in which an update calls them.
 
     Raises:
-      ValueError: rows, heads or an axis of a parameter do not divide by the mesh.
+      ValueError: heads or an axis of a parameter do not divide by the mesh.
     """
-    policy = abstract_policy(run, config, mesh)
+    run, policy = fitted(run, mesh), abstract_policy(run, config, mesh)
     return [program for name in stages for program in _programs(_describe(name, run, config, policy, mesh, amounts))]
 
 

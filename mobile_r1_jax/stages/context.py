@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -120,6 +120,16 @@ class Context:
             screens, places = cache(distinct_screens(prompts), screens=SHOWN * rows)
             batch = screens, stack_prompts(prompts, places, rows=rows, prompt_buckets=shapes.prompt_tokens)
         return shard_batch(batch, self.mesh)
+
+
+def fitted(run: Run, mesh: Mesh | AbstractMesh) -> Run:
+    """The run with its micro-batches rounded up to what the mesh splits rows into; what is left over are empty rows."""
+    across = row_shards(mesh)
+    stages = {name: getattr(run, name) for name in ("format_finetuning", "action_level", "task_level")}
+    return replace(
+        run,
+        **{name: replace(own, micro_batch=across * -(-own.micro_batch // across)) for name, own in stages.items()},
+    )
 
 
 def most_tokens(run: Run, vision: VisionConfig) -> int:

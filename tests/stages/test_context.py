@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import AbstractMesh
 from PIL import Image
 from rich.console import Console
 from tiny_run import CONFIG, SETTINGS
@@ -16,10 +17,10 @@ from transformers import PreTrainedTokenizerFast
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.base.tokenizer import train_tokenizer
-from mobile_r1_jax.config import Run, Shapes
+from mobile_r1_jax.config import Run, Shapes, TaskLevel
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh
-from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
+from mobile_r1_jax.model.sharding import AXES, make_mesh
+from mobile_r1_jax.stages.context import Answered, Context, fitted, micro_batches, sharing_prompts
 from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import train_step
@@ -116,3 +117,10 @@ def test_a_response_longer_than_its_room_is_an_error_that_says_so(context: Conte
     long = [Answered(prompt(context, "red"), [(9,) * 5], None, [1.0])]
     with pytest.raises(ValueError, match=r"5 tokens, shapes\.response_tokens is 4; raise it"):
         micro_batches(context, long, 2, 1, None)
+
+
+@pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 12), ((1, 8, 1), 16), ((2, 4, 2), 16), ((1, 4, 2), 12)])
+def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch(mesh, rows) -> None:
+    run = fitted(Run(task_level=TaskLevel(micro_batch=12)), AbstractMesh(mesh, AXES))
+    assert run.task_level.micro_batch == rows
+    assert run.format_finetuning.micro_batch == run.action_level.micro_batch == 8
