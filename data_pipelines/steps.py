@@ -120,7 +120,7 @@ def check_step_lengths(
     """Raises ValueError in one line, with file, line and step, where a prompt or a response is too long."""
     for record_index, turn in dict(table.steps).items():  # the last step of each trajectory: all others lead up to it
         step, past = _load(table, tokenizer, record_index, turn)
-        responses = [*(turn.response_ids for turn in past), step.response_ids]
+        responses = [*(before.response_ids for before in past), step.response_ids]
         for name, tokens, most in (
             ("prompt", len(step.prompt.ids), prompt_tokens),
             ("response", max(map(len, responses)), response_tokens),

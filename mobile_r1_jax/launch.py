@@ -125,7 +125,7 @@ def check_lengths(context: Context) -> None:
 
 
 def golden_steps(context: Context) -> tuple[StepTable, StepTable]:
-    """Those of format finetuning and of the action-level stage. Raises ConfigError in one line."""
+    """The golden steps of format finetuning and of the action-level stage. Raises ConfigError in one line."""
     run = context.run
     try:
         first = annotated_steps(context, run.annotations, "annotations")

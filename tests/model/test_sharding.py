@@ -40,7 +40,7 @@ def every_mesh() -> dict:
     return on_eight_devices(*MESHES)
 
 
-@pytest.mark.parametrize("mesh", ["8x1", "4x2"])
+@pytest.mark.parametrize("mesh", ["8x1", "4x2", "2x2x2"])
 def test_loss_is_that_of_one_device(report, mesh) -> None:
     assert report["loss"][mesh] == pytest.approx(report["loss"]["one"], abs=1e-5)
 
