@@ -58,7 +58,7 @@ def make_batches(prompts: int, prompt: int, group: int, completion: int) -> tupl
 def compiled(state: TrainState, batch: Batch) -> tuple[jax.stages.Compiled, tuple[object, ...]]:
     """The gradients' program for a batch, and what to call it with."""
     arguments = (state.trained, state.frozen, jax.tree.map(jnp.asarray, batch), count_totals(batch.completions.mask))
-    keywords = {"graph": state.graph, "settings": SETTINGS, "placement": placement_of(state.trained)}
+    keywords = {"graph": state.graph, "placement": placement_of(state.trained), **SETTINGS.objective}
     return batch_gradients.lower(*arguments, **keywords).compile(), arguments
 
 

@@ -126,14 +126,15 @@ def check_lengths(context: Context) -> None:
 
 def golden_steps(context: Context) -> tuple[StepTable, StepTable]:
     """The golden steps of format finetuning and of the action-level stage. Raises ConfigError in one line."""
-    run = context.run
+    run, field = context.run, "annotations"
     try:
         first = annotated_steps(context, run.annotations, "annotations")
         if run.action_level.annotations is None:
             return first, first
+        field = "action_level.annotations"
         return first, annotated_steps(context, run.action_level.annotations, "annotations-action-level")
     except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(f"annotations: {error}") from error
+        raise ConfigError(f"{field}: {error}") from error
 
 
 def annotated_steps(context: Context, settings: Annotations, name: str) -> StepTable:

@@ -161,18 +161,21 @@ def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "field", "said"),
     [
-        ("--annotations.directory=nowhere", "nowhere"),
-        ("--shapes.response_tokens=8", "tokens, response_tokens leaves room for 8"),
+        ("--annotations.directory=nowhere", "annotations", "nowhere"),
+        ("--action_level.annotations.directory=nowhere", "action_level.annotations", "nowhere"),
+        ("--shapes.response_tokens=8", "annotations", "tokens, response_tokens leaves room for 8"),
     ],
 )
-def test_golden_steps_that_cannot_be_learned_are_refused_before_phones_start(flag, said, tmp_path, capfd) -> None:
+def test_golden_steps_that_cannot_be_learned_are_refused_before_phones_start(
+    flag, field, said, tmp_path, capfd
+) -> None:
     from mobile_r1_jax.launch import main
 
     config = tmp_path / "small.yaml"
     config.write_text(SMALL.replace("UPDATES", "1"))
     assert main([f"--config={config}", f"--folder={tmp_path}", f"--policy={TINY_BASE}", flag]) == 2
     *_, error = capfd.readouterr().out.strip().splitlines()
-    assert error.startswith("error: annotations") and said in error
+    assert error.startswith(f"error: {field}: ") and said in error
     assert not (tmp_path / "small" / "results.jsonl").exists()

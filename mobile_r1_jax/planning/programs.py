@@ -328,7 +328,7 @@ def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> It
         state.frozen,
         batch,
         _totals(),
-        keywords={"graph": state.graph, "settings": stage.settings, "placement": placement_of(state.trained)},
+        keywords={"graph": state.graph, "placement": placement_of(state.trained), **stage.settings.objective},
         beside=stage.resident - bytes_per_chip((state.trained, state.frozen)) + waiting + summed,
         calls=calls,
     )
@@ -341,8 +341,8 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         lambda *arguments: batch_gradients(
             *arguments,
             graph=state.graph,
-            settings=stage.settings,
             placement=(None,) * len(jax.tree.leaves(state.trained)),
+            **stage.settings.objective,
         ),
         state.trained,
         state.frozen,

@@ -123,12 +123,17 @@ class Context:
 
 
 def fitted(run: Run, mesh: Mesh | AbstractMesh) -> Run:
-    """The run with its micro-batches rounded up to what the mesh splits rows into; what is left over are empty rows."""
-    across = row_shards(mesh)
+    """The run with its micro-batches and slots rounded up to what the mesh splits rows into; what is left over are
+    empty rows."""
+
+    def up(rows: int) -> int:
+        return rows + -rows % row_shards(mesh)
+
     stages = {name: getattr(run, name) for name in ("format_finetuning", "action_level", "task_level")}
     return replace(
         run,
-        **{name: replace(own, micro_batch=across * -(-own.micro_batch // across)) for name, own in stages.items()},
+        shapes=replace(run.shapes, slots=up(run.slots)),
+        **{name: replace(own, micro_batch=up(own.micro_batch)) for name, own in stages.items()},
     )
 
 

@@ -47,6 +47,11 @@ class StepSettings:
     temperature: float = 1.0  # the sampler's
     forbidden: tuple[int, ...] = ()  # token ids that the sampler could not choose
 
+    @property
+    def objective(self) -> dict[str, Any]:
+        """What `batch_gradients` needs of them: not the optimizer, so both GRPO stages share their programs."""
+        return {"loss": self.loss, "temperature": self.temperature, "forbidden": self.forbidden}
+
 
 def place_batch(batch: Batch, mesh: Mesh) -> Batch:
     """The batch with its rows and its screens split over the mesh. ValueError as `shard_batch`."""
@@ -88,8 +93,8 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
             batch,
             totals,
             graph=state.graph,
-            settings=settings,
             placement=placement_of(state.trained),
+            **settings.objective,
         )
         gradients = new if gradients is None else add_gradients(gradients, new)
     core = (state.step, state.trained, state.optimizer)
@@ -103,7 +108,7 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
 # no second optimizer and no second backward pass to compile.
 
 
-@partial(jax.jit, static_argnames=("graph", "settings", "placement"))
+@partial(jax.jit, static_argnames=("graph", "placement", "loss", "temperature", "forbidden"))
 def batch_gradients(
     trained: nnx.State,
     frozen: nnx.State,
@@ -111,8 +116,10 @@ def batch_gradients(
     totals: Totals,
     *,
     graph: nnx.GraphDef,
-    settings: StepSettings,
     placement: Placement,
+    loss: GRPO | Likelihood,
+    temperature: float,
+    forbidden: tuple[int, ...],
 ) -> Gradients:
     """Gradients with respect to the trained parameters alone: nothing is computed backwards through frozen ones.
 
@@ -121,25 +128,23 @@ def batch_gradients(
 
     def loss_of(parameters: nnx.State) -> tuple[jax.Array, Metrics]:
         policy = nnx.merge(graph, parameters, frozen)
-        logps, entropy = completion_logps(policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
+        logps, entropy = completion_logps(policy, batch, temperature=temperature, forbidden=forbidden)
         completions = batch.completions
         common = {"entropy": jax.lax.stop_gradient(entropy), "totals": totals}
-        if isinstance(settings.loss, Likelihood):
-            loss, metrics = likelihood_loss(
-                logps, completions.mask, completions.advantages, settings=settings.loss, **common
-            )
+        if isinstance(loss, Likelihood):
+            value, metrics = likelihood_loss(logps, completions.mask, completions.advantages, settings=loss, **common)
         else:
-            loss, metrics = grpo_loss(
+            value, metrics = grpo_loss(
                 logps,
                 completions.mask,
                 completions.advantages,
-                settings=settings.loss,
+                settings=loss,
                 sampler_logps=completions.logps,
                 truncated_logps=completions.truncated_logps,
                 reference_logps=batch.reference_logps,
                 **common,
             )
-        return loss, {"loss": loss, **metrics}
+        return value, {"loss": value, **metrics}
 
     gradients, metrics = jax.grad(loss_of, has_aux=True)(trained)
     leaves, structure = jax.tree.flatten(gradients)

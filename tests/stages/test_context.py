@@ -120,7 +120,7 @@ def test_a_response_longer_than_its_room_is_an_error_that_says_so(context: Conte
 
 
 @pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 12), ((1, 8, 1), 16), ((2, 4, 2), 16), ((1, 4, 2), 12)])
-def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch(mesh, rows) -> None:
-    run = fitted(Run(task_level=TaskLevel(micro_batch=12)), AbstractMesh(mesh, AXES))
-    assert run.task_level.micro_batch == rows
+def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch_and_among_the_slots(mesh, rows) -> None:
+    run = fitted(Run(task_level=TaskLevel(micro_batch=12), shapes=Shapes(slots=12)), AbstractMesh(mesh, AXES))
+    assert run.task_level.micro_batch == run.slots == rows
     assert run.format_finetuning.micro_batch == run.action_level.micro_batch == 8
