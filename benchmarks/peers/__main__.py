@@ -124,6 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
                 cells = f"{time.perf_counter() - began:.0f} s", *line(row, limits)
                 print(*cells, sep=" | ", file=sys.stderr, flush=True)
     print(f"medians of {asked.repetitions} repetitions; {time.perf_counter() - began:.0f} s in all")
+    if stats := jax.devices()[0].memory_stats():  # a CPU has none
+        print(f"most memory that a device held: {stats['peak_bytes_in_use'] / 2**30:.1f} GiB")
     Console(width=240).print(table)
 
 
