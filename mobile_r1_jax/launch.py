@@ -32,7 +32,7 @@ from mobile_r1_jax.config import Annotations, ConfigError, Run, parse_run, save_
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import computing_on, make_mesh, sampling_copy, shard_policy
+from mobile_r1_jax.model.sharding import computing_on, make_mesh, mesh_name, sampling_copy, shard_policy, split_cpu
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         run = parse_run("launch", arguments)
+        if run.mesh is None:
+            split_cpu()
         context, policy = prepare_run(run, console)
         steps = golden_steps(context)
     except ConfigError as error:
@@ -103,7 +105,7 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
-    devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {run.mesh}"
+    devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
     console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
     return context, policy
 

@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from mobile_r1_jax.model.config import config_from_json
 from mobile_r1_jax.model.huggingface import parameter_shapes
-from mobile_r1_jax.model.sharding import AXES, parameter_shardings
+from mobile_r1_jax.model.sharding import AXES, mesh_shape, parameter_shardings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
 MESHES = ("8x1", "4x2", "2x4", "1x8", "2x4x1", "2x2x2", "8x1x1")
@@ -98,6 +98,10 @@ def test_what_samples_is_whole_along_fsdp_so_that_no_token_gathers_weights(repor
 )
 def test_an_impossible_mesh_is_one_line_that_names_the_dimension(report, mesh, line) -> None:
     assert report["errors"][mesh] == line
+
+
+def test_no_mesh_is_all_devices_along_fsdp() -> None:
+    assert mesh_shape(None, 8) == (1, 8, 1)
 
 
 @pytest.mark.parametrize("way", ["whole", "streamed"])
