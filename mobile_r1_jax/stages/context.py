@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
@@ -44,6 +44,7 @@ class Context:
     speaker: Speaker
     mesh: Mesh
     console: Console
+    _caches: dict[tuple[int, ...], ScreenCache] = field(default_factory=dict)  # the last one, by its tower's arrays
 
     @property
     def forbidden(self) -> tuple[int, ...]:
@@ -75,16 +76,21 @@ class Context:
         return key
 
     def screen_cache(self, policy: Policy) -> ScreenCache:
-        """For as long as the policy's vision tower does not learn."""
-        return ScreenCache(
-            policy.vision,
-            patches,
-            self.config.vision,
-            windows=self.run.shapes.windows,
-            rows=cached_rows(self.run, self.mesh),
-            tokens=most_tokens(self.run, self.config.vision),
-            place=lambda screens: shard_batch(screens, self.mesh),
-        )
+        """For as long as the policy's vision tower does not learn: all stages that it is frozen in share one, and so do
+        evaluations, which see the same screens again."""
+        tower = tuple(map(id, jax.tree.leaves(policy.vision)))  # a cache keeps its tower's arrays, so no id comes again
+        if tower not in self._caches:
+            self._caches.clear()
+            self._caches[tower] = ScreenCache(
+                policy.vision,
+                patches,
+                self.config.vision,
+                windows=self.run.shapes.windows,
+                rows=cached_rows(self.run, self.mesh),
+                tokens=most_tokens(self.run, self.config.vision),
+                place=lambda screens: shard_batch(screens, self.mesh),
+            )
+        return self._caches[tower]
 
     def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
         """What answers the phones."""

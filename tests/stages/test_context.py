@@ -119,6 +119,16 @@ def test_a_response_longer_than_its_room_is_an_error_that_says_so(context: Conte
         micro_batches(context, long, 2, 1, None)
 
 
+@pytest.mark.parametrize(("frozen", "lasts"), [(("vision",), True), ((), False)])
+def test_screens_are_kept_from_stage_to_stage_while_the_tower_does_not_learn(context, frozen, lasts) -> None:
+    policy = Policy(context.config, rngs=nnx.Rngs(0))
+    cache = context.screen_cache(policy)
+    state = create_state(policy, SETTINGS.optimizer, frozen=frozen, key=jax.random.key(0))
+    batches = micro_batches(context, turns(context), 2, 1, cache if frozen else None)
+    state, _ = train_step(state, *batches, settings=SETTINGS)
+    assert (context.screen_cache(state.policy) is cache) == lasts
+
+
 @pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 12), ((1, 8, 1), 16), ((2, 4, 2), 16), ((1, 4, 2), 12)])
 def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch_and_among_the_slots(mesh, rows) -> None:
     run = fitted(Run(task_level=TaskLevel(micro_batch=12), shapes=Shapes(slots=12)), AbstractMesh(mesh, AXES))
