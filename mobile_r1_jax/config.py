@@ -152,7 +152,7 @@ class Run:
     folder: Path = Path("runs")  # the run directory is folder/name
     policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format
     seed: int = 0
-    mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; None: all devices there are
+    mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; None: all devices along fsdp
     compiled: Path | None = None  # keeps programs for the next start; None: on accelerators the user's cache directory
     system: str = SYSTEM_TEMPLATE  # over {instruction} and {tools}
     temperature: float = 1.0  # of sampling in both GRPO stages [kin]

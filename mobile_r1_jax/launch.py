@@ -32,7 +32,7 @@ from mobile_r1_jax.config import Annotations, ConfigError, Run, parse_run, save_
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import computing_on, make_mesh, mesh_name, sampling_copy, shard_policy, split_cpu
+from mobile_r1_jax.model.sharding import computing_on, make_mesh, mesh_name, sampling_copy, shard_policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -55,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         run = parse_run("launch", arguments)
-        if run.mesh is None:
-            split_cpu()
         context, policy = prepare_run(run, console)
         steps = golden_steps(context)
     except ConfigError as error:

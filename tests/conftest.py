@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import pytest
-
-jax.devices()  # JAX starts here, with one device: a launch that starts it makes two of a CPU
 
 
 class Pair(NamedTuple):

@@ -76,10 +76,6 @@ def test_a_run_evaluates_before_and_after_each_stage_and_prints_the_table(unbrok
     assert all(stage in printed for stage in stages) and "Recovery" in printed
 
 
-def test_a_run_that_names_no_mesh_has_two_devices_of_the_cpu(unbroken) -> None:
-    assert ("2 cpu device(s), mesh 2x1x1" if os.cpu_count() > 1 else "1 cpu device(s)") in unbroken[1]
-
-
 def test_a_run_leaves_its_config_metrics_checkpoints_trajectories_report_and_policy(unbroken) -> None:
     directory = unbroken[0] / "small"
     steps = [(row["stage"], row["step"]) for row in metrics(unbroken[0])]

@@ -6,7 +6,6 @@ network joins, are gradients, once an update.
 """
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +26,6 @@ from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
 AXES = ("replica", "fsdp", "tensor")
-CPU_DEVICES = 2  # [our choice] rows side by side on a core each are quicker than one program on both
 
 # Path of the parameter (first match counts) -> how its axes are split, and what the axes are called. L: layers.
 RULES: list[tuple[str, P, str]] = [
@@ -52,24 +50,11 @@ RULES: list[tuple[str, P, str]] = [
 ]
 
 
-def split_cpu() -> None:
-    """Makes two devices of the CPU, where it has two cores, and JAX neither has started nor was told how many."""
-    told = jax.config.jax_num_cpu_devices != -1 or "device_count" in os.environ.get("XLA_FLAGS", "")
-    if not told:
-        try:
-            jax.config.update("jax_num_cpu_devices", min(CPU_DEVICES, os.cpu_count() or 1))
-        except RuntimeError:
-            return  # it has started: the devices are what they are
-
-
 def make_mesh(shape: str | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh "AxB" of `devices` (all there are, when None), A along "fsdp", B along "tensor", or "RxAxB" of R
     replicas; ValueError in one line when they aren't so many. Where the devices are in several slices and these divide
-    R, no replica lies in two of them. A shape of None has all of them along "fsdp"; those of a CPU, which share their
-    memory anyway, are replicas."""
+    R, no replica lies in two of them. A shape of None has all devices along "fsdp"."""
     devices = jax.devices() if devices is None else devices
-    if shape is None and devices[0].platform == "cpu":
-        shape = f"{len(devices)}x1x1"
     sizes = mesh_shape(shape, len(devices))
     types = (AxisType.Auto,) * len(AXES)
     slices = len({getattr(device, "slice_index", 0) for device in devices})
