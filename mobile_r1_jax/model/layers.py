@@ -10,9 +10,8 @@ from jax.sharding import PartitionSpec
 
 Layer = TypeVar("Layer", bound=nnx.Module)
 
-# Initial standard deviation of every matrix, as in Qwen's config.json (initializer_range).
 ROWS = ("replica", "fsdp")  # the axes of a mesh that rows of a batch are split over
-INITIAL_STD = 0.02
+INITIAL_STD = 0.02  # of every matrix, as in Qwen's config.json (initializer_range)
 
 # What a scan over layers keeps for its backward pass.
 REMAT_POLICIES = {
