@@ -140,15 +140,11 @@ class AdbPhone:
     def reconnect(self) -> None:
         """Takes up the connection to this phone again, and to no other, and waits until it has booted."""
         deadline = time.monotonic() + self.timings.limit
-        requests = [lambda: ask_server(self.server, f"host-serial:{self.serial}:reconnect", self.timings.limit)]
-        if match := re.fullmatch(r"emulator-(\d+)", self.serial):
-            requests.append(lambda: announce(self.server, int(match[1]) + 1, self.timings.limit))
-        elif ":" in self.serial:
-            requests.append(lambda: ask_server(self.server, f"host:connect:{self.serial}", self.timings.limit))
-        for request in requests:
-            with suppress(AdbError, OSError):  # unknown to the server, or not there yet: the answers below count
-                request()
+        with suppress(AdbError, OSError):  # unknown to the server: the answers below count
+            ask_server(self.server, f"host-serial:{self.serial}:reconnect", self.timings.limit)
         while True:
+            with suppress(AdbError, OSError):  # every time: the server refuses as long as it holds the old connection
+                self._announce()
             try:
                 if self.shell("getprop sys.boot_completed").stdout.strip() == "1":
                     return
@@ -158,6 +154,13 @@ class AdbPhone:
             if time.monotonic() > deadline:
                 raise PhoneError(self.serial, "reconnect", reason, delivered=False)
             time.sleep(0.1)
+
+    def _announce(self) -> None:
+        """Tells the server where the phone is, if the serial says that; of one on USB it knows."""
+        if match := re.fullmatch(r"emulator-(\d+)", self.serial):
+            announce(self.server, int(match[1]) + 1, self.timings.limit)
+        elif ":" in self.serial:
+            ask_server(self.server, f"host:connect:{self.serial}", self.timings.limit)
 
     def _service(self, service: str) -> bytes:
         """Opens a service on the phone and reads it to its end. All that goes wrong is a PhoneError."""
