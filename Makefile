@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q  # tiny models: compiling takes longer than running
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -q -n 2 --dist=loadfile  # tiny models: compiling takes longer than running
 
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks.peers

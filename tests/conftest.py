@@ -1,9 +1,18 @@
 """Small models that several rooms test with; made once per run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """No file runs the programs of another: their code would fill the memory of a small machine."""
+    yield
+    jax.clear_caches()
 
 
 class Pair(NamedTuple):
