@@ -118,11 +118,18 @@ def test_a_run_of_adapters_leaves_them_merged_into_its_policy_and_exports_the_sa
     assert left["model.safetensors"] != (TINY_BASE / "model.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The folder of a run long enough for its policy to learn something."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(start(folder, cache, updates=40))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [3, 42, 45], ids=["in stage 1", "in stage 2", "in stage 3"])
-def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(rows, tmp_path, cache) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(whole, cache, updates=40))
+def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(rows, whole, tmp_path, cache) -> None:
+    broken = tmp_path
     run = start(broken, cache, updates=40)
     while len(metrics(broken)) < rows and run.poll() is None:
         time.sleep(0.05)

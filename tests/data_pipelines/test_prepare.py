@@ -95,6 +95,15 @@ def test_changed_data_is_prepared_anew(tmp_path: Path) -> None:
     assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 2
 
 
+def test_records_come_in_the_same_order_wherever_their_files_lie(tmp_path: Path) -> None:
+    lines, orders = [record() for _ in range(20)], []
+    for place in ("here", "there"):
+        sources = [directory(tmp_path / place / name, *lines) for name in ("first", "second")]
+        examples = prepare(sources, tmp_path / "prepared").as_data_source("train")
+        orders.append([(Path(one["file"].decode()).parent.name, int(one["line"])) for one in examples])
+    assert orders[0] == orders[1] and len(set(orders[0])) == 40
+
+
 def test_no_usable_line_is_an_error_that_names_the_first(tmp_path: Path) -> None:
     source = directory(tmp_path / "data", "{", "[]")
     with pytest.raises(
