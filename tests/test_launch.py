@@ -26,7 +26,7 @@ action_level:
 task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
 evaluation: {episodes: 4, withheld_episodes: 2}
 """
-TIMINGS = ("seconds_data", "tokens_per_second", "row_use", "prompts_shared", "queue_seconds", "chunks")
+TIMINGS = ("seconds", "seconds_data", "tokens_per_second", "row_use", "prompts_shared", "queue_seconds", "chunks")
 
 
 def start(folder: Path, cache: Path, updates: int, *flags: str) -> subprocess.Popen[str]:
