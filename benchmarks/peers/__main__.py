@@ -23,6 +23,7 @@ from benchmarks.peers.compare import Plan, Row, measure
 from benchmarks.peers.limits import Limits, measure_limits, needs_of, stated_limits
 from benchmarks.peers.work import MODELS, Encoding, Sampling, Update
 from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.training.host_memory import keep_freed_memory
 
 SCREEN = (336, 728)  # pixels of a 1080 x 2400 screenshot as the policy sees it
 COLUMNS = (
@@ -103,6 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny shapes: does everything run?")
     parser.add_argument("--repetitions", type=int, default=5)
     asked = parser.parse_args(arguments)
+    keep_freed_memory()  # as a run does; for every side
     # Peers look things up and warn; what they would look up is given to them.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     warnings.filterwarnings("ignore")
