@@ -33,7 +33,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jax.sharding import PartitionSpec as P
 
-from mobile_r1_jax.model.layers import ROWS
+from mobile_r1_jax.model.layers import ROWS, rows_times
 
 MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
 LANES = 128  # splash attention works in blocks of a multiple of it
@@ -137,10 +137,10 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
         k, v = jnp.moveaxis(part.k, 2, 4), jnp.moveaxis(part.v, 2, 3)
         if _shared(part, q):
             k, v = k[:, 0], v[:, 0]
-            products = jnp.einsum("bkjgth,bkhs->bkjgts", _beside(grouped), k, preferred_element_type=jnp.float32)
+            products = rows_times(_beside(grouped), k, dtype=jnp.float32)
             visible = None if visible is None else visible[:, None, None]
         else:
-            products = jnp.einsum("bgkjth,bgkhs->bgkjts", grouped, k, preferred_element_type=jnp.float32)
+            products = rows_times(grouped, k, dtype=jnp.float32)
             visible = None if visible is None else visible[:, :, None, None]
         scores.append(products if visible is None else jnp.where(visible, products, MASKED))
         values.append(v)
@@ -154,9 +154,7 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
     for part, each, v in zip(parts, scores, values, strict=True):
         weights = jnp.exp(each - (_beside(highest) if _shared(part, q) else highest)[..., None])
         total += of_members(weights.sum(axis=-1), part)
-        form = "bkjgts,bksh->bkjgth" if _shared(part, q) else "bgkjts,bgksh->bgkjth"
-        weights = weights.astype(q.dtype)
-        out += of_members(jnp.einsum(form, weights, v, preferred_element_type=jnp.float32), part)
+        out += of_members(rows_times(weights.astype(q.dtype), v, dtype=jnp.float32), part)
     return jnp.moveaxis(out / total[..., None], 4, 2).astype(q.dtype).reshape(q.shape)
 
 

@@ -21,6 +21,17 @@ REMAT_POLICIES = {
 }
 
 
+def rows_times(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+    """x [*lead, ..., M] times y [*lead, M, N]: [*lead, ..., N] in dtype, that of x where None.
+
+    One product for all rows of x. With axes of x apart the gradient of y would sum over several of them, and for that
+    XLA on a CPU first writes the other factor anew: transposed, element by element, with all it is computed from.
+    """
+    lead = x.shape[: y.ndim - 2]
+    rows = x.reshape(*lead, -1, x.shape[-1])
+    return jnp.matmul(rows, y, preferred_element_type=dtype).reshape(*x.shape[:-1], y.shape[-1])
+
+
 class Adapter(nnx.Module):
     """What LoRA adds to a linear map: scale * x A B; a [in, r], b [r, out]. Computes in the dtype of x."""
 
@@ -28,7 +39,7 @@ class Adapter(nnx.Module):
         self.a, self.b, self.scale = nnx.LoRAParam(a), nnx.LoRAParam(b), scale
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return (x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype) * self.scale
+        return rows_times(rows_times(x, self.a[...].astype(x.dtype)), self.b[...].astype(x.dtype)) * self.scale
 
 
 class Linear(nnx.Module):
@@ -40,7 +51,7 @@ class Linear(nnx.Module):
         self.adapter: Adapter | None = nnx.data(None)  # given by lora.with_adapters
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ self.kernel[...].astype(x.dtype)
+        y = rows_times(x, self.kernel[...].astype(x.dtype))
         if self.adapter is not None:
             y += self.adapter(x)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)

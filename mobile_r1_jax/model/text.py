@@ -10,7 +10,7 @@ from flax import nnx
 
 from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention, of_cache, with_column
 from mobile_r1_jax.model.config import TextConfig
-from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
+from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, rows_times, stacked
 from mobile_r1_jax.model.rotary import mrope, rotate
 
 
@@ -75,7 +75,7 @@ class TextModel(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Final-normed hidden [..., D] to logits [..., V], float32."""
         table = self.embedding if self.head is None else self.head
-        return jnp.einsum("...d,vd->...v", hidden, table[...].astype(hidden.dtype), preferred_element_type=jnp.float32)
+        return rows_times(hidden, table[...].astype(hidden.dtype).T, dtype=jnp.float32)
 
     def angles(self, positions: jax.Array) -> jax.Array:
         """M-RoPE angles [..., H / 2] of positions [3, ...]."""
