@@ -1,4 +1,4 @@
-"""Small models that several rooms test with; made once per run."""
+"""What every file of tests starts from: no programs of another file, and small models that several rooms share."""
 
 from collections.abc import Iterator
 from pathlib import Path
