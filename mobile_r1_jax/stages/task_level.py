@@ -36,7 +36,10 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         seed = context.run.seed * 1_000_003 + update
-        tasks = draw_tasks(settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups)
+        # An instruction that is always the same ("Clear the recent apps") was learnt by heart in the first stage.
+        tasks = draw_tasks(
+            settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups, varied=True
+        )
         played = [task for task in tasks for _ in range(settings.group)]
         async with context.engine(sampling_copy(state.policy), temperature, cache) as engine:
             episodes = await run_episodes(

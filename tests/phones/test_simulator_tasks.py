@@ -72,6 +72,14 @@ def test_drawn_tasks_go_through_all_templates_of_the_apps_asked_for_and_no_other
     assert all(task.app in ("settings", "shop") for task in tasks)
 
 
+def test_varied_tasks_are_of_the_templates_that_evaluation_draws_from() -> None:
+    training, held_out = (
+        {task.setup["template"] for task in draw_tasks(60, seed=1, apps=APPS, held_out=out, popups=0, varied=not out)}
+        for out in (False, True)
+    )
+    assert training == held_out < {template.name for template in TEMPLATES.values()}
+
+
 def test_some_instructions_are_chinese_and_pop_ups_are_as_frequent_as_asked_for() -> None:
     tasks = draw_tasks(800, seed=2, apps=APPS, held_out=False, popups=1.25)
     chinese = sum(not task.instruction.isascii() for task in tasks) / len(tasks)

@@ -79,17 +79,21 @@ def combinations(template: Template, *, held_out: bool) -> list[Parameters]:
     domains = template.domains
     every = [dict(zip(domains, values, strict=True)) for values in itertools.product(*domains.values())]
     every.sort(key=lambda parameters: hashlib.sha256(f"{template.name}{sorted(parameters.items())}".encode()).digest())
-    kept = max(1, len(every) // 4) if "{" in template.english else 0
+    kept = max(1, len(every) // 4) if template.varied else 0
     return every[:kept] if held_out else every[kept:]
 
 
-def draw_tasks(count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float) -> list[Task]:
+def draw_tasks(
+    count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float, varied: bool = False
+) -> list[Task]:
     """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number a task has.
+
+    varied: only of templates whose instruction names a parameter, as all that are held out.
 
     Raises ValueError where no template is left.
     """
     rng = Random(f"tasks/{seed}/{held_out}")
-    asked = [template for template in TEMPLATES.values() if template.app in apps]
+    asked = [template for template in TEMPLATES.values() if template.app in apps and template.varied >= varied]
     pool = [(template, combos) for template in asked if (combos := combinations(template, held_out=held_out))]
     if not pool:
         there = sorted({template.app for template in TEMPLATES.values()})

@@ -28,6 +28,11 @@ class Template:
     goals: Callable[[Parameters], tuple[Goal, ...]]
     prepare: Callable[[State, Parameters], None] = lambda state, parameters: None
 
+    @property
+    def varied(self) -> bool:
+        """Whether the instruction names a parameter: where it names none, it is always the same."""
+        return "{" in self.english
+
 
 # The goals' building blocks -----------------------------------------------------------------------------------------
 
