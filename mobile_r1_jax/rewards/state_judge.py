@@ -43,9 +43,9 @@ class StateJudge:
     """Grades by the paper's rubric, read as rules on the phone's state [our choice].
 
     4: done, and said so, in no more turns than the oracle's. 3: the same in more turns. 2: done without noticing (the
-    trajectory goes round in circles until it is out of steps, or gives up), or at least half of the milestones reached.
-    1: some milestone. 0: none, or it ended as a failure: a success that is claimed and is not there, or answers that no
-    longer parse. Were these worth as much as going on, a policy in trouble would learn to stop.
+    trajectory goes round in circles until it is out of steps, or gives up). 1: at least half of the milestones.
+    0: less. How it ended makes no difference to 1 and 0: were a success that is claimed and is not there worth less
+    than going on for ever, a policy in trouble would learn to go on for ever.
     """
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
@@ -60,9 +60,4 @@ class StateJudge:
             return Score(2, "done, but the agent did not end the task as a success")
         if scores["done"]:
             return Score(4 if turns <= shortest else 3, f"done in {turns} turns, {shortest:.0f} are enough")
-        reason = f"{reached:.0f} of {total:.0f} milestones"
-        if trajectory.ending is Ending.FAILURE:
-            return Score(0, f"{reason}, and ended as a failure")
-        if reached > 0:
-            return Score(2 if 2 * reached >= total else 1, reason)
-        return Score(0, reason)
+        return Score(int(0 < total <= 2 * reached), f"{reached:.0f} of {total:.0f} milestones")

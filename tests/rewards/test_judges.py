@@ -45,11 +45,12 @@ def trajectory(screens: str, progress: Progress | None = None, ending: Ending = 
         (4, Ending.SUCCESS, Progress(True, 2, 2, 3), 3),
         (3, Ending.OUT_OF_STEPS, Progress(True, 2, 2, 3), 2),
         (3, Ending.GAVE_UP, Progress(True, 2, 2, 3), 2),
-        (3, Ending.GAVE_UP, Progress(False, 1, 2, 3), 2),
-        (3, Ending.OUT_OF_STEPS, Progress(False, 1, 3, 3), 1),
-        (3, Ending.OUT_OF_STEPS, Progress(False, 0, 3, 3), 0),
+        (3, Ending.GAVE_UP, Progress(False, 1, 2, 3), 1),
+        (3, Ending.OUT_OF_STEPS, Progress(False, 2, 3, 3), 1),
+        (3, Ending.FAILURE, Progress(False, 2, 3, 3), 1),
+        (3, Ending.OUT_OF_STEPS, Progress(False, 1, 3, 3), 0),
+        (3, Ending.FAILURE, Progress(False, 1, 3, 3), 0),
         (3, Ending.OUT_OF_STEPS, Progress(False, 0, 0, 3), 0),
-        (3, Ending.FAILURE, Progress(False, 2, 3, 3), 0),
     ],
 )
 def test_the_state_judge_follows_the_rubric(turns, ending, progress, grade) -> None:
