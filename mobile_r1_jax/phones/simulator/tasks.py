@@ -93,7 +93,7 @@ def draw_tasks(
     Raises ValueError where no template is left.
     """
     rng = Random(f"tasks/{seed}/{held_out}")
-    asked = [template for template in TEMPLATES.values() if template.app in apps and template.varied >= varied]
+    asked = [template for template in TEMPLATES.values() if template.app in apps and (template.varied or not varied)]
     pool = [(template, combos) for template in asked if (combos := combinations(template, held_out=held_out))]
     if not pool:
         there = sorted({template.app for template in TEMPLATES.values()})
