@@ -45,7 +45,7 @@ class StateJudge:
     4: done, and said so, in no more turns than the oracle's. 3: the same in more turns. 2: done without noticing (the
     trajectory goes round in circles until it is out of steps, or gives up). 1: at least half of the milestones.
     0: less. How it ended makes no difference to 1 and 0: were a success that is claimed and is not there worth less
-    than going on for ever, a policy in trouble would learn to go on for ever.
+    than going on for ever, going on for ever would pay.
     """
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:

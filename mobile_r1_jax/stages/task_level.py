@@ -36,7 +36,7 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         seed = context.run.seed * 1_000_003 + update
-        # An instruction that is always the same ("Clear the recent apps") was learnt by heart in the first stage.
+        # Only kinds of tasks that held-out ones are drawn from: those that never vary were a third, and mostly done.
         tasks = draw_tasks(
             settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups, varied=True
         )

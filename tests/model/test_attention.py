@@ -139,21 +139,7 @@ def test_splash_attention_agrees_and_so_do_its_gradients(name: str, interpreted:
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.fixture
-def asked_of_cudnn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which implementations were asked for; without a GPU, JAX's own products answer what cuDNN is asked."""
-    asked, attend = [], jax.nn.dot_product_attention
-
-    def answer(*arrays: jax.Array, implementation: str, **options: object) -> jax.Array:
-        asked.append(implementation)
-        return attend(*arrays, implementation=implementation if jax.default_backend() == "gpu" else "xla", **options)
-
-    monkeypatch.setattr(jax.nn, "dot_product_attention", answer)
-    return asked
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_cudnn_agrees_within_bfloat16_and_so_do_its_gradients(name: str, asked_of_cudnn: list[str]) -> None:
+def check_cudnn(name: str) -> None:
     case = LARGE[name]
     q, parts = arrays(case, jnp.bfloat16)
     ours = np.asarray(attend(case, q, *parts, kernel="cudnn"), np.float32)
@@ -161,7 +147,27 @@ def test_cudnn_agrees_within_bfloat16_and_so_do_its_gradients(name: str, asked_o
     pairs = zip(*(gradients(case, kernel, q, parts) for kernel in ("cudnn", "xla")), strict=True)
     for ours, theirs in pairs:
         np.testing.assert_allclose(np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=6e-2)
-    assert set(asked_of_cudnn) == {"cudnn"}
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN needs a GPU")
+@pytest.mark.parametrize("name", LARGE)
+def test_cudnn_agrees_within_bfloat16_and_so_do_its_gradients(name: str) -> None:
+    check_cudnn(name)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_cudnn_is_asked_for_is_attention_when_plain_products_answer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, attend = [], jax.nn.dot_product_attention
+
+    def answer(*arrays: jax.Array, implementation: str, **options: object) -> jax.Array:
+        asked.append(implementation)
+        return attend(*arrays, implementation="xla", **options)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", answer)
+    check_cudnn(name)
+    assert set(asked) == {"cudnn"}
 
 
 def test_a_platform_has_its_kernel_and_short_sequences_are_plain_products_everywhere() -> None:
