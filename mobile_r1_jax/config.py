@@ -45,6 +45,7 @@ LEAST = {
     "task_level.tasks": 1,
     "task_level.micro_batch": 1,
     "task_level.group": 2,
+    "task_level.step_weight": 0,
 }
 
 
@@ -131,6 +132,9 @@ class TaskLevel:
     micro_batch: int = 8  # turns
     group: int = 4  # [kin]
     standardize: bool = True  # advantages by their group's deviation [kin]; False: not (Dr. GRPO)
+    # What a turn's own step weighs beside its trajectory, where the phone can tell whether it led nearer to the goal
+    # (as UI-S1 and verl-agent do); 0: all turns of a trajectory share its advantage.
+    step_weight: float = 0.0
     loss: GRPO = GRPO()
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)
 

@@ -1,7 +1,8 @@
 """Stage 3: the policy learns to finish, by GRPO over whole trajectories on live phones.
 
 A group of episodes of one task is played; each gets the judge's score plus its mean format reward, and its advantage
-within the group is shared by all tokens of all its turns. The vision encoder is frozen [paper].
+within the group is shared by all tokens of all its turns. To it a turn may add an advantage of its own, for the step it
+made. The vision encoder is frozen [paper].
 """
 
 import asyncio
@@ -47,12 +48,17 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
             )
         rewards, counted = await score(episodes, judge)
         records.write("task_level", update + 1, episodes, rewards)
-        shape = (settings.tasks, settings.group)
-        advantages, informative = map(
-            np.asarray,
-            group_advantages(rewards.reshape(shape), counted.reshape(shape), standardize=settings.standardize),
-        )
-        answered = sharing_prompts(weighted_turns(episodes, advantages.reshape(-1)), settings.group)
+
+        def compared(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Advantages within each task's group, in the shape of `values`; which groups are informative."""
+            groups = (part.reshape(settings.tasks, -1) for part in (values, counted))
+            advantages, informative = group_advantages(*groups, standardize=settings.standardize)
+            return np.asarray(advantages).reshape(values.shape), np.asarray(informative)
+
+        advantages, informative = compared(rewards, counted)
+        steps, _ = compared(*steps_nearer(episodes, counted, phones.most_turns))
+        advantages = advantages[:, None] + settings.step_weight * steps
+        answered = sharing_prompts(weighted_turns(episodes, advantages), settings.group)
         return Made(
             micro_batches(context, answered, settings.micro_batch, settings.group, cache),
             measures(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
@@ -73,8 +79,18 @@ async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, 
     return rewards, counted
 
 
+def steps_nearer(episodes: Sequence[Episode], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
+    """([N, T] float32: 1 for a turn that led nearer to the goal, else 0; [N, T] bool: whether that is known), where an
+    episode counts [N] bool and its phone can tell."""
+    nearer, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
+    for row in np.flatnonzero(counted):
+        steps = episodes[row].nearer
+        nearer[row, : len(steps)], known[row, : len(steps)] = steps, True
+    return nearer, known
+
+
 def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[Answered]:
-    """Every turn of every episode that has an advantage, as a prompt with one completion."""
+    """Every turn that has an advantage [N, T], as a prompt with one completion."""
     return [
         Answered(
             prompt,
@@ -83,9 +99,9 @@ def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[
             [float(advantage)],
             [turn.truncated_logps] if turn.truncated_logps else None,
         )
-        for episode, advantage in zip(episodes, advantages, strict=True)
+        for episode, row in zip(episodes, advantages, strict=True)
+        for prompt, turn, advantage in zip(episode.prompts, episode.trajectory.turns, row, strict=False)
         if advantage != 0
-        for prompt, turn in zip(episode.prompts, episode.trajectory.turns, strict=True)
     ]
 
 

@@ -19,6 +19,7 @@ from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Parameters, Temp
 
 SETUP = ("template", "parameters", "seed", "popups")  # the keys of a task's setup
 CHINESE = 0.3  # share of instructions in Chinese
+HELD_OUT = 8  # one in so many combinations of parameters is never trained on
 
 
 @dataclass
@@ -71,15 +72,17 @@ def place(setup: dict[str, Any]) -> Placed:
 
 
 def combinations(template: Template, *, held_out: bool) -> list[Parameters]:
-    """The parameters that are for training, or the quarter (one at least) that is for evaluation alone.
+    """The parameters that are for training, or the one in eight that is for evaluation alone.
 
-    Which is which is the same on every machine. A template whose instruction names no parameter has nothing to hold
-    out: training would give the same instruction.
+    Which is which is the same on every machine. One in eight, because names are few: with more held out some would be
+    left to two or three kinds of tasks, and a policy learns that such a name asks for these. Where there are fewer than
+    eight nothing is held out, for the same reason: of four pages the other three don't teach what a page is. And a
+    template whose instruction names no parameter has nothing to hold out: training would give the same instruction.
     """
     domains = template.domains
     every = [dict(zip(domains, values, strict=True)) for values in itertools.product(*domains.values())]
     every.sort(key=lambda parameters: hashlib.sha256(f"{template.name}{sorted(parameters.items())}".encode()).digest())
-    kept = max(1, len(every) // 4) if template.varied else 0
+    kept = len(every) // HELD_OUT if template.varied else 0
     return every[:kept] if held_out else every[kept:]
 
 
@@ -88,12 +91,14 @@ def draw_tasks(
 ) -> list[Task]:
     """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number a task has.
 
-    varied: only of templates whose instruction names a parameter, as all that are held out.
+    varied: only of templates that hold something out: the kinds of tasks that evaluation asks for.
 
     Raises ValueError where no template is left.
     """
     rng = Random(f"tasks/{seed}/{held_out}")
-    asked = [template for template in TEMPLATES.values() if template.app in apps and (template.varied or not varied)]
+    asked = [template for template in TEMPLATES.values() if template.app in apps]
+    if varied:
+        asked = [template for template in asked if combinations(template, held_out=True)]
     pool = [(template, combos) for template in asked if (combos := combinations(template, held_out=held_out))]
     if not pool:
         there = sorted({template.app for template in TEMPLATES.values()})

@@ -1,0 +1,54 @@
+"""What a turn of the task-level stage learns from: its trajectory's advantage, and its own step's."""
+
+import numpy as np
+import pytest
+from test_evaluation import ASTRAY, BROKEN, GARBAGE, LOST, STRAIGHT, episode
+
+from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
+from mobile_r1_jax.phones.simulator.screen import Screen, draw
+from mobile_r1_jax.rl import group_advantages
+from mobile_r1_jax.stages.episodes import Episode
+from mobile_r1_jax.stages.task_level import steps_nearer, weighted_turns
+
+MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tell how far it is
+FOUR = 4  # most turns
+
+
+def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
+    nearer, known = steps_nearer([STRAIGHT, LOST, MUTE], np.array([True, True, True]), FOUR)
+    assert nearer.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
+
+
+def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
+    _, known = steps_nearer([STRAIGHT, BROKEN], np.array([True, False]), FOUR)
+    assert known.any(-1).tolist() == [True, False]
+
+
+def test_steps_are_compared_with_all_of_their_group() -> None:
+    """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
+    nearer, known = steps_nearer([STRAIGHT, ASTRAY], np.ones(2, bool), 5)
+    advantages, _ = group_advantages(nearer.reshape(1, -1), known.reshape(1, -1), standardize=False)
+    right, wrong = 1 / 8, -7 / 8
+    expected = [[right, right, right, 0, 0], [wrong, right, right, right, right]]
+    np.testing.assert_allclose(np.asarray(advantages).reshape(2, 5), expected, atol=1e-6)
+
+
+def played(*advantages: float) -> tuple[Episode, np.ndarray]:
+    """An episode with a turn for each advantage, and these in a row of FOUR."""
+    screenshot = Screenshot(draw(Screen("", 0, ()), (112, 224)))
+    turns = tuple(Turn(screenshot, "", (number,), logps=(-1.0,)) for number in range(len(advantages)))
+    prompts = tuple(f"prompt {number}" for number in range(len(turns)))
+    row = np.zeros(FOUR)
+    row[: len(advantages)] = advantages
+    return Episode(Trajectory("", "", "", turns, Ending.SUCCESS, {}), prompts, (GARBAGE,) * len(turns), (), ()), row
+
+
+def test_turns_keep_their_own_advantage_and_those_without_one_are_left_out() -> None:
+    episodes, rows = zip(played(0.5, 0.0, -0.25), played(0.0), strict=True)
+    learnt = weighted_turns(episodes, np.stack(rows))
+    assert [(one.prompt, one.ids, one.advantages) for one in learnt] == [
+        ("prompt 0", [(0,)], [0.5]),
+        ("prompt 2", [(2,)], [pytest.approx(-0.25)]),
+    ]
