@@ -250,11 +250,9 @@ class Engine:
             assert self._slots is not None
             wanted = np.isin(np.arange(self.rows), list(self._going))
             longest = max(request.bucket for request, _ in self._going.values())
-            wanted, sampling = self._placed((wanted, self.sampling))
+            wanted, columns, sampling = self._placed((wanted, np.arange(longest, dtype=np.int32), self.sampling))
             with jax.transfer_guard("disallow"):  # one way in, above, and one out, below
-                self._slots, chunk = decode(
-                    self.policy, self._slots, wanted, sampling, tokens=self.chunk, prompt_tokens=longest
-                )
+                self._slots, chunk = decode(self.policy, self._slots, wanted, columns, sampling, tokens=self.chunk)
             self._keep(*jax.device_get((chunk, self._slots.done)))
         self.usage.sampling_seconds += time.perf_counter() - began
         return refused

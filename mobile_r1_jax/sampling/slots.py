@@ -170,18 +170,18 @@ def _behind(before: Keys, rest: Keys, tokens: jax.Array) -> Keys:
     return Keys(jnp.where(first[:, None, None], before.k, k), jnp.where(first[:, None, :, None], before.v, v))
 
 
-@partial(jax.jit, donate_argnames="slots", static_argnames=("tokens", "prompt_tokens"))
+@partial(jax.jit, donate_argnames="slots", static_argnames="tokens")
 def decode(
-    policy: Policy, slots: Slots, wanted: jax.Array, sampling: Sampling, *, tokens: int, prompt_tokens: int
+    policy: Policy, slots: Slots, wanted: jax.Array, columns: jax.Array, sampling: Sampling, *, tokens: int
 ) -> tuple[Slots, Chunk]:
     """Draw up to T = tokens tokens for every slot that is going; ends as soon as none is.
 
     Args:
       wanted: [R] bool; a slot whose completion nobody waits for any more stops here.
-      prompt_tokens: no going slot has a longer prompt, so no more of the cache is read.
+      columns: int32 0, 1, 2 .. P' - 1; no going slot has more than P' tokens in its prompt, so no more is read.
     """
     slots = replace(slots, done=slots.done | ~wanted)
-    shown = tuple(Keys(k[..., :prompt_tokens], v[:, :, :prompt_tokens]) for k, v in slots.prompt)
+    shown = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
@@ -201,7 +201,7 @@ def decode(
 
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
-        hidden, own = _step(policy.text, slots, shown)
+        hidden, own = _step(policy.text, slots, shown, columns)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
         return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
@@ -217,13 +217,15 @@ def decode(
     return _kept(slots), chunk
 
 
-def _step(text: TextModel, slots: Slots, shown: tuple[Keys, ...]) -> tuple[jax.Array, tuple[Keys, ...]]:
+def _step(
+    text: TextModel, slots: Slots, shown: tuple[Keys, ...], columns: jax.Array
+) -> tuple[jax.Array, tuple[Keys, ...]]:
     """Feed every slot's last token: the hidden states [R, D] that predict the next, and the caches with it in."""
     column = jnp.maximum(slots.drawn - 1, 0)  # the last token's; a slot that was never filled has none
     rows = column.shape[0]
     angles = text.angles(jnp.broadcast_to((slots.start + column)[:, None], (3, rows, 1)))
     seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
-    seen_prompt = jnp.arange(shown[0].v.shape[2]) < slots.length[:, None]
+    seen_prompt = columns < slots.length[:, None]
     there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
     segments = Segments(jnp.ones((1, 1, 1), jnp.int32), there)
     x, caches = text.embed(slots.token)[:, None], []
