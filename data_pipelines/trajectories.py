@@ -23,6 +23,8 @@ from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.trajectory import DATA, Trajectory, read_trajectories
 
 logger = logging.getLogger(__name__)
+# TFDS warns of every configuration that is not one of a builder's list; here none is.
+logging.getLogger("absl").addFilter(lambda record: "Using custom data configuration" not in str(record.msg))
 
 SPLIT = "train"
 NO_BOX = (-1, -1, -1, -1)
