@@ -45,7 +45,7 @@ LEAST = {
     "task_level.tasks": 1,
     "task_level.micro_batch": 1,
     "task_level.group": 2,
-    "task_level.step_weight": 0,
+    "task_level.step_weight": 0.0,
 }
 
 

@@ -37,9 +37,9 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         seed = context.run.seed * 1_000_003 + update
-        # Only kinds of tasks that held-out ones are drawn from: those that never vary were a third, and mostly done.
+        # Only kinds of tasks that held-out ones are drawn from: the others hardly vary, and are mostly done.
         tasks = draw_tasks(
-            settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups, varied=True
+            settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups, evaluated=True
         )
         played = [task for task in tasks for _ in range(settings.group)]
         async with context.engine(sampling_copy(state.policy), temperature, cache) as engine:

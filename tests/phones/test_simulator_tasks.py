@@ -72,9 +72,12 @@ def test_drawn_tasks_go_through_all_templates_of_the_apps_asked_for_and_no_other
     assert all(task.app in ("settings", "shop") for task in tasks)
 
 
-def test_varied_tasks_are_of_the_templates_that_evaluation_draws_from() -> None:
+def test_evaluated_kinds_of_tasks_are_those_that_hold_something_out() -> None:
     training, held_out = (
-        {task.setup["template"] for task in draw_tasks(60, seed=1, apps=APPS, held_out=out, popups=0, varied=not out)}
+        {
+            task.setup["template"]
+            for task in draw_tasks(60, seed=1, apps=APPS, held_out=out, popups=0, evaluated=not out)
+        }
         for out in (False, True)
     )
     assert training == held_out < {template.name for template in TEMPLATES.values()}

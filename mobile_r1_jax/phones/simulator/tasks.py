@@ -87,17 +87,17 @@ def combinations(template: Template, *, held_out: bool) -> list[Parameters]:
 
 
 def draw_tasks(
-    count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float, varied: bool = False
+    count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float, evaluated: bool = False
 ) -> list[Task]:
     """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number a task has.
 
-    varied: only of templates that hold something out: the kinds of tasks that evaluation asks for.
+    evaluated: only of templates that hold something out, the kinds of tasks that evaluation asks for.
 
     Raises ValueError where no template is left.
     """
     rng = Random(f"tasks/{seed}/{held_out}")
     asked = [template for template in TEMPLATES.values() if template.app in apps]
-    if varied:
+    if evaluated:
         asked = [template for template in asked if combinations(template, held_out=True)]
     pool = [(template, combos) for template in asked if (combos := combinations(template, held_out=held_out))]
     if not pool:
