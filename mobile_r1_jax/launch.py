@@ -214,7 +214,9 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
 
 
 def results_table(results: Sequence[Result]) -> Table:
-    table = Table(*COLUMNS, title="Held-out tasks, with 95 % Wilson intervals")
+    table = Table(title="Held-out tasks, with 95 % Wilson intervals")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, no_wrap=number == 0)  # in a narrow terminal a share's interval goes below it
     for row in table_rows(results):
         table.add_row(*row)
     return table
