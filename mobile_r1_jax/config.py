@@ -20,6 +20,7 @@ from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import DATA
 from mobile_r1_jax.model.lora import LoRA
+from mobile_r1_jax.phones.simulator.tasks import combinations
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
@@ -234,9 +235,13 @@ def problems(run: Run) -> Iterator[str]:
         if directory is not None and not (directory / DATA).is_file():
             yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
     there = sorted({template.app for template in TEMPLATES.values()})
+    tested = sorted({template.app for template in TEMPLATES.values() if combinations(template, held_out=True)})
     for name in ("apps", "withheld_apps"):
-        if unknown := set(getattr(run.phones, name)) - set(there):
+        chosen = set(getattr(run.phones, name))
+        if unknown := chosen - set(there):
             yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
+        elif chosen and not chosen & set(tested):
+            yield f"phones.{name}: no task of {min(chosen)!r} is held out for evaluation; add {' or '.join(tested)}"
     if not 0 < run.top_p <= 1:
         yield f"top_p is {run.top_p}; it must be above 0 and at most 1"
     for name, least in LEAST.items():

@@ -124,6 +124,7 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("--top_p=0", "top_p is 0.0; it must be above 0 and at most 1"),
         ("--top_p=1.5", "top_p is 1.5"),
         ("--phones.apps=[camera]", "'camera'; choose from clock"),
+        ("--phones.apps=[launcher]", "no task of 'launcher' is held out for evaluation; add clock or messages"),
         ("--phones.withheld_apps=[]x", "withheld_apps"),
         ("--system=Do it.", "{instruction}"),
         ("--system={instruction} {other}", "system"),
