@@ -189,7 +189,7 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
         return
     counts = ((run.evaluation.episodes, phones.apps), (run.evaluation.withheld_episodes, phones.withheld_apps))
     tasks = [
-        draw_tasks(count, seed=run.seed, apps=apps, held_out=True, popups=phones.popups) if count else []
+        draw_tasks(count, seed=run.seed, apps=apps, held_out=True, popups=phones.popups) if count and apps else []
         for count, apps in counts
     ]
     with bar(context) as progress:
