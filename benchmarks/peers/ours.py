@@ -14,7 +14,7 @@ from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, blocks_of, pack_screens
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.model.screen_cache import encode
-from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, shard_batch
+from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, sampling_copy, shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.sampling import sampler
 from mobile_r1_jax.training.optimizer import OptimizerSettings
@@ -40,7 +40,7 @@ def make_policy(config: PolicyConfig, mesh: Mesh, dtype: jnp.dtype) -> Policy:
 
 def sampling(policy: Policy, work: Sampling, mesh: Mesh, temperature: float) -> Callable[[], np.ndarray]:
     """Samples and returns the ids [B * G, C]."""
-    policy = in_compute_dtype(policy)
+    policy = sampling_copy(policy)
     screens, prompts = _text_only(draw_text(work, policy.config.text.vocab).prompts, policy)
     keys = jax.random.split(jax.random.key(0), work.prompts)
     screens, prompts, keys = shard_batch((screens, prompts, keys), mesh)

@@ -23,7 +23,7 @@ everywhere else, which is also where sequences are short (windows) or queries fe
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from typing import Literal, NamedTuple
 
 import jax
@@ -140,7 +140,7 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
             products = rows_times(_beside(grouped), k, dtype=jnp.float32)
             visible = None if visible is None else visible[:, None, None]
         else:
-            products = rows_times(grouped, k, dtype=jnp.float32)
+            products = _each_times(grouped, k)
             visible = None if visible is None else visible[:, :, None, None]
         scores.append(products if visible is None else jnp.where(visible, products, MASKED))
         values.append(v)
@@ -154,8 +154,16 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
     for part, each, v in zip(parts, scores, values, strict=True):
         weights = jnp.exp(each - (_beside(highest) if _shared(part, q) else highest)[..., None])
         total += of_members(weights.sum(axis=-1), part)
-        out += of_members(rows_times(weights.astype(q.dtype), v, dtype=jnp.float32), part)
+        times = partial(rows_times, dtype=jnp.float32) if _shared(part, q) else _each_times
+        out += of_members(times(weights.astype(q.dtype), v), part)
     return jnp.moveaxis(out / total[..., None], 4, 2).astype(q.dtype).reshape(q.shape)
+
+
+def _each_times(x: jax.Array, y: jax.Array) -> jax.Array:
+    """[B, G, ...] times [B, G, ...], as B * G: so the keys of a cache come to the product just as they lie in it. Else
+    XLA on a CPU writes a new token twice, into two copies of the cache."""
+    product = rows_times(x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:]), dtype=jnp.float32)
+    return product.reshape(*x.shape[:2], *product.shape[1:])
 
 
 def _shared(part: Keys, q: jax.Array) -> bool:

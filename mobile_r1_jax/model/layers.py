@@ -32,6 +32,16 @@ def rows_times(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) ->
     return jnp.matmul(rows, y, preferred_element_type=dtype).reshape(*x.shape[:-1], y.shape[-1])
 
 
+def across_times(across: jax.Array, x: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+    """As `rows_times`, of a matrix that lies across, [N, M]: how a CPU multiplies a few rows soonest.
+
+    The weights are XLA's first factor then, which for up to 32 rows takes a fifth less time. Without the barriers it
+    would turn the product around again."""
+    columns = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
+    y = jnp.matmul(across, columns, preferred_element_type=dtype)
+    return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)
+
+
 class Adapter(nnx.Module):
     """What LoRA adds to a linear map: scale * x A B; a [in, r], b [r, out]. Computes in the dtype of x."""
 
@@ -43,15 +53,19 @@ class Adapter(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """y = x W (+ b) (+ what its adapter adds); kernel [in, out], bias [out]. Computes in the dtype of x."""
+    """y = x W (+ b) (+ what its adapter adds); kernel [in, out], bias [out]. Computes in the dtype of x.
+
+    across: kernel is [out, in], for products with a few rows."""
 
     def __init__(self, inner: int, outer: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), (inner, outer), dtype))
         self.bias = nnx.Param(jnp.zeros((outer,), dtype)) if bias else None
         self.adapter: Adapter | None = nnx.data(None)  # given by lora.with_adapters
+        self.across = False  # set by text.with_layers_apart
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = rows_times(x, self.kernel[...].astype(x.dtype))
+        kernel = self.kernel[...].astype(x.dtype)
+        y = across_times(kernel, x) if self.across else rows_times(x, kernel)
         if self.adapter is not None:
             y += self.adapter(x)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, as_cache, kernel_for, with_column
+from mobile_r1_jax.model.attention import Kernel, Keys, as_cache, kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
-from mobile_r1_jax.model.text import TextModel
+from mobile_r1_jax.model.rotary import Turn
+from mobile_r1_jax.model.text import Layers, TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
 
@@ -17,12 +18,13 @@ from mobile_r1_jax.model.vision import VisionTower
 @dataclass(frozen=True)
 class Cache:
     """What decoding reads: the prompts' keys once, and the keys of their completions so far. Keys lie across, and heads
-    before columns, as `attention` reads them."""
+    before columns, as `attention` reads them; layers are kept apart, so that they are written in place."""
 
-    prompt: Keys  # k [L, B, K, H, P], v [L, B, K, P, H], shared by the G completions of a prompt
+    prompt: Layers  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
     prompt_mask: jax.Array  # [B, P] bool
     start: jax.Array  # [B] int32: position of the first completion token, on all three axes
-    own: Keys  # k [L, B, G, K, H, C], v [L, B, G, K, C, H]
+    turn: Turn  # [B, C, H / 2]: of the positions of the completions' tokens
+    own: Layers  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
 
 
 class Policy(nnx.Module):
@@ -92,23 +94,27 @@ class Policy(nnx.Module):
         """Run the prompts once; returns the hidden states [B, D] that predict the first token, and a cache with room
         for `group` completions of `max_tokens` tokens each.
 
-        before: where `prompts` are but the rest of prompts, the keys of their beginnings, as in a `Cache`, and a mask
-        [B, P'] of those that are there. The cache returned does not hold them."""
+        before: where `prompts` are but the rest of prompts, the keys of their beginnings, stacked, and a mask [B, P']
+        of those that are there, as `TextModel.run_prompt` takes them. The cache returned does not hold them."""
         embedded = self.embed_prompts(screens, prompts)
         hidden, keys = self.text.run_prompt(embedded, prompts.positions, *(before or ()))
         layers, batch, _, kv_heads, width = keys.k.shape
-        room = jnp.zeros((layers, batch, group, kv_heads, width, max_tokens), keys.k.dtype)
-        own = Keys(room, jnp.moveaxis(room, -1, -2))
-        cache = Cache(as_cache(keys), jnp.asarray(prompts.mask), _start(prompts), own)
-        return _last(hidden, prompts), cache
+        room = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys.k.dtype)
+        own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * layers
+        each = as_cache(keys)
+        apart = tuple(jax.tree.map(lambda part, layer=layer: part[layer], each) for layer in range(layers))
+        start = _start(prompts)
+        turn = self.text.turn_from(start, max_tokens)
+        return _last(hidden, prompts), Cache(apart, jnp.asarray(prompts.mask), start, turn, own)
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
         cache with the token in it."""
-        hidden, new = self.text.run_step(
-            self.text.embed(tokens), cache.start + step, step, cache.prompt, cache.prompt_mask, cache.own
+        turn = jax.tree.map(lambda part: part[:, step, None], cache.turn)
+        hidden, own = self.text.run_step(
+            self.text.embed(tokens), turn, step, cache.prompt, cache.prompt_mask, cache.own
         )
-        return hidden, replace(cache, own=with_column(cache.own, new, step))
+        return hidden, replace(cache, own=own)
 
 
 def in_compute_dtype(policy: Policy) -> Policy:

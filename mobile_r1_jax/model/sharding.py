@@ -22,6 +22,7 @@ from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.text import with_layers_apart
 
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
@@ -177,8 +178,15 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
 
 
 def sampling_copy(policy: Policy) -> Policy:
-    """The policy as it samples best: in the dtype that it computes in, its language model gathered along "fsdp"."""
-    return gathered(in_compute_dtype(policy))
+    """The policy as it samples best: in the dtype that it computes in, its language model gathered along "fsdp" and on
+    a CPU with layers apart."""
+    policy = gathered(in_compute_dtype(policy))
+    if policy.text.kernel == "xla":
+        policy.text = _with_layers_apart(policy.text)
+    return policy
+
+
+_with_layers_apart = jax.jit(with_layers_apart)
 
 
 def gathered(policy: Policy) -> Policy:

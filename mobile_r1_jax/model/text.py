@@ -4,14 +4,28 @@ Per layer, the linear maps run over the tokens of the prompt and of all its comp
 A token of the prompt sees the prompt up to itself; one of completion g the whole prompt, and completion g up to itself.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention, of_cache, with_column
 from mobile_r1_jax.model.config import TextConfig
-from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, rows_times, stacked
-from mobile_r1_jax.model.rotary import mrope, rotate
+from mobile_r1_jax.model.layers import (
+    INITIAL_STD,
+    FeedForward,
+    Linear,
+    RMSNorm,
+    across_times,
+    by_rows,
+    remat,
+    rows_times,
+    stacked,
+)
+from mobile_r1_jax.model.rotary import Turn, mrope, rotate
+
+Layers = tuple[Keys, ...]  # of each layer, as in a `Cache`
 
 
 class TextLayer(nnx.Module):
@@ -28,11 +42,11 @@ class TextLayer(nnx.Module):
         self.feed_forward = FeedForward(width, config.feed_forward, bias=False, dtype=dtype, rngs=rngs)
         self.config = config
 
-    def project(self, x: jax.Array, angles: jax.Array) -> tuple[jax.Array, Keys]:
+    def project(self, x: jax.Array, turn: Turn) -> tuple[jax.Array, Keys]:
         """x [B, T, D] to rotated queries [B, T, N, H] and keys, values [B, T, K, H]."""
         shape = (*x.shape[:-1], -1, self.config.head_width)
         x = self.attention_norm(x)
-        q, k = rotate(self.q(x).reshape(shape), angles), rotate(self.k(x).reshape(shape), angles)
+        q, k = rotate(self.q(x).reshape(shape), turn), rotate(self.k(x).reshape(shape), turn)
         return q, Keys(k, self.v(x).reshape(shape))
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
@@ -66,6 +80,7 @@ class TextModel(nnx.Module):
         self.head = (
             None if config.tied else nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
         )
+        self.apart: tuple[TextLayer, ...] | None = nnx.data(None)  # the layers once more, given by `with_layers_apart`
         self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
 
     def embed(self, ids: jax.Array) -> jax.Array:
@@ -74,13 +89,21 @@ class TextModel(nnx.Module):
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Final-normed hidden [..., D] to logits [..., V], float32."""
-        table = self.embedding if self.head is None else self.head
-        return rows_times(hidden, table[...].astype(hidden.dtype).T, dtype=jnp.float32)
+        table = (self.embedding if self.head is None else self.head)[...].astype(hidden.dtype)
+        if self.apart:
+            return across_times(table, hidden, dtype=jnp.float32)
+        return rows_times(hidden, table.T, dtype=jnp.float32)
 
-    def angles(self, positions: jax.Array) -> jax.Array:
-        """M-RoPE angles [..., H / 2] of positions [3, ...]."""
+    def turn(self, positions: jax.Array) -> Turn:
+        """M-RoPE of positions [3, ...]."""
         config = self.config
         return mrope(positions, head_width=config.head_width, section=config.mrope_section, theta=config.rope_theta)
+
+    def turn_from(self, start: jax.Array, tokens: int) -> Turn:
+        """Of `tokens` positions from start [B] on, on all three axes: [B, T, H / 2].
+
+        A loop over tokens takes it from here; XLA on a CPU would compute it in every layer, for every head."""
+        return self.turn(jnp.broadcast_to(start[:, None] + jnp.arange(tokens), (3, len(start), tokens)))
 
     def run_prompt(
         self, x: jax.Array, positions: jax.Array, before: Keys | None = None, before_mask: jax.Array | None = None
@@ -89,12 +112,12 @@ class TextModel(nnx.Module):
 
         Args:
           x: [B, P, D] embedded tokens at positions [3, B, P].
-          before: of the tokens that come before all of x, as in `Cache`, before_mask [B, P'].
+          before: of the tokens that come before all of x, k [L, B, K, H, P'], v [L, B, K, P', H], before_mask [B, P'].
 
         Returns:
           hidden [B, P, D], final-normed, and the keys of x, [L, B, P, K, H].
         """
-        angles = self.angles(positions)
+        turn = self.turn(positions)
         segments = None
         if before_mask is not None:
             there = before_mask[:, None].astype(jnp.int32)
@@ -102,7 +125,7 @@ class TextModel(nnx.Module):
 
         def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None]) -> tuple[jax.Array, Keys]:
             layer, past = scanned
-            q, keys = layer.project(x, angles)
+            q, keys = layer.project(x, turn)
             parts = [as_group(keys)] if past is None else [as_group(of_cache(past)), as_group(keys)]
             attended = attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
             return layer.finish(x, attended), keys
@@ -126,7 +149,7 @@ class TextModel(nnx.Module):
         _, group, tokens, width = completions.shape
         own_positions = jnp.tile(start[:, None] + jnp.arange(tokens), (1, group))
         own_positions = jnp.broadcast_to(own_positions, (3, *own_positions.shape))
-        angles = self.angles(jnp.concatenate([positions, own_positions], axis=-1))
+        turn = self.turn(jnp.concatenate([positions, own_positions], axis=-1))
         segments = Segments(jnp.ones((1, 1, 1), jnp.int32), (mask[:, None].astype(jnp.int32), None))
         x = jnp.concatenate([prompt, completions.reshape(batch, group * tokens, width)], axis=1)
 
@@ -134,7 +157,7 @@ class TextModel(nnx.Module):
             return y[:, :length], y[:, length:].reshape(batch, group, tokens, *y.shape[2:])
 
         def body(x: jax.Array, layer: TextLayer) -> tuple[jax.Array, None]:
-            q, keys = layer.project(x, angles)
+            q, keys = layer.project(x, turn)
             (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(keys.k), split(keys.v)
             # A prompt is padded on the right: its own tokens see no padding before them, what its padding sees is not
             # read, and completions, which come after it, are kept from it by its segment.
@@ -148,31 +171,62 @@ class TextModel(nnx.Module):
         return split(x)
 
     def run_step(
-        self, x: jax.Array, position: jax.Array, step: jax.Array, prompt: Keys, prompt_mask: jax.Array, own: Keys
-    ) -> tuple[jax.Array, Keys]:
+        self, x: jax.Array, turn: Turn, step: jax.Array, prompt: Layers, prompt_mask: jax.Array, own: Layers
+    ) -> tuple[jax.Array, Layers]:
         """One new token for each of B x G completions.
 
         Args:
-          x: [B, G, D] embedded tokens, at position [B] on all axes, the step-th of their completions.
-          prompt, own: as in `Cache`, prompt_mask [B, P]; what stands in own at `step` and after is not read.
+          x: [B, G, D] embedded tokens, turn [B, 1, H / 2], the step-th of their completions.
+          prompt, own: as in `Cache`, prompt_mask [B, P]; what stands in own after `step` is not read.
 
         Returns:
-          hidden [B, G, D], final-normed, and the step's new keys and values [L, B, G, 1, K, H].
+          hidden [B, G, D], final-normed, and own with the step's keys and values.
         """
         batch, group, _ = x.shape
-        where = jnp.broadcast_to(position[:, None], (3, batch, group))
-        angles = self.angles(where)
-        written = (jnp.arange(own.k.shape[-1]) <= step)[None, None]
+        written = (jnp.arange(own[0].k.shape[-1]) <= step)[None, None]
         there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
         segments = Segments(jnp.ones((1, 1, 1), jnp.int32), tuple(there))
 
-        def body(x: jax.Array, scanned: tuple[TextLayer, Keys, Keys]) -> tuple[jax.Array, Keys]:
-            layer, shared, past = scanned
-            q, new = layer.project(x, angles)
-            new = jax.tree.map(lambda part: part[:, :, None], new)
-            parts = as_group(of_cache(shared)), of_cache(with_column(past, new, step))
-            attended = attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel)
-            return layer.finish(x, attended), new
+        def attend(q: jax.Array, new: Keys, shared: Keys, past: Keys) -> tuple[jax.Array, Keys]:
+            past = with_column(past, jax.tree.map(lambda part: part.reshape(-1, 1, *part.shape[2:]), new), step)
+            own = jax.tree.map(lambda part: part.reshape(batch, group, *part.shape[1:]), past)
+            parts = as_group(of_cache(shared)), of_cache(own)
+            return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel), past
 
-        x, new = jax.lax.scan(body, x, (self.layers, prompt, own))
-        return self.norm(x), new
+        return self.run_apart(x, turn, attend, prompt, own)
+
+    def run_apart(
+        self, x: jax.Array, turn: Turn, attend: Callable[..., tuple[jax.Array, Keys]], *caches: Layers
+    ) -> tuple[jax.Array, Layers]:
+        """New tokens [B, T, D], layer by layer and not in a scan, so that caches are written in place.
+
+        attend: (queries [B, T, N, H], the tokens' keys, the layer's `caches`) to what was attended and the new cache.
+        """
+        new = []
+        for number, cache in enumerate(zip(*caches, strict=True)):
+            layer = self.apart[number] if self.apart else _layer(self.layers, number)
+            attended, written = attend(*layer.project(x, turn), *cache)
+            x = layer.finish(x, attended)
+            new.append(written)
+        return self.norm(x), tuple(new)
+
+
+def _layer(layers: TextLayer, number: int) -> TextLayer:
+    return jax.tree.map(lambda stacked: stacked[number], layers)
+
+
+def with_layers_apart(text: TextModel) -> TextModel:
+    """The language model for decoding on a CPU: its layers once more, each in arrays of its own that lie across.
+
+    Out of the stack XLA on a CPU copies a layer's weights at every token, which takes it longer than all that it
+    computes with them. A TPU reads them where they lie, and has no room for two of each."""
+    apart = []
+    for number in range(text.config.layers):
+        layer = _layer(text.layers, number)
+        for _, module in nnx.iter_modules(layer):
+            if isinstance(module, Linear):
+                module.kernel, module.across = nnx.Param(module.kernel[...].T), True
+        apart.append(layer)
+    text = nnx.clone(text)
+    text.apart = nnx.data(tuple(apart))
+    return text

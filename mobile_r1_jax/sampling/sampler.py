@@ -85,27 +85,40 @@ def member_keys(keys: jax.Array, group: int) -> jax.Array:
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, jnp.arange(group))
 
 
-def draw(policy: Policy, hidden: jax.Array, keys: jax.Array, steps: jax.Array, sampling: Sampling) -> Drawn:
-    """One token for every row, from nothing but the row's own hidden state, key and step.
+def uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
+    """What `draw` draws with: [..., T] float32 in [0, 1), each from a row's key alone, of `member_keys`, and a step.
+
+    All of a loop's are made before it; in it they would be loops of their own at every step.
 
     Args:
-      hidden: [..., D], final-normed. keys: [...], of `member_keys`. steps: [...] int32, how many tokens the row has.
+      keys: [...]. steps: [..., T] int32, how many tokens the row has.
+    """
+    keys = jnp.broadcast_to(keys[..., None], steps.shape)
+    made = jax.vmap(lambda key, step: jax.random.uniform(jax.random.fold_in(key, step)))(keys.ravel(), steps.ravel())
+    return made.reshape(steps.shape)
+
+
+def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampling) -> Drawn:
+    """One token for every row, from nothing but the row's own hidden state and number.
+
+    Args:
+      hidden: [..., D], final-normed. uniform: [...] float32 in [0, 1).
     """
     logits = adjust_logits(
         policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
     )
-    uniform = jax.vmap(lambda key, step: jax.random.uniform(jax.random.fold_in(key, step)))(
-        keys.reshape(-1), steps.reshape(-1)
-    )
     kept = truncate(logits, top_p=sampling.top_p, top_k=sampling.top_k) if sampling.truncates else logits
-    sampled = invert(kept, uniform.reshape(keys.shape))
-    tokens = jnp.where(sampling.temperature == 0, jnp.argmax(logits, axis=-1), sampled)  # 0 is greedy
+    tokens = jax.lax.cond(
+        sampling.temperature == 0,  # 0 is greedy
+        lambda: jnp.argmax(logits, axis=-1).astype(jnp.int32),
+        lambda: invert(kept, uniform),
+    )
 
     def logps_under(logits: jax.Array) -> jax.Array:
         return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
 
     truncated_logps = logps_under(kept) if sampling.truncates else None
-    return Drawn(tokens.astype(jnp.int32), logps_under(logits), truncated_logps)
+    return Drawn(tokens, logps_under(logits), truncated_logps)
 
 
 def invert(logits: jax.Array, uniform: jax.Array) -> jax.Array:
@@ -114,6 +127,9 @@ def invert(logits: jax.Array, uniform: jax.Array) -> jax.Array:
 
     Args:
       logits: [..., V]; uniform: [...] float32 in [0, 1).
+
+    Returns:
+      [...] int32.
     """
     weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
     padding = -logits.shape[-1] % BLOCK
@@ -127,7 +143,7 @@ def invert(logits: jax.Array, uniform: jax.Array) -> jax.Array:
     within = jnp.cumsum(jnp.take_along_axis(weights, block[..., None, None], axis=-2)[..., 0, :], axis=-1)
     # Rounding may leave the rest outside the block; its first or last weight is the one then.
     rest = jnp.clip(target - start, 0.0, within[..., -1] * (1 - jnp.finfo(jnp.float32).eps))
-    return block * BLOCK + jnp.sum(within <= rest[..., None], axis=-1)
+    return (block * BLOCK + jnp.sum(within <= rest[..., None], axis=-1)).astype(jnp.int32)
 
 
 @partial(jax.jit, static_argnames="group")
@@ -148,10 +164,12 @@ def sample(
       group: G.
     """
     row_keys = member_keys(keys, group)
+    steps = jnp.broadcast_to(jnp.arange(sampling.max_tokens), (*row_keys.shape, sampling.max_tokens))
+    uniform = uniforms(row_keys, steps)
 
     def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""
-        drawn = draw(policy, hidden, row_keys, jnp.broadcast_to(state.step, row_keys.shape), sampling)
+        drawn = draw(policy, hidden, uniform[:, :, state.step], sampling)
         going = ~state.done
         ids, *logps = jax.tree.map(lambda one: jnp.where(going, one, 0), drawn)
         drawn = Samples(ids, going, *logps)

@@ -23,8 +23,9 @@ from jax.sharding import NamedSharding
 from mobile_r1_jax.model.attention import Keys, Segments, attention, of_cache
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.text import TextLayer, TextModel, as_group
-from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw
+from mobile_r1_jax.model.rotary import Turn
+from mobile_r1_jax.model.text import Layers, TextModel, as_group
+from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, uniforms
 
 
 @jax.tree_util.register_dataclass
@@ -32,8 +33,8 @@ from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw
 class Slots:
     """R slots. Layers are kept apart, so that their caches are written in place."""
 
-    prompt: tuple[Keys, ...]  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
-    own: tuple[Keys, ...]  # per layer k [R, K, H, C], v [R, K, C, H]
+    prompt: Layers  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
+    own: Layers  # per layer k [R, K, H, C], v [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
     keys: jax.Array  # [R] random keys
@@ -74,7 +75,7 @@ def empty_slots(
     sharding: over the rows, on a mesh; None leaves everything on the one device."""
     config = policy.config.text
 
-    def room(columns: int) -> tuple[Keys, ...]:
+    def room(columns: int) -> Layers:
         k = jnp.zeros((rows, config.kv_heads, config.head_width, columns), policy.text.dtype)
         return tuple(Keys(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
 
@@ -136,10 +137,7 @@ def fill(
             old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop")
         )
 
-    prompt = tuple(
-        put_keys(old, jax.tree.map(lambda new, layer=layer: new[layer], computed))
-        for layer, old in enumerate(slots.prompt)
-    )
+    prompt = tuple(put_keys(old, new) for old, new in zip(slots.prompt, computed, strict=True))
     filled = replace(
         slots,
         prompt=prompt,
@@ -160,14 +158,18 @@ def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[Keys, jax.Array]:
     return keys, jnp.arange(keys.k.shape[-1]) < beginnings.tokens[:, None]
 
 
-def _behind(before: Keys, rest: Keys, tokens: jax.Array) -> Keys:
-    """Both in the columns of `before`: the rest behind the first `tokens` [B]."""
+def _behind(before: Keys, rest: Layers, tokens: jax.Array) -> Layers:
+    """Both in the columns of `before`, which is stacked: the rest behind the first `tokens` [B]."""
     columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
-    place = jnp.clip(columns, 0, rest.k.shape[-1] - 1)
-    k = jnp.take_along_axis(rest.k, place[None, :, None, None, :], axis=-1)
-    v = jnp.take_along_axis(rest.v, place[None, :, None, :, None], axis=-2)
+    place = jnp.clip(columns, 0, rest[0].k.shape[-1] - 1)
     first = columns < 0
-    return Keys(jnp.where(first[:, None, None], before.k, k), jnp.where(first[:, None, :, None], before.v, v))
+
+    def of_layer(first_k: jax.Array, first_v: jax.Array, rest: Keys) -> Keys:
+        k = jnp.take_along_axis(rest.k, place[:, None, None, :], axis=-1)
+        v = jnp.take_along_axis(rest.v, place[:, None, :, None], axis=-2)
+        return Keys(jnp.where(first[:, None, None], first_k, k), jnp.where(first[:, None, :, None], first_v, v))
+
+    return tuple(map(of_layer, *before, rest))
 
 
 @partial(jax.jit, donate_argnames="slots", static_argnames="tokens")
@@ -184,8 +186,12 @@ def decode(
     shown = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
+    began, column = slots.drawn, _last_column(slots)
+    uniform = uniforms(slots.keys, began[:, None] + jnp.arange(1 + tokens))
+    turns = policy.text.turn_from(slots.start + column, 1 + tokens)
+
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
-        return draw(policy, hidden, slots.keys, slots.drawn, sampling)
+        return draw(policy, hidden, _at(uniform, slots.drawn - began), sampling)
 
     def record(slots: Slots, chunk: Chunk, going: jax.Array, new: Drawn) -> tuple[Slots, Chunk]:
         drawn = slots.drawn + going
@@ -201,7 +207,9 @@ def decode(
 
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
-        hidden, own = _step(policy.text, slots, shown, columns)
+        last = _last_column(slots)
+        turn = jax.tree.map(lambda part: _at(part, last - column)[:, None], turns)
+        hidden, own = _step(policy.text, slots, shown, columns, last, turn)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
         return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
@@ -217,27 +225,35 @@ def decode(
     return _kept(slots), chunk
 
 
+def _last_column(slots: Slots) -> jax.Array:
+    """[R]: where the last token stands in a slot's own columns; 0 in one that was never filled, which has none."""
+    return jnp.maximum(slots.drawn - 1, 0)
+
+
+def _at(x: jax.Array, number: jax.Array) -> jax.Array:
+    """Each row's own one of x [R, T, ...]: [R, ...]."""
+    return x[jnp.arange(len(number)), number]
+
+
 def _step(
-    text: TextModel, slots: Slots, shown: tuple[Keys, ...], columns: jax.Array
-) -> tuple[jax.Array, tuple[Keys, ...]]:
-    """Feed every slot's last token: the hidden states [R, D] that predict the next, and the caches with it in."""
-    column = jnp.maximum(slots.drawn - 1, 0)  # the last token's; a slot that was never filled has none
+    text: TextModel, slots: Slots, shown: Layers, columns: jax.Array, column: jax.Array, turn: Turn
+) -> tuple[jax.Array, Layers]:
+    """Feed every slot's last token, which stands in column [R] of its own: the hidden states [R, D] that predict the
+    next, and the caches with it in."""
     rows = column.shape[0]
-    angles = text.angles(jnp.broadcast_to((slots.start + column)[:, None], (3, rows, 1)))
     seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
     seen_prompt = columns < slots.length[:, None]
     there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
     segments = Segments(jnp.ones((1, 1, 1), jnp.int32), there)
-    x, caches = text.embed(slots.token)[:, None], []
-    for number, (prompt, own) in enumerate(zip(shown, slots.own, strict=True)):
-        layer: TextLayer = jax.tree.map(lambda stacked, number=number: stacked[number], text.layers)
-        q, new = layer.project(x, angles)
+
+    def attend(q: jax.Array, new: Keys, prompt: Keys, own: Keys) -> tuple[jax.Array, Keys]:
         each, (k, v) = jnp.arange(rows), (part[:, 0] for part in new)
         own = Keys(own.k.at[each, :, :, column].set(k), own.v.at[each, :, column].set(v))
         parts = as_group(of_cache(own)), as_group(of_cache(prompt))
-        x = layer.finish(x, attention(q[:, None], *parts, segments=segments, kernel=text.kernel))
-        caches.append(own)
-    return text.norm(x)[:, 0], tuple(caches)
+        return attention(q[:, None], *parts, segments=segments, kernel=text.kernel), own
+
+    hidden, own = text.run_apart(text.embed(slots.token)[:, None], turn, attend, shown, slots.own)
+    return hidden[:, 0], own
 
 
 def _kept(slots: Slots) -> Slots:

@@ -15,6 +15,7 @@ from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, pack_screens
 from mobile_r1_jax.model.policy import Cache, Policy
+from mobile_r1_jax.model.rotary import Turn
 
 B, N, K, H = 2, 4, 2, 64
 
@@ -207,8 +208,9 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
         "completion_hidden": 2,  # the prompt, its completions
     }
     assert not any(kernels("xla", name, *arguments) for name, arguments in programs.items())
-    room = as_cache(Keys(*[jnp.zeros((1, 1, 2, 128, 1, 64))] * 2))
-    cache = Cache(as_cache(Keys(*[jnp.zeros((1, 1, 128, 1, 64))] * 2)), ids == 0, jnp.zeros(1, jnp.int32), room)
+    own, prompt = (as_cache(Keys(*[jnp.zeros((rows, 128, 1, 64))] * 2)) for rows in (2, 1))
+    turn = Turn(*[jnp.zeros((1, 128, 32))] * 2)
+    cache = Cache((prompt,), ids == 0, jnp.zeros(1, jnp.int32), turn, (own,))
     assert kernels("splash", "prefill", programs["completion_hidden"][0], prompts, group=2, max_tokens=128) == 1
     assert kernels("splash", "decode_step", cache, np.zeros((1, 2), np.int32), 0) == 0
 

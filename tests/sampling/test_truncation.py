@@ -133,10 +133,10 @@ def test_greedy_is_as_it_was(tied_pair, inputs, cut) -> None:
 
 def test_where_nothing_is_cut_off_nothing_is_computed_for_it(tied_pair) -> None:
     policy, rows = tied_pair.policy, 2
-    hidden, keys = jnp.zeros((rows, policy.config.text.width)), jax.random.split(jax.random.key(0), rows)
+    hidden, uniform = jnp.zeros((rows, policy.config.text.width)), jnp.zeros(rows)
 
     def program(sampling: Sampling) -> str:
-        return str(jax.make_jaxpr(draw)(policy, hidden, keys, jnp.zeros(rows, jnp.int32), sampling))
+        return str(jax.make_jaxpr(draw)(policy, hidden, uniform, sampling))
 
     def sums(sampling: Sampling) -> int:
         return program(sampling).count("cumsum[")
@@ -145,7 +145,7 @@ def test_where_nothing_is_cut_off_nothing_is_computed_for_it(tied_pair) -> None:
     assert "top_k" in program(replace(WHOLE, top_k=3)) and sums(replace(WHOLE, top_k=3)) == sums(WHOLE)
     assert not {"top_k", "sort"} & set(program(WHOLE).replace("[", " ").split())
     assert program(replace(WHOLE, top_p=1.0, top_k=None)) == program(WHOLE)
-    assert draw(policy, hidden, keys, jnp.zeros(rows, jnp.int32), WHOLE).truncated_logps is None
+    assert draw(policy, hidden, uniform, WHOLE).truncated_logps is None
 
 
 @pytest.mark.parametrize(
