@@ -40,8 +40,8 @@ def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Turn:
 
 
 def _turn(angles: jax.Array) -> Turn:
-    """Of angles in radians."""
-    return Turn(jnp.cos(angles), jnp.sin(angles))
+    """Of angles in radians. In a loop, or XLA on a CPU would compute both anew in every layer, for every head."""
+    return Turn(*jax.lax.map(lambda number: jax.lax.switch(number, (jnp.cos, jnp.sin), angles), jnp.arange(2)))
 
 
 def rotate(x: jax.Array, turn: Turn) -> jax.Array:

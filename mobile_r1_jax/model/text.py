@@ -5,6 +5,7 @@ A token of the prompt sees the prompt up to itself; one of completion g the whol
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from mobile_r1_jax.model.layers import (
     RMSNorm,
     across_times,
     by_rows,
-    remat,
+    over_layers,
     rows_times,
     stacked,
 )
@@ -94,6 +95,9 @@ class TextModel(nnx.Module):
             return across_times(table, hidden, dtype=jnp.float32)
         return rows_times(hidden, table.T, dtype=jnp.float32)
 
+    def over_layers(self, body: Callable, x: jax.Array, scanned: Any) -> tuple[jax.Array, Any]:
+        return over_layers(body, x, scanned, remat=self.remat, written_out=self.kernel == "xla")
+
     def turn(self, positions: jax.Array) -> Turn:
         """M-RoPE of positions [3, ...]."""
         config = self.config
@@ -130,7 +134,7 @@ class TextModel(nnx.Module):
             attended = attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
             return layer.finish(x, attended), keys
 
-        x, keys = jax.lax.scan(remat(body, self.remat), x, (self.layers, before))
+        x, keys = self.over_layers(body, x, (self.layers, before))
         return self.norm(x), keys
 
     def run_group(
@@ -167,7 +171,7 @@ class TextModel(nnx.Module):
             attended = [first.reshape(batch, length, -1), own.reshape(batch, group * tokens, -1)]
             return layer.finish(x, jnp.concatenate(attended, axis=1)), None
 
-        x, _ = jax.lax.scan(remat(body, self.remat), x, self.layers)
+        x, _ = self.over_layers(body, x, self.layers)
         return split(x)
 
     def run_step(
