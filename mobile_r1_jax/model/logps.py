@@ -38,10 +38,11 @@ def token_logps(
 
     def of_chunk(chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         states, targets = chunk
-        logits = adjust_logits(policy.text.logits(states), temperature=temperature, forbidden=forbidden)
-        logps = jax.nn.log_softmax(logits)
-        chosen = jnp.take_along_axis(logps, targets[..., None], axis=-1)[..., 0]
-        return chosen, -jnp.sum(jnp.exp(logps) * logps, axis=-1)
+        logits = policy.text.logits(states.reshape(-1, states.shape[-1]))  # rows in one axis, as in `RMSNorm`
+        logps = jax.nn.log_softmax(adjust_logits(logits, temperature=temperature, forbidden=forbidden))
+        chosen = jnp.take_along_axis(logps, targets.reshape(-1, 1), axis=-1)
+        entropies = -jnp.sum(jnp.exp(logps) * logps, axis=-1)
+        return chosen.reshape(targets.shape), entropies.reshape(targets.shape)
 
     # Chunks cut every batch row alike, so that a batch sharded by rows stays where it is.
     rows = ids.shape[0] if ids.ndim > 1 else 1
