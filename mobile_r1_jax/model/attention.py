@@ -77,6 +77,9 @@ class Segments(NamedTuple):
     keys: tuple[jax.Array | None, ...]
 
 
+ONE = np.ones((1, 1, 1), np.int32)  # the segment of queries that are all of one
+
+
 def kernel_for(platform: str) -> Kernel:
     """The kernel for a platform as `jax.default_backend()` names it."""
     return {"tpu": "splash", "gpu": "cudnn"}.get(platform, "xla")

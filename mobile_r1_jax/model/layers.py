@@ -1,7 +1,7 @@
 """What both towers are made of: linear maps, RMSNorm, the gated feed-forward, and stacking of layers for a scan."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -101,17 +101,15 @@ def stacked(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> L
     return nnx.vmap(make)(nnx.Rngs(params=jax.random.split(rngs.params(), layers)))
 
 
-def over_layers(body: Callable, x: jax.Array, scanned: Any, *, remat: str, written_out: bool) -> tuple[jax.Array, Any]:
-    """`jax.lax.scan` of body over layers as `stacked` makes them; remat, a name of REMAT_POLICIES, says what it keeps.
+def remat(body: Callable, policy: str, *, looped: bool = True) -> Callable:
+    """Wrap the body of a scan over layers in `jax.checkpoint` by the name of a REMAT_POLICIES entry.
 
-    written_out: no loop. In one a CPU copies each layer's weights out of the stack and what is kept into another, and
-    back again: a tenth of a train step. A loop is the smaller program, and elsewhere as quick."""
-    if remat not in REMAT_POLICIES:
-        raise ValueError(f"remat: {remat!r} is unknown, choose one of {', '.join(REMAT_POLICIES)}")
-    if remat != "none":
-        # Without a loop the compiler would take what is computed again for what was computed before.
-        body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=written_out)
-    return jax.lax.scan(body, x, scanned, unroll=written_out)
+    looped: False where layers are written out; the compiler would take what is computed again for what it has."""
+    if policy not in REMAT_POLICIES:
+        raise ValueError(f"remat: {policy!r} is unknown, choose one of {', '.join(REMAT_POLICIES)}")
+    if policy == "none":
+        return body
+    return jax.checkpoint(body, policy=REMAT_POLICIES[policy], prevent_cse=not looped)
 
 
 def by_rows(x: jax.Array) -> jax.Array:

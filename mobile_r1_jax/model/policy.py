@@ -76,10 +76,9 @@ class Policy(nnx.Module):
           completion_ids: [B, G, C] int32; completion_mask: [B, G, C] bool, padding on the right (its ids are not read).
         """
         completions = self.text.embed(jnp.where(completion_mask, completion_ids, 0))
-        prompt, own = self.text.run_group(
-            self.embed_prompts(screens, prompts), prompts.positions, prompts.mask, completions, _start(prompts)
-        )
-        last = jnp.broadcast_to(_last(prompt, prompts)[:, None, None], (*own.shape[:2], 1, own.shape[3]))
+        embedded, place = self.embed_prompts(screens, prompts), (_start(prompts), _last(prompts))
+        last, own = self.text.run_group(embedded, prompts.positions, prompts.mask, completions, *place)
+        last = jnp.broadcast_to(last[:, None, None], (*own.shape[:2], 1, own.shape[3]))
         return self.text.norm(jnp.concatenate([last, own[:, :, :-1]], axis=2))
 
     def prefill(
@@ -97,15 +96,13 @@ class Policy(nnx.Module):
         before: where `prompts` are but the rest of prompts, the keys of their beginnings, stacked, and a mask [B, P']
         of those that are there, as `TextModel.run_prompt` takes them. The cache returned does not hold them."""
         embedded = self.embed_prompts(screens, prompts)
-        hidden, keys = self.text.run_prompt(embedded, prompts.positions, *(before or ()))
-        layers, batch, _, kv_heads, width = keys.k.shape
-        room = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys.k.dtype)
-        own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * layers
-        each = as_cache(keys)
-        apart = tuple(jax.tree.map(lambda part, layer=layer: part[layer], each) for layer in range(layers))
+        hidden, keys = self.text.run_prompt(embedded, prompts.positions, _last(prompts)[:, None], *(before or ()))
+        batch, _, kv_heads, width = keys[0].k.shape
+        room = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys[0].k.dtype)
+        own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * len(keys)
         start = _start(prompts)
         turn = self.text.turn_from(start, max_tokens)
-        return _last(hidden, prompts), Cache(apart, jnp.asarray(prompts.mask), start, turn, own)
+        return hidden[:, 0], Cache(tuple(map(as_cache, keys)), jnp.asarray(prompts.mask), start, turn, own)
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
@@ -128,7 +125,6 @@ def _start(prompts: Prompts) -> jax.Array:
     return jnp.max(jnp.where(prompts.mask, jnp.asarray(prompts.positions).max(axis=0), -1), axis=-1) + 1
 
 
-def _last(hidden: jax.Array, prompts: Prompts) -> jax.Array:
-    """[B, D]: the hidden state at each prompt's last valid token."""
-    last = jnp.maximum(jnp.sum(prompts.mask, axis=-1) - 1, 0)
-    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+def _last(prompts: Prompts) -> jax.Array:
+    """[B] int32: the column of each prompt's last valid token; 0 in a row of padding."""
+    return jnp.maximum(jnp.sum(prompts.mask, axis=-1, dtype=jnp.int32) - 1, 0)

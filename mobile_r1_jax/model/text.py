@@ -5,13 +5,14 @@ A token of the prompt sees the prompt up to itself; one of completion g the whol
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention, of_cache, with_column
+from mobile_r1_jax.model.attention import ONE, Kernel, Keys, Segments, attention, of_cache, with_column
 from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import (
     INITIAL_STD,
@@ -20,13 +21,14 @@ from mobile_r1_jax.model.layers import (
     RMSNorm,
     across_times,
     by_rows,
-    over_layers,
+    remat,
     rows_times,
     stacked,
 )
 from mobile_r1_jax.model.rotary import Turn, mrope, rotate
 
 Layers = tuple[Keys, ...]  # of each layer, as in a `Cache`
+Take = Callable[[jax.Array], jax.Array]  # some tokens of [B, T, ...]
 
 
 class TextLayer(nnx.Module):
@@ -43,12 +45,16 @@ class TextLayer(nnx.Module):
         self.feed_forward = FeedForward(width, config.feed_forward, bias=False, dtype=dtype, rngs=rngs)
         self.config = config
 
-    def project(self, x: jax.Array, turn: Turn) -> tuple[jax.Array, Keys]:
-        """x [B, T, D] to rotated queries [B, T, N, H] and keys, values [B, T, K, H]."""
-        shape = (*x.shape[:-1], -1, self.config.head_width)
+    def project(self, x: jax.Array, turn: Turn, read: Take | None = None) -> tuple[jax.Array, Keys]:
+        """x [B, T, D] to rotated queries [B, T, N, H], of what `read` takes of the tokens, and keys, values
+        [B, T, K, H]."""
         x = self.attention_norm(x)
-        q, k = rotate(self.q(x).reshape(shape), turn), rotate(self.k(x).reshape(shape), turn)
-        return q, Keys(k, self.v(x).reshape(shape))
+        asking, turn_q = (x, turn) if read is None else (read(x), jax.tree.map(read, turn))
+        k = rotate(self._heads(self.k(x)), turn)
+        return rotate(self._heads(self.q(asking)), turn_q), Keys(k, self._heads(self.v(x)))
+
+    def _heads(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:-1], -1, self.config.head_width)
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """Add what was attended, N * H numbers a token, and the feed-forward to the stream x [B, T, D]."""
@@ -59,6 +65,11 @@ class TextLayer(nnx.Module):
 def as_group(keys: Keys) -> Keys:
     """Keys of prompts, [B, P, K, H], as one part that all of a prompt's queries share: [B, 1, P, K, H]."""
     return jax.tree.map(lambda part: part[:, None], keys)
+
+
+def take_tokens(x: jax.Array, tokens: jax.Array) -> jax.Array:
+    """x [B, T, ...] at tokens [B, R]: [B, R, ...]."""
+    return jnp.take_along_axis(x, tokens.reshape(*tokens.shape, *(1,) * (x.ndim - 2)), axis=1)
 
 
 class TextModel(nnx.Module):
@@ -95,8 +106,23 @@ class TextModel(nnx.Module):
             return across_times(table, hidden, dtype=jnp.float32)
         return rows_times(hidden, table.T, dtype=jnp.float32)
 
-    def over_layers(self, body: Callable, x: jax.Array, scanned: Any) -> tuple[jax.Array, Any]:
-        return over_layers(body, x, scanned, remat=self.remat, written_out=self.kernel == "xla")
+    def over_layers(self, body: Callable, x: jax.Array, scanned: Any, read: Take) -> tuple[jax.Array, list[Any]]:
+        """All layers: what `read` takes of the tokens behind the last one, and of each layer what body made there.
+
+        On a TPU a loop. On a CPU they are written out: a loop would copy a layer's weights out of the stack and what is
+        kept for the backward pass into others, and back. The last one then computes no token that nobody reads.
+
+        body: (x [B, T, D], a layer of `scanned`, read or None) to (x or what `read` takes of it, what it makes).
+        """
+        if self.kernel != "xla":
+            x, made = jax.lax.scan(remat(partial(body, read=None), self.remat), x, scanned)
+            return read(x), [_layer(made, number) for number in range(self.config.layers)]
+        made = []
+        for number in range(self.config.layers):
+            alone = partial(body, read=read if number == self.config.layers - 1 else None)
+            x, new = remat(alone, self.remat, looped=False)(x, _layer(scanned, number))
+            made.append(new)
+        return x, made
 
     def turn(self, positions: jax.Array) -> Turn:
         """M-RoPE of positions [3, ...]."""
@@ -110,69 +136,99 @@ class TextModel(nnx.Module):
         return self.turn(jnp.broadcast_to(start[:, None] + jnp.arange(tokens), (3, len(start), tokens)))
 
     def run_prompt(
-        self, x: jax.Array, positions: jax.Array, before: Keys | None = None, before_mask: jax.Array | None = None
-    ) -> tuple[jax.Array, Keys]:
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        wanted: jax.Array,
+        before: Keys | None = None,
+        before_mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, list[Keys]]:
         """Prompts, or what follows a part of them that was computed already.
 
         Args:
           x: [B, P, D] embedded tokens at positions [3, B, P].
+          wanted: [B, R] int32, the tokens whose hidden states are wanted.
           before: of the tokens that come before all of x, k [L, B, K, H, P'], v [L, B, K, P', H], before_mask [B, P'].
 
         Returns:
-          hidden [B, P, D], final-normed, and the keys of x, [L, B, P, K, H].
+          hidden [B, R, D], final-normed, and each layer's keys of x, [B, P, K, H].
         """
         turn = self.turn(positions)
-        segments = None
-        if before_mask is not None:
-            there = before_mask[:, None].astype(jnp.int32)
-            segments = Segments(jnp.ones((1, 1, 1), jnp.int32), (there, None))
+        there = () if before_mask is None else (before_mask[:, None].astype(jnp.int32),)
 
-        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None]) -> tuple[jax.Array, Keys]:
+        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None], read: Take | None) -> tuple[jax.Array, Keys]:
             layer, past = scanned
-            q, keys = layer.project(x, turn)
+            q, keys = layer.project(x, turn, read)
             parts = [as_group(keys)] if past is None else [as_group(of_cache(past)), as_group(keys)]
-            attended = attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
-            return layer.finish(x, attended), keys
+            attended = self.attend_prompt(q, parts, there, None if read is None else wanted)
+            return layer.finish(x if read is None else read(x), attended), keys
 
-        x, keys = self.over_layers(body, x, (self.layers, before))
+        x, keys = self.over_layers(body, x, (self.layers, before), partial(take_tokens, tokens=wanted))
         return self.norm(x), keys
 
+    def attend_prompt(
+        self, q: jax.Array, parts: list[Keys], there: tuple[jax.Array, ...], wanted: jax.Array | None
+    ) -> jax.Array:
+        """A prompt's tokens [B, P, N, H] attend to those before them, or only those `wanted` [B, R] do.
+
+        parts: the last one is the prompt's own; there: int32 [B, 1, S], which columns of the others hold a token.
+        """
+        if wanted is None:
+            segments = Segments(ONE, (*there, None)) if there else None
+            return attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
+        # Each is a member of a group, with one token: the causal mask is what it sees of the keys that all share.
+        own = (jnp.arange(parts[-1].k.shape[2]) <= wanted[..., None]).astype(jnp.int32)
+        segments = Segments(ONE, (*there, own))
+        return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel)
+
     def run_group(
-        self, prompt: jax.Array, positions: jax.Array, mask: jax.Array, completions: jax.Array, start: jax.Array
+        self,
+        prompt: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        completions: jax.Array,
+        start: jax.Array,
+        last: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Prompts and the completions that share them, in one pass.
 
         Args:
-          prompt: [B, P, D] embedded prompts at positions [3, B, P], mask [B, P].
+          prompt: [B, P, D] embedded prompts at positions [3, B, P], mask [B, P], the last valid token at last [B].
           completions: [B, G, C, D] embedded completions; the first token stands at position start [B] on all axes.
 
         Returns:
-          hidden states before the final norm: [B, P, D] and [B, G, C, D].
+          hidden states before the final norm: of the last tokens of the prompts [B, D], and [B, G, C, D].
         """
         batch, length = mask.shape
         _, group, tokens, width = completions.shape
         own_positions = jnp.tile(start[:, None] + jnp.arange(tokens), (1, group))
         own_positions = jnp.broadcast_to(own_positions, (3, *own_positions.shape))
         turn = self.turn(jnp.concatenate([positions, own_positions], axis=-1))
-        segments = Segments(jnp.ones((1, 1, 1), jnp.int32), (mask[:, None].astype(jnp.int32), None))
+        segments = Segments(ONE, (mask[:, None].astype(jnp.int32), None))
         x = jnp.concatenate([prompt, completions.reshape(batch, group * tokens, width)], axis=1)
 
         def split(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return y[:, :length], y[:, length:].reshape(batch, group, tokens, *y.shape[2:])
+            first = y.shape[1] - group * tokens
+            return y[:, :first], y[:, first:].reshape(batch, group, tokens, *y.shape[2:])
 
-        def body(x: jax.Array, layer: TextLayer) -> tuple[jax.Array, None]:
-            q, keys = layer.project(x, turn)
+        def read(y: jax.Array) -> jax.Array:
+            """The prompt's last token and the completions."""
+            return jnp.concatenate([take_tokens(y, last[:, None]), y[:, length:]], axis=1)
+
+        def body(x: jax.Array, layer: TextLayer, read: Take | None) -> tuple[jax.Array, None]:
+            q, keys = layer.project(x, turn, read)
             (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(keys.k), split(keys.v)
             # A prompt is padded on the right: its own tokens see no padding before them, what its padding sees is not
             # read, and completions, which come after it, are kept from it by its segment.
-            shared, kernel = as_group(Keys(prompt_k, prompt_v)), self.kernel
-            own = attention(own_q, shared, Keys(own_k, own_v), segments=segments, causal=True, kernel=kernel)
-            first = attention(prompt_q[:, None], shared, causal=True, kernel=kernel)
-            attended = [first.reshape(batch, length, -1), own.reshape(batch, group * tokens, -1)]
-            return layer.finish(x, jnp.concatenate(attended, axis=1)), None
+            shared = as_group(Keys(prompt_k, prompt_v))
+            own = attention(own_q, shared, Keys(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
+            first = self.attend_prompt(prompt_q, [shared], (), None if read is None else last[:, None])
+            attended = [each.reshape(batch, -1, width) for each in (first, own)]
+            return layer.finish(x if read is None else read(x), jnp.concatenate(attended, axis=1)), None
 
-        x, _ = self.over_layers(body, x, self.layers)
-        return split(x)
+        x, _ = self.over_layers(body, x, self.layers, read)
+        prompt, completions = split(x)
+        return prompt[:, 0], completions
 
     def run_step(
         self, x: jax.Array, turn: Turn, step: jax.Array, prompt: Layers, prompt_mask: jax.Array, own: Layers
@@ -189,7 +245,7 @@ class TextModel(nnx.Module):
         batch, group, _ = x.shape
         written = (jnp.arange(own[0].k.shape[-1]) <= step)[None, None]
         there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
-        segments = Segments(jnp.ones((1, 1, 1), jnp.int32), tuple(there))
+        segments = Segments(ONE, tuple(there))
 
         def attend(q: jax.Array, new: Keys, shared: Keys, past: Keys) -> tuple[jax.Array, Keys]:
             past = with_column(past, jax.tree.map(lambda part: part.reshape(-1, 1, *part.shape[2:]), new), step)

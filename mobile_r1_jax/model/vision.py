@@ -8,7 +8,7 @@ from flax import nnx
 from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.inputs import Screens
-from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, over_layers, stacked
+from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
 from mobile_r1_jax.model.rotary import Turn, rope_2d, rotate
 
 NORM_EPS = 1e-6  # fixed in Qwen2.5-VL's vision tower
@@ -97,6 +97,6 @@ class VisionTower(nnx.Module):
             layer, full = scanned
             return layer(x, turn, window, screen, bool(is_full[0]) if alike else full, self.kernel), None
 
-        x, _ = over_layers(body, x, (self.layers, jnp.asarray(is_full)), remat=self.remat, written_out=False)
+        x, _ = jax.lax.scan(remat(body, self.remat), x, (self.layers, jnp.asarray(is_full)))
         x = self.merger_norm(x).reshape(x.shape[0], -1, config.width * config.merge**2)
         return self.merger_down(jax.nn.gelu(self.merger_up(x), approximate=False))

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from mobile_r1_jax.model.attention import Keys, Segments, attention, of_cache
+from mobile_r1_jax.model.attention import ONE, Keys, Segments, attention, of_cache
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.rotary import Turn
@@ -244,7 +244,7 @@ def _step(
     seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
     seen_prompt = columns < slots.length[:, None]
     there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
-    segments = Segments(jnp.ones((1, 1, 1), jnp.int32), there)
+    segments = Segments(ONE, there)
 
     def attend(q: jax.Array, new: Keys, prompt: Keys, own: Keys) -> tuple[jax.Array, Keys]:
         each, (k, v) = jnp.arange(rows), (part[:, 0] for part in new)

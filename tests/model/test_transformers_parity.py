@@ -18,7 +18,8 @@ CONTENTS = {"text": (), "one image": SIZES[:1], "two images of different sizes":
 
 @jax.jit
 def prompt_logits(policy: Policy, screens: Screens, prompts: Prompts) -> jax.Array:
-    hidden, _ = policy.text.run_prompt(policy.embed_prompts(screens, prompts), prompts.positions)
+    every = jnp.broadcast_to(jnp.arange(prompts.ids.shape[1]), prompts.ids.shape)
+    hidden, _ = policy.text.run_prompt(policy.embed_prompts(screens, prompts), prompts.positions, every)
     return policy.text.logits(hidden)
 
 
