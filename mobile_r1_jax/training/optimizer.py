@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
 NOT_DECAYED = ("bias", "scale")  # last part of the names of parameters that weight decay leaves alone
@@ -62,7 +63,7 @@ def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     """The optimizer for the trained parameters alone: frozen ones never reach it, so they cost it no memory."""
     return optax.chain(
-        optax.clip_by_global_norm(settings.clip_norm),
+        optax.stateless(lambda gradients, _: _clipped(gradients, settings.clip_norm)),
         optax.adamw(
             learning_rate(settings),
             b1=settings.b1,
@@ -73,6 +74,13 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
             mask=_decayed,
         ),
     )
+
+
+def _clipped(gradients: Any, norm: float) -> Any:
+    """As `optax.clip_by_global_norm`, with one factor instead of a division, which XLA on a CPU would not do twice: it
+    would write all gradients anew."""
+    factor = norm / jnp.maximum(optax.tree.norm(gradients), norm)
+    return jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
 
 
 def _decayed(params: Any) -> Any:
