@@ -165,8 +165,6 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
 def _each_times(x: jax.Array, y: jax.Array) -> jax.Array:
     """[B, G, ...] times [B, G, ...], as B * G: so the keys of a cache come to the product just as they lie in it. Else
     XLA on a CPU writes a new token twice, into two copies of the cache."""
-    if x.shape[1] == 1:  # nothing to put together, and a TPU would copy the keys of all prompts for it
-        return rows_times(x, y, dtype=jnp.float32)
     product = rows_times(x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:]), dtype=jnp.float32)
     return product.reshape(*x.shape[:2], *product.shape[1:])
 
