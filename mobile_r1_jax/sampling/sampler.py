@@ -108,11 +108,7 @@ def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampli
         policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
     )
     kept = truncate(logits, top_p=sampling.top_p, top_k=sampling.top_k) if sampling.truncates else logits
-    tokens = jax.lax.cond(
-        sampling.temperature == 0,  # 0 is greedy
-        lambda: jnp.argmax(logits, axis=-1).astype(jnp.int32),
-        lambda: invert(kept, uniform),
-    )
+    tokens = invert(kept, uniform, greedy=jnp.asarray(sampling.temperature == 0))
 
     def logps_under(logits: jax.Array) -> jax.Array:
         return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
@@ -121,17 +117,19 @@ def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampli
     return Drawn(tokens, logps_under(logits), truncated_logps)
 
 
-def invert(logits: jax.Array, uniform: jax.Array) -> jax.Array:
+def invert(logits: jax.Array, uniform: jax.Array, *, greedy: jax.Array) -> jax.Array:
     """The token at which the sums of softmax(logits) pass `uniform`: one random number a row, where Gumbel noise would
     take one for every token of the vocabulary. Never a token of no weight.
 
     Args:
-      logits: [..., V]; uniform: [...] float32 in [0, 1).
+      logits: [..., V]; uniform: [...] float32 in [0, 1); greedy: [] bool, the first of the likeliest tokens instead.
 
     Returns:
       [...] int32.
     """
-    weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
+    highest = logits.max(axis=-1, keepdims=True)
+    weights = jnp.where(greedy, (logits == highest).astype(jnp.float32), jnp.exp(logits - highest))
+    uniform = jnp.where(greedy, 0.0, uniform)
     padding = -logits.shape[-1] % BLOCK
     weights = jnp.pad(weights, ((0, 0),) * (logits.ndim - 1) + ((0, padding),)).reshape(*uniform.shape, -1, BLOCK)
     # First the block, then the token in it: sums along the whole vocabulary would be slow and would lose digits.

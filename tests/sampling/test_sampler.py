@@ -136,11 +136,20 @@ def test_a_uniform_number_chooses_the_token_at_which_the_summed_probabilities_pa
     allowed[vocabulary // 2] = True
     logits = np.where(allowed, 3 * rng.normal(size=vocabulary), -1e30).astype(np.float32)
     uniform = np.concatenate([[0.0, 1 - 2**-23], np.linspace(0, 1, 4000, endpoint=False)]).astype(np.float32)
-    tokens = np.asarray(invert(jnp.broadcast_to(logits, (len(uniform), vocabulary)), jnp.asarray(uniform)))
+    rows = jnp.broadcast_to(logits, (len(uniform), vocabulary))
+    tokens = np.asarray(invert(rows, jnp.asarray(uniform), greedy=jnp.asarray(False)))
     assert allowed[tokens].all()
     probabilities = np.exp(logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum()))
     passed = np.cumsum(probabilities)[tokens]
     assert (passed >= uniform - 1e-6).all() and (passed - probabilities[tokens] <= uniform + 1e-6).all()
+
+
+def test_greedy_is_the_first_of_the_likeliest_whatever_the_number() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 300)).astype(np.float32)
+    logits[::2, 130] = logits[::2, 280] = 9.0
+    tokens = invert(jnp.asarray(logits), jnp.linspace(0, 0.999, 50), greedy=jnp.asarray(True))
+    np.testing.assert_array_equal(tokens, logits.argmax(-1))
+    assert (np.asarray(tokens)[::2] == 130).all()
 
 
 def test_decoding_ends_as_soon_as_every_row_has_stopped(tied_pair, inputs) -> None:
