@@ -9,8 +9,8 @@ from flax import nnx
 from mobile_r1_jax.model.attention import Kernel, Keys, as_cache, kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
-from mobile_r1_jax.model.rotary import Turn
-from mobile_r1_jax.model.text import Layers, TextModel
+from mobile_r1_jax.model.rotary import Rotation
+from mobile_r1_jax.model.text import LayerKeys, TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
 
@@ -20,11 +20,11 @@ class Cache:
     """What decoding reads: the prompts' keys once, and the keys of their completions so far. Keys lie across, and heads
     before columns, as `attention` reads them; layers are kept apart, so that they are written in place."""
 
-    prompt: Layers  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
+    prompt: LayerKeys  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
     prompt_mask: jax.Array  # [B, P] bool
     start: jax.Array  # [B] int32: position of the first completion token, on all three axes
-    turn: Turn  # [B, C, H / 2]: of the positions of the completions' tokens
-    own: Layers  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
+    rotation: Rotation  # [B, C, H / 2]: of the positions of the completions' tokens
+    own: LayerKeys  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
 
 
 class Policy(nnx.Module):
@@ -101,15 +101,15 @@ class Policy(nnx.Module):
         room = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys[0].k.dtype)
         own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * len(keys)
         start = _start(prompts)
-        turn = self.text.turn_from(start, max_tokens)
-        return hidden[:, 0], Cache(tuple(map(as_cache, keys)), jnp.asarray(prompts.mask), start, turn, own)
+        rotation = self.text.rotation_from(start, max_tokens)
+        return hidden[:, 0], Cache(tuple(map(as_cache, keys)), jnp.asarray(prompts.mask), start, rotation, own)
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
         cache with the token in it."""
-        turn = jax.tree.map(lambda part: part[:, step, None], cache.turn)
+        rotation = jax.tree.map(lambda part: part[:, step, None], cache.rotation)
         hidden, own = self.text.run_step(
-            self.text.embed(tokens), turn, step, cache.prompt, cache.prompt_mask, cache.own
+            self.text.embed(tokens), rotation, step, cache.prompt, cache.prompt_mask, cache.own
         )
         return hidden, replace(cache, own=own)
 

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Turn(NamedTuple):
+class Rotation(NamedTuple):
     """How far each pair of a head's numbers is turned: [..., H / 2] float32."""
 
     cos: jax.Array
     sin: jax.Array
 
 
-def mrope(positions: jax.Array, *, head_width: int, section: tuple[int, ...], theta: float) -> Turn:
+def mrope(positions: jax.Array, *, head_width: int, section: tuple[int, ...], theta: float) -> Rotation:
     """Multimodal rotary positions (Qwen2-VL paper, section 2.1).
 
     Args:
@@ -23,12 +23,12 @@ def mrope(positions: jax.Array, *, head_width: int, section: tuple[int, ...], th
     """
     frequencies = 1.0 / theta ** (np.arange(0, head_width, 2, dtype=np.float32) / head_width)
     axis = np.repeat(np.arange(len(section)) % 3, section)
-    return _turn(jnp.moveaxis(positions[axis], 0, -1).astype(jnp.float32) * frequencies)
+    return _rotation(jnp.moveaxis(positions[axis], 0, -1).astype(jnp.float32) * frequencies)
 
 
-def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Turn:
-    """Two-dimensional rotary positions: the first half of the frequencies turns with the row, the second
-    with the column.
+def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Rotation:
+    """Two-dimensional rotary positions: the first half of the frequencies turns with the row, the second with the
+    column.
 
     Args:
       positions: [..., 2] int32 (row, column) in patches.
@@ -36,16 +36,16 @@ def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Turn:
     half = head_width // 2
     frequencies = 1.0 / theta ** (np.arange(0, half, 2, dtype=np.float32) / half)
     angles = positions[..., None].astype(jnp.float32) * frequencies
-    return _turn(angles.reshape(*positions.shape[:-1], half))
+    return _rotation(angles.reshape(*positions.shape[:-1], half))
 
 
-def _turn(angles: jax.Array) -> Turn:
+def _rotation(angles: jax.Array) -> Rotation:
     """Of angles in radians. In a loop, or XLA on a CPU would compute both anew in every layer, for every head."""
-    return Turn(*jax.lax.map(lambda number: jax.lax.switch(number, (jnp.cos, jnp.sin), angles), jnp.arange(2)))
+    return Rotation(*jax.lax.map(lambda number: jax.lax.switch(number, (jnp.cos, jnp.sin), angles), jnp.arange(2)))
 
 
-def rotate(x: jax.Array, turn: Turn) -> jax.Array:
+def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
     """Turn pairs (i, i + H / 2) of the heads in x [..., heads, H], in float32."""
-    cos, sin = turn.cos[..., None, :], turn.sin[..., None, :]
+    cos, sin = rotation.cos[..., None, :], rotation.sin[..., None, :]
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)

@@ -182,11 +182,8 @@ def sampling_copy(policy: Policy) -> Policy:
     a CPU with layers apart."""
     policy = gathered(in_compute_dtype(policy))
     if policy.text.kernel == "xla":
-        policy.text = _with_layers_apart(policy.text)
+        policy.text = with_layers_apart(policy.text)
     return policy
-
-
-_with_layers_apart = jax.jit(with_layers_apart)
 
 
 def gathered(policy: Policy) -> Policy:

@@ -25,9 +25,9 @@ from mobile_r1_jax.model.layers import (
     rows_times,
     stacked,
 )
-from mobile_r1_jax.model.rotary import Turn, mrope, rotate
+from mobile_r1_jax.model.rotary import Rotation, mrope, rotate
 
-Layers = tuple[Keys, ...]  # of each layer, as in a `Cache`
+LayerKeys = tuple[Keys, ...]  # each layer's, as in a `Cache`
 Take = Callable[[jax.Array], jax.Array]  # some tokens of [B, T, ...]
 
 
@@ -45,13 +45,13 @@ class TextLayer(nnx.Module):
         self.feed_forward = FeedForward(width, config.feed_forward, bias=False, dtype=dtype, rngs=rngs)
         self.config = config
 
-    def project(self, x: jax.Array, turn: Turn, read: Take | None = None) -> tuple[jax.Array, Keys]:
-        """x [B, T, D] to rotated queries [B, T, N, H], of what `read` takes of the tokens, and keys, values
+    def project(self, x: jax.Array, rotation: Rotation, only: Take | None = None) -> tuple[jax.Array, Keys]:
+        """x [B, T, D] to rotated queries [B, T, N, H], or of what `only` takes of the tokens, and keys, values
         [B, T, K, H]."""
         x = self.attention_norm(x)
-        asking, turn_q = (x, turn) if read is None else (read(x), jax.tree.map(read, turn))
-        k = rotate(self._heads(self.k(x)), turn)
-        return rotate(self._heads(self.q(asking)), turn_q), Keys(k, self._heads(self.v(x)))
+        asking, rotation_q = (x, rotation) if only is None else (only(x), jax.tree.map(only, rotation))
+        k = rotate(self._heads(self.k(x)), rotation)
+        return rotate(self._heads(self.q(asking)), rotation_q), Keys(k, self._heads(self.v(x)))
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.config.head_width)
@@ -73,7 +73,7 @@ def take_tokens(x: jax.Array, tokens: jax.Array) -> jax.Array:
 
 
 class TextModel(nnx.Module):
-    """Embedding, layers stacked on a leading axis L and scanned, final norm, output embedding."""
+    """Embedding, layers stacked on a leading axis L, final norm, output embedding."""
 
     def __init__(
         self,
@@ -112,28 +112,29 @@ class TextModel(nnx.Module):
         On a TPU a loop. On a CPU they are written out: a loop would copy a layer's weights out of the stack and what is
         kept for the backward pass into others, and back. The last one then computes no token that nobody reads.
 
-        body: (x [B, T, D], a layer of `scanned`, read or None) to (x or what `read` takes of it, what it makes).
+        body: (x [B, T, D], a layer of `scanned`, only) to (x, what it makes). only is None, or in the last layer
+        `read`: then x is what that takes of it.
         """
         if self.kernel != "xla":
-            x, made = jax.lax.scan(remat(partial(body, read=None), self.remat), x, scanned)
+            x, made = jax.lax.scan(remat(partial(body, only=None), self.remat), x, scanned)
             return read(x), [_layer(made, number) for number in range(self.config.layers)]
         made = []
         for number in range(self.config.layers):
-            alone = partial(body, read=read if number == self.config.layers - 1 else None)
+            alone = partial(body, only=read if number == self.config.layers - 1 else None)
             x, new = remat(alone, self.remat, looped=False)(x, _layer(scanned, number))
             made.append(new)
         return x, made
 
-    def turn(self, positions: jax.Array) -> Turn:
+    def rotation(self, positions: jax.Array) -> Rotation:
         """M-RoPE of positions [3, ...]."""
         config = self.config
         return mrope(positions, head_width=config.head_width, section=config.mrope_section, theta=config.rope_theta)
 
-    def turn_from(self, start: jax.Array, tokens: int) -> Turn:
+    def rotation_from(self, start: jax.Array, tokens: int) -> Rotation:
         """Of `tokens` positions from start [B] on, on all three axes: [B, T, H / 2].
 
         A loop over tokens takes it from here; XLA on a CPU would compute it in every layer, for every head."""
-        return self.turn(jnp.broadcast_to(start[:, None] + jnp.arange(tokens), (3, len(start), tokens)))
+        return self.rotation(jnp.broadcast_to(start[:, None] + jnp.arange(tokens), (3, len(start), tokens)))
 
     def run_prompt(
         self,
@@ -153,15 +154,15 @@ class TextModel(nnx.Module):
         Returns:
           hidden [B, R, D], final-normed, and each layer's keys of x, [B, P, K, H].
         """
-        turn = self.turn(positions)
+        rotation = self.rotation(positions)
         there = () if before_mask is None else (before_mask[:, None].astype(jnp.int32),)
 
-        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None], read: Take | None) -> tuple[jax.Array, Keys]:
+        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None], only: Take | None) -> tuple[jax.Array, Keys]:
             layer, past = scanned
-            q, keys = layer.project(x, turn, read)
+            q, keys = layer.project(x, rotation, only)
             parts = [as_group(keys)] if past is None else [as_group(of_cache(past)), as_group(keys)]
-            attended = self.attend_prompt(q, parts, there, None if read is None else wanted)
-            return layer.finish(x if read is None else read(x), attended), keys
+            attended = self.attend_prompt(q, parts, there, None if only is None else wanted)
+            return layer.finish(x if only is None else only(x), attended), keys
 
         x, keys = self.over_layers(body, x, (self.layers, before), partial(take_tokens, tokens=wanted))
         return self.norm(x), keys
@@ -172,6 +173,7 @@ class TextModel(nnx.Module):
         """A prompt's tokens [B, P, N, H] attend to those before them, or only those `wanted` [B, R] do.
 
         parts: the last one is the prompt's own; there: int32 [B, 1, S], which columns of the others hold a token.
+        Returns as many tokens as there are queries: [B, 1, P, N, H], or [B, R, 1, N, H].
         """
         if wanted is None:
             segments = Segments(ONE, (*there, None)) if there else None
@@ -203,7 +205,7 @@ class TextModel(nnx.Module):
         _, group, tokens, width = completions.shape
         own_positions = jnp.tile(start[:, None] + jnp.arange(tokens), (1, group))
         own_positions = jnp.broadcast_to(own_positions, (3, *own_positions.shape))
-        turn = self.turn(jnp.concatenate([positions, own_positions], axis=-1))
+        rotation = self.rotation(jnp.concatenate([positions, own_positions], axis=-1))
         segments = Segments(ONE, (mask[:, None].astype(jnp.int32), None))
         x = jnp.concatenate([prompt, completions.reshape(batch, group * tokens, width)], axis=1)
 
@@ -215,28 +217,34 @@ class TextModel(nnx.Module):
             """The prompt's last token and the completions."""
             return jnp.concatenate([take_tokens(y, last[:, None]), y[:, length:]], axis=1)
 
-        def body(x: jax.Array, layer: TextLayer, read: Take | None) -> tuple[jax.Array, None]:
-            q, keys = layer.project(x, turn, read)
+        def body(x: jax.Array, layer: TextLayer, only: Take | None) -> tuple[jax.Array, None]:
+            q, keys = layer.project(x, rotation, only)
             (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(keys.k), split(keys.v)
             # A prompt is padded on the right: its own tokens see no padding before them, what its padding sees is not
             # read, and completions, which come after it, are kept from it by its segment.
             shared = as_group(Keys(prompt_k, prompt_v))
             own = attention(own_q, shared, Keys(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
-            first = self.attend_prompt(prompt_q, [shared], (), None if read is None else last[:, None])
+            first = self.attend_prompt(prompt_q, [shared], (), None if only is None else last[:, None])
             attended = [each.reshape(batch, -1, width) for each in (first, own)]
-            return layer.finish(x if read is None else read(x), jnp.concatenate(attended, axis=1)), None
+            return layer.finish(x if only is None else only(x), jnp.concatenate(attended, axis=1)), None
 
         x, _ = self.over_layers(body, x, self.layers, read)
         prompt, completions = split(x)
         return prompt[:, 0], completions
 
     def run_step(
-        self, x: jax.Array, turn: Turn, step: jax.Array, prompt: Layers, prompt_mask: jax.Array, own: Layers
-    ) -> tuple[jax.Array, Layers]:
+        self,
+        x: jax.Array,
+        rotation: Rotation,
+        step: jax.Array,
+        prompt: LayerKeys,
+        prompt_mask: jax.Array,
+        own: LayerKeys,
+    ) -> tuple[jax.Array, LayerKeys]:
         """One new token for each of B x G completions.
 
         Args:
-          x: [B, G, D] embedded tokens, turn [B, 1, H / 2], the step-th of their completions.
+          x: [B, G, D] embedded tokens, rotation [B, 1, H / 2], the step-th of their completions.
           prompt, own: as in `Cache`, prompt_mask [B, P]; what stands in own after `step` is not read.
 
         Returns:
@@ -253,11 +261,11 @@ class TextModel(nnx.Module):
             parts = as_group(of_cache(shared)), of_cache(own)
             return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel), past
 
-        return self.run_apart(x, turn, attend, prompt, own)
+        return self.run_apart(x, rotation, attend, prompt, own)
 
     def run_apart(
-        self, x: jax.Array, turn: Turn, attend: Callable[..., tuple[jax.Array, Keys]], *caches: Layers
-    ) -> tuple[jax.Array, Layers]:
+        self, x: jax.Array, rotation: Rotation, attend: Callable[..., tuple[jax.Array, Keys]], *caches: LayerKeys
+    ) -> tuple[jax.Array, LayerKeys]:
         """New tokens [B, T, D], layer by layer and not in a scan, so that caches are written in place.
 
         attend: (queries [B, T, N, H], the tokens' keys, the layer's `caches`) to what was attended and the new cache.
@@ -265,7 +273,7 @@ class TextModel(nnx.Module):
         new = []
         for number, cache in enumerate(zip(*caches, strict=True)):
             layer = self.apart[number] if self.apart else _layer(self.layers, number)
-            attended, written = attend(*layer.project(x, turn), *cache)
+            attended, written = attend(*layer.project(x, rotation), *cache)
             x = layer.finish(x, attended)
             new.append(written)
         return self.norm(x), tuple(new)
@@ -275,6 +283,7 @@ def _layer(layers: TextLayer, number: int) -> TextLayer:
     return jax.tree.map(lambda stacked: stacked[number], layers)
 
 
+@jax.jit
 def with_layers_apart(text: TextModel) -> TextModel:
     """The language model for decoding on a CPU: its layers once more, each in arrays of its own that lie across.
 

@@ -9,7 +9,7 @@ from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.inputs import Screens
 from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
-from mobile_r1_jax.model.rotary import Turn, rope_2d, rotate
+from mobile_r1_jax.model.rotary import Rotation, rope_2d, rotate
 
 NORM_EPS = 1e-6  # fixed in Qwen2.5-VL's vision tower
 
@@ -30,19 +30,19 @@ class VisionLayer(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        turn: Turn,
+        rotation: Rotation,
         window: jax.Array,
         screen: jax.Array,
         full: jax.Array | bool,
         kernel: Kernel,
     ) -> jax.Array:
-        """x [R, W, S, D], turn [R, W, S, H / 2], window and screen [R, W, S]: the segments to attend within, which
+        """x [R, W, S, D], rotation [R, W, S, H / 2], window and screen [R, W, S]: the segments to attend within, which
         are screens (of a row) where `full`, else windows (of a block)."""
         y = self.attention_norm(x)
         weights, bias = (variable[...].astype(x.dtype) for variable in (self.qkv_kernel, self.qkv_bias))
         qkv = jnp.einsum("rwsd,dte->rwste", y, weights) + bias
         q, k, v = (qkv[..., i, :].reshape(*x.shape[:-1], self.heads, -1) for i in range(3))
-        q, k = rotate(q, turn), rotate(k, turn)
+        q, k = rotate(q, rotation), rotate(k, rotation)
 
         def windows() -> jax.Array:
             return attention(q, Keys(k, v), segments=Segments(window, (window,)), kernel=kernel)
@@ -87,7 +87,9 @@ class VisionTower(nnx.Module):
         stands in padding has no meaning."""
         config = self.config
         x = self.patch_embedding(jnp.asarray(screens.patches).astype(self.dtype))
-        turn = rope_2d(jnp.asarray(screens.positions), head_width=config.width // config.heads, theta=config.rope_theta)
+        rotation = rope_2d(
+            jnp.asarray(screens.positions), head_width=config.width // config.heads, theta=config.rope_theta
+        )
         window = jnp.asarray(screens.window)
         screen = jnp.where(window > 0, jnp.asarray(screens.screen)[..., None], 0)
         is_full = np.isin(np.arange(config.layers), config.full_attention)
@@ -95,7 +97,7 @@ class VisionTower(nnx.Module):
 
         def body(x: jax.Array, scanned: tuple[VisionLayer, jax.Array]) -> tuple[jax.Array, None]:
             layer, full = scanned
-            return layer(x, turn, window, screen, bool(is_full[0]) if alike else full, self.kernel), None
+            return layer(x, rotation, window, screen, bool(is_full[0]) if alike else full, self.kernel), None
 
         x, _ = jax.lax.scan(remat(body, self.remat), x, (self.layers, jnp.asarray(is_full)))
         x = self.merger_norm(x).reshape(x.shape[0], -1, config.width * config.merge**2)

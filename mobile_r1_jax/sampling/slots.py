@@ -23,18 +23,18 @@ from jax.sharding import NamedSharding
 from mobile_r1_jax.model.attention import ONE, Keys, Segments, attention, of_cache
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.rotary import Turn
-from mobile_r1_jax.model.text import Layers, TextModel, as_group
+from mobile_r1_jax.model.rotary import Rotation
+from mobile_r1_jax.model.text import LayerKeys, TextModel, as_group
 from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, uniforms
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Slots:
-    """R slots. Layers are kept apart, so that their caches are written in place."""
+    """R slots. LayerKeys are kept apart, so that their caches are written in place."""
 
-    prompt: Layers  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
-    own: Layers  # per layer k [R, K, H, C], v [R, K, C, H]
+    prompt: LayerKeys  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
+    own: LayerKeys  # per layer k [R, K, H, C], v [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
     keys: jax.Array  # [R] random keys
@@ -75,7 +75,7 @@ def empty_slots(
     sharding: over the rows, on a mesh; None leaves everything on the one device."""
     config = policy.config.text
 
-    def room(columns: int) -> Layers:
+    def room(columns: int) -> LayerKeys:
         k = jnp.zeros((rows, config.kv_heads, config.head_width, columns), policy.text.dtype)
         return tuple(Keys(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
 
@@ -158,7 +158,7 @@ def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[Keys, jax.Array]:
     return keys, jnp.arange(keys.k.shape[-1]) < beginnings.tokens[:, None]
 
 
-def _behind(before: Keys, rest: Layers, tokens: jax.Array) -> Layers:
+def _behind(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
     """Both in the columns of `before`, which is stacked: the rest behind the first `tokens` [B]."""
     columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
     place = jnp.clip(columns, 0, rest[0].k.shape[-1] - 1)
@@ -188,7 +188,7 @@ def decode(
 
     began, column = slots.drawn, _last_column(slots)
     uniform = uniforms(slots.keys, began[:, None] + jnp.arange(1 + tokens))
-    turns = policy.text.turn_from(slots.start + column, 1 + tokens)
+    rotations = policy.text.rotation_from(slots.start + column, 1 + tokens)
 
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
         return draw(policy, hidden, _at(uniform, slots.drawn - began), sampling)
@@ -208,8 +208,8 @@ def decode(
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
         last = _last_column(slots)
-        turn = jax.tree.map(lambda part: _at(part, last - column)[:, None], turns)
-        hidden, own = _step(policy.text, slots, shown, columns, last, turn)
+        rotation = jax.tree.map(lambda part: _at(part, last - column)[:, None], rotations)
+        hidden, own = _step(policy.text, slots, shown, columns, last, rotation)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
         return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
@@ -236,8 +236,8 @@ def _at(x: jax.Array, number: jax.Array) -> jax.Array:
 
 
 def _step(
-    text: TextModel, slots: Slots, shown: Layers, columns: jax.Array, column: jax.Array, turn: Turn
-) -> tuple[jax.Array, Layers]:
+    text: TextModel, slots: Slots, shown: LayerKeys, columns: jax.Array, column: jax.Array, rotation: Rotation
+) -> tuple[jax.Array, LayerKeys]:
     """Feed every slot's last token, which stands in column [R] of its own: the hidden states [R, D] that predict the
     next, and the caches with it in."""
     rows = column.shape[0]
@@ -252,7 +252,7 @@ def _step(
         parts = as_group(of_cache(own)), as_group(of_cache(prompt))
         return attention(q[:, None], *parts, segments=segments, kernel=text.kernel), own
 
-    hidden, own = text.run_apart(text.embed(slots.token)[:, None], turn, attend, shown, slots.own)
+    hidden, own = text.run_apart(text.embed(slots.token)[:, None], rotation, attend, shown, slots.own)
     return hidden[:, 0], own
 
 

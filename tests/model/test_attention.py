@@ -15,7 +15,7 @@ from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, pack_screens
 from mobile_r1_jax.model.policy import Cache, Policy
-from mobile_r1_jax.model.rotary import Turn
+from mobile_r1_jax.model.rotary import Rotation
 
 B, N, K, H = 2, 4, 2, 64
 
@@ -209,8 +209,8 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
     }
     assert not any(kernels("xla", name, *arguments) for name, arguments in programs.items())
     own, prompt = (as_cache(Keys(*[jnp.zeros((rows, 128, 1, 64))] * 2)) for rows in (2, 1))
-    turn = Turn(*[jnp.zeros((1, 128, 32))] * 2)
-    cache = Cache((prompt,), ids == 0, jnp.zeros(1, jnp.int32), turn, (own,))
+    rotation = Rotation(*[jnp.zeros((1, 128, 32))] * 2)
+    cache = Cache((prompt,), ids == 0, jnp.zeros(1, jnp.int32), rotation, (own,))
     assert kernels("splash", "prefill", programs["completion_hidden"][0], prompts, group=2, max_tokens=128) == 1
     assert kernels("splash", "decode_step", cache, np.zeros((1, 2), np.int32), 0) == 0
 
