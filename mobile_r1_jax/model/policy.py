@@ -102,7 +102,9 @@ class Policy(nnx.Module):
         own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * len(keys)
         start = _start(prompts)
         rotation = self.text.rotation_from(start, max_tokens)
-        return hidden[:, 0], Cache(tuple(map(as_cache, keys)), jnp.asarray(prompts.mask), start, rotation, own)
+        # Behind a barrier, or XLA on a CPU would put them across anew at every token.
+        prompt = jax.lax.optimization_barrier(tuple(map(as_cache, keys)))
+        return hidden[:, 0], Cache(prompt, jnp.asarray(prompts.mask), start, rotation, own)
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
         """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the

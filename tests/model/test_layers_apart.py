@@ -87,7 +87,7 @@ def test_written_out_or_in_a_loop_samples_are_the_same(tied_pair, inputs) -> Non
     np.testing.assert_allclose(written_out.logps, looped.logps, atol=1e-5)
 
 
-def test_the_decoding_loop_copies_no_weights_and_writes_every_cache_once(tied_pair, inputs) -> None:
+def test_the_decoding_loop_copies_no_weights_and_no_prompt_and_writes_every_own_cache_once(tied_pair, inputs) -> None:
     def written(policy: Policy) -> Counter[str]:
         """Shapes that the body of the loop computes."""
         program = sample.lower(policy, *inputs, KEYS, group=3, sampling=WARM).compile().as_text()
@@ -100,3 +100,5 @@ def test_the_decoding_loop_copies_no_weights_and_writes_every_cache_once(tied_pa
     assert stacked[up] >= text.layers and apart[up] == apart[down] == 0
     keys, values = f"6,{text.kv_heads},16,{WARM.max_tokens}", f"6,{text.kv_heads},{WARM.max_tokens},16"
     assert apart[keys] == apart[values] == text.layers
+    batch, tokens = inputs[1].ids.shape
+    assert not {f"{batch},{text.kv_heads},16,{tokens}", f"{batch},{text.kv_heads},{tokens},16"} & apart.keys()
