@@ -230,11 +230,9 @@ def help_of(command: str, description: str, arguments: Sequence[str]) -> str:
     """Return the text of a command's --help, with the values that the other arguments give; description: see
     `help_text`."""
     others = [argument for argument in arguments if argument not in ("-h", "--help")]
-    named = names_config(others)
+    origin = "of --config" if names_config(others) else "of configs/tiny.yaml"
     try:
-        return help_text(
-            command, description, parse_run(command, others), "of --config" if named else "of configs/tiny.yaml"
-        )
+        return help_text(command, description, parse_run(command, others), origin)
     except ConfigError:
         return help_text(command, description, Run(), "the default")
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -99,9 +100,9 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
     if not (directory / CONFIG).is_file():
         return [(f"no {CONFIG} beside its checkpoints", 0)] if begun else []
     try:
-        before = leaves(yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8")))
+        before = leaves(dict(yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8"))))
         read = json.loads((directory / INPUTS).read_text()) if (directory / INPUTS).is_file() else {}
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         return [(f"its {CONFIG} or {INPUTS} cannot be read ({' '.join(str(error).split())})", 0)]
     now, defaults = leaves(plain(asdict(run))), leaves(plain(asdict(Run())))
     found = []
@@ -116,9 +117,13 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
             affected += 1
             if not set(begun) & set(list(STAGES)[affected:]):
                 continue
-        found.append((f"{name} was {old}, is {new}", affected))
+        found.append((f"{name} was {in_a_line(old)}, is {in_a_line(new)}", affected))
     changed = [name for name in sorted(read.keys() & inputs.keys()) if read[name] != inputs[name]]
     return found + [(f"the files of {name} have changed", int(name.startswith("action_level"))) for name in changed]
+
+
+def in_a_line(value: Any) -> str:
+    return textwrap.shorten(str(value), 60, placeholder="...")
 
 
 def leaves(values: Any, name: str = "") -> dict[str, Any]:

@@ -30,7 +30,7 @@ def policy_files_hash(directory: Path) -> str:
 
 
 def weights_hash(policy: Policy) -> str:
-    """Return a hash (hex) of all weights, bit by bit. It does not depend on the mesh; the host reads 8 bytes an array."""
+    """Return a hash (hex) of all weights, bit by bit. It does not depend on the mesh, and reads 8 bytes an array."""
     sums = jax.device_get(_sums(jax.tree.leaves(policy)))
     return hashlib.sha256(np.asarray(sums).tobytes()).hexdigest()[:DIGITS]
 
