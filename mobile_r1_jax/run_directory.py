@@ -58,25 +58,30 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def begin(run: Run, policy_hash: str, *, force: bool, say: Callable[[str], None]) -> None:
-    """Compare a run with the one that its directory began with, then write config.yaml and inputs.json.
+def check(run: Run, policy_hash: str) -> None:
+    """Raise ConfigError where the run's directory holds the work of other settings or files, which it names.
 
     Args:
       policy_hash: of the files of run.policy.
-      force: discard what no longer fits, instead of refusing; `say` is called first, with a line that says what.
+    """
+    found = differences(run, inputs_of(run, policy_hash))
+    if found and has_work(run.directory):
+        raise ConfigError(
+            f"{run.directory} was begun with other settings: {in_words(found)}. Go on with those, give this run "
+            f"another --name, or add --force, which discards {contents(run.directory, first_affected(found))}"
+        )
 
-    Raises:
-      ConfigError: the directory holds a run of other settings or files, which it names. Nothing was written.
+
+def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
+    """Discard what does not fit the run (see `check`), then write config.yaml and inputs.json.
+
+    Args:
+      say: called with a line that says what is discarded, before it is.
     """
     directory, inputs = run.directory, inputs_of(run, policy_hash)
     if found := differences(run, inputs):
-        names, stage = "; ".join(words for words, _ in found), min(stage for _, stage in found)
-        if not force:
-            raise ConfigError(
-                f"{directory} was begun with other settings: {names}. Go on with those, give this run another --name, "
-                f"or add --force, which discards {contents(directory, stage)}"
-            )
-        say(f"--force: {names}. Discarding {contents(directory, stage)} in {directory}")
+        stage = first_affected(found)
+        say(f"{in_words(found)}: discarding {contents(directory, stage)} in {directory}")
         discard(directory, stage)
     save_run(run)
     (directory / INPUTS).write_text(json.dumps(inputs, indent=2) + "\n")
@@ -96,7 +101,7 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
     """Return what differs between a run and the one that its directory began with: each difference in words, and the
     index in STAGES of the first stage that it affects (len(STAGES): only evaluations)."""
     directory = run.directory
-    begun = [stage for stage in STAGES if any((directory / CHECKPOINTS / stage).glob("[0-9]*"))]
+    begun = stages_begun(directory)
     if not (directory / CONFIG).is_file():
         return [(f"no {CONFIG} beside its checkpoints", 0)] if begun else []
     try:
@@ -120,6 +125,24 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
         found.append((f"{name} was {in_a_line(old)}, is {in_a_line(new)}", affected))
     changed = [name for name in sorted(read.keys() & inputs.keys()) if read[name] != inputs[name]]
     return found + [(f"the files of {name} have changed", int(name.startswith("action_level"))) for name in changed]
+
+
+def in_words(found: list[tuple[str, int]]) -> str:
+    return "; ".join(words for words, _ in found)
+
+
+def first_affected(found: list[tuple[str, int]]) -> int:
+    return min(stage for _, stage in found)
+
+
+def stages_begun(directory: Path) -> list[str]:
+    """Return the stages that have a checkpoint, in order."""
+    return [stage for stage in STAGES if any((directory / CHECKPOINTS / stage).glob("[0-9]*"))]
+
+
+def has_work(directory: Path) -> bool:
+    """Return whether a run directory holds more than data, which is drawn again in no time."""
+    return bool(stages_begun(directory)) or (directory / RESULTS).exists()
 
 
 def in_a_line(value: Any) -> str:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mobile_r1_jax.config import CONFIG, Annotations, ConfigError, Run, parse_run
-from mobile_r1_jax.run_directory import INPUTS, STAGES, begin, locked
+from mobile_r1_jax.run_directory import INPUTS, STAGES, begin, check, locked
 
 FLAGS = ("--phones.size=[112,224]",)
 
@@ -24,10 +24,17 @@ def run_in(folder: Path, *flags: str) -> Run:
 def begun(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
     """A run that began, and has checkpoints of these stages."""
     run = run_in(folder, *flags)
-    begin(run, "policy", force=False, say=print)
+    check(run, "policy")
+    begin(run, "policy", say=print)
     for stage in stages:
         (run.directory / "checkpoints" / stage / "20").mkdir(parents=True)
     return run
+
+
+def go_on(run: Run) -> None:
+    """Start a run again: nothing is refused, and nothing discarded."""
+    check(run, "policy")
+    begin(run, "policy", say=lambda line: pytest.fail(line))
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
@@ -38,7 +45,7 @@ def refusal(run: Run, policy_hash: str = "policy") -> str:
     """What is said about a run that does not fit its directory: one line, and nothing is written."""
     before = snapshot(run.directory)
     with pytest.raises(ConfigError) as caught:
-        begin(run, policy_hash, force=False, say=print)
+        check(run, policy_hash)
     assert snapshot(run.directory) == before
     assert "\n" not in str(caught.value) and "--force" in str(caught.value)
     return str(caught.value)
@@ -46,7 +53,7 @@ def refusal(run: Run, policy_hash: str = "policy") -> str:
 
 def test_the_same_run_goes_on(tmp_path: Path) -> None:
     run = begun(tmp_path, *STAGES)
-    begin(run, "policy", force=False, say=print)
+    go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
 
 
@@ -63,7 +70,7 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
 def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
     begun(tmp_path, *STAGES)
     run = run_in(tmp_path, flag)
-    begin(run, "policy", force=False, say=print)
+    go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
 
 
@@ -71,7 +78,7 @@ def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
     begun(tmp_path / "here", *STAGES)
     (tmp_path / "here").rename(tmp_path / "there")
     (tmp_path / "there" / "run").rename(tmp_path / "there" / "other")
-    begin(replace(run_in(tmp_path / "there"), name="other"), "policy", force=False, say=print)
+    go_on(replace(run_in(tmp_path / "there"), name="other"))
 
 
 @pytest.mark.parametrize(
@@ -98,27 +105,22 @@ def test_other_settings_are_named_and_nothing_is_written(flag: str, said: str, t
 def test_more_updates_are_free_for_the_last_stage_that_began(tmp_path: Path) -> None:
     begun(tmp_path, "format_finetuning")
     more = run_in(tmp_path, "--format_finetuning.updates=1300", "--action_level.updates=100")
-    begin(more, "policy", force=False, say=print)
+    go_on(more)
     assert "updates was 1300, is 1299" in refusal(run_in(tmp_path, "--format_finetuning.updates=1299"))
 
 
 def test_another_policy_is_noticed_and_one_that_moved_is_not(tmp_path: Path) -> None:
-    run = begun(tmp_path)
+    run = begun(tmp_path, "format_finetuning")
     assert "the files of policy have changed" in refusal(run, "another policy")
-    begin(replace(run, policy=Path("moved")), "policy", force=False, say=print)
+    go_on(replace(run, policy=Path("moved")))
 
 
 def test_changed_annotations_are_noticed_and_moved_ones_are_not(tmp_path: Path) -> None:
     for name in ("data", "moved"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data.jsonl").write_text("{}\n")
-    run = begun(tmp_path / "runs", flags=(f"--annotations.directory={tmp_path / 'data'}",))
-    begin(
-        replace(run, annotations=replace(run.annotations, directory=tmp_path / "moved")),
-        "policy",
-        force=False,
-        say=print,
-    )
+    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.directory={tmp_path / 'data'}",))
+    go_on(replace(run, annotations=replace(run.annotations, directory=tmp_path / "moved")))
     assert "annotations.directory was" in refusal(replace(run, annotations=Annotations(count=1800)))
     (tmp_path / "data" / "data.jsonl").write_text("{}\n{}\n")
     assert "the files of annotations have changed" in refusal(run)
@@ -177,20 +179,29 @@ def test_force_says_what_it_discards_and_keeps_what_still_fits(flag, checkpoints
         said.append(line)
 
     run = run_in(tmp_path, flag)
-    begin(run, "policy", force=True, say=say)
+    begin(run, "policy", say=say)
     assert len(said) == 1 and flag.split("=")[0].removeprefix("--") in said[0] and str(directory) in said[0]
     left = sorted(path.name for path in (directory / "checkpoints").glob("*")) if checkpoints else []
     assert left == checkpoints and not (directory / gone).exists() and (directory / "notes.txt").exists()
     kept = (directory / "results.jsonl").read_text().splitlines() if results is not None else None
     assert results is None or [json.loads(line)["stage"] for line in kept] == results
     assert yaml.safe_load((directory / CONFIG).read_text())["name"] == "run"
-    begin(run, "policy", force=False, say=print)
+    go_on(run)
+
+
+def test_data_alone_is_drawn_again_for_other_settings_without_being_asked(tmp_path: Path) -> None:
+    directory = begun(tmp_path).directory
+    (directory / "annotations").mkdir()
+    other, said = run_in(tmp_path, "--seed=1"), []
+    check(other, "policy")
+    begin(other, "policy", say=said.append)
+    assert not (directory / "annotations").exists() and "seed was 0, is 1" in said[0]
 
 
 def test_force_discards_nothing_where_nothing_differs(tmp_path: Path) -> None:
     run = begun(tmp_path, *STAGES)
     before = snapshot(filled(run))
-    begin(run, "policy", force=True, say=lambda line: pytest.fail(line))
+    begin(run, "policy", say=lambda line: pytest.fail(line))
     assert snapshot(run.directory) == before
 
 

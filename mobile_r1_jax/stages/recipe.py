@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
 from mobile_r1_jax.report import ReportError, write_report
 from mobile_r1_jax.rewards.state_judge import StateJudge
-from mobile_r1_jax.run_directory import ANNOTATIONS, POLICY, STAGES, TRAJECTORIES, begin, evaluation_name, locked
+from mobile_r1_jax.run_directory import ANNOTATIONS, POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
@@ -49,8 +50,11 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     if not (run.policy / "config.json").is_file():
         raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
+        policy_hash = policy_files_hash(run.policy)
+        if not force:
+            check(run, policy_hash)
         context, policy = open_session(run, console)
-        begin(run, policy_files_hash(run.policy), force=force, say=console.print)
+        begin(run, policy_hash, say=partial(console.print, highlight=False, soft_wrap=True))
         steps = golden_steps(context)
         with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):
             results = interrupts.run(train_and_evaluate(context, policy, steps, phones))
