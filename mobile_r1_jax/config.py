@@ -6,6 +6,7 @@ Defaults are the published recipe's where it is known ([paper], [kin]) and our o
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -155,7 +156,8 @@ class Run:
 
     name: str = "run"
     folder: Path = Path("runs")  # the run directory is folder/name
-    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format
+    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format, or adapters (PEFT) of one
+    policy_base: Path | None = None  # the checkpoint that the adapters belong to; None: the one that they name
     seed: int = 0
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; None: all devices along fsdp
     compiled: Path | None = None  # keeps programs for the next start; None: on accelerators the user's cache directory
@@ -250,10 +252,27 @@ def problems(run: Run) -> Iterator[str]:
             yield f"{name} is {value}; it must be at least {least}"
 
 
+def check_directory(run: Run) -> None:
+    """Raise ConfigError in one line if the run directory cannot be made or written in. Nothing is written."""
+    try:
+        directory = run.directory.absolute()
+        there = next(part for part in (directory, *directory.parents) if part.exists())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"folder: {run.directory} cannot be made ({error}); choose another --folder") from error
+    if not there.is_dir():
+        raise ConfigError(f"folder: {there} is a file, so {run.directory} cannot be made; choose another --folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"folder: no permission to write in {there}; choose another --folder")
+
+
 def save_run(run: Run) -> None:
     """Writes the config as it is run into the run directory: `--config` takes it again."""
-    run.directory.mkdir(parents=True, exist_ok=True)
-    (run.directory / "config.yaml").write_text(yaml.safe_dump(_plain(asdict(run)), allow_unicode=True, sort_keys=False))
+    text = yaml.safe_dump(_plain(asdict(run)), allow_unicode=True, sort_keys=False)
+    try:
+        run.directory.mkdir(parents=True, exist_ok=True)
+        (run.directory / "config.yaml").write_text(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"folder: cannot write in {run.directory} ({error}); choose another --folder") from error
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoTokenizer
 
 from data_pipelines.annotate import annotate
 from data_pipelines.steps import StepTable, check_step_lengths, step_table
@@ -29,11 +28,12 @@ from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import write_trajectories
-from mobile_r1_jax.config import Annotations, ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.config import Annotations, ConfigError, Run, check_directory, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on, make_mesh, mesh_name, sampling_copy, shard_policy
+from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.device import Device
@@ -79,8 +79,11 @@ def report(context: Context) -> Path | str:
 
 def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
     """Everything that can go wrong before anything expensive starts. Raises ConfigError in one line."""
-    if not (run.policy / "config.json").is_file():
-        raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
+    check_directory(run)
+    try:
+        tokenizer = load_tokenizer(run.policy, run.policy_base)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"policy: {error}") from error
     keep_compiled(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
@@ -88,6 +91,7 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
         policy = load_policy(
             run.policy,
             jnp.dtype(run.precision.compute),
+            base=run.policy_base,
             param_dtype=jnp.dtype(run.weights),
             remat=run.precision.remat,
             mesh=mesh,
@@ -97,7 +101,6 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    tokenizer = AutoTokenizer.from_pretrained(run.policy)
     context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
     check_lengths(context)
     save_run(run)
@@ -178,7 +181,7 @@ async def train_and_evaluate(
         await evaluate(context, "action-level", policy, fleet, records)
         policy = await task_level.run(context, policy, fleet, StateJudge(), records)
         await evaluate(context, "task-level", policy, fleet, records)
-    save_policy(policy, run.directory / "policy", like=run.policy)
+    save_policy(policy, run.directory / "policy", like=run.policy, base=run.policy_base)
     return read_results(run.directory)
 
 

@@ -145,7 +145,7 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--policy=nowhere", "no Qwen2.5-VL checkpoint (config.json) in nowhere"),
+        ("--policy=nowhere", "policy: nowhere: no config.json"),
         ("--mesh=3x1", "mesh 3x1: 3 * 1 devices needed"),
         ("--task_level.grup=4", "task_level.grup"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
