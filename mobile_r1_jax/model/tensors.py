@@ -146,9 +146,10 @@ def misfits(found: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> list[s
 
 def _wrapper_prefix(found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> str | None:
     """The prefix without which names in `found` would be wanted, such as "module." or "base_model.model."."""
-    ends = {name for name in wanted if name not in found}
-    for name in found:
-        for dot in re.finditer(r"\.", name):
-            if name not in wanted and published_name(name[dot.end() :]) in ends:
-                return name[: dot.end()]
+    for rename in (str, published_name):
+        for name in sorted(found.keys() - wanted.keys()):
+            for dot in re.finditer(r"\.", name):
+                rest = rename(name[dot.end() :])
+                if rest in wanted and rest not in found:
+                    return name[: dot.end()]
     return None
