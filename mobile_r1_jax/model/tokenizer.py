@@ -20,6 +20,7 @@ SPECIAL = {
     "<|vision_end|>": "vision_end",
     "<|im_start|>": None,
     "<|im_end|>": None,
+    "<|endoftext|>": None,
 }
 
 

@@ -64,7 +64,16 @@ def test_ids_that_config_json_leaves_out_are_the_published_ones(tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    "token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|im_start|>", "<|im_end|>"]
+    "token",
+    [
+        "<|image_pad|>",
+        "<|video_pad|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+    ],
 )
 def test_a_missing_special_token_is_named(tmp_path, token) -> None:
     text = {
