@@ -155,7 +155,8 @@ class Run:
 
     name: str = "run"  # name of the run; a run started again with its name goes on
     folder: Path = Path("runs")  # the run directory is folder/name
-    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format
+    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format, or PEFT adapters of one
+    policy_base: Path | None = None  # the checkpoint that the adapters belong to; null: the one that they name
     seed: int = 0  # of data, tasks and sampling
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
     compiled: Path | None = None  # keeps compiled programs; null: on accelerators in the user's cache directory

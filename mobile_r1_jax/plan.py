@@ -10,7 +10,6 @@ the run is a flag, as for launch; of the policy its config.json is enough (--pol
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -24,6 +23,8 @@ from rich.console import Console
 
 from mobile_r1_jax.config import ConfigError, Run, parse_run
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json
+from mobile_r1_jax.model.json_section import read_json
+from mobile_r1_jax.model.model_directory import find_model
 from mobile_r1_jax.model.sharding import AXES, make_mesh, mesh_shape
 from mobile_r1_jax.planning.chips import PlanError, Topology, parse_topology, tpu_devices
 from mobile_r1_jax.planning.knobs import Freed, counterpart, knobs_of, turn
@@ -87,13 +88,12 @@ def chosen_stages(names: str) -> list[str]:
 
 def read_config(run: Run) -> PolicyConfig:
     """The policy's shape: of its directory the config.json alone, or such a file itself. PlanError in one line."""
-    file = run.policy if run.policy.suffix == ".json" else run.policy / "config.json"
-    if not file.is_file():
-        raise PlanError(f"policy: no config.json in {run.policy}; give --policy=DIRECTORY")
     try:
-        return config_from_json(json.loads(file.read_text()))
-    except ValueError as error:
-        raise PlanError(f"{file}: {error}") from error
+        if run.policy.suffix == ".json":
+            return config_from_json(read_json(run.policy))
+        return find_model(run.policy, run.policy_base).config()
+    except (ValueError, FileNotFoundError) as error:
+        raise PlanError(f"policy {run.policy}: {error}") from error
 
 
 def mesh_of(run: Run, topology: Topology) -> Mesh | AbstractMesh:

@@ -7,6 +7,7 @@ annotations*/     what the oracle wrote              prepared/         annotatio
 policy/           the last policy, exported          report.html       the page
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,7 +15,7 @@ import os
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -32,18 +33,25 @@ EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIE
 # Name of a stage in files and settings -> its name in the table of results.
 STAGES = {"format_finetuning": "format finetuning", "action_level": "action-level", "task_level": "task-level"}
 # Fields that a run may change when it goes on. A policy that has moved is known by its hash.
-FREE = ("name", "folder", "policy", "mesh", "compiled", "save_every", "phones.count")
+FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Make the directory, and hold the operating system's lock on it; the lock goes with the process that holds it.
 
-    A directory that is still empty at the end is removed. Raises ConfigError where another launch holds the lock, and
-    OSError where there can be no such directory.
+    What is still empty at the end is removed. Raises ConfigError where another launch holds the lock, or where there
+    can be no such directory.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY)
+    try:
+        made = [part for part in (directory, *directory.parents) if not part.exists()]
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write there")
+        handle = os.open(directory, os.O_RDONLY)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"folder: {directory} cannot be used ({reason}); choose another --folder") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,8 +61,9 @@ def locked(directory: Path) -> Iterator[None]:
             ) from None
         yield
     finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+        with suppress(OSError):  # not empty
+            for part in made:
+                part.rmdir()
         os.close(handle)
 
 

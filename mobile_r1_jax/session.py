@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from rich.console import Console
-from transformers import AutoTokenizer
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
@@ -13,6 +12,7 @@ from mobile_r1_jax.model.huggingface import load_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, mesh_name, shard_policy
+from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import held_out_instructions
 from mobile_r1_jax.stages.context import Context, fitted
@@ -22,6 +22,10 @@ from mobile_r1_jax.training.compilation_cache import keep_compiled
 
 def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
     """Return the context of a run's stages and the policy that it begins with. Raises ConfigError in one line."""
+    try:
+        tokenizer = load_tokenizer(run.policy, run.policy_base)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"policy: {error}") from error
     keep_compiled(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
@@ -29,6 +33,7 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
         policy = load_policy(
             run.policy,
             jnp.dtype(run.precision.compute),
+            base=run.policy_base,
             param_dtype=jnp.dtype(run.weights),
             remat=run.precision.remat,
             mesh=mesh,
@@ -38,7 +43,6 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    tokenizer = AutoTokenizer.from_pretrained(run.policy)
     context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
     check_lengths(context)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6

@@ -47,8 +47,6 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     """
     keep_freed_memory()
     began = time.time()
-    if not (run.policy / "config.json").is_file():
-        raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
         policy_hash = policy_files_hash(run.policy)
         if not force:
@@ -119,7 +117,7 @@ async def train_and_evaluate(
         results.append(await evaluate(context, STAGES["action_level"], policy, fleet, records))
         policy = await task_level.run(context, policy, fleet, StateJudge(), records)
         results.append(await evaluate(context, STAGES["task_level"], policy, fleet, records))
-    save_policy(policy, run.directory / POLICY, like=run.policy)
+    save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
     return results
 
 

@@ -80,7 +80,7 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
             "mesh 4x1: 4 \\* 1 devices needed, 8 are there; nearest: 8x1, 4x2, 2x4 \\(h200:8\\)",
         ),
         (["--topology=h200:8", "--mesh=1x8"], "does not divide by tensor = 8"),
-        (["--topology=h200:1", "--policy=nowhere"], "no config.json in nowhere"),
+        (["--topology=h200:1", "--policy=nowhere"], "nowhere: no config.json"),
         (["--topology=h200:1", "--stages=third"], "there is no 'third'"),
         (["--topology=h200:1", "--precision.compute=float8"], "precision"),
     ],
