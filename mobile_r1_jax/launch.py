@@ -6,7 +6,6 @@ it goes on where it stopped.
 
 import asyncio
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -23,13 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
-from data_pipelines.annotate import annotate
-from data_pipelines.steps import StepTable, check_step_lengths, step_table
-from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.agent.trajectory import write_trajectories
-from mobile_r1_jax.config import Annotations, ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.config import ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
@@ -44,6 +39,7 @@ from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context, fitted
 from mobile_r1_jax.stages.episodes import Speaker, run_episodes
 from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_results, table_rows, write_result
+from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.stages.records import Records
 from mobile_r1_jax.training.compilation_cache import keep_compiled
@@ -58,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = parse_run("launch", arguments)
         context, policy = prepare_run(run, console)
         steps = golden_steps(context)
+        for line in steps.report:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     except ConfigError as error:
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         return 2
@@ -125,56 +123,17 @@ def check_lengths(context: Context) -> None:
         )
 
 
-def golden_steps(context: Context) -> tuple[StepTable, StepTable]:
-    """The golden steps of format finetuning and of the action-level stage. Raises ConfigError in one line."""
-    run, field = context.run, "annotations"
-    try:
-        first = annotated_steps(context, run.annotations, "annotations")
-        if run.action_level.annotations is None:
-            return first, first
-        field = "action_level.annotations"
-        return first, annotated_steps(context, run.action_level.annotations, "annotations-action-level")
-    except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(f"{field}: {error}") from error
-
-
-def annotated_steps(context: Context, settings: Annotations, name: str) -> StepTable:
-    """The annotated steps that a stage trains on; held-out instructions are not among them. What the oracle writes is
-    kept under `name` in the run directory. Raises ValueError and FileNotFoundError in one line."""
-    run = context.run
-    folder = settings.directory or run.directory / name
-    if settings.directory is None and not (folder / "data.jsonl").exists():
-        tasks = draw_tasks(settings.count, seed=run.seed, apps=run.phones.apps, held_out=False, popups=settings.popups)
-        drawn = annotate(
-            tasks,
-            system=run.system,
-            size=run.phones.size,
-            resizing=run.resizing,
-            mistakes=settings.mistakes,
-            seed=run.seed,
-        )
-        draft = folder.with_name(f"draft-of-{name}")  # whole or not at all, though the run be killed
-        shutil.rmtree(draft, ignore_errors=True)
-        write_trajectories(draft, drawn)
-        draft.rename(folder)
-    dataset = prepare([folder], data_dir=run.directory / "prepared")
-    table = step_table(dataset.as_data_source("train"), run.resizing, held_out=held_out_instructions())
-    room = {"prompt_tokens": max(run.shapes.prompt_tokens), "response_tokens": run.shapes.response_tokens}
-    check_step_lengths(table, context.speaker.tokenizer, **room)
-    return table
-
-
 async def train_and_evaluate(
-    context: Context, policy: Policy, steps: tuple[StepTable, StepTable], phones: Sequence[Any]
+    context: Context, policy: Policy, steps: GoldenSteps, phones: Sequence[Any]
 ) -> list[Result]:
     """The recipe: three stages, each starting from the last one's weights; `steps` are those of the first two."""
     run = context.run
     records = Records(run.directory / "trajectories")
     async with Fleet(phones) as fleet:
         await evaluate(context, "base", policy, fleet, records)
-        policy = await format_finetuning.run(context, policy, steps[0])
+        policy = await format_finetuning.run(context, policy, steps.format_finetuning)
         await evaluate(context, "format finetuning", policy, fleet, records)
-        policy = await action_level.run(context, policy, steps[1])
+        policy = await action_level.run(context, policy, steps.action_level)
         await evaluate(context, "action-level", policy, fleet, records)
         policy = await task_level.run(context, policy, fleet, StateJudge(), records)
         await evaluate(context, "task-level", policy, fleet, records)

@@ -15,9 +15,8 @@ CALL = '<think></think><action></action><tool_call>{{"name": "mobile_use", "argu
     ("points", "kind"),
     [
         ([(1400, 3100), (30, 40), (700, 900)], "screenshot"),
-        ([(419, 923), (30, 40), (200, 900)], "model"),
-        ([(400, 100)] * 30 + [(700, 900)], "model"),  # one slip does not turn the file over
-        ([], "model"),
+        ([(419, 923), (30, 40), (200, 900)], "resized"),
+        ([(400, 100)] * 30 + [(700, 900)], "resized"),  # one slip does not turn the file over
     ],
 )
 def test_coordinates_beyond_the_resized_image_are_screenshot_pixels(points: list[tuple[int, int]], kind: str) -> None:
@@ -27,12 +26,12 @@ def test_coordinates_beyond_the_resized_image_are_screenshot_pixels(points: list
 
 def test_the_reason_names_the_largest_coordinates() -> None:
     found = coordinate_frame([Seen(((1400, 20), (30, 3100)), 1440, 3200)], KIN)
-    assert "of 2, the largest (1400, 3100), 2 lie beyond the model image" in found.reason
+    assert "of 2, the largest (1400, 3100), 2 lie beyond the resized image" in found.reason
 
 
 def test_where_the_model_sees_a_larger_image_coordinates_beyond_the_screenshot_are_its_pixels() -> None:
     double = Resizing(scale=2.0)
-    assert coordinate_frame([Seen(((200, 400), (10, 10)), 112, 224)], double).kind == "model"
+    assert coordinate_frame([Seen(((200, 400), (10, 10)), 112, 224)], double).kind == "resized"
     assert coordinate_frame([Seen(((100, 220), (10, 10)), 112, 224)], double).kind == "screenshot"
 
 
@@ -42,9 +41,9 @@ def test_screens_of_several_sizes_are_each_held_against_their_own() -> None:
 
 
 def test_the_frame_of_one_screenshot_follows() -> None:
-    assert coordinate_frame([], KIN).of(1440, 3200, KIN) == Frame("model", 420, 924)
+    assert coordinate_frame([], KIN).of(1440, 3200) == Frame("resized", 420, 924)
     found = coordinate_frame([Seen(((1400, 3100),), 1440, 3200)], KIN)
-    assert found.of(1080, 2400, KIN) == Frame("screenshot", 1080, 2400)
+    assert found.of(1080, 2400) == Frame("screenshot", 1080, 2400)
 
 
 def test_points_are_read_from_a_response_whatever_their_pixels() -> None:

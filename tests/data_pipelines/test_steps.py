@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from small_tokenizer import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from data_pipelines.annotate import annotate
-from data_pipelines.steps import Step, check_step_lengths, load_step, step_table, stream_steps
+from data_pipelines.steps import Step, load_step, step_table, stream_steps
 from data_pipelines.trajectories import PhoneTrajectories, prepare
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Box, Frame, Point
@@ -148,19 +147,6 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
     source = prepared(tmp_path, trajectory("a", 2)).as_data_source("train")
     with pytest.raises(ValueError, match="no usable step in 1 trajectories"):
         step_table(source, RESIZING, held_out=["a"])
-
-
-def test_a_step_too_long_is_an_error_that_says_which(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    source = prepared(tmp_path, trajectory("short", 1), trajectory("long", 4)).as_data_source("train")
-    table = step_table(source, RESIZING)
-    longest = max((load_step(table, tokenizer, *step) for step in table.steps), key=lambda step: len(step.prompt.ids))
-    room = {"prompt_tokens": len(longest.prompt.ids), "response_tokens": 1000}
-    check_step_lengths(table, tokenizer, **room)
-    where = re.escape(longest.origin)
-    with pytest.raises(ValueError, match=f"{where}: a prompt of {room['prompt_tokens']} tokens, prompt_tokens"):
-        check_step_lengths(table, tokenizer, **room | {"prompt_tokens": room["prompt_tokens"] - 1})
-    with pytest.raises(ValueError, match="tokens, response_tokens leaves room for 3"):
-        check_step_lengths(table, tokenizer, **room | {"response_tokens": 3})
 
 
 def test_coordinates_in_screenshot_pixels_reach_training_in_model_pixels(
