@@ -89,9 +89,13 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
                     # By these TFDS puts them in order: not by where they lie, or one seed would not give one order.
                     yield f"{number}:{line}", _example(file, line, trajectory)
         if not usable:
-            first = "; the first: {}:{}: {}".format(*broken[0]) if broken else ""
             named = ", ".join(map(str, self._directories))
-            raise ValueError(f"no usable trajectory in {named}: {len(broken)} lines, all broken{first}")
+            why = (
+                "{} lines, all broken; the first: {}:{}: {}".format(len(broken), *broken[0])
+                if broken
+                else "no line in it"
+            )
+            raise ValueError(f"no usable trajectory in {named}: {why}")
 
 
 def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTrajectories:

@@ -51,3 +51,44 @@ def test_points_are_read_from_a_response_whatever_their_pixels() -> None:
     assert response_points(CALL.format(swipe)) == [(1, 2), (9000, 9001)]
     assert response_points(CALL.format('{"action": "wait", "time": 1}')) == []
     assert isinstance(response_points("hello"), Malformed)
+
+
+@pytest.mark.parametrize("points", [[], [(5, 5)], [(1400, 3100)] * 9])
+@pytest.mark.parametrize("setting", ["screenshot", "resized"])
+def test_a_setting_decides_whatever_the_coordinates_look_like(points: list[tuple[int, int]], setting: str) -> None:
+    found = coordinate_frame([Seen(tuple(points), 1440, 3200)], KIN, setting)
+    assert (found.kind, found.doubt) == (setting, "")
+
+
+SPREAD = [(x, y) for x in range(10, 1000, 88) for y in range(10, 1000, 88)]  # in thousandths of the screen
+
+
+@pytest.mark.parametrize(
+    ("points", "size", "kind", "doubt"),
+    [
+        ([(400, 900), (20, 30)], (1440, 3200), "resized", "so few coordinates that they fit both images"),
+        ([(30, 40)], (1080, 2400), "resized", "so few"),
+        ([(x * 420 // 1000, y * 924 // 1000) for x, y in SPREAD], (1440, 3200), "resized", ""),
+        ([(x * 1440 // 1000, y * 3200 // 1000) for x, y in SPREAD], (1440, 3200), "screenshot", ""),
+        # Made at 448x1036, at half the size, and in thousandths: neither image.
+        ([(x * 448 // 1000, y * 1036 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 41%"),
+        ([(x * 540 // 1000, y * 1200 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 49%"),
+        (SPREAD, (1440, 3200), "screenshot", "they reach over 68% of the image's width and 31% of its height"),
+        ([(x * 112 // 1000, y * 224 // 1000) for x, y in SPREAD], (112, 224), "screenshot", ""),  # too small to resize
+    ],
+)
+def test_a_file_that_may_be_read_wrong_says_why(points, size, kind: str, doubt: str) -> None:
+    found = coordinate_frame([Seen(tuple(points), *size)], KIN)
+    assert found.kind == kind and doubt in found.doubt and bool(doubt) == bool(found.doubt)
+
+
+def test_pictures_stored_in_another_size_are_counted() -> None:
+    seen = [Seen(((900, 2000),), 1080, 2400, scaled=True), Seen(((900, 2000),), 1080, 2400)]
+    assert "1 pictures are stored in another size than declared" in coordinate_frame(seen, KIN).reason
+
+
+def test_a_screen_that_cannot_be_resized_has_no_say() -> None:
+    seen = [Seen(((1400, 3100),), 1440, 3200), Seen(((9, 1900),), 10, 2001)]
+    assert coordinate_frame(seen, KIN).kind == "screenshot"
+    with pytest.raises(ValueError, match="200 times"):
+        coordinate_frame([], KIN).of(10, 2001)
