@@ -45,7 +45,7 @@ def fitting_steps(table: StepTable, tokenizer: PreTrainedTokenizerBase, room: Ro
             left = len(turns) - len(fitting)
             left_out += left
             broken.append(f"{origin(record, end)}: {reason} ({left} steps left out)")
-            logger.warning(broken[-1])
+            logger.info(broken[-1])
     if not steps:
         raise ValueError(f"no usable step: all {left_out} were left out; the first: {broken[0]}")
     return replace(table, steps=tuple(steps), broken=tuple(broken), left_out=left_out)

@@ -98,7 +98,7 @@ def step_table(
                 left = len(turns["response"]) - turn
                 left_out += left
                 broken.append(f"{origin(record, turn)}: {golden.reason} ({left} steps left out)")
-                logger.warning(broken[-1])
+                logger.info(broken[-1])
                 break
             if not turns["mistake"][turn]:
                 steps.append((index, turn))

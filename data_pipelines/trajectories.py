@@ -82,7 +82,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
             file = data_file(directory)
             for line, trajectory in read_trajectories(directory):
                 if isinstance(trajectory, Malformed):
-                    logger.warning("%s:%d: left out: %s", file, line, trajectory.reason)
+                    logger.info("%s:%d: left out: %s", file, line, trajectory.reason)
                     broken.append([str(file), line, trajectory.reason])
                 else:
                     usable += 1

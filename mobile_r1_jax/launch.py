@@ -39,7 +39,7 @@ from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context, fitted
 from mobile_r1_jax.stages.episodes import Speaker, run_episodes
 from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_results, table_rows, write_result
-from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
+from mobile_r1_jax.stages.golden import GoldenSteps, check_screen, golden_steps
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.stages.records import Records
 from mobile_r1_jax.training.compilation_cache import keep_compiled
@@ -108,8 +108,12 @@ def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
 
 
 def check_lengths(context: Context) -> None:
-    """Raises ConfigError where an episode could grow longer than the longest prompt bucket."""
+    """Raises ConfigError where the phones' screens, or the episodes on them, are too large for the run's shapes."""
     run, speaker = context.run, context.speaker
+    try:
+        check_screen(run, context.config.vision, run.resizing.model_size(*run.phones.size))
+    except ValueError as error:
+        raise ConfigError(f"phones.size: {error}") from error
     screenshot = Screenshot(Device(run.phones.size).screenshot())
     longest = max(held_out_instructions(), key=lambda text: len(speaker.tokenizer.encode(text)))
     answer = Past(screenshot, (0,) * run.shapes.response_tokens)

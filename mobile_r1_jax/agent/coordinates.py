@@ -92,7 +92,7 @@ def coordinate_frame(seen: Iterable[Seen], resizing: Resizing, setting: FrameSet
         return FoundFrame(setting, resizing, f"coordinates are in {setting} pixels, as set: {about}{stored}")
     pairs = [(group, resized) for group in groups if (resized := _resized(group, resizing))]
     if not pairs:
-        reason = f"coordinates are in screenshot pixels: {resizing} would enlarge screens so small{stored}"
+        reason = f"coordinates are in screenshot pixels: annotators would have enlarged screens so small{stored}"
         return FoundFrame("screenshot", resizing, reason)
     beyond, expected, growth = 0, 0.0, 0
     for group, resized in pairs:

@@ -124,7 +124,7 @@ def test_a_broken_response_is_reported_and_takes_its_later_steps_with_it(
     turns[1] = Turn(turns[1].screenshot, "<think>no call</think>")
     bad = Trajectory(bad.task, bad.app, bad.system, tuple(turns), bad.ending)
     source = prepared(tmp_path, good, bad).as_data_source("train")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         table = step_table(source, RESIZING)
     assert sorted(origins(stream_steps(table, tokenizer, seed=0, epochs=1))) == [
         ":1: step 0",
