@@ -3,7 +3,8 @@
     dataset = prepare([Path("annotated")], data_dir=Path("prepared"))
     dataset.as_data_source("train")[0]["instruction"]
 
-Screenshots are stored as the PNG bytes they came in: TFDS's own Image feature decodes, and needs TensorFlow to do so.
+Screenshots are stored as PNG bytes, those of a PNG as they came: TFDS's own Image feature decodes, and needs TensorFlow
+to do so. All pixels are decoded once, in the preparation, so that no damaged picture reaches training.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mobile_r1_jax.agent.actions import Malformed
-from mobile_r1_jax.agent.trajectory import DATA, Trajectory, read_trajectories
+from mobile_r1_jax.agent.data_files import IMAGES, data_file
+from mobile_r1_jax.agent.trajectory import Trajectory, Turn, read_trajectories
 
 logger = logging.getLogger(__name__)
 # TFDS warns of every configuration that is not one of a builder's list; here none is.
@@ -33,11 +35,11 @@ NO_BOX = (-1, -1, -1, -1)
 class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
     """One example a trajectory; `info.metadata["broken"]` lists [file, line, reason] of every line left out.
 
-    The configuration's name is a fingerprint of the data files, so that changed data is prepared anew, not mistaken for
-    what an earlier run left in the same place.
+    The configuration's name is a fingerprint of the data files and of the pictures' names, sizes and times, so that
+    changed data is prepared anew, not mistaken for what an earlier run left in the same place.
     """
 
-    VERSION = tfds.core.Version("1.1.0")  # raised whenever the features change
+    VERSION = tfds.core.Version("1.2.0")  # raised whenever the features or the checks change
 
     def __init__(self, *, directories: Sequence[Path | str], **kwargs: Any) -> None:
         """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError when one lacks data.jsonl."""
@@ -58,6 +60,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
                     "image": tfds.features.Tensor(shape=(), dtype=np.object_, doc="encoded PNG bytes"),
                     "response": tfds.features.Text(doc="the full tagged response"),
                     "bbox": tfds.features.Tensor(shape=(4,), dtype=np.int32, doc="x1, y1, x2, y2, or -1 four times"),
+                    "size": tfds.features.Tensor(shape=(2,), dtype=np.int32, doc="image annotated on: width, height"),
                     "mistake": tfds.features.Scalar(np.bool_, doc="history for what undoes it, no example to follow"),
                 }
             ),
@@ -76,19 +79,23 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
         broken = self.info.metadata["broken"]
         usable = 0
         for number, directory in enumerate(self._directories):
-            file = directory / DATA
+            file = data_file(directory)
             for line, trajectory in read_trajectories(directory):
                 if isinstance(trajectory, Malformed):
-                    logger.warning("%s:%d: left out: %s", file, line, trajectory.reason)
+                    logger.info("%s:%d: left out: %s", file, line, trajectory.reason)
                     broken.append([str(file), line, trajectory.reason])
                 else:
                     usable += 1
                     # By these TFDS puts them in order: not by where they lie, or one seed would not give one order.
                     yield f"{number}:{line}", _example(file, line, trajectory)
         if not usable:
-            first = "; the first: {}:{}: {}".format(*broken[0]) if broken else ""
             named = ", ".join(map(str, self._directories))
-            raise ValueError(f"no usable trajectory in {named}: {len(broken)} lines, all broken{first}")
+            why = (
+                "{} lines, all broken; the first: {}:{}: {}".format(len(broken), *broken[0])
+                if broken
+                else "no line in it"
+            )
+            raise ValueError(f"no usable trajectory in {named}: {why}")
 
 
 def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTrajectories:
@@ -116,26 +123,29 @@ def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
         "instruction": trajectory.task,
         "system": trajectory.system,
         "ending": trajectory.ending.value,
-        "trajectory": [
-            {
-                "image": turn.screenshot.png,
-                "response": turn.response,
-                "bbox": turn.bbox or NO_BOX,
-                "mistake": turn.mistake,
-            }
-            for turn in trajectory.turns
-        ],
+        "trajectory": [_step(turn) for turn in trajectory.turns],
+    }
+
+
+def _step(turn: Turn) -> dict[str, Any]:
+    return {
+        "image": turn.screenshot.png,
+        "response": turn.response,
+        "bbox": turn.bbox or NO_BOX,
+        "size": (turn.frame.width, turn.frame.height),
+        "mistake": turn.mistake,
     }
 
 
 def _fingerprint(directories: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for directory in directories:
-        path = directory / DATA
-        if not path.is_file():
-            raise FileNotFoundError(f"no {DATA} in {directory}; name a directory that holds {DATA} and images/")
+        path = data_file(directory)
         digest.update(f"{path}\n".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+        for picture in sorted((directory / IMAGES).glob("*")):
+            found = picture.stat()
+            digest.update(f"{picture.name} {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import jsonargparse
 import yaml
 
+from mobile_r1_jax.agent.coordinates import FrameSetting
+from mobile_r1_jax.agent.data_files import DATA, has_data
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
-from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.trajectory import DATA
+from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.phones.simulator.tasks import combinations
@@ -98,6 +99,8 @@ class Annotations:
     count: int = 1000  # trajectories that the oracle writes
     mistakes: float = 0.2  # share of them with a wrong step that is noticed and undone
     popups: float = 0.1  # mean number of pop-ups in a task
+    frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: find out
+    resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots, whatever this run does. [kin]
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,7 @@ def problems(run: Run) -> Iterator[str]:
         yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
     for name in ("annotations", "action_level.annotations"):
         directory = getattr(attrgetter(name)(run), "directory", None)
-        if directory is not None and not (directory / DATA).is_file():
+        if directory is not None and not has_data(directory):
             yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
     there = sorted({template.app for template in TEMPLATES.values()})
     tested = sorted({template.app for template in TEMPLATES.values() if combinations(template, held_out=True)})

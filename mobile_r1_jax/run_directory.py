@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from mobile_r1_jax.agent.trajectory import DATA
+from mobile_r1_jax.agent.data_files import data_file
 from mobile_r1_jax.config import CONFIG, ConfigError, Run, plain, save_run
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
@@ -101,7 +101,7 @@ def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
     inputs = {"policy": policy_hash}
     for name in ANNOTATIONS:
         if directory := getattr(attrgetter(name)(run), "directory", None):
-            with (directory / DATA).open("rb") as file:
+            with data_file(directory).open("rb") as file:
                 inputs[name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return inputs
 
@@ -182,6 +182,7 @@ def discard(directory: Path, stage: int) -> None:
     paths += [directory / folder / name for folder in (CHECKPOINTS, CURVES, TRAJECTORIES) for name in gone]
     paths += [directory / TRAJECTORIES / evaluation_name(title) for title in titles]
     paths += [directory / ANNOTATIONS["action_level.annotations"]] if stage == 1 else []
+    paths += [directory / left_out_name(field) for field in ANNOTATIONS] if stage == 0 else []
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
@@ -189,6 +190,11 @@ def discard(directory: Path, stage: int) -> None:
             path.unlink(missing_ok=True)
     for file, names in ((METRICS, gone), (RESULTS, titles)):
         keep_rows(directory / file, lambda row, names=names: row.get("stage") not in names)
+
+
+def left_out_name(field: str) -> str:
+    """Return the file that lists which annotations were left out; `field`: a key of ANNOTATIONS."""
+    return f"{ANNOTATIONS[field]}-left-out.txt"
 
 
 def evaluation_name(title: str) -> str:

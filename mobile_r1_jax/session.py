@@ -17,6 +17,7 @@ from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import held_out_instructions
 from mobile_r1_jax.stages.context import Context, fitted
 from mobile_r1_jax.stages.episodes import Speaker
+from mobile_r1_jax.stages.golden import check_screen
 from mobile_r1_jax.training.compilation_cache import keep_compiled
 
 
@@ -54,8 +55,12 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
 
 
 def check_lengths(context: Context) -> None:
-    """Raise ConfigError where an episode could grow longer than the longest prompt bucket."""
+    """Raise ConfigError where the phones' screens, or the episodes on them, are too large for the run's shapes."""
     run, speaker = context.run, context.speaker
+    try:
+        check_screen(run, context.config.vision, run.resizing.model_size(*run.phones.size))
+    except ValueError as error:
+        raise ConfigError(f"phones.size: {error}") from error
     screenshot = Screenshot(Device(run.phones.size).screenshot())
     longest = max(held_out_instructions(), key=lambda text: len(speaker.tokenizer.encode(text)))
     answer = Past(screenshot, (0,) * run.shapes.response_tokens)

@@ -153,6 +153,7 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
         ("--task_level.grup=4", "task_level.grup"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
         ("--shapes.prompt_tokens=[64]", "shapes.prompt_tokens: turn 10 can take"),
+        ("--shapes.windows=[1]", "phones.size: shapes.windows, for a screen of (112, 224): 2 needed"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(

@@ -12,6 +12,7 @@ decoding and encoding them again could give other ids than the ones that trainin
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -125,16 +126,28 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
     return ChatTokens(**{name: vocabulary[token] for name, token in _SPECIAL.items()})
 
 
+@lru_cache(maxsize=8)
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids of all special tokens: those that steer a model, and that no text may spell."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(index for index, token in added if token.special or re.fullmatch(r"<\|.*\|>", token.content))
+
+
 @lru_cache(maxsize=4096)
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """Token ids of a piece of text. Raises ValueError when it spells a special token of the chat form, or a video's."""
+    """Token ids of a piece of text. Raises ValueError when it spells a special token of the tokenizer, or a video's.
+
+    A tokenizer reads special tokens in any text: data that spells one would end a turn, or begin another.
+    """
     if _VIDEO in text:
         raise ValueError(
             f"text holds {_VIDEO}, but no video is understood; show its frames as screenshots: {text[:80]!r}"
         )
-    if found := [token for token in _SPECIAL.values() if token in text]:
-        raise ValueError(f"text holds {found[0]}, which would break the prompt apart; remove it: {text[:80]!r}")
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+    ids = tuple(tokenizer.encode(text, add_special_tokens=False))
+    if found := [token for token in ids if token in special_ids(tokenizer)]:
+        token = tokenizer.convert_ids_to_tokens(found[0])
+        raise ValueError(f"text holds {token}, which would break the prompt apart; remove it: {text[:80]!r}")
+    return ids
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
@@ -142,19 +155,14 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ..
     return (*encode(tokenizer, text), chat_tokens(tokenizer).im_end)
 
 
-def build_prompt(
+def prompt_ids(
     tokenizer: PreTrainedTokenizerBase,
     system: str,
     past: Sequence[Past],
     screenshot: Screenshot,
     resizing: Resizing,
-) -> Prompt:
-    """The prompt of the turn that shows `screenshot` after the turns in `past`.
-
-    `system` is the whole system message, the task in it. Older responses than the last are joined by line breaks (our
-    choice). A past response's own stop token is not doubled. Raises ValueError when a past response holds an image
-    token.
-    """
+) -> tuple[list[int], tuple[Screenshot, ...], tuple[tuple[int, int], ...]]:
+    """The token ids of `build_prompt`'s prompt, the screenshots that it shows, and their model sizes."""
     special = chat_tokens(tokenizer)
     line_break = encode(tokenizer, "\n")
     close = (special.im_end, *line_break)
@@ -176,7 +184,24 @@ def build_prompt(
         ids += [special.vision_end, *close, *assistant]
         if index < len(sizes) - 1:
             ids += [*_answer(past[-1].response_ids, special), *close]
+    return ids, shown, sizes
 
+
+def build_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str,
+    past: Sequence[Past],
+    screenshot: Screenshot,
+    resizing: Resizing,
+) -> Prompt:
+    """The prompt of the turn that shows `screenshot` after the turns in `past`.
+
+    `system` is the whole system message, the task in it. Older responses than the last are joined by line breaks (our
+    choice). A past response's own stop token is not doubled. Raises ValueError when a past response holds an image
+    token.
+    """
+    ids, shown, sizes = prompt_ids(tokenizer, system, past, screenshot, resizing)
+    special = chat_tokens(tokenizer)
     row = np.asarray(ids, np.int32)
     grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
     positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)

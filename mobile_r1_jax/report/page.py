@@ -260,7 +260,7 @@ def _part(part: Part) -> Html:
         tag("ul", *(tag("li", f"line {line}: {reason}") for line, reason in part.broken[:20])),
     )
     where = part.found.reason
-    if part.assumed and part.found.kind == "model":
+    if part.assumed and part.found.kind == "resized":
         where += f"; no config.yaml says how the screens were resized, so this is taken: {part.resizing}"
     return tag(
         "section",

@@ -15,9 +15,10 @@ import yaml
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.trajectory import DATA, IMAGES, Ending, read_lines, trajectory_from_json
+from mobile_r1_jax.agent.trajectory import Ending, trajectory_from_json
 from mobile_r1_jax.stages.evaluation import RESULTS, Result, read_results
 from mobile_r1_jax.training.metrics import ROWS, read_rows
 
@@ -94,7 +95,7 @@ class Part:
 
     def said_in(self, look: Look) -> Frame:
         """The frame of the coordinates in this turn's response."""
-        return self.found.of(look.frame.width, look.frame.height, self.resizing)
+        return self.found.of(look.frame.width, look.frame.height)
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _folders(directory: Path) -> dict[str, Path]:
         folder.name: folder for folder in sorted((directory / TRAJECTORIES).glob("*"))
     }
     found |= {folder.name: folder for folder in sorted(directory.glob(f"{ANNOTATIONS}*"))}
-    return {name: folder for name, folder in found.items() if (folder / DATA).is_file()}
+    return {name: folder for name, folder in found.items() if has_data(folder)}
 
 
 def _in_story_order(folders: dict[str, Path], results: Sequence[Result]) -> list[tuple[str, Path]]:
@@ -221,7 +222,7 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None, s
         sampled = sampled or any(turn.response_ids for turn in read.turns)
         names = [base + quote(step["image"]) for step in json.loads(str(written))["trajectory"]]
         looks = tuple(
-            Look(image, turn.screenshot.frame, turn.response, turn.effect, turn.bbox)
+            Look(image, turn.frame, turn.response, turn.effect, turn.bbox)
             for image, turn in zip(names, read.turns, strict=True)
         )
         strips.append(Strip(line, read.task, read.app, read.ending, read.scores, looks))
@@ -234,7 +235,7 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None, s
 def _found_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> FoundFrame:
     """What a policy sampled is in model pixels; of what was annotated the coordinates themselves tell."""
     if sampled:
-        return FoundFrame("model", "coordinates are in model pixels: a policy sampled them")
+        return FoundFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
     pairs = ((look, response_points(look.text)) for strip in strips for look in strip.looks)
     seen = (
         Seen(tuple(points), look.frame.width, look.frame.height)
