@@ -6,9 +6,10 @@ A directory holds `data.jsonl`, one JSON object a line, beside `images/`:
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
-the trajectory; `bbox`, `mistake`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An annotation and
-a rollout are therefore the same file: what the agent did today can be corrected by a person and trained on tomorrow.
+What a rollout adds sits in optional keys that readers of the published schema never look at: `ending`, `scores` and
+`task_id` of the trajectory; `bbox`, `mistake`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An
+annotation and a rollout are therefore the same file: what the agent did today can be corrected by a person and trained
+on tomorrow.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept."""
+    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept.
+
+    task_id: `Task.id` of the task that was played, empty where it is not known.
+    """
 
     task: str
     app: str
@@ -70,6 +74,7 @@ class Trajectory:
     turns: tuple[Turn, ...]
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
+    task_id: str = ""
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
@@ -88,6 +93,8 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         "ending": trajectory.ending.value,
         "scores": dict(trajectory.scores),
     }
+    if trajectory.task_id:
+        record["task_id"] = trajectory.task_id
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -109,6 +116,7 @@ def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
             if _get(record, side, int) <= 0:
                 raise _BrokenError(f"{side} must be above 0, is {record[side]}")
         ending = record.get("ending", Ending.SUCCESS.value)
+        task_id = record.get("task_id")  # of another writer it may be anything
         if ending not in list(Ending):
             raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
@@ -118,6 +126,7 @@ def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
             turns=tuple(_turn(step, index, images) for index, step in enumerate(steps)),
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
+            task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
         )
     except _BrokenError as error:
         return Malformed(str(error))
