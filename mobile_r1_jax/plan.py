@@ -26,7 +26,7 @@ from rich.console import Console
 from mobile_r1_jax.config import ConfigError, Run, parse_run
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json
 from mobile_r1_jax.model.sharding import AXES, make_mesh, mesh_shape
-from mobile_r1_jax.planning.chips import PlanError, Topology, parse_topology, tpu_devices
+from mobile_r1_jax.planning.chips import PlanError, Topology, compiler_versions, parse_topology, tpu_devices
 from mobile_r1_jax.planning.footprint import Taken
 from mobile_r1_jax.planning.knobs import Freed, Knob, counterpart, knobs_of, turn
 from mobile_r1_jax.planning.measure import Measure
@@ -85,6 +85,8 @@ def show_plan(asked: argparse.Namespace, run: Run, console: Console, progress: C
     console.print(memory_table(rows, topology.chip), roofline_table(rows, topology.chip))
     title = f"Updates with {amounts.turns} turns an episode and {amounts.tokens} tokens a response; phones not counted"
     console.print(update_table(rows, topology.chip, title))
+    if topology.chip.compiler:
+        console.print(f"Compiled with {compiler_versions()}.", highlight=False)
     console.print(verdict(rows, topology.chip), soft_wrap=True)
     over = [row for row in rows if not row.taken.fits(topology.chip)]
     if over:

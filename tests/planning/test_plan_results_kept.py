@@ -31,7 +31,7 @@ ARGUMENTS += ["--stages=format_finetuning", "--format_finetuning.micro_batch=1"]
 COMMAND = """
 import sys, jax
 from mobile_r1_jax import plan
-plan.tpu_devices = lambda topology: jax.devices()[:1]
+plan.tpu_devices, plan.compiler_versions = lambda topology: jax.devices()[:1], lambda: ""
 sys.exit(plan.main(sys.argv[1:]))
 """
 
@@ -145,6 +145,7 @@ def test_results_are_stored_where_the_run_names_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(plan, "tpu_devices", lambda topology: jax.devices()[:1])
+    monkeypatch.setattr(plan, "compiler_versions", lambda: "")
     arguments = [*ARGUMENTS, "--largest", f"--compiled={tmp_path}"]
     assert plan.main(arguments) == 0
     first = capsys.readouterr().out
