@@ -6,8 +6,8 @@ A directory holds `data.jsonl` (or `data.jsonl.gz`), one JSON object a line, bes
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
-the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An
+What a rollout adds sits in optional keys that readers of the published schema never look at: `ending`, `scores`
+and `task_id` of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An
 annotation and a rollout are therefore the same file: what the agent did today can be corrected by a person and trained
 on tomorrow.
 
@@ -77,7 +77,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept."""
+    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept.
+
+    task_id: `Task.id` of the task that was played, empty where it is not known.
+    """
 
     task: str
     app: str
@@ -85,6 +88,7 @@ class Trajectory:
     turns: tuple[Turn, ...]
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
+    task_id: str = ""
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
@@ -103,6 +107,8 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         "ending": trajectory.ending.value,
         "scores": dict(trajectory.scores),
     }
+    if trajectory.task_id:
+        record["task_id"] = trajectory.task_id
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -124,6 +130,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
         width, height = (_side(_get(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
+        task_id = record.get("task_id")  # of another writer it may be anything
         if ending not in list(Ending):
             raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
@@ -133,6 +140,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             turns=tuple(_turn(step, index, images, (width, height), decoded) for index, step in enumerate(steps)),
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
+            task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
         )
     except _BrokenError as error:
         return Malformed(str(error))

@@ -42,6 +42,7 @@ ROLLOUT = Trajectory(
     ),
     ending=Ending.OUT_OF_STEPS,
     scores={"task": 0.25, "format": -1 / 3},
+    task_id="0123456789abcdef",
 )
 
 
@@ -78,7 +79,7 @@ def test_each_screenshot_is_stored_once_and_lines_are_appended(tmp_path: Path) -
 def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
     line = json.loads(trajectory_to_json(ROLLOUT))
     first, garbage, _ = line.pop("trajectory")
-    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}}
+    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}, "task_id": "0123456789abcdef"}
     assert line == {
         "app_name": "商店",
         "trajectory_length": 3,
@@ -96,6 +97,12 @@ def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
 def test_a_published_line_is_an_annotation_that_succeeded(images: Path) -> None:
     trajectory = trajectory_from_json(json.dumps(published()), images)
     assert trajectory == Trajectory("买苹果", "商店", "你操作手机", (Turn(screenshot(), RESPONSE),), Ending.SUCCESS, {})
+
+
+@pytest.mark.parametrize("foreign", [7, None, ["a"], "\ud800"])
+def test_a_task_id_that_another_writer_means_otherwise_breaks_no_line(images: Path, foreign: object) -> None:
+    trajectory = trajectory_from_json(json.dumps(published(task_id=foreign)), images)
+    assert trajectory == trajectory_from_json(json.dumps(published()), images) and trajectory.task_id == ""
 
 
 @pytest.mark.parametrize(

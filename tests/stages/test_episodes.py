@@ -228,6 +228,7 @@ def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -
     assert [trajectory.turns for trajectory in read] == [episode.trajectory.turns for episode in episodes]
     scores = {"step": 4.0, "reward": 1.5, "left_the_path": 0.0} | episodes[1].trajectory.scores
     assert read[1].scores.items() >= scores.items() and read[2].scores["left_the_path"] == 1.0
+    assert [trajectory.task_id for trajectory in read] == [task.id for task in tasks]
     assert len(list(read_trajectories(tmp_path / "evaluation"))) == 1
     shots = {turn.screenshot.sha for trajectory in read for turn in trajectory.turns}
     assert len(list((tmp_path / "task_level" / "images").iterdir())) == len(shots)
