@@ -6,10 +6,9 @@ A directory holds `data.jsonl` (or `data.jsonl.gz`), one JSON object a line, bes
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-What a rollout adds sits in optional keys that readers of the published schema never look at: `ending`, `scores`
-and `task_id` of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An
-annotation and a rollout are therefore the same file: what the agent did today can be corrected by a person and trained
-on tomorrow.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
+trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. Annotations
+and rollouts are therefore the same file: a person can correct what the agent did, and the policy can train on it.
 
 image_width and image_height, or a step's own `size`, are those of the image that coordinates were annotated on. A
 stored picture of the same shape and another size is a scaled copy; one with its sides swapped is of a turned phone.

@@ -70,7 +70,7 @@ def measured_on(run: Run, tasks: Sequence[Sequence[Task]], *, weights: str) -> d
     settings |= {"resizing": asdict(run.resizing), "response_tokens": run.shapes.response_tokens, "seed": run.seed}
     settings |= {"temperature": run.evaluation.temperature, "top_p": run.top_p, "top_k": run.top_k}
     settings |= {"compute": run.precision.compute}
-    drawn = [list(map(asdict, some)) for some in tasks]
+    drawn = [[task.id for task in some] for some in tasks]
     return {"weights": weights, "tasks": _hash(drawn), "settings": _hash(settings)}
 
 
