@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.json_lines import append_line, read_objects
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.stages.episodes import Episode
 
@@ -94,19 +95,12 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 def write_result(directory: Path, result: Result) -> None:
     """Appends a result to results.jsonl in the run directory."""
-    with (directory / RESULTS).open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
+    append_line(directory / RESULTS, json.dumps(asdict(result)))
 
 
 def read_results(directory: Path) -> list[Result]:
     """The results of a run so far, in order."""
-    path = directory / RESULTS
-    if not path.exists():
-        return []
-    rows = [
-        json.loads(line) for line in path.read_text().split("\n")[:-1]
-    ]  # a line that a kill cut short does not count
     return [
         Result(**{name: Share(**value) if isinstance(value, dict) else value for name, value in row.items()})
-        for row in rows
+        for row in read_objects(directory / RESULTS)
     ]

@@ -77,11 +77,8 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
-        with (
-            MetricsLog(directory, stage.name, after_step=done) as log,
-            bar(context) as progress,
-            compilations() as compiled,
-        ):
+        log = MetricsLog(directory, stage.name, after_step=done)
+        with bar(context) as progress, compilations() as compiled:
             shown = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
             )
