@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from mobile_r1_jax.agent.data_files import data_file
+from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.config import CONFIG, ConfigError, Run, plain, save_run
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
@@ -189,7 +190,7 @@ def discard(directory: Path, stage: int) -> None:
         else:
             path.unlink(missing_ok=True)
     for file, names in ((METRICS, gone), (RESULTS, titles)):
-        keep_rows(directory / file, lambda row, names=names: row.get("stage") not in names)
+        keep_objects(directory / file, lambda row, names=names: row.get("stage") not in names)
 
 
 def left_out_name(field: str) -> str:
@@ -200,12 +201,3 @@ def left_out_name(field: str) -> str:
 def evaluation_name(title: str) -> str:
     """Return the folder of an evaluation's trajectories."""
     return f"evaluation-{title.replace(' ', '-')}"
-
-
-def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Rewrite a file of JSON lines with the rows that `keep` accepts."""
-    if path.exists():
-        rows = [line for line in path.read_text().splitlines(keepends=True) if keep(json.loads(line))]
-        draft = path.with_name(f"{path.name}.draft")
-        draft.write_text("".join(rows))
-        draft.replace(path)

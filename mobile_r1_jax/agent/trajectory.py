@@ -28,7 +28,9 @@ from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
+from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.json_lines import append_line
 from mobile_r1_jax.agent.pictures import check_pixels, read_picture
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
@@ -176,12 +178,11 @@ def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> N
     images = directory / IMAGES
     images.mkdir(parents=True, exist_ok=True)
     for trajectory in trajectories:
-        line = trajectory_to_json(trajectory) + "\n"
+        line = trajectory_to_json(trajectory)
         for turn in trajectory.turns:
             _store(images / _image_name(turn.screenshot), turn.screenshot.png)
         # Screenshots first, then the line in one write: a reader never sees half a line, nor one without its images.
-        with (directory / DATA).open("ab", buffering=0) as file:
-            file.write(line.encode())
+        append_line(directory / DATA, line)
 
 
 class _BrokenError(Exception):
@@ -321,5 +322,9 @@ def _store(path: Path, content: bytes) -> None:
     if path.exists():
         return
     draft = path.with_suffix(f".{os.getpid()}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)  # whole or not at all, whoever else writes the same screenshot
+    try:
+        with name_file(path):
+            draft.write_bytes(content)
+            draft.replace(path)  # whole or not at all, whoever else writes the same screenshot
+    finally:
+        draft.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.json_lines import append_line, read_objects
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.phones.phone import Task
@@ -129,28 +130,19 @@ def results_table(results: Sequence[Result]) -> Table:
 
 def write_result(directory: Path, result: Result) -> None:
     """Appends a result to results.jsonl in the run directory."""
-    with (directory / RESULTS).open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
+    append_line(directory / RESULTS, json.dumps(asdict(result)))
 
 
 def read_results(directory: Path) -> list[Result]:
     """Return the newest result of each stage, in the order in which they were first measured."""
-    return list({result.stage: result for result in _all_results(directory)}.values())
+    results = (
+        Result(**{name: Share(**value) if name in SHARES else value for name, value in row.items()})
+        for row in read_objects(directory / RESULTS)
+    )
+    return list({result.stage: result for result in results}.values())
 
 
 def find_result(directory: Path, stage: str, provenance: dict[str, str]) -> Result | None:
     """Return the stage's newest result if it was measured on exactly that; `provenance`: see `measured_on`."""
     newest = next((result for result in read_results(directory) if result.stage == stage), None)
     return newest if newest and newest.measured_on == provenance else None
-
-
-def _all_results(directory: Path) -> list[Result]:
-    path = directory / RESULTS
-    if not path.exists():
-        return []
-    rows = [
-        json.loads(line) for line in path.read_text().split("\n")[:-1]
-    ]  # a line that a kill cut short does not count
-    return [
-        Result(**{name: Share(**value) if name in SHARES else value for name, value in row.items()}) for row in rows
-    ]

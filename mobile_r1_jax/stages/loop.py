@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
+from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore, save
 from mobile_r1_jax.training.compilations import compilations, recompiled
 from mobile_r1_jax.training.metrics import MetricsLog
 from mobile_r1_jax.training.optimizer import OptimizerSettings, over
-from mobile_r1_jax.training.state import TrainState, create_state, reference_policy
+from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
 
 LOG = logging.getLogger(__name__)
+MOST_SKIPPED = 3  # updates in a row whose loss or gradient was not finite
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,11 @@ def bar(context: Context) -> Progress:
 
 
 async def train(context: Context, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
-    """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out."""
+    """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out.
+
+    Raises NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError where
+    a checkpoint cannot be written or none can be read, OSError for a disk that is full.
+    """
     directory = context.run.directory
     optimizer = over(stage.optimizer, stage.updates)
     state = create_state(policy, optimizer, frozen=stage.frozen, key=context.key(stage.number))
@@ -77,15 +83,13 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
-        with (
-            MetricsLog(directory, stage.name, after_step=done) as log,
-            bar(context) as progress,
-            compilations() as compiled,
-        ):
+        log = MetricsLog(directory, stage.name, after_step=done)
+        with bar(context) as progress, compilations() as compiled:
             shown = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
             )
             following: Made | None = None
+            skipped = 0
             for update in range(done, stage.updates):
                 began, known = time.perf_counter(), len(compiled)
                 made = following or await make_batches(state, update, position)
@@ -104,14 +108,35 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                 seconds_data += max(0.0, prepared - done_at)  # that the devices waited
                 clock = {"seconds_data": seconds_data, "seconds": time.perf_counter() - began}
                 row = log.write(update + 1, {**metrics, **made.metrics, **clock})
+                skipped = count_skipped(stage, update + 1, metrics, skipped)
                 for level, words in recompiled(compiled, known) if update > done else ():  # the first update warms up
                     LOG.log(level, "%s, update %d: %s", stage.name, update + 1, words)
                 position = made.position
                 progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
                 if (update + 1) % context.run.save_every == 0 or update + 1 == stage.updates:
                     save(checkpoints, state, update + 1, position)
-        checkpoints.wait_until_finished()
+        finish(checkpoints)
     return state.policy
+
+
+def count_skipped(stage: Stage, update: int, metrics: Mapping[str, Any], before: int) -> int:
+    """Return how many updates in a row were skipped, this one included; `before` is that number before it.
+
+    An update without batches changes nothing about the count. Raises NonFiniteError for the third.
+    """
+    if "skipped" not in metrics:
+        return before
+    if not metrics["skipped"]:
+        return 0
+    names = ", ".join(sorted(name for name, value in metrics.items() if not math.isfinite(value)))
+    LOG.warning("%s, update %d was skipped: not finite: %s", stage.name, update, names)
+    if before + 1 == MOST_SKIPPED:
+        raise NonFiniteError(
+            f"{stage.name}: the last {MOST_SKIPPED} updates, up to {update}, were skipped: these metrics were not finite: "
+            f"{names}; the checkpoints hold the weights from before; lower {stage.name}.optimizer.learning_rate, or "
+            "look at the policy and the data"
+        )
+    return before + 1
 
 
 def fetch(metrics: Metrics) -> tuple[Metrics, float]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,26 @@ def test_each_screenshot_is_stored_once_and_lines_are_appended(tmp_path: Path) -
         f"{screenshot(0).sha}.png",
         f"{screenshot(9).sha}.png",
     }
+
+
+def test_a_line_that_a_kill_cut_short_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [ROLLOUT])
+    whole = (tmp_path / "data.jsonl").read_bytes()
+    (tmp_path / "data.jsonl").write_bytes(whole + whole[:99])
+    write_trajectories(tmp_path, [ROLLOUT])
+    assert (tmp_path / "data.jsonl").read_bytes() == whole * 2
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_leaves_no_line_and_no_draft(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*images.*\.png'"):
+            write_trajectories(tmp_path, [ROLLOUT])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.rglob("*")] == ["images"]
 
 
 def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
