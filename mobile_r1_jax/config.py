@@ -18,6 +18,7 @@ import yaml
 
 from mobile_r1_jax.agent.coordinates import FrameSetting
 from mobile_r1_jax.agent.data_files import DATA, has_data
+from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
 from mobile_r1_jax.help import help_text
@@ -53,7 +54,7 @@ LEAST = {
 }
 
 
-class ConfigError(ValueError):
+class ConfigError(OneLineError):
     """A run that cannot start, in one line: what is wrong, where, and how to put it right."""
 
 
