@@ -25,7 +25,7 @@ _MOST_ENDS, _WINDOW_SECONDS = 5, 60.0
 _GUARD = """
 exec 3<&0
 "$@" <&3 3<&- & child=$!
-{ cat <&3 >/dev/null; kill -9 $child; } & guard=$!
+{ while read -r _; do :; done <&3; kill -9 $child; } & guard=$!
 wait $child; status=$?
 kill $guard
 exit $status
@@ -70,13 +70,12 @@ class Child:
 
     def last_words(self) -> str:
         """Return how the command ended (if it did) and the last three lines of its standard error, in one line."""
-        status = self._process.poll()
-        if status is None:
-            said = ["no answer"]
-        else:
+        said = ["no answer"]
+        with suppress(subprocess.TimeoutExpired):
+            status = self._process.wait(timeout=0.5)  # the shell may be about to notice that the command has ended
             number = -status if status < 0 else status - 128  # the shell's status for a command that a signal killed
             said = [f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit status {status}"]
-        size = self._errors.seek(0, os.SEEK_END)
+        size = os.fstat(self._errors.fileno()).st_size
         tail = os.pread(self._errors.fileno(), 2000, max(size - 2000, 0)).decode(errors="replace")
         return "; ".join([*said, *[line.strip()[:200] for line in tail.splitlines() if line.strip()][-3:]])
 
@@ -90,7 +89,6 @@ class Child:
                     break
                 with suppress(ProcessLookupError):
                     os.killpg(self.group, signal.SIGKILL)
-            self._errors.close()
 
 
 class Service(Protocol):

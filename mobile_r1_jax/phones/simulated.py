@@ -140,7 +140,7 @@ class SimulatedPhones:
             server, ports = self.adb.service.address, self.simulator.service.ports
             for phone, port in zip(self.phones, ports, strict=True):
                 phone.server, phone.serial = server, serial_of(port)
-            connect(server, ports)
+            connect(server, ports, self._seconds)
 
     def close(self) -> None:
         """End both processes. Calls on the phones that are still going on fail soon."""

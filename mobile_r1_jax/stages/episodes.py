@@ -148,4 +148,10 @@ async def run_episodes(
         finished(episode)
         return episode
 
-    return list(await asyncio.gather(*(one(index, task) for index, task in enumerate(tasks))))
+    playing = [asyncio.create_task(one(index, task)) for index, task in enumerate(tasks)]
+    try:
+        return await asyncio.gather(*playing)
+    finally:  # after an error in one, none goes on
+        for episode in playing:
+            episode.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)
