@@ -17,6 +17,7 @@ from mobile_r1_jax.phones.adb_stream import ServerAddress, ask_server
 from mobile_r1_jax.phones.child import Child
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 
+_ENVIRONMENT = {"PATH": os.defpath, "ADB_USB": "0", "ADB_MDNS": "0", "ADB_EMU": "0"}
 _READY_SECONDS = 10.0
 _ATTEMPTS = 3  # somebody else may take the free port before adb does
 
@@ -49,10 +50,8 @@ class AdbServer:
             undo.callback(home.cleanup)
             for attempt in range(_ATTEMPTS):
                 self.address = ServerAddress("127.0.0.1", _free_port())
-                self.child = Child(
-                    [path, "-L", f"tcp:localhost:{self.address.port}", "nodaemon", "server"],
-                    {"PATH": os.defpath, "HOME": home.name, "ADB_USB": "0", "ADB_MDNS": "0", "ADB_EMU": "0"},
-                )
+                command = [path, "-L", f"tcp:localhost:{self.address.port}", "nodaemon", "server"]
+                self.child = Child(command, _ENVIRONMENT | {"HOME": home.name})
                 undo.callback(self.child.close)
                 if self._comes_up():
                     break

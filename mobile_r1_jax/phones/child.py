@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 
 _STOP_SECONDS = 2.0
+_CHATTER = re.compile(r" [VDI] adb +: ")  # what adb logs when nothing is wrong
 _MOST_ENDS, _WINDOW_SECONDS = 5, 60.0
 
 # The shell's standard input ends when our process does, also after SIGKILL. The shell then kills the command, which may
@@ -25,6 +27,7 @@ _MOST_ENDS, _WINDOW_SECONDS = 5, 60.0
 _GUARD = """
 exec 3<&0
 "$@" <&3 3<&- & child=$!
+exec 2>/dev/null
 { while read -r _; do :; done <&3; kill -9 $child; } & guard=$!
 wait $child; status=$?
 kill $guard
@@ -77,7 +80,8 @@ class Child:
             said = [f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit status {status}"]
         size = os.fstat(self._errors.fileno()).st_size
         tail = os.pread(self._errors.fileno(), 2000, max(size - 2000, 0)).decode(errors="replace")
-        return "; ".join([*said, *[line.strip()[:200] for line in tail.splitlines() if line.strip()][-3:]])
+        lines = [line.strip()[:200] for line in tail.splitlines() if line.strip() and not _CHATTER.search(line)]
+        return "; ".join([*said, *lines[-3:]])
 
     def close(self) -> None:
         """End the command and wait until it is gone; one that is frozen is killed. A second call does nothing."""
