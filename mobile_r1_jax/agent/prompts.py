@@ -32,6 +32,7 @@ PATCH, MERGE = 14, 2  # Qwen2.5-VL: 14-pixel patches, 2 x 2 of them merged into 
 _SPECIAL = {
     "im_start": "<|im_start|>",
     "im_end": "<|im_end|>",
+    "text_end": "<|endoftext|>",
     "vision_start": "<|vision_start|>",
     "vision_end": "<|vision_end|>",
     "image_pad": "<|image_pad|>",
@@ -66,6 +67,7 @@ class ChatTokens:
 
     im_start: int
     im_end: int
+    text_end: int
     vision_start: int
     vision_end: int
     image_pad: int
@@ -243,4 +245,4 @@ def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_to
 
 
 def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
-    return ids[:-1] if ids and ids[-1] == special.im_end else ids
+    return ids[:-1] if ids and ids[-1] in (special.im_end, special.text_end) else ids

@@ -6,10 +6,9 @@ A directory holds `data.jsonl` (or `data.jsonl.gz`), one JSON object a line, bes
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
-the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An
-annotation and a rollout are therefore the same file: what the agent did today can be corrected by a person and trained
-on tomorrow.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
+trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. Annotations
+and rollouts are therefore the same file: a person can correct what the agent did, and the policy can train on it.
 
 image_width and image_height, or a step's own `size`, are those of the image that coordinates were annotated on. A
 stored picture of the same shape and another size is a scaled copy; one with its sides swapped is of a turned phone.
@@ -29,7 +28,9 @@ from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
+from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.json_lines import append_line
 from mobile_r1_jax.agent.pictures import check_pixels, read_picture
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
@@ -77,7 +78,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept."""
+    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept.
+
+    task_id: `Task.id` of the task that was played, empty where it is not known.
+    """
 
     task: str
     app: str
@@ -85,6 +89,7 @@ class Trajectory:
     turns: tuple[Turn, ...]
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
+    task_id: str = ""
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
@@ -103,6 +108,8 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         "ending": trajectory.ending.value,
         "scores": dict(trajectory.scores),
     }
+    if trajectory.task_id:
+        record["task_id"] = trajectory.task_id
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -124,6 +131,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
         width, height = (_side(_get(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
+        task_id = record.get("task_id")  # of another writer it may be anything
         if ending not in list(Ending):
             raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
@@ -133,6 +141,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             turns=tuple(_turn(step, index, images, (width, height), decoded) for index, step in enumerate(steps)),
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
+            task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
         )
     except _BrokenError as error:
         return Malformed(str(error))
@@ -169,12 +178,11 @@ def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> N
     images = directory / IMAGES
     images.mkdir(parents=True, exist_ok=True)
     for trajectory in trajectories:
-        line = trajectory_to_json(trajectory) + "\n"
+        line = trajectory_to_json(trajectory)
         for turn in trajectory.turns:
             store_image(images, turn.screenshot)
         # Screenshots first, then the line in one write: a reader never sees half a line, nor one without its images.
-        with (directory / DATA).open("ab", buffering=0) as file:
-            file.write(line.encode())
+        append_line(directory / DATA, line)
 
 
 def image_name(screenshot: Screenshot) -> str:
@@ -185,10 +193,15 @@ def image_name(screenshot: Screenshot) -> str:
 def store_image(folder: Path, screenshot: Screenshot) -> None:
     """Writes a screenshot into a folder, unless it is there: whole or not at all, whoever else writes the same one."""
     path = folder / image_name(screenshot)
-    if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        draft.write_bytes(screenshot.png)
-        draft.replace(path)
+    if path.exists():
+        return
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        with name_file(path):
+            draft.write_bytes(screenshot.png)
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 class _BrokenError(Exception):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mobile_r1_jax.rl.aggregate import Aggregation, Totals, aggregate, count_totals, masked_max, token_mean
-from mobile_r1_jax.rl.terms import clipped_policy_loss, importance_weights, kl_k1, kl_k2, kl_k3
+from mobile_r1_jax.rl.terms import clipped_policy_loss, importance_weights, kl_k1, kl_k2, kl_k3, probability_ratio
 
 KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
@@ -60,6 +60,8 @@ def grpo_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Clipped, importance-weighted policy loss plus `beta` times the KL to the reference (GRPO's equation 3).
 
+    Log ratios above 20 nats, the k3 estimator's too, count as 20 and have no gradient (see terms.py).
+
     Args:
       logps: float [..., C], of the completions' tokens under the policy being trained; the gradient's only way.
       mask: bool [..., C], tokens that count. Where False, nothing is read: not even NaN does harm.
@@ -94,7 +96,7 @@ def grpo_loss(
     )
     advantages = _per_completion(advantages, mask)
     old_logps = jax.lax.stop_gradient(logps if old_logps is None else old_logps)
-    ratio = jnp.exp(logps - old_logps)
+    ratio = probability_ratio(logps, old_logps)
     per_token, cut_low, cut_high = clipped_policy_loss(ratio, advantages, settings.epsilon_low, settings.epsilon_high)
     metrics = {
         "ratio_mean": token_mean(ratio, mask, totals),

@@ -16,10 +16,8 @@ from mobile_r1_jax.config import Annotations, ConfigError, Run
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
+from mobile_r1_jax.run_directory import ANNOTATIONS, left_out_name
 from mobile_r1_jax.stages.context import Context, most_tokens
-
-# Fields of the config, and the names under which the run directory keeps what belongs to them.
-FOLDERS = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def annotated_steps(context: Context, settings: Annotations, field: str) -> tupl
     """
     run = context.run
     if settings.directory is None:  # written by this run: its pixels are known
-        folder, frame, annotated = oracle_annotations(run, settings, FOLDERS[field]), "resized", run.resizing
+        folder, frame, annotated = oracle_annotations(run, settings, ANNOTATIONS[field]), "resized", run.resizing
     else:
         folder, frame, annotated = settings.directory, settings.frame, settings.resizing
     dataset = prepare([folder], data_dir=run.directory / "prepared")
@@ -68,7 +66,7 @@ def annotated_steps(context: Context, settings: Annotations, field: str) -> tupl
     lines = [f"{file}:{line}: {reason}" for file, line, reason in dataset.info.metadata["broken"]]
     used = f"{field}: {len(table.steps)} steps of {len(table.frames)} file(s)"
     if left_out := [*lines, *table.broken]:
-        path = run.directory / f"{FOLDERS[field]}-left-out.txt"
+        path = run.directory / left_out_name(field)
         write_list(path, left_out)
         used += f"; left out: {len(lines)} lines and {table.left_out} steps, listed in {path}"
     found = [] if settings.directory is None else [_found(file, one, field) for file, one in table.frames.items()]

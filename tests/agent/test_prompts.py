@@ -133,13 +133,14 @@ def test_past_responses_keep_the_ids_that_were_sampled(tokenizer: PreTrainedToke
 
 
 def test_the_stop_token_of_a_past_response_is_not_doubled(tokenizer: PreTrainedTokenizerFast) -> None:
-    stop = chat_tokens(tokenizer).im_end
+    special = chat_tokens(tokenizer)
 
     def ids(*ending: int) -> list[int]:
         past = [Past(screenshot((28, 28)), (65, 66, *ending))] * 3
         return build_prompt(tokenizer, SYSTEM, past, screenshot((28, 28)), RESIZING).ids.tolist()
 
-    assert ids() == ids(stop)
+    assert ids() == ids(special.im_end) == ids(special.text_end)
+    assert special.text_end not in ids(special.text_end)
 
 
 def test_a_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:

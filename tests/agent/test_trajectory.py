@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ ROLLOUT = Trajectory(
     ),
     ending=Ending.OUT_OF_STEPS,
     scores={"task": 0.25, "format": -1 / 3},
+    task_id="0123456789abcdef",
 )
 
 
@@ -75,10 +77,30 @@ def test_each_screenshot_is_stored_once_and_lines_are_appended(tmp_path: Path) -
     }
 
 
+def test_a_line_that_a_kill_cut_short_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [ROLLOUT])
+    whole = (tmp_path / "data.jsonl").read_bytes()
+    (tmp_path / "data.jsonl").write_bytes(whole + whole[:99])
+    write_trajectories(tmp_path, [ROLLOUT])
+    assert (tmp_path / "data.jsonl").read_bytes() == whole * 2
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_leaves_no_line_and_no_draft(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*images.*\.png'"):
+            write_trajectories(tmp_path, [ROLLOUT])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.rglob("*")] == ["images"]
+
+
 def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
     line = json.loads(trajectory_to_json(ROLLOUT))
     first, garbage, _ = line.pop("trajectory")
-    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}}
+    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}, "task_id": "0123456789abcdef"}
     assert line == {
         "app_name": "商店",
         "trajectory_length": 3,
@@ -96,6 +118,12 @@ def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
 def test_a_published_line_is_an_annotation_that_succeeded(images: Path) -> None:
     trajectory = trajectory_from_json(json.dumps(published()), images)
     assert trajectory == Trajectory("买苹果", "商店", "你操作手机", (Turn(screenshot(), RESPONSE),), Ending.SUCCESS, {})
+
+
+@pytest.mark.parametrize("foreign", [7, None, ["a"], "\ud800"])
+def test_a_task_id_that_another_writer_means_otherwise_breaks_no_line(images: Path, foreign: object) -> None:
+    trajectory = trajectory_from_json(json.dumps(published(task_id=foreign)), images)
+    assert trajectory == trajectory_from_json(json.dumps(published()), images) and trajectory.task_id == ""
 
 
 @pytest.mark.parametrize(
