@@ -132,9 +132,9 @@ def count_skipped(stage: Stage, update: int, metrics: Mapping[str, Any], before:
     LOG.warning("%s, update %d was skipped: not finite: %s", stage.name, update, names)
     if before + 1 == MOST_SKIPPED:
         raise NonFiniteError(
-            f"{stage.name}: the last {MOST_SKIPPED} updates, up to {update}, were skipped: these metrics were not finite: "
-            f"{names}; the checkpoints hold the weights from before; lower {stage.name}.optimizer.learning_rate, or "
-            "look at the policy and the data"
+            f"{stage.name}: the last {MOST_SKIPPED} updates, up to {update}, were skipped because these metrics were "
+            f"not finite: {names}; the checkpoints hold the weights from before; lower "
+            f"{stage.name}.optimizer.learning_rate, or look at the policy and the data"
         )
     return before + 1
 
