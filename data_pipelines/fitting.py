@@ -9,9 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from data_pipelines.steps import StepTable, origin, read_golden, record_system
-from mobile_r1_jax.agent.prompts import Past, prompt_ids, response_ids
+from mobile_r1_jax.agent.prompts import prompt_ids, response_ids
 from mobile_r1_jax.agent.responses import format_response
-from mobile_r1_jax.agent.screenshots import Screenshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,20 +58,22 @@ def _first_problem(
     turns: Sequence[int],
 ) -> tuple[int, str]:
     """The turn from which no step can be trained on, and why; the turn after the last one, and "", where all can."""
-    system, past = record_system(record), list[Past]()
+    system, shots = record_system(record), record["trajectory"]["picture"]
+    found = table.frames[record["file"].decode()]
+    responses, sizes = list[Sequence[int]](), list[tuple[int, int]]()
     for turn in range(turns[-1] + 1):
-        shot = Screenshot(record["trajectory"]["image"][turn])
-        golden = read_golden(record, turn, table.frames[record["file"].decode()], table.resizing)
+        golden = read_golden(record, turn, found, table.resizing)
         try:
-            room.check_screen(table.resizing.model_size(shot.width, shot.height))
+            sizes.append(table.resizing.model_size(*map(int, shots[turn])))
+            room.check_screen(sizes[-1])
             response = response_ids(tokenizer, format_response(golden.response))
             if turn in turns:
-                ids, _, _ = prompt_ids(tokenizer, system, past, shot, table.resizing)
+                ids = prompt_ids(tokenizer, system, responses, sizes[-2:])
                 _check_length("prompt", len(ids), room.prompt_tokens)
                 _check_length("response", len(response), room.response_tokens)
         except ValueError as error:
             return turn, str(error)
-        past.append(Past(shot, response))
+        responses.append(response)
     return turns[-1] + 1, ""
 
 

@@ -20,7 +20,7 @@ import grain
 
 from mobile_r1_jax.agent.actions import Action, Malformed, to_frame
 from mobile_r1_jax.agent.coordinates import FoundFrame, FrameSetting, Seen, coordinate_frame, response_points
-from mobile_r1_jax.agent.frames import Box
+from mobile_r1_jax.agent.frames import Box, Frame
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids, task_system
 from mobile_r1_jax.agent.responses import Response, format_response, parse_response
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing, Screenshot
@@ -171,7 +171,7 @@ def read_golden(record: Mapping[str, Any], turn: int, found: FoundFrame, resizin
     turns = record["trajectory"]
     try:
         written = found.of(*map(int, turns["size"][turn]))
-        model = resizing.model_frame(Screenshot(turns["image"][turn]))
+        model = Frame("model", *resizing.model_size(*map(int, turns["picture"][turn])))
     except ValueError as error:  # a size that cannot be resized
         return Malformed(str(error))
     response = parse_response(turns["response"][turn].decode().strip(), written)
@@ -189,9 +189,9 @@ def _seen_by_file(source: Sequence[Mapping[str, Any]]) -> dict[str, list[Seen]]:
     for record in source:
         turns = record["trajectory"]
         group = seen.setdefault(record["file"].decode(), [])
-        for png, response, size in zip(turns["image"], turns["response"], turns["size"], strict=True):
+        for response, size, picture in zip(turns["response"], turns["size"], turns["picture"], strict=True):
             points = response_points(response.decode().strip())
             if not isinstance(points, Malformed):
-                shot, (width, height) = Screenshot(png), map(int, size)
-                group.append(Seen(tuple(points), width, height, (width, height) != (shot.width, shot.height)))
+                width, height = map(int, size)
+                group.append(Seen(tuple(points), width, height, scaled=(size != picture).any()))
     return seen

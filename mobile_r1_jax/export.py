@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import yaml
 
-from mobile_r1_jax.model.huggingface import parameter_shapes, policy_config, read_config, stored_weights, write_model
+from mobile_r1_jax.model.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, Matrices, adapter_shapes, merging
 from mobile_r1_jax.model.model_directory import find_model
 from mobile_r1_jax.model.peft import CONFIG, write_adapters
@@ -81,8 +81,8 @@ def export(
         raise ValueError(f"{run} trained no adapters but the weights themselves; leave --peft out")
     if peft and adapted:
         raise ValueError(f"the run began with the adapters in {policy}, which --peft cannot stack; leave --peft out")
-    values = read_config(policy, base)
-    config = find_model(policy, base).config() if lora is None else policy_config(policy, base)
+    source = find_model(policy, base)
+    values, config = source.config_json(), source.config() if lora is None else policy_config(policy, base)
     dtype = dtype or ("float32" if peft else values.get("dtype") or values.get("torch_dtype") or "bfloat16")
     stage, step, stored = latest(run, stage)
     if "text.head" in stored:  # untied, though config.json may say otherwise (`stored_policy.open_policy`)

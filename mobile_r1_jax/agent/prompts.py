@@ -155,38 +155,6 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ..
     return (*encode(tokenizer, text), chat_tokens(tokenizer).im_end)
 
 
-def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase,
-    system: str,
-    past: Sequence[Past],
-    screenshot: Screenshot,
-    resizing: Resizing,
-) -> tuple[list[int], tuple[Screenshot, ...], tuple[tuple[int, int], ...]]:
-    """The token ids of `build_prompt`'s prompt, the screenshots that it shows, and their model sizes."""
-    special = chat_tokens(tokenizer)
-    line_break = encode(tokenizer, "\n")
-    close = (special.im_end, *line_break)
-    assistant = (special.im_start, *encode(tokenizer, "assistant\n"))
-
-    ids = [special.im_start, *encode(tokenizer, f"system\n{system}"), *close]
-    for index, turn in enumerate(past[:-1]):
-        ids += assistant if index == 0 else line_break
-        ids += _answer(turn.response_ids, special)
-    if len(past) > 1:
-        ids += close
-
-    shown = (*(turn.screenshot for turn in past[-1:]), screenshot)
-    sizes = tuple(resizing.model_size(image.width, image.height) for image in shown)
-    for index, (width, height) in enumerate(sizes):
-        tokens = (width // (PATCH * MERGE)) * (height // (PATCH * MERGE))
-        ids += [special.im_start, *encode(tokenizer, "user\n"), special.vision_start]
-        ids += [special.image_pad] * tokens
-        ids += [special.vision_end, *close, *assistant]
-        if index < len(sizes) - 1:
-            ids += [*_answer(past[-1].response_ids, special), *close]
-    return ids, shown, sizes
-
-
 def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     system: str,
@@ -200,14 +168,48 @@ def build_prompt(
     choice). A past response's own stop token is not doubled. Raises ValueError when a past response holds an image
     token.
     """
-    ids, shown, sizes = prompt_ids(tokenizer, system, past, screenshot, resizing)
     special = chat_tokens(tokenizer)
-    row = np.asarray(ids, np.int32)
+    shown = (*(turn.screenshot for turn in past[-1:]), screenshot)
+    sizes = tuple(resizing.model_size(image.width, image.height) for image in shown)
+    row = np.asarray(prompt_ids(tokenizer, system, [turn.response_ids for turn in past], sizes), np.int32)
     grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
     positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)
     is_image = row == special.image_pad
     image_index = np.where(is_image, np.cumsum(is_image) - 1, -1).astype(np.int32)
     return Prompt(row, positions, image_index, shown, sizes)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str,
+    responses: Sequence[Sequence[int]],
+    sizes: Sequence[tuple[int, int]],
+) -> list[int]:
+    """The token ids of `build_prompt`'s prompt.
+
+    responses: the token ids of all past turns; sizes: (width, height) in model pixels of the screenshots that the
+    prompt shows, the last turn's and this one's, or this one's alone.
+    """
+    special = chat_tokens(tokenizer)
+    line_break = encode(tokenizer, "\n")
+    close = (special.im_end, *line_break)
+    assistant = (special.im_start, *encode(tokenizer, "assistant\n"))
+
+    ids = [special.im_start, *encode(tokenizer, f"system\n{system}"), *close]
+    for index, response in enumerate(responses[:-1]):
+        ids += assistant if index == 0 else line_break
+        ids += _answer(response, special)
+    if len(responses) > 1:
+        ids += close
+
+    for index, (width, height) in enumerate(sizes):
+        tokens = (width // (PATCH * MERGE)) * (height // (PATCH * MERGE))
+        ids += [special.im_start, *encode(tokenizer, "user\n"), special.vision_start]
+        ids += [special.image_pad] * tokens
+        ids += [special.vision_end, *close, *assistant]
+        if index < len(sizes) - 1:
+            ids += [*_answer(responses[-1], special), *close]
+    return ids
 
 
 def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_token: int, merge: int) -> np.ndarray:

@@ -149,13 +149,13 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
         return Malformed(f"not JSON: {error}")
 
 
-def read_trajectories(directory: Path) -> Iterator[tuple[int, Trajectory | Malformed]]:
+def read_trajectories(directory: Path, decoded: set[str] | None = None) -> Iterator[tuple[int, Trajectory | Malformed]]:
     """Streams a directory's trajectories, each with its line number (from 1); blank lines are skipped.
 
-    Worker threads read ahead a few lines and decode the pixels of each distinct screenshot. Raises FileNotFoundError
-    when there is no data.jsonl.
+    Worker threads read ahead a few lines. They decode the pixels of each distinct screenshot, but for those whose hash
+    is in `decoded`, and add it there. Raises FileNotFoundError when there is no data.jsonl.
     """
-    images, decoded = Path(directory) / IMAGES, set[str]()
+    images, decoded = Path(directory) / IMAGES, set() if decoded is None else decoded
     workers = os.cpu_count() or 1
     ahead: deque[tuple[int, Future[Trajectory | Malformed]]] = deque()
 
@@ -180,9 +180,28 @@ def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> N
     for trajectory in trajectories:
         line = trajectory_to_json(trajectory)
         for turn in trajectory.turns:
-            _store(images / _image_name(turn.screenshot), turn.screenshot.png)
+            store_image(images, turn.screenshot)
         # Screenshots first, then the line in one write: a reader never sees half a line, nor one without its images.
         append_line(directory / DATA, line)
+
+
+def image_name(screenshot: Screenshot) -> str:
+    """The name of a stored screenshot's file, by its hash."""
+    return f"{screenshot.sha}.png"
+
+
+def store_image(folder: Path, screenshot: Screenshot) -> None:
+    """Writes a screenshot into a folder, unless it is there: whole or not at all, whoever else writes the same one."""
+    path = folder / image_name(screenshot)
+    if path.exists():
+        return
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        with name_file(path):
+            draft.write_bytes(screenshot.png)
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 class _BrokenError(Exception):
@@ -194,7 +213,7 @@ def _step(turn: Turn, first: Frame) -> dict[str, Any]:
     if isinstance(parts, Malformed):  # a rollout's garbage: the published fields have nothing to say
         parts = ResponseParts("", "", "")
     step: dict[str, Any] = {
-        "image": _image_name(turn.screenshot),
+        "image": image_name(turn.screenshot),
         "thought": parts.thought,
         "subtask": parts.sentence,
         "action": parts.call,
@@ -312,19 +331,3 @@ def _number(value: Any, what: str) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e30:  # NaN and infinity fail the comparison
         raise _BrokenError(f"{what} must be finite numbers, has {value!r}")
     return float(value)
-
-
-def _image_name(screenshot: Screenshot) -> str:
-    return f"{screenshot.sha}.png"
-
-
-def _store(path: Path, content: bytes) -> None:
-    if path.exists():
-        return
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    try:
-        with name_file(path):
-            draft.write_bytes(content)
-            draft.replace(path)  # whole or not at all, whoever else writes the same screenshot
-    finally:
-        draft.unlink(missing_ok=True)

@@ -186,11 +186,6 @@ def write_model(
         _write_companions(directory, values, config, source)
 
 
-def read_config(directory: str | Path, base: str | Path | None = None) -> dict[str, Any]:
-    """Return the parsed config.json of a policy. Raise FileNotFoundError or ValueError in one line."""
-    return find_model(directory, base).config_json()
-
-
 def _place(
     tensors: list[Any], layout: Layout, shape: Shape, dtype: jnp.dtype, sharding: NamedSharding | None
 ) -> jax.Array:

@@ -71,8 +71,8 @@ def merge_adapters(tensors: Mapping[str, Any], directory: Path, stack: ExitStack
         shapes = [None if part is None else tuple(part.get_shape()) for part in (a, b, tensors.get(name))]
         if not _fit(*shapes):
             raise ValueError(
-                f"{directory}: adapters of {module} don't fit their base: A is {shapes[0]}, B {shapes[1]}, "
-                f"{name} there {shapes[2]}; name the right base by --policy_base=DIR"
+                f"{directory}: adapters of {module} don't fit their base: A is {shapes[0]}, B is {shapes[1]}, "
+                f"{name} of the base is {shapes[2]}; name the right base by --policy_base=DIR"
             )
         merged[name] = MergedTensor(tensors[name], a, b, _scale(config, module, rank=shapes[0][0]))
     return merged

@@ -17,7 +17,7 @@ from mobile_r1_jax.model.safetensors_files import open_tensors
 from mobile_r1_jax.model.tensors import Shape, layout_of, misfits, published_name
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-IGNORED = re.compile(r"rotary_emb\.inv_freq")  # buffers of old checkpoints, computed anew by transformers and here
+IGNORED = re.compile(r"rotary_emb\.inv_freq")  # buffers of old checkpoints that transformers ignores
 COMPARED_ROWS = 8192
 
 
@@ -32,7 +32,8 @@ def open_policy(model: ModelDirectory, stack: ExitStack) -> tuple[PolicyConfig, 
         config.json.
     """
     config, values = model.config(), model.config_json()
-    stored = open_tensors(model.base, stack, named=values.get("transformers_weights"))
+    named = values.get("transformers_weights")
+    stored = open_tensors(model.base, stack, named=named and str(named))
     stored = {name: tensor for name, tensor in stored.items() if not IGNORED.search(name)}
     refuse_quantized(model.base, values, {name: tensor.get_dtype() for name, tensor in stored.items()})
     tensors = {published_name(name): tensor for name, tensor in stored.items()}

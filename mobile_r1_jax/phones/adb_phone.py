@@ -62,7 +62,11 @@ class AdbPhone:
 
     Nothing is asked of the phone until it is used, every exchange ends within `timings.limit`, and no call starts,
     stops or restarts a server.
+
+    `generation` goes up whenever the phone is replaced by a new one that has forgotten everything.
     """
+
+    generation = 0
 
     def __init__(self, serial: str, server: ServerAddress = ServerAddress(), timings: Timings = Timings()) -> None:  # noqa: B008
         self.serial, self.server, self.timings = serial, server, timings

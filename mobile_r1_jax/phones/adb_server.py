@@ -5,104 +5,86 @@ from __future__ import annotations
 import importlib.resources
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from adbutils import AdbError
 
 from mobile_r1_jax.phones.adb_stream import ServerAddress, ask_server
+from mobile_r1_jax.phones.child import Child
+from mobile_r1_jax.phones.phone import PhonesUnavailable
 
+_ENVIRONMENT = {"PATH": os.defpath, "ADB_USB": "0", "ADB_MDNS": "0", "ADB_EMU": "0"}
 _READY_SECONDS = 10.0
 _ATTEMPTS = 3  # somebody else may take the free port before adb does
 
-# adb does not notice when whoever started it dies. This shell does, since its standard input ends then, and kills it.
-_GUARD = '"$@" </dev/null & adb=$!; trap "kill $adb; exit" TERM; cat >/dev/null; kill $adb; wait $adb'
-
-
-class ServerError(Exception):
-    """No adb server could be started; says why in one line."""
-
 
 def adb_path() -> str:
-    """The adb binary that the adbutils wheel carries or, on machines whose wheel has none, the one on PATH."""
+    """The adb binary that the adbutils wheel carries or, on machines whose wheel has none, the one on PATH.
+
+    Raises PhonesUnavailable where neither can be executed.
+    """
     bundled = Path(str(importlib.resources.files("adbutils.binaries") / "adb"))
-    if os.access(bundled, os.X_OK):
-        return str(bundled)
-    found = shutil.which("adb")
+    found = str(bundled) if os.access(bundled, os.X_OK) else shutil.which("adb")
     if found is None:
-        raise ServerError("no adb: adbutils' wheel for x86-64 Linux carries one, elsewhere install platform-tools")
+        fault = f"{bundled} is not executable" if bundled.exists() else f"there is no {bundled}"
+        raise PhonesUnavailable(f"adb: {fault} and PATH has no adb; install Android's platform-tools")
     return found
 
 
-@contextmanager
-def adb_server() -> Iterator[ServerAddress]:
-    """Starts a server, yields its address once it answers, and kills it at the end.
+class AdbServer:
+    """A server at `address`, which starts at once and answers when the constructor returns.
 
     It knows of no USB devices, no network discovery and no emulators by itself, keeps its keys in a temporary directory
-    and dies with this process, even if this process crashes. Raises ServerError.
+    and dies with this process, even if this process crashes. Raises PhonesUnavailable if it does not start, OSError
+    where there can be no process or temporary directory.
     """
-    with tempfile.TemporaryDirectory(prefix="adb-server-") as home:
-        process, address = _start(Path(home))
+
+    def __init__(self) -> None:
+        path = adb_path()
+        with ExitStack() as undo:
+            home = tempfile.TemporaryDirectory(prefix="adb-server-", ignore_cleanup_errors=True)
+            undo.callback(home.cleanup)
+            for attempt in range(_ATTEMPTS):
+                self.address = ServerAddress("127.0.0.1", _free_port())
+                command = [path, "-L", f"tcp:localhost:{self.address.port}", "nodaemon", "server"]
+                self.child = Child(command, _ENVIRONMENT | {"HOME": home.name})
+                undo.callback(self.child.close)
+                if self._comes_up():
+                    break
+                if self.child.running or attempt == _ATTEMPTS - 1:
+                    raise PhonesUnavailable(f"adb server: {path} does not start: {self.child.last_words()}")
+            undo.pop_all()
+            self._home = home
+
+    def answers(self, seconds: float) -> bool:
+        """Return whether it runs and answers within `seconds`."""
         try:
-            yield address
-        finally:
-            _stop(process)
+            return self.child.running and bool(ask_server(self.address, "host:version", seconds))
+        except (AdbError, OSError):
+            return False
 
+    def close(self) -> None:
+        """End the server; a second call does nothing."""
+        self.child.close()
+        self._home.cleanup()
 
-def _start(home: Path) -> tuple[subprocess.Popen[bytes], ServerAddress]:
-    for _ in range(_ATTEMPTS):
-        address = ServerAddress("127.0.0.1", _free_port())
-        process = _spawn(home, address)
-        if _answers(address):
-            return process, address
-        _stop(process)
-    words = (home / "log").read_text(errors="replace").strip().splitlines()
-    raise ServerError(
-        f"adb server does not answer within {_READY_SECONDS} s: {words[-1] if words else 'it said nothing'}"
-    )
-
-
-def _spawn(home: Path, address: ServerAddress) -> subprocess.Popen[bytes]:
-    environment = {"PATH": os.defpath, "HOME": str(home), "ADB_USB": "0", "ADB_MDNS": "0", "ADB_EMU": "0"}
-    command = [adb_path(), "-L", f"tcp:localhost:{address.port}", "nodaemon", "server"]
-    with (home / "log").open("ab") as log:
-        return subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "adb-server", *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for us, who then stop it in order
-        )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=2)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    def _comes_up(self) -> bool:
+        deadline = time.monotonic() + _READY_SECONDS
+        while self.child.running and time.monotonic() < deadline:
+            if self.answers(1.0):
+                return True
+            time.sleep(0.02)
+        return False
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _answers(address: ServerAddress) -> bool:
-    deadline = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            return bool(ask_server(address, "host:version", seconds=1.0))
-        except (AdbError, OSError):
-            time.sleep(0.02)
-    return False
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+    except OSError as error:
+        raise PhonesUnavailable(f"adb server: no free port on 127.0.0.1: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ class AdbStream(AdbConnection):
     def block(self) -> str:
         """A text that the server sends with its length before it."""
         length = self._exactly(4)
-        return self._exactly(int(length, 16)).decode(errors="replace") if length else ""
+        if not re.fullmatch(rb"[0-9a-fA-F]{4}|", length):
+            raise AdbError(f"unknown answer {length!r}")
+        return self._exactly(int(length or b"0", 16)).decode(errors="replace")
 
     def to_end(self) -> bytes:
         """Everything until the other side closes."""

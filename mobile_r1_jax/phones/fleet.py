@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb_phone import AdbPhone
-from mobile_r1_jax.phones.phone import PhoneError, Task
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
 
 P = TypeVar("P", bound=AdbPhone)
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class LeasedPhone(Generic[P]):
         self.phone = phone
         self._threads, self._retries = threads, retries
         self._running: asyncio.Future[Any] | None = None
+        self._generation = phone.generation
         self.broken = False
 
     @property
@@ -56,14 +57,25 @@ class LeasedPhone(Generic[P]):
         return await self.call(self.phone.perform, action, twice=False)
 
     async def reset(self, task: Task) -> None:
-        await self.call(self.phone.reset, task)
+        await self.call(self._reset, task)
+
+    def _reset(self, task: Task) -> None:
+        self._generation = self.phone.generation  # read first: a phone replaced during its reset is not reset
+        self.phone.reset(task)
 
     async def call(self, function: Callable[..., T], *arguments: Any, twice: bool = True) -> T:
         """Runs a blocking function on the phone in a thread; after a PhoneError reconnects this phone and tries again.
 
         `twice`: whether it may run again when it may already have had its effect. Raises InfrastructureFailure when
-        the tries are used up; the phone then goes back to the fleet as broken.
+        the tries are used up (the phone then goes back to the fleet as broken), and when the phone is no longer the one
+        that was reset, whatever the function returned. Raises PhonesUnavailable where no phone can be used any more.
         """
+        result = await self._tried(function, *arguments, twice=twice)
+        if self.phone.generation != self._generation:
+            raise InfrastructureFailure(f"phone {self.serial}: it was started again and has forgotten its task")
+        return result
+
+    async def _tried(self, function: Callable[..., T], *arguments: Any, twice: bool) -> T:
         pause = self._retries.pause
         for attempt in range(self._retries.calls + 1):
             try:
@@ -98,7 +110,7 @@ class Fleet(Generic[P]):
     """Leases phones: `async with Fleet(phones) as fleet:`, then `async with fleet.lease() as phone:` in each episode.
 
     A phone that broke is revived in the background and comes back, or is given up; the other phones and the server they
-    share are left alone. Raises InfrastructureFailure from `lease` when no phone is left at all.
+    share are left alone. Raises PhonesUnavailable from `lease` when no phone is left at all.
     """
 
     def __init__(self, phones: Sequence[P], retries: Retries = Retries()) -> None:
@@ -107,6 +119,7 @@ class Fleet(Generic[P]):
         self.retries = retries
         self._free: deque[P] = deque(phones)
         self._left = len(phones)
+        self._why_none = "no phone is left: every one of the fleet failed and could not be revived"
         self._changed = asyncio.Condition()
         self._threads = ThreadPoolExecutor(max_workers=len(phones), thread_name_prefix="phone")
         self._returning: set[asyncio.Task[None]] = set()
@@ -131,7 +144,7 @@ class Fleet(Generic[P]):
         async with self._changed:
             await self._changed.wait_for(lambda: self._free or not self._left)
             if not self._free:
-                raise InfrastructureFailure("no phone is left: every one of the fleet failed and could not be revived")
+                raise PhonesUnavailable(self._why_none)
             phone = self._free.popleft()
         leased = LeasedPhone(phone, self._threads, self.retries)
         try:
@@ -144,7 +157,10 @@ class Fleet(Generic[P]):
 
     async def _take_back(self, leased: LeasedPhone[P]) -> None:
         await leased.idle()
-        alive = not leased.broken or await self._revive(leased)
+        try:
+            alive = not leased.broken or await self._revive(leased)
+        except PhonesUnavailable as error:
+            alive, self._why_none = False, str(error)
         async with self._changed:
             if alive:
                 self._free.append(leased.phone)

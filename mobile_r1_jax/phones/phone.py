@@ -61,3 +61,10 @@ class PhoneError(Exception):
         shown = command if len(command) <= 80 else command[:77] + "..."
         super().__init__(" ".join(f"phone {serial}: {shown!r}: {reason}".split()))
         self.serial, self.command, self.reason, self.delivered = serial, command, reason, delivered
+
+
+class PhonesUnavailable(Exception):
+    """No phone can be used any more, in one line: adb or the simulator does not start or keeps ending, or none is left.
+
+    The run that needs the phones cannot go on.
+    """

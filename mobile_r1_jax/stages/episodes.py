@@ -4,6 +4,7 @@ Many run at once, one phone each; their requests for a next response meet in the
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,8 @@ from mobile_r1_jax.phones.simulated import SimulatedPhone
 from mobile_r1_jax.rewards.state_judge import read_progress
 from mobile_r1_jax.sampling.engine import Engine
 
+log = logging.getLogger(__name__)
+
 MOST_MALFORMED = 3  # so many responses in a row that do not parse end the episode (our choice)
 
 
@@ -40,7 +43,8 @@ class Episode:
     """A finished trajectory, with what training and evaluation need of it beyond the schema.
 
     prompts, answers: one per turn. remaining: the oracle's steps to the goal before each turn, and at the end; popups:
-    how many pop-ups had opened by then. Both are empty on a phone that cannot tell.
+    how many pop-ups had opened by then. Both are empty on a phone that cannot tell. failure: why the phone failed, if
+    the ending is an infrastructure failure.
     """
 
     trajectory: Trajectory
@@ -48,6 +52,7 @@ class Episode:
     answers: tuple[Response | Malformed, ...]
     remaining: tuple[int, ...]
     popups: tuple[int, ...]
+    failure: str = ""
 
     @property
     def nearer(self) -> tuple[bool, ...]:
@@ -70,13 +75,13 @@ async def run_episode(
     """Resets the phone to the task and lets the policy operate it.
 
     A phone that fails ends the episode as an infrastructure failure; a response that does not parse costs a turn and
-    leaves the phone alone."""
+    leaves the phone alone. Raises PhonesUnavailable where no phone can be used any more."""
     system = system_text(speaker.system, task.instruction)
     turns: list[Turn] = []
     prompts: list[Prompt] = []
     answers: list[Response | Malformed] = []
     told: list[dict[str, Any]] = []
-    ending = Ending.OUT_OF_STEPS
+    ending, failure = Ending.OUT_OF_STEPS, ""
     try:
         await phone.reset(task)
         told.append(await ask_progress(phone))
@@ -104,14 +109,15 @@ async def run_episode(
             ):
                 ending = Ending.FAILURE
                 break
-    except InfrastructureFailure:
-        ending = Ending.INFRASTRUCTURE_FAILURE
+    except InfrastructureFailure as error:
+        ending, failure = Ending.INFRASTRUCTURE_FAILURE, str(error)
+        log.warning("episode of %r ends in turn %d, by no fault of the policy: %s", task.instruction, len(turns), error)
     known = [report for report in told if report]
     scores = read_progress(known[0], known[-1]).as_scores() if known else {}
     trajectory = Trajectory(task.instruction, task.app, system, tuple(turns), ending, scores, task.id)
     remaining = tuple(report["remaining"] for report in known)
     popups = tuple(report["shortest"] - known[0]["shortest"] for report in known)
-    return Episode(trajectory, tuple(prompts), tuple(answers), remaining, popups)
+    return Episode(trajectory, tuple(prompts), tuple(answers), remaining, popups, failure)
 
 
 async def ask_progress(phone: LeasedPhone[Any]) -> dict[str, Any]:
@@ -142,4 +148,10 @@ async def run_episodes(
         finished(episode)
         return episode
 
-    return list(await asyncio.gather(*(one(index, task) for index, task in enumerate(tasks))))
+    playing = [asyncio.create_task(one(index, task)) for index, task in enumerate(tasks)]
+    try:
+        return await asyncio.gather(*playing)
+    finally:  # after an error in one, none goes on
+        for episode in playing:
+            episode.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)

@@ -171,7 +171,7 @@ def test_the_tokenizer_is_that_of_the_adapters_if_they_have_one_else_of_the_base
         (
             {},
             lambda t: {name.replace("blocks.0", "blocks.9"): value for name, value in t.items()},
-            "there None; name the",
+            "of the base is None; name",
         ),
         ({}, lambda t: {name: value[:, :-1] if "lora_A" in name else value for name, value in t.items()}, "don't fit"),
     ],

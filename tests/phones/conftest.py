@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mobile_r1_jax.phones.adb_server import adb_server
+from mobile_r1_jax.phones.adb_server import AdbServer
 from mobile_r1_jax.phones.adb_stream import ServerAddress
-from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, connect, simulator_process
+from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, Simulator, connect
 from mobile_r1_jax.phones.simulator.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.device import Device
 
@@ -54,14 +54,14 @@ class RecordingDevice(Device):
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerAddress]:
-    with adb_server() as address:
-        yield address
+    with contextlib.closing(AdbServer()) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="session")
 def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
     """Eight phones in a child process."""
-    with simulator_process(8, SIZE, seed=0) as simulator:
+    with contextlib.closing(Simulator(8, SIZE, seed=0)) as simulator:
         yield tuple(SimulatedPhone(serial, server) for serial in connect(server, simulator.ports))
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mobile_r1_jax.phones.adb_server import adb_server
+from mobile_r1_jax.phones.adb_server import AdbServer
 from mobile_r1_jax.phones.adb_stream import ask_server, states
 from mobile_r1_jax.phones.simulated import simulated_fleet
 
@@ -30,7 +30,8 @@ def gone(port: int, within: float = 5.0) -> bool:
 
 
 def test_a_server_answers_knows_no_device_and_is_gone_afterwards() -> None:
-    with adb_server() as address:
+    with contextlib.closing(AdbServer()) as server:
+        address = server.address
         assert int(ask_server(address, "host:version", 2), 16) >= 41
         assert states(address, 2) == {}
     assert not listens(address.port)
@@ -38,15 +39,15 @@ def test_a_server_answers_knows_no_device_and_is_gone_afterwards() -> None:
 
 def test_two_servers_live_side_by_side_and_the_default_one_is_left_alone() -> None:
     before = listens(5037)
-    with adb_server() as first, adb_server() as second:
-        assert first.port != second.port
+    with contextlib.closing(AdbServer()) as first, contextlib.closing(AdbServer()) as second:
+        assert first.address.port != second.address.port
     assert listens(5037) == before
 
 
 def test_an_exception_in_the_block_stops_the_server_too() -> None:
-    with contextlib.suppress(KeyError), adb_server() as address:
+    with contextlib.suppress(KeyError), contextlib.closing(AdbServer()) as server:
         raise KeyError
-    assert not listens(address.port)
+    assert not listens(server.address.port)
 
 
 @pytest.mark.parametrize("last_signal", [signal.SIGKILL, signal.SIGTERM])

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -12,8 +13,8 @@ from mobile_r1_jax.agent.actions import Click, Open
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.phones.adb_stream import ServerAddress
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone, Retries
-from mobile_r1_jax.phones.phone import PhoneError, Task
-from mobile_r1_jax.phones.simulated import SimulatedPhone, Timings, connect, simulator_process
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.simulated import SimulatedPhone, Simulator, Timings, connect
 from mobile_r1_jax.phones.simulator.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
 
@@ -125,34 +126,34 @@ def test_a_phone_that_vanishes_ends_its_episode_and_no_other(
             assert fleet.size == 3
             return endings
 
-    with simulator_process(1, (112, 224), 0) as simulator:
+    with closing(Simulator(1, (112, 224), 0)) as simulator:
         doomed = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
-        endings = asyncio.run(main(simulator.process.kill))
+        endings = asyncio.run(main(lambda: os.killpg(simulator.child.group, signal.SIGKILL)))
     assert sorted(endings) == ["fine"] * 7 + ["infrastructure failure"]
 
 
 def test_a_frozen_phone_times_out_in_bounded_time_and_comes_back_when_it_thaws(server: ServerAddress) -> None:
-    async def main(pid: int) -> None:
+    async def main(group: int) -> None:
         async with Fleet([phone], Retries(calls=1, revivals=5, pause=0.05)) as fleet:
             async with fleet.lease() as leased:
-                os.kill(pid, signal.SIGSTOP)
+                os.killpg(group, signal.SIGSTOP)
                 started = time.monotonic()
                 with pytest.raises(InfrastructureFailure):
                     await leased.screenshot()
                 assert 0.5 < time.monotonic() - started < 5
-            os.kill(pid, signal.SIGCONT)
+            os.killpg(group, signal.SIGCONT)
             async with fleet.lease() as leased:
                 assert (await leased.screenshot()).width == 112
 
-    with simulator_process(1, (112, 224), 0) as simulator:
+    with closing(Simulator(1, (112, 224), 0)) as simulator:
         phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
-        asyncio.run(main(simulator.process.pid))
+        asyncio.run(main(simulator.child.group))
 
 
 def test_every_call_on_a_frozen_phone_is_bounded(server: ServerAddress) -> None:
-    with simulator_process(1, (112, 224), 0) as simulator:
+    with closing(Simulator(1, (112, 224), 0)) as simulator:
         phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
-        os.kill(simulator.process.pid, signal.SIGSTOP)
+        os.killpg(simulator.child.group, signal.SIGSTOP)
         calls = (
             phone.screenshot,
             lambda: phone.perform(TAP),
@@ -165,7 +166,7 @@ def test_every_call_on_a_frozen_phone_is_bounded(server: ServerAddress) -> None:
             with pytest.raises(PhoneError):
                 call()
             assert time.monotonic() - started < 2.5
-        os.kill(simulator.process.pid, signal.SIGCONT)
+        os.killpg(simulator.child.group, signal.SIGCONT)
 
 
 def test_when_no_phone_is_left_waiting_episodes_are_told(server: ServerAddress) -> None:
@@ -175,13 +176,13 @@ def test_when_no_phone_is_left_waiting_episodes_are_told(server: ServerAddress) 
                 kill()
                 with pytest.raises(InfrastructureFailure):
                     await leased.screenshot()
-            with pytest.raises(InfrastructureFailure, match="no phone is left"):
+            with pytest.raises(PhonesUnavailable, match="no phone is left"):
                 async with asyncio.timeout(10), fleet.lease():
                     pass
 
-    with simulator_process(1, (112, 224), 0) as simulator:
+    with closing(Simulator(1, (112, 224), 0)) as simulator:
         phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
-        asyncio.run(main(simulator.process.kill))
+        asyncio.run(main(lambda: os.killpg(simulator.child.group, signal.SIGKILL)))
 
 
 def test_a_cancelled_episode_gives_its_phone_back_only_when_its_call_has_ended(

@@ -1,11 +1,16 @@
 """Episodes on simulated phones over real adb, played from a script: how they go, how they end, what is kept of them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import gc
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
+from real_processes import hit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from data_pipelines.annotate import annotate
@@ -16,8 +21,8 @@ from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
 from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.phones.adb_phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
-from mobile_r1_jax.phones.phone import PhoneError, Task
-from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, simulated_fleet
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.state_judge import StateJudge
@@ -59,9 +64,11 @@ class Script:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, lines: dict[str, Sequence[str]]) -> None:
         self.tokenizer, self.lines = tokenizer, {task: iter(said) for task, said in lines.items()}
         self.asked: list[tuple[Prompt, int]] = []
+        self.at: dict[int, Callable[[], None]] = {}  # what happens while the answer of that number is written
 
     async def sample(self, prompt: Prompt, seed: int) -> Sampled:
         self.asked.append((prompt, seed))
+        self.at.get(len(self.asked), lambda: None)()
         system = self.tokenizer.decode(prompt.ids).split("<|im_end|>")[0]
         ids = response_ids(self.tokenizer, next(self.lines[system.split("Task: ")[1]]))
         return Sampled(ids, (-0.5,) * len(ids))
@@ -73,13 +80,20 @@ Play = Callable[..., list[Episode]]
 @pytest.fixture
 def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...]) -> Play:
     def run(
-        tasks: Sequence[Task], lines: Sequence[Sequence[str]], *, on: Sequence[Any] = phones, most_turns: int = 12
+        tasks: Sequence[Task],
+        lines: Sequence[Sequence[str]],
+        *,
+        on: Sequence[Any] = phones,
+        most_turns: int = 12,
+        retries: Retries = Retries(calls=0, revivals=0, pause=0.01),  # noqa: B008
+        at: Mapping[int, Callable[[], None]] = {},
     ) -> list[Episode]:
         run.script = Script(tokenizer, {task.instruction: said for task, said in zip(tasks, lines, strict=True)})
+        run.script.at = dict(at)
         run.finished = []
 
         async def inside() -> list[Episode]:
-            async with Fleet(on, Retries(calls=0, revivals=0, pause=0.01)) as fleet:
+            async with Fleet(on, retries) as fleet:
                 speaker = Speaker(tokenizer, SYSTEM, RESIZING)
                 return await run_episodes(
                     fleet, tasks, run.script, speaker, most_turns=most_turns, seed=7, finished=run.finished.append
@@ -199,6 +213,36 @@ def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_s
     [episode] = play([TASK], [[WAIT] * 9], on=[failing])
     assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
     assert len(episode.trajectory.turns) == len(episode.answers) == len(episode.prompts) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
+def test_when_our_processes_die_only_the_episodes_in_flight_are_lost(
+    play: Play, tokenizer, which: str, number: signal.Signals
+) -> None:
+    tasks = one_of_each(popups=0)[:9]
+    with closing(SimulatedPhones(3, SIZE, 0, replace(INSTANT, limit=1.0))) as source:
+        expected = play(tasks, written(tasks), on=source.phones)
+        blow = {5: lambda: hit(which, source, number)}
+        played = play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at=blow)
+    lost = [episode for episode in played if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE]
+    assert len(lost) <= 3 and all("phone emulator-" in episode.failure for episode in lost)
+    assert lost or which == "adb"  # phones outlive adb: an episode whose call can be repeated goes on
+    for episode, same in zip(played, expected, strict=True):
+        if episode not in lost:
+            assert episode.trajectory.ending is Ending.SUCCESS and not episode.failure
+            assert [turn.screenshot for turn in episode.trajectory.turns] == [
+                turn.screenshot for turn in same.trajectory.turns
+            ]
+
+
+def test_when_no_phone_can_be_had_no_episode_goes_on(play: Play, caplog) -> None:
+    with closing(SimulatedPhones(3, SIZE, 0, INSTANT)) as source:
+        tasks = one_of_each(popups=0)[:9]
+        with pytest.raises(PhonesUnavailable, match="closed"):
+            play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at={5: source.close})
+    gc.collect()
+    assert len(play.finished) < 9 and "Task was destroyed" not in caplog.text
 
 
 def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: Play, phones) -> None:

@@ -51,10 +51,12 @@ def play(
     stage: Stage = STAGE,
     *,
     killed_at: int = -1,
+    cancelled_at: int = -1,
     empty: tuple[int, ...] = (),
     lengths: Mapping[int, int] = MappingProxyType({}),
     bad: tuple[int, ...] = (),
     on_the_device: bool = True,
+    ahead_of_devices: bool = False,
 ) -> Policy:
     """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from, one in
     `bad` a loss that is no number; `lengths` of prompts by place, where they differ."""
@@ -62,6 +64,10 @@ def play(
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         if update == killed_at:
             raise KilledError
+        if update == cancelled_at:
+            outer.cancel()
+            if not ahead_of_devices:
+                await asyncio.sleep(60)
         place = position.get("place", 100)
         assert place == 100 + update
         batches = [] if update in empty else [make_batch(place, prompt=lengths.get(place, 10))]
@@ -71,7 +77,13 @@ def play(
             batches = [place_batch(batch, context.mesh) for batch in batches]
         return Made(batches, {"reward": float(place)}, {"place": place + 1})
 
-    return asyncio.run(train(context, stage, shard_policy(make_policy(), context.mesh), make_batches))
+    async def all_updates() -> Policy:
+        nonlocal outer
+        outer = asyncio.current_task()
+        return await train(context, stage, shard_policy(make_policy(), context.mesh), make_batches)
+
+    outer: asyncio.Task[Policy] | None = None
+    return asyncio.run(all_updates())
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
@@ -199,3 +211,19 @@ def test_the_seconds_of_an_update_are_in_the_metrics(context_in, tmp_path: Path)
     play(context, dataclasses.replace(STAGE, updates=1))
     row = json.loads((context.run.directory / "metrics.jsonl").read_text())
     assert row["seconds"] >= row["seconds_data"] > 0
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["while batches are made", "while the devices are at an update"])
+def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there(context_in, tmp_path, ahead) -> None:
+    """save_every is 2: without a checkpoint at the cancellation, update 3 would be made twice."""
+    stage = dataclasses.replace(STAGE, ahead=ahead)
+    whole, context = context_in(tmp_path / "whole"), context_in(tmp_path / "cancelled")
+    policy = play(whole, stage)
+    with pytest.raises(asyncio.CancelledError):
+        play(context, stage, cancelled_at=3, ahead_of_devices=ahead)
+    saved = sorted(int(path.name) for path in (context.run.directory / "checkpoints" / stage.name).glob("[0-9]*"))
+    assert saved[-1] == 3 and len(rows(context)) == 3
+    resumed = play(context, stage)
+    assert rows(context) == rows(whole)
+    same = jax.tree.map(lambda one, other: bool((one == other).all()), resumed, policy)
+    assert all(jax.tree.leaves(same))

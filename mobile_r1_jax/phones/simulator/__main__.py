@@ -6,7 +6,6 @@ one. It ends when its standard input does, so that it cannot outlive whoever sta
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -17,14 +16,29 @@ from collections.abc import Callable
 
 from mobile_r1_jax.phones.simulator.daemon import listen
 from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.phones.simulator.screen import check_size
+
+MOST_PHONES = 10_000  # far below the 64,511 ports that a user may listen on
 
 
 def screen_size(text: str) -> tuple[int, int]:
     """(width, height) of "1080x2400"."""
-    match = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", text)
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"screen size {text!r}: must be WIDTHxHEIGHT in pixels, such as 1080x2400")
-    return int(match[1]), int(match[2])
+    size = int(match[1]), int(match[2])
+    try:
+        check_size(size)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return size
+
+
+def count(text: str) -> int:
+    """How many phones; each listens on a port of its own."""
+    if not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII) or int(text) > MOST_PHONES:
+        raise argparse.ArgumentTypeError(f"number of phones {text!r}: must be from 1 to {MOST_PHONES}")
+    return int(text)
 
 
 async def serve(count: int, size: tuple[int, int], seed: int) -> None:
@@ -49,13 +63,17 @@ def _when_input_ends(call: Callable[[], object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="mobile_r1_jax.phones.simulator", description=__doc__)
-    parser.add_argument("--phones", type=int, default=1, help="how many")
+    parser.add_argument("--phones", type=count, default=1, help="how many")
     parser.add_argument("--size", type=screen_size, default=(112, 224), help="of the screen, WIDTHxHEIGHT")
     parser.add_argument("--seed", type=int, default=0, help="of the first phone; the next ones count up")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(serve(arguments.phones, arguments.size, arguments.seed))
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: error: {arguments.phones} phones cannot listen: {error.strerror}\n")
 
 
 if __name__ == "__main__":

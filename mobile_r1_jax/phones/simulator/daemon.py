@@ -1,6 +1,7 @@
 """The simulated phones' adb daemon: listens, one port a phone, and serves what the real adb server opens."""
 
 import asyncio
+import socket
 import struct
 from dataclasses import dataclass
 
@@ -26,14 +27,18 @@ class ListeningPhone:
 
 
 async def listen(device: Device, host: str = "127.0.0.1", port: int = 0) -> ListeningPhone:
-    """Puts `device` on a port (a free one where `port` is 0). It serves as long as the event loop runs."""
+    """Puts `device` on a port (a free one where `port` is 0). It serves as long as the event loop runs.
+
+    Raises OSError where it cannot listen.
+    """
     android: Android
 
     def connect() -> Connection:
         return Connection(BANNER, lambda service: find_service(android, service))
 
-    server = await asyncio.get_running_loop().create_server(connect, host, port)
-    port = server.sockets[0].getsockname()[1]
+    listener = socket.create_server((host, port))  # asyncio's own ignores that there is no free descriptor
+    port = listener.getsockname()[1]
+    server = await asyncio.get_running_loop().create_server(connect, sock=listener)
     android = Android(device, f"emulator-{port - 1}")  # adb names what is announced as an emulator by port - 1
     return ListeningPhone(android, host, port, server)
 

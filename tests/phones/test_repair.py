@@ -1,0 +1,209 @@
+"""Our adb server and simulator are killed or frozen: they start again, and no episode goes on with a fresh phone."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from real_processes import command, hit, members
+
+from mobile_r1_jax.agent.actions import Open
+from mobile_r1_jax.phones.adb_phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb_server import AdbServer
+from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, Retries
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.simulated import SimulatedPhone, SimulatedPhones, Simulator, connect
+
+SIZE = (112, 224)
+BRISK = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=1.0)
+RETRIES = Retries(calls=2, revivals=4, pause=0.05)
+PAY = Task("Shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
+
+
+@pytest.fixture
+def source() -> Iterator[SimulatedPhones]:
+    with closing(SimulatedPhones(4, SIZE, 0, BRISK)) as source:
+        yield source
+
+
+async def play(fleet: Fleet[SimulatedPhone], steps: int, step_taken: Callable[[], None] = lambda: None) -> str:
+    """An episode that goes to the shop; the phone must never have forgotten it."""
+    async with fleet.lease() as phone:
+        try:
+            await phone.reset(PAY)
+            await phone.perform(Open("Shop"))
+            for _ in range(steps):
+                await phone.screenshot()
+                assert (await phone.call(phone.phone.simulator, "state"))["page"].startswith("shop/")
+                assert "remaining" in await phone.call(phone.phone.simulator, "progress")
+                step_taken()
+                await asyncio.sleep(0.01)
+        except InfrastructureFailure as failure:
+            assert "\n" not in str(failure) and phone.serial.startswith("emulator-")
+            return "lost"
+        return "fine"
+
+
+def run(source: SimulatedPhones, episodes: int, steps: int, at_step: int, blow: Callable[[], None]) -> list[str]:
+    taken = 0
+
+    def step_taken() -> None:
+        nonlocal taken
+        taken += 1
+        if taken == at_step:
+            blow()
+
+    async def main() -> list[str]:
+        async with asyncio.timeout(60), Fleet(source.phones, RETRIES) as fleet:
+            playing = [asyncio.create_task(play(fleet, steps, step_taken)) for _ in range(episodes)]
+            try:
+                played = await asyncio.gather(*playing)
+            finally:
+                for episode in playing:
+                    episode.cancel()
+                await asyncio.gather(*playing, return_exceptions=True)
+            assert fleet.size == len(source.phones)
+            return played
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+@pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
+def test_children_killed_or_frozen_during_episodes_are_started_again(
+    source: SimulatedPhones, which: str, number: signal.Signals
+) -> None:
+    endings = run(source, 12, steps=4, at_step=8, blow=lambda: hit(which, source, number))
+    lost = endings.count("lost")
+    assert endings[-4:] == ["fine"] * 4
+    assert lost <= 4  # those in flight
+    if "simulator" in which:
+        assert lost >= 1  # what they had done is gone
+
+
+@pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
+def test_children_killed_while_no_episode_runs_cost_no_episode(source: SimulatedPhones, which: str) -> None:
+    assert run(source, 4, steps=1, at_step=0, blow=lambda: None) == ["fine"] * 4
+    hit(which, source, signal.SIGKILL)
+    assert run(source, 8, steps=1, at_step=0, blow=lambda: None) == ["fine"] * 8
+
+
+@pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
+def test_a_reset_that_the_kill_interrupts_is_done_again(source: SimulatedPhones, which: str) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), Fleet(source.phones, RETRIES) as fleet, fleet.lease() as phone:
+            killing = threading.Timer(0.05, hit, (which, source, signal.SIGKILL))
+            killing.start()
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:
+                await phone.reset(PAY)
+            killing.join()
+            assert (await phone.call(phone.phone.simulator, "progress"))["remaining"] > 0
+
+    asyncio.run(main())
+    assert source.phones[0].generation == (which != "adb")
+
+
+def test_three_kills_in_a_row_and_one_during_the_restart_are_survived(source: SimulatedPhones) -> None:
+    old = command(source.simulator.service.child.group)
+    for which in ("simulator", "adb", "simulator"):
+        hit(which, source, signal.SIGKILL)
+        for phone in source.phones:
+            phone.reconnect()
+            assert phone.screenshot().width == SIZE[0]
+    hit("simulator", source, signal.SIGKILL)
+    killing = threading.Timer(0.05, hit, ("adb", source, signal.SIGKILL))  # while the simulator starts
+    killing.start()
+    with pytest.raises(PhoneError, match=r"refused|reset|hung up"):
+        source.phones[0].reconnect()
+    source.phones[1].reconnect()
+    assert [phone.generation for phone in source.phones] == [3] * 4
+    assert command(source.simulator.service.child.group) != old
+
+
+@pytest.mark.parametrize("which", ["adb", "simulator"])
+def test_a_child_that_ends_again_and_again_ends_the_run_in_one_line(source: SimulatedPhones, which: str) -> None:
+    kept = source.adb if which == "adb" else source.simulator
+
+    def keep_killing() -> None:
+        while not stop.is_set():
+            for pid in members(kept.service.child.group):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+
+    stop = threading.Event()
+    killer = threading.Thread(target=keep_killing)
+    try:
+        with pytest.raises(PhonesUnavailable, match=r"ended 5 times within 60 s, the last time: .*killed by") as caught:
+            run(source, 8, steps=50, at_step=4, blow=killer.start)
+    finally:
+        stop.set()
+        killer.join()
+    assert "\n" not in str(caught.value)
+
+
+def test_episodes_that_wait_are_told_when_a_child_cannot_be_kept_running(source: SimulatedPhones) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), Fleet(source.phones[:1], RETRIES) as fleet:
+            async with fleet.lease() as leased:
+                leased.broken = True
+            with pytest.raises(PhonesUnavailable, match="closed"):
+                async with fleet.lease():
+                    pass
+
+    source.close()  # nothing is started again any more
+    asyncio.run(main())
+
+
+def test_a_server_that_is_not_ours_is_never_started_again() -> None:
+    with closing(AdbServer()) as server, closing(Simulator(1, SIZE, 0)) as simulator:
+        phone = AdbPhone(connect(server.address, simulator.ports)[0], server.address, BRISK)
+        os.kill(command(server.child.group), signal.SIGKILL)
+        for call in (phone.screenshot, phone.reconnect, phone.screenshot):
+            with pytest.raises(PhoneError, match=r"refused|reset|hung up"):
+                call()
+        assert not server.child.running and simulator.answers(1.0)
+
+
+@pytest.mark.parametrize("which", ["", "adb", "simulator", "adb simulator"])
+def test_closing_ends_frozen_children_within_seconds(source: SimulatedPhones, which: str) -> None:
+    groups = [source.adb.service.child.group, source.simulator.service.child.group]
+    hit(which, source, signal.SIGSTOP)
+    started = time.monotonic()
+    source.close()
+    assert time.monotonic() - started < 5
+    assert not any(map(members, groups))
+
+
+def test_closing_ends_children_whose_guards_are_frozen_too(source: SimulatedPhones) -> None:
+    groups = [source.adb.service.child.group, source.simulator.service.child.group]
+    for group in groups:
+        os.killpg(group, signal.SIGSTOP)
+    started = time.monotonic()
+    source.close()
+    assert time.monotonic() - started < 5
+    assert not any(map(members, groups))
+
+
+def test_closing_during_a_repair_leaves_nothing_behind(source: SimulatedPhones) -> None:
+    groups = {source.adb.service.child.group, source.simulator.service.child.group}
+    hit("adb simulator", source, signal.SIGKILL)
+    failures: list[Exception] = []
+
+    def reconnect() -> None:
+        try:
+            source.phones[0].reconnect()
+        except (PhoneError, PhonesUnavailable) as error:
+            failures.append(error)
+
+    repairing = threading.Thread(target=reconnect)
+    repairing.start()
+    time.sleep(0.1)
+    source.close()
+    repairing.join(5)
+    groups |= {source.adb.service.child.group, source.simulator.service.child.group}
+    assert failures and not any(map(members, groups))
