@@ -22,6 +22,7 @@ from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
 from mobile_r1_jax.help import help_text
+from mobile_r1_jax.limits import out_of_range
 from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.phones.simulator.tasks import combinations
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
@@ -32,26 +33,6 @@ from mobile_r1_jax.training.optimizer import OptimizerSettings
 SHIPPED = Path(__file__).resolve().parent  # holds configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
 CONFIG = "config.yaml"  # a run directory's own
-
-LEAST = {
-    "save_every": 1,
-    "top_k": 1,
-    "shapes.response_tokens": 1,
-    "shapes.screens": 1,
-    "shapes.slots": 1,
-    "phones.count": 1,
-    "phones.most_turns": 1,
-    "annotations.count": 1,
-    "format_finetuning.batch": 1,
-    "format_finetuning.micro_batch": 1,
-    "action_level.prompts": 1,
-    "action_level.micro_batch": 1,
-    "action_level.group": 2,  # a group of one has no better and no worse
-    "task_level.tasks": 1,
-    "task_level.micro_batch": 1,
-    "task_level.group": 2,
-    "task_level.step_weight": 0.0,
-}
 
 
 class ConfigError(OneLineError):
@@ -216,6 +197,8 @@ def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
         for field in fields(Run):
             if is_dataclass(field.type) and not isinstance(parsed[field.name], jsonargparse.Namespace):
                 raise ConfigError(f"{field.name} is {parsed[field.name]!r}, but it has fields of its own")
+        if problem := next(out_of_range(parsed.items()), None):
+            raise ConfigError(problem)
         found = vars(parser.instantiate(parsed))
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists every field") from error
@@ -277,12 +260,6 @@ def problems(run: Run) -> Iterator[str]:
             yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
         elif chosen and not chosen & set(tested):
             yield f"phones.{name}: no task of {min(chosen)!r} is held out for evaluation; add {' or '.join(tested)}"
-    if not 0 < run.top_p <= 1:
-        yield f"top_p is {run.top_p}; it must be above 0 and at most 1"
-    for name, least in LEAST.items():
-        value = attrgetter(name)(run)
-        if value is not None and value < least:
-            yield f"{name} is {value}; it must be at least {least}"
 
 
 def save_run(run: Run) -> None:

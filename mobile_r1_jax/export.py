@@ -7,6 +7,7 @@ a part at a time: no accelerator is needed, and little memory whatever the polic
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
 
 import jax
 import numpy as np
@@ -23,7 +26,7 @@ from mobile_r1_jax.model.huggingface import parameter_shapes, policy_config, sto
 from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, Matrices, adapter_shapes, merging
 from mobile_r1_jax.model.model_directory import find_model
 from mobile_r1_jax.model.peft import CONFIG, write_adapters
-from mobile_r1_jax.training.checkpoints import CheckpointError, stored_parameters
+from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
 
 STAGES = ("format_finetuning", "action_level", "task_level")
 
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(export(**chosen))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
@@ -101,7 +104,16 @@ def export(
     draft.replace(out)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
-    return f"{out}: {stage} after {step} updates, {dtype}, {size / 1e9:.2f} GB in {len(files)} file(s)"
+    return f"{out}: {stage} after {step} updates, {dtype}, {in_units(size)} in {len(files)} file(s)"
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes in words, with three digits: "512 bytes", "8.19 MB", "6.04 GB"."""
+    if size < 1000:
+        return f"{size} bytes"
+    digits = f"{size:.2e}"  # rounded before the unit is chosen: 999,999 bytes are 1 MB
+    power = min(int(digits[-2:]) // 3, 4)
+    return f"{float(digits) / 1000**power:.3g} {' kMGT'[power]}B"
 
 
 def began_with(run: Path) -> Path:
@@ -134,7 +146,7 @@ def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
     for name in [stage] if stage else reversed(STAGES):
         try:
             return name, *stored_parameters(run / "checkpoints" / name)
-        except CheckpointError:
+        except NoCheckpointError:
             continue
     there = ", ".join(part.name for part in sorted((run / "checkpoints").glob("*/"))) or "none"
     raise ValueError(f"no finished checkpoint of {stage or 'any stage'} in {run}; stages begun: {there}")

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing is run: whatever accelerator is here is left alone
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
 
 from jax.sharding import AbstractMesh, AxisType, Mesh
 from rich.console import Console

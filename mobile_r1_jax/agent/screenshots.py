@@ -153,7 +153,7 @@ class Resizing:
     max_pixels: int = 401_408
 
     def __post_init__(self) -> None:
-        if not (self.scale > 0 and self.factor > 0 and 0 < self.min_pixels <= self.max_pixels):
+        if not (0 < self.scale < math.inf and self.factor > 0 and 0 < self.min_pixels <= self.max_pixels):
             raise ValueError(f"impossible resizing {self}: all must be positive and min_pixels at most max_pixels")
 
     def model_size(self, width: int, height: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Literal, get_args
 
 import jax
@@ -28,9 +29,9 @@ class GRPO:
         if self.kl not in KL_ESTIMATORS:
             raise ValueError(f"GRPO.kl is {self.kl!r}; choose k1, k2 or k3")
         _check_aggregation(self)
-        if not (0 <= self.epsilon_low <= 1 and self.epsilon_high >= 0 and self.beta >= 0):
-            raise ValueError("GRPO needs 0 <= epsilon_low <= 1, epsilon_high >= 0 and beta >= 0")
-        if self.importance_cap is not None and self.importance_cap <= 0:
+        if not (0 <= self.epsilon_low <= 1 and 0 <= self.epsilon_high < inf and 0 <= self.beta < inf):
+            raise ValueError("GRPO needs 0 <= epsilon_low <= 1, epsilon_high >= 0 and beta >= 0, all finite")
+        if self.importance_cap is not None and not 0 < self.importance_cap < inf:
             raise ValueError(f"GRPO.importance_cap is {self.importance_cap}; give a positive number, or null for none")
 
 

@@ -235,6 +235,10 @@ def test_below_the_bound_k3_and_the_ratio_are_what_they_are() -> None:
 def test_wrong_settings_are_refused_in_one_line(batch) -> None:
     with pytest.raises(ValueError, match="choose k1, k2 or k3"):
         GRPO(kl="k4")
+    for field in ("epsilon_low", "epsilon_high", "beta", "importance_cap"):
+        for value in (-1, np.nan, np.inf):
+            with pytest.raises(ValueError, match=field):
+                GRPO(**{field: value})
     with pytest.raises(ValueError, match="reference_logps is None"):
         grpo_loss(batch["logps"], batch["mask"], batch["advantages"], settings=GRPO(), sampler_logps=batch["sampler"])
 
