@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
+# The default build of torch for Linux brings gigabytes of CUDA: take a CPU build where an index has one.
+cpu_torch = $(1)/pip install -q --no-compile torch==2.13.0+cpu 2>/dev/null \
+  || $(1)/pip install -q --no-compile --retries 0 --index-url https://download.pytorch.org/whl/cpu torch || true
 
 .PHONY: demo test bench
 
@@ -23,7 +26,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install -q --no-compile torch==2.13.0
+	$(call cpu_torch,$(BIN))
 	$(BIN)/pip install -q --no-compile -e ".[test]"
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # tests start many processes; torch holds code for later Pythons
 	touch $@
@@ -33,6 +36,6 @@ ACCELERATOR := $(if $(wildcard /dev/nvidia0),$(comma)cuda,$(if $(wildcard /dev/a
 # An environment of its own: the peers pin what a run should not be pinned to.
 .venv-bench/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/pip install -q torch==2.13.0
+	$(call cpu_torch,.venv-bench/bin)
 	.venv-bench/bin/pip install -q -e ".[bench$(ACCELERATOR)]"
 	touch $@

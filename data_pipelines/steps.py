@@ -1,6 +1,7 @@
 """A Grain pipeline of single steps with golden history: what the first two stages train on.
 
     table = step_table(dataset.as_data_source("train"), resizing, held_out=test_instructions)
+    table = fitting_steps(table, tokenizer, prompt_tokens=2560, response_tokens=512)  # data_pipelines/fitting.py
     steps = iter(stream_steps(table, tokenizer, seed=0))
     step = next(steps);  position = steps.get_state()  # a dict, for the checkpoint;  steps.set_state(position)
 
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import grain
 
 from mobile_r1_jax.agent.actions import Action, Malformed, to_frame
-from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
-from mobile_r1_jax.agent.frames import Box
+from mobile_r1_jax.agent.coordinates import FoundFrame, FrameSetting, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.frames import Box, Frame
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids, task_system
 from mobile_r1_jax.agent.responses import Response, format_response, parse_response
-from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing, Screenshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,19 +51,32 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class StepTable:
-    """The usable steps of a source: (record, turn) pairs, the frame of each file, and what was left out and why."""
+    """The usable steps of a source.
+
+    resizing: the run's; steps: (record, turn) pairs; frames: what the coordinates of each file are in; broken: where a
+    trajectory was left out from, and why; left_out: how many steps that were.
+    """
 
     source: Sequence[Mapping[str, Any]]
     resizing: Resizing
     steps: tuple[tuple[int, int], ...]
     frames: Mapping[str, FoundFrame]
     broken: tuple[str, ...]
+    left_out: int
 
 
 def step_table(
-    source: Sequence[Mapping[str, Any]], resizing: Resizing, *, held_out: Collection[str] = frozenset()
+    source: Sequence[Mapping[str, Any]],
+    resizing: Resizing,
+    *,
+    held_out: Collection[str] = frozenset(),
+    frame: FrameSetting = "auto",
+    annotated: Resizing = PUBLISHED_RESIZING,
 ) -> StepTable:
     """Reads a PhoneTrajectories source through once and lists its usable steps.
+
+    `resizing` makes the images that the policy sees. It has no say in how the data is read: `frame` and `annotated`,
+    the resizing of whoever annotated it, have (see `coordinate_frame`).
 
     Left out: trajectories whose instruction is, to the letter, in `held_out` (kin); a step whose response or box is
     broken, with all that come after it in its trajectory, whose history it would be; a step marked as a mistake, which
@@ -70,21 +84,21 @@ def step_table(
     and listed as "file:line: step i: reason". Raises ValueError when no step is left.
     """
     held_out = frozenset(held_out)
-    found = {file: coordinate_frame(seen, resizing) for file, seen in _seen_by_file(source).items()}
-    for file, frame in found.items():
-        logger.info("%s: %s", file, frame.reason)
+    found = {file: coordinate_frame(seen, annotated, frame) for file, seen in _seen_by_file(source).items()}
     steps: list[tuple[int, int]] = []
     broken: list[str] = []
+    left_out = 0
     for index, record in enumerate(source):
         if record["instruction"].decode() in held_out:
             continue
         turns = record["trajectory"]
         for turn in range(len(turns["response"])):
-            golden = _golden(record, turn, found[record["file"].decode()], resizing)
+            golden = read_golden(record, turn, found[record["file"].decode()], resizing)
             if isinstance(golden, Malformed):
                 left = len(turns["response"]) - turn
-                broken.append(f"{_origin(record, turn)}: {golden.reason} ({left} steps left out)")
-                logger.warning(broken[-1])
+                left_out += left
+                broken.append(f"{origin(record, turn)}: {golden.reason} ({left} steps left out)")
+                logger.info(broken[-1])
                 break
             if not turns["mistake"][turn]:
                 steps.append((index, turn))
@@ -93,7 +107,7 @@ def step_table(
         raise ValueError(
             f"no usable step in {len(source)} trajectories: {len(broken)} broken, the rest held out{first}"
         )
-    return StepTable(source, resizing, tuple(steps), found, tuple(broken))
+    return StepTable(source, resizing, tuple(steps), found, tuple(broken), left_out)
 
 
 def stream_steps(
@@ -114,64 +128,52 @@ def stream_steps(
     return steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead))
 
 
-def check_step_lengths(
-    table: StepTable, tokenizer: PreTrainedTokenizerBase, *, prompt_tokens: int, response_tokens: int
-) -> None:
-    """Raises ValueError in one line, with file, line and step, where a prompt or a response is too long."""
-    for record_index, turn in dict(table.steps).items():  # the last step of each trajectory: all others lead up to it
-        step, past = _load(table, tokenizer, record_index, turn)
-        responses = [*(before.response_ids for before in past), step.response_ids]
-        for name, tokens, most in (
-            ("prompt", len(step.prompt.ids), prompt_tokens),
-            ("response", max(map(len, responses)), response_tokens),
-        ):
-            if tokens > most:
-                raise ValueError(
-                    f"{step.origin}: a {name} of {tokens} tokens, {name}_tokens leaves room for {most}; raise it, or "
-                    "leave this trajectory out"
-                )
-
-
 def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index: int, turn: int) -> Step:
     """Reads one step of the table and builds its prompt."""
-    return _load(table, tokenizer, record_index, turn)[0]
-
-
-def _load(
-    table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index: int, turn: int
-) -> tuple[Step, Sequence[Past]]:
-    """A step and what went before it."""
     record = table.source[record_index]
     found = table.frames[record["file"].decode()]
-    goldens = [_golden(record, index, found, table.resizing) for index in range(turn + 1)]
+    goldens = [read_golden(record, index, found, table.resizing) for index in range(turn + 1)]
     texts = [format_response(golden.response) for golden in goldens]
     shots = [Screenshot(png) for png in record["trajectory"]["image"][: turn + 1]]
     past = [Past(shot, response_ids(tokenizer, text)) for shot, text in zip(shots[:-1], texts[:-1], strict=True)]
-    system = task_system(record["system"].decode(), record["instruction"].decode())
-    step = Step(
-        prompt=build_prompt(tokenizer, system, past, shots[-1], table.resizing),
+    return Step(
+        prompt=build_prompt(tokenizer, record_system(record), past, shots[-1], table.resizing),
         response=texts[-1],
         response_ids=response_ids(tokenizer, texts[-1]),
         action=goldens[-1].response.action,
         box=goldens[-1].box,
         task=record["instruction"].decode(),
         app=record["app_name"].decode(),
-        origin=_origin(record, turn),
+        origin=origin(record, turn),
     )
-    return step, past
+
+
+def record_system(record: Mapping[str, Any]) -> str:
+    """The system message of a record's prompts."""
+    return task_system(record["system"].decode(), record["instruction"].decode())
+
+
+def origin(record: Mapping[str, Any], turn: int) -> str:
+    """Where a step comes from, as "file:line: step i"."""
+    return f"{record['file'].decode()}:{record['line']}: step {turn}"
 
 
 @dataclass(frozen=True)
-class _Golden:
+class Golden:
+    """A step's response and the box of the element to act on, in model pixels."""
+
     response: Response
     box: Box | None
 
 
-def _golden(record: Mapping[str, Any], turn: int, found: FoundFrame, resizing: Resizing) -> _Golden | Malformed:
-    """A step's response and box, brought into model pixels."""
+def read_golden(record: Mapping[str, Any], turn: int, found: FoundFrame, resizing: Resizing) -> Golden | Malformed:
+    """A step's response and box, brought into the model pixels of `resizing`."""
     turns = record["trajectory"]
-    shot = Screenshot(turns["image"][turn])
-    written, model = found.of(shot.width, shot.height, resizing), resizing.model_frame(shot)
+    try:
+        written = found.of(*map(int, turns["size"][turn]))
+        model = Frame("model", *resizing.model_size(*map(int, turns["picture"][turn])))
+    except ValueError as error:  # a size that cannot be resized
+        return Malformed(str(error))
     response = parse_response(turns["response"][turn].decode().strip(), written)
     if isinstance(response, Malformed):
         return response
@@ -179,7 +181,7 @@ def _golden(record: Mapping[str, Any], turn: int, found: FoundFrame, resizing: R
     if x1 >= 0 and not (written.holds(x1, y1) and written.holds(x2, y2)):
         return Malformed(f"bbox lies off the {written.width}x{written.height} {written.kind} image")
     box = Box(x1, y1, x2, y2, written).to(model) if x1 >= 0 else None
-    return _Golden(Response(response.thought, response.sentence, to_frame(response.action, model)), box)
+    return Golden(Response(response.thought, response.sentence, to_frame(response.action, model)), box)
 
 
 def _seen_by_file(source: Sequence[Mapping[str, Any]]) -> dict[str, list[Seen]]:
@@ -187,13 +189,9 @@ def _seen_by_file(source: Sequence[Mapping[str, Any]]) -> dict[str, list[Seen]]:
     for record in source:
         turns = record["trajectory"]
         group = seen.setdefault(record["file"].decode(), [])
-        for png, response in zip(turns["image"], turns["response"], strict=True):
+        for response, size, picture in zip(turns["response"], turns["size"], turns["picture"], strict=True):
             points = response_points(response.decode().strip())
             if not isinstance(points, Malformed):
-                shot = Screenshot(png)
-                group.append(Seen(tuple(points), shot.width, shot.height))
+                width, height = map(int, size)
+                group.append(Seen(tuple(points), width, height, scaled=(size != picture).any()))
     return seen
-
-
-def _origin(record: Mapping[str, Any], turn: int) -> str:
-    return f"{record['file'].decode()}:{record['line']}: step {turn}"

@@ -8,7 +8,7 @@ Defaults are the published recipe's where it is known ([paper], [kin]) and our o
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,13 @@ from typing import Any, Literal
 import jsonargparse
 import yaml
 
+from mobile_r1_jax.agent.coordinates import FrameSetting
+from mobile_r1_jax.agent.data_files import DATA, has_data
+from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
-from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.trajectory import DATA
+from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
+from mobile_r1_jax.help import help_text
+from mobile_r1_jax.limits import out_of_range
 from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.phones.simulator.tasks import combinations
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
@@ -26,154 +30,136 @@ from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer import OptimizerSettings
 
-TINY = Path(__file__).resolve().parent.parent / "configs" / "tiny.yaml"
+SHIPPED = Path(__file__).resolve().parent  # holds configs/ and assets/, in a checkout and in an installed package
+TINY = SHIPPED / "configs" / "tiny.yaml"
+CONFIG = "config.yaml"  # a run directory's own
 
 
-LEAST = {
-    "save_every": 1,
-    "top_k": 1,
-    "shapes.response_tokens": 1,
-    "shapes.screens": 1,
-    "shapes.slots": 1,
-    "phones.count": 1,
-    "phones.most_turns": 1,
-    "annotations.count": 1,
-    "format_finetuning.batch": 1,
-    "format_finetuning.micro_batch": 1,
-    "action_level.prompts": 1,
-    "action_level.micro_batch": 1,
-    "action_level.group": 2,  # a group of one has no better and no worse
-    "task_level.tasks": 1,
-    "task_level.micro_batch": 1,
-    "task_level.group": 2,
-    "task_level.step_weight": 0.0,
-}
-
-
-class ConfigError(ValueError):
+class ConfigError(OneLineError):
     """A run that cannot start, in one line: what is wrong, where, and how to put it right."""
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Static shapes: each batch goes up to the smallest bucket that holds it; a program is compiled once a bucket."""
+    """Static shapes: each batch is padded to the smallest bucket that holds it; each bucket is compiled once."""
 
-    prompt_tokens: tuple[int, ...] = (1536, 2560)  # P
-    response_tokens: int = 512  # C; [kin] 2048 to 4096
-    windows: tuple[int, ...] = (48, 64)  # W: windows of 112x112 pixels in a row of screens; several may share a row
-    screens: int = 8  # rows of screens, at most, that are encoded at once where the vision tower does not learn
-    slots: int | None = None  # responses to phones that are under way at once; None: one for every phone
-    keep_keys: bool = True  # a prompt begins with what a slot holds of it; a small policy is quicker computed anew
+    prompt_tokens: tuple[int, ...] = (1536, 2560)  # buckets of prompt lengths, in tokens (P)
+    response_tokens: int = 512  # room for a response, in tokens (C); [kin] 2048 to 4096
+    windows: tuple[int, ...] = (48, 64)  # buckets of 112x112-pixel windows in a row of screens (W)
+    screens: int = 8  # most rows of screens that are encoded at once while the vision tower is frozen
+    slots: int | None = None  # responses to phones that are decoded at once; null: one for each phone
+    keep_keys: bool = True  # reuse the KV cache of a prompt's beginning; a small policy recomputes it faster
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What the computation keeps, and in how many digits."""
+    """Data types of the computation, and what is recomputed."""
 
-    compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of the weights as they are used
-    # Dtype of the weights as they are held, of their gradients and second moments; bfloat16 is rounded stochastically
-    # (training/rounding.py). Adapters are always float32.
+    compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of the weights in use
+    # dtype of stored weights, gradients and second moments; bfloat16 rounds stochastically; adapters stay float32
     master: Literal["float32", "bfloat16"] = "float32"
-    remat: Literal["none", "matmuls", "full"] = "none"  # what a layer keeps for its backward pass (model/layers.py)
+    remat: Literal["none", "matmuls", "full"] = "none"  # what the backward pass recomputes instead of storing
 
 
 @dataclass(frozen=True)
 class Phones:
     """The phones that the agent is evaluated and trained on: simulated ones, behind an adb server of our own."""
 
-    count: int = 16
+    count: int = 16  # simulated phones
     size: tuple[int, int] = (1080, 2400)  # (width, height) in device pixels
-    apps: tuple[str, ...] = ("settings", "shop", "messages", "launcher")
-    withheld_apps: tuple[str, ...] = ("clock",)  # evaluated on, never trained on
+    apps: tuple[str, ...] = ("settings", "shop", "messages", "launcher")  # apps that tasks are about
+    withheld_apps: tuple[str, ...] = ("clock",)  # apps that are evaluated on and never trained on
     popups: float = 0.5  # mean number of pop-ups in a task
-    most_turns: int = 15  # [kin]
+    most_turns: int = 15  # turns after which an episode ends [kin]
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Annotated trajectories, for the first two stages: a directory in the published schema, or the oracle's own."""
+    """Annotated trajectories for the first two stages: a directory in the published schema, or the oracle's own."""
 
-    directory: Path | None = None  # None: the simulated phone's oracle writes them
-    count: int = 1000  # trajectories the oracle writes
-    mistakes: float = 0.2  # share with a wrong step that is noticed and undone
+    directory: Path | None = None  # directory with data.jsonl and images/; null: the oracle writes trajectories
+    count: int = 1000  # trajectories that the oracle writes
+    mistakes: float = 0.2  # share of them with a wrong step that is noticed and undone
     popups: float = 0.1  # mean number of pop-ups in a task
+    frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: find out
+    resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots, whatever this run does. [kin]
 
 
 @dataclass(frozen=True)
 class FormatFinetuning:
     """Stage 1: supervised finetuning on golden steps."""
 
-    updates: int = 1000
-    batch: int = 32  # steps an update
-    micro_batch: int = 8  # in all stages rounded up to what the mesh splits rows into
+    updates: int = 1000  # updates of the stage
+    batch: int = 32  # steps in an update
+    micro_batch: int = 8  # steps computed at once; every stage rounds it up to a multiple that the mesh can split
     frozen: tuple[str, ...] = ()  # parts of the policy that do not learn, such as vision
-    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-5)
+    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-5)  # Its optimizer.
 
 
 @dataclass(frozen=True)
 class ActionLevel:
     """Stage 2: GRPO on single steps, scored by rule against the golden next action."""
 
-    annotations: Annotations | None = None  # golden steps of its own; None: those of format finetuning
-    updates: int = 500
-    prompts: int = 8  # groups an update
-    micro_batch: int = 8  # prompts
-    group: int = 4  # [kin]
-    loss: GRPO = GRPO()
-    rules: StepRules = StepRules()
-    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)
+    annotations: Annotations | None = None  # Golden steps of its own; null: those of format finetuning.
+    updates: int = 500  # updates of the stage
+    prompts: int = 8  # groups in an update
+    micro_batch: int = 8  # prompts computed at once
+    group: int = 4  # completions of a prompt [kin]
+    loss: GRPO = GRPO()  # Its loss.
+    rules: StepRules = StepRules()  # How an answer is compared with the golden action.
+    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)  # Its optimizer.
 
 
 @dataclass(frozen=True)
 class TaskLevel:
     """Stage 3: GRPO over whole trajectories on live phones."""
 
-    updates: int = 40  # [paper] only tens
-    tasks: int = 8  # groups an update
-    micro_batch: int = 8  # turns
-    group: int = 4  # [kin]
-    standardize: bool = True  # advantages by their group's deviation [kin]; False: not (Dr. GRPO)
-    # What a turn's own step weighs beside its trajectory, where the phone can tell whether it led nearer to the goal
-    # (as UI-S1 and verl-agent do); 0: all turns of a trajectory share its advantage.
+    updates: int = 40  # updates of the stage; [paper] only tens
+    tasks: int = 8  # groups in an update
+    micro_batch: int = 8  # turns computed at once
+    group: int = 4  # episodes of a task [kin]
+    standardize: bool = True  # divide advantages by their group's deviation [kin]; false: do not (Dr. GRPO)
+    # weight of a turn's own step beside its trajectory, where the phone reports progress; 0: none [UI-S1, verl-agent]
     step_weight: float = 0.0
-    loss: GRPO = GRPO()
-    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)
+    loss: GRPO = GRPO()  # Its loss.
+    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)  # Its optimizer.
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Episodes on held-out tasks, before and after each stage."""
 
-    episodes: int = 200
-    withheld_episodes: int = 60
-    temperature: float = 0.0  # 0 is greedy
+    episodes: int = 200  # episodes on held-out tasks
+    withheld_episodes: int = 60  # episodes on tasks of the withheld apps
+    temperature: float = 0.0  # sampling temperature; 0 is greedy
 
 
 @dataclass(frozen=True)
 class Run:
     """Everything that a run needs to know."""
 
-    name: str = "run"
+    name: str = "run"  # name of the run; a run started again with its name goes on
     folder: Path = Path("runs")  # the run directory is folder/name
-    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format
-    seed: int = 0
-    mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; None: all devices along fsdp
-    compiled: Path | None = None  # keeps programs for the next start; None: on accelerators the user's cache directory
-    system: str = SYSTEM_TEMPLATE  # over {instruction} and {tools}
-    temperature: float = 1.0  # of sampling in both GRPO stages [kin]
-    top_p: float = 1.0  # mass of likeliest tokens that all sampling, evaluation's too, draws from; 1: all of it [kin]
-    top_k: int | None = None  # how many likeliest tokens it draws from; None: all [kin]
+    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format, or PEFT adapters of one
+    policy_base: Path | None = None  # the checkpoint that the adapters belong to; null: the one that they name
+    seed: int = 0  # of data, tasks and sampling
+    mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
+    compiled: Path | None = None  # keeps compiled programs; null: on accelerators in the user's cache directory
+    system: str = SYSTEM_TEMPLATE  # template of the system message, over {instruction} and {tools}
+    temperature: float = 1.0  # sampling temperature of both GRPO stages [kin]
+    top_p: float = 1.0  # all sampling draws from the likeliest tokens with this probability mass; 1: all [kin]
+    top_k: int | None = None  # all sampling draws from this many likeliest tokens; null: all [kin]
     save_every: int = 50  # updates between checkpoints
-    resizing: Resizing = Resizing()
-    shapes: Shapes = Shapes()
-    precision: Precision = Precision()
-    lora: LoRA | None = None  # adapters that learn in place of the weights, in all stages; None: the weights learn
-    phones: Phones = Phones()
-    annotations: Annotations = Annotations()
-    format_finetuning: FormatFinetuning = FormatFinetuning()
-    action_level: ActionLevel = ActionLevel()
-    task_level: TaskLevel = TaskLevel()
-    evaluation: Evaluation = Evaluation()
+    resizing: Resizing = Resizing()  # How screenshots become model images.
+    shapes: Shapes = Shapes()  # Static shapes: each bucket is compiled once.
+    precision: Precision = Precision()  # Data types, and what is recomputed.
+    lora: LoRA | None = None  # Adapters that learn in place of the weights, in all stages.
+    phones: Phones = Phones()  # Simulated phones, behind an adb server of our own.
+    annotations: Annotations = Annotations()  # Annotated trajectories for the first two stages.
+    format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
+    action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, scored by rule.
+    task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
+    evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
 
     @property
     def directory(self) -> Path:
@@ -194,32 +180,64 @@ class Run:
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
     """The Run that a command line asks for: its --config file (else configs/tiny.yaml), then its flags.
 
-    What neither names is as in the dataclasses here. Raises ConfigError in one line for a key, value or file that is
-    wrong.
+    What neither names is as in the dataclasses here. A --config or --policy that is not there is looked for among the
+    files that come with the project. Raises ConfigError in one line for a key, value or file that is wrong.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = any(argument.split("=")[0] == "--config" for argument in arguments)
+    arguments = [shipped_config(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     parser = jsonargparse.ArgumentParser(
         prog=f"python -m mobile_r1_jax.{command}",
-        description=__doc__,
         exit_on_error=False,
         allow_abbrev=False,
-        default_config_files=[] if chosen else [str(TINY)],
+        default_config_files=[] if names_config(arguments) else [str(TINY)],
     )
-    parser.add_argument("--config", action="config", help="a YAML file of the fields below; later flags win over it")
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(Run, as_group=False)
     try:
         parsed = parser.parse_args(arguments)
         for field in fields(Run):
             if is_dataclass(field.type) and not isinstance(parsed[field.name], jsonargparse.Namespace):
                 raise ConfigError(f"{field.name} is {parsed[field.name]!r}, but it has fields of its own")
+        if problem := next(out_of_range(parsed.items()), None):
+            raise ConfigError(problem)
         found = vars(parser.instantiate(parsed))
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{' '.join(str(error).split())}; --help lists every field") from error
     run = Run(**{field.name: found[field.name] for field in fields(Run)})
+    run = replace(run, policy=shipped(run.policy))
     if problem := next(problems(run), None):
         raise ConfigError(problem)
     return run
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks for --help."""
+    return not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def help_of(command: str, description: str, arguments: Sequence[str]) -> str:
+    """Return the text of a command's --help, with the values that the other arguments give; description: see
+    `help_text`."""
+    others = [argument for argument in arguments if argument not in ("-h", "--help")]
+    origin = "of --config" if names_config(others) else "of configs/tiny.yaml"
+    try:
+        return help_text(command, description, parse_run(command, others), origin)
+    except ConfigError:
+        return help_text(command, description, Run(), "the default")
+
+
+def names_config(arguments: Sequence[str]) -> bool:
+    return any(argument.split("=")[0] == "--config" for argument in arguments)
+
+
+def shipped(path: Path) -> Path:
+    """Return `path`, or the file or folder of that name that comes with the project, where only that exists."""
+    return SHIPPED / path if not path.exists() and (SHIPPED / path).exists() else path
+
+
+def shipped_config(argument: str) -> str:
+    """Return a command line's argument; of `--config=FILE` the file may be one that comes with the project."""
+    name, _, file = argument.partition("=")
+    return f"--config={shipped(Path(file))}" if name == "--config" and file else argument
 
 
 def problems(run: Run) -> Iterator[str]:
@@ -232,7 +250,7 @@ def problems(run: Run) -> Iterator[str]:
         yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
     for name in ("annotations", "action_level.annotations"):
         directory = getattr(attrgetter(name)(run), "directory", None)
-        if directory is not None and not (directory / DATA).is_file():
+        if directory is not None and not has_data(directory):
             yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
     there = sorted({template.app for template in TEMPLATES.values()})
     tested = sorted({template.app for template in TEMPLATES.values() if combinations(template, held_out=True)})
@@ -242,23 +260,20 @@ def problems(run: Run) -> Iterator[str]:
             yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
         elif chosen and not chosen & set(tested):
             yield f"phones.{name}: no task of {min(chosen)!r} is held out for evaluation; add {' or '.join(tested)}"
-    if not 0 < run.top_p <= 1:
-        yield f"top_p is {run.top_p}; it must be above 0 and at most 1"
-    for name, least in LEAST.items():
-        value = attrgetter(name)(run)
-        if value is not None and value < least:
-            yield f"{name} is {value}; it must be at least {least}"
 
 
 def save_run(run: Run) -> None:
-    """Writes the config as it is run into the run directory: `--config` takes it again."""
+    """Write the run as config.yaml into its directory, whole or not at all; `--config` takes it again."""
     run.directory.mkdir(parents=True, exist_ok=True)
-    (run.directory / "config.yaml").write_text(yaml.safe_dump(_plain(asdict(run)), allow_unicode=True, sort_keys=False))
+    draft = run.directory / f"{CONFIG}.draft"
+    draft.write_text(yaml.safe_dump(plain(asdict(run)), allow_unicode=True, sort_keys=False), encoding="utf-8")
+    draft.replace(run.directory / CONFIG)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return `asdict` of a run as YAML and JSON hold it: lists for tuples, text for paths."""
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: plain(part) for name, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return str(value) if isinstance(value, Path) else value

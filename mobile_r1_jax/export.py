@@ -7,22 +7,26 @@ a part at a time: no accelerator is needed, and little memory whatever the polic
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
 
 import jax
 import numpy as np
 import yaml
 
-from mobile_r1_jax.model.config import config_from_json
-from mobile_r1_jax.model.huggingface import parameter_shapes, read_config, stored_weights, write_model
+from mobile_r1_jax.model.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, Matrices, adapter_shapes, merging
-from mobile_r1_jax.model.peft import write_adapters
-from mobile_r1_jax.training.checkpoints import CheckpointError, stored_parameters
+from mobile_r1_jax.model.model_directory import find_model
+from mobile_r1_jax.model.peft import CONFIG, write_adapters
+from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
 
 STAGES = ("format_finetuning", "action_level", "task_level")
 
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(export(**chosen))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
@@ -71,12 +75,18 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; choose a new directory for --out")
     policy, lora = began_with(run) if policy is None else policy, adapters_of_run(run)
+    adapted = (policy / CONFIG).is_file()  # the run began with adapters of someone else
+    base = base_of_run(run) if adapted else None
     if peft and lora is None:
         raise ValueError(f"{run} trained no adapters but the weights themselves; leave --peft out")
-    values = read_config(policy)
-    config = config_from_json(values)
+    if peft and adapted:
+        raise ValueError(f"the run began with the adapters in {policy}, which --peft cannot stack; leave --peft out")
+    source = find_model(policy, base)
+    values, config = source.config_json(), source.config() if lora is None else policy_config(policy, base)
     dtype = dtype or ("float32" if peft else values.get("dtype") or values.get("torch_dtype") or "bfloat16")
     stage, step, stored = latest(run, stage)
+    if "text.head" in stored:  # untied, though config.json may say otherwise (`stored_policy.open_policy`)
+        config = replace(config, text=replace(config.text, tied=False))
     shapes = parameter_shapes(config)
     learnt = shapes if lora is None else adapter_shapes(config, lora)
     if problems := differences({path: array.shape for path, array in stored.items()}, learnt):
@@ -84,16 +94,26 @@ def export(
     draft = out.with_name(f"{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     if lora is None:
-        write_model(draft, config, shapes, partial(_read, stored), dtype=dtype, like=policy)
+        write_model(draft, config, shapes, partial(_read, stored), dtype=dtype, like=policy, base=base)
     elif peft:
         write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
     else:
-        with stored_weights(policy) as read:
-            write_model(draft, config, shapes, merging(read, _matrices(stored, lora)), dtype=dtype, like=policy)
+        with stored_weights(policy, base) as read:
+            merged = merging(read, _matrices(stored, lora))
+            write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
     draft.replace(out)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
-    return f"{out}: {stage} after {step} updates, {dtype}, {size / 1e9:.2f} GB in {len(files)} file(s)"
+    return f"{out}: {stage} after {step} updates, {dtype}, {in_units(size)} in {len(files)} file(s)"
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes in words, with three digits: "512 bytes", "8.19 MB", "6.04 GB"."""
+    if size < 1000:
+        return f"{size} bytes"
+    digits = f"{size:.2e}"  # rounded before the unit is chosen: 999,999 bytes are 1 MB
+    power = min(int(digits[-2:]) // 3, 4)
+    return f"{float(digits) / 1000**power:.3g} {' kMGT'[power]}B"
 
 
 def began_with(run: Path) -> Path:
@@ -105,6 +125,13 @@ def began_with(run: Path) -> Path:
     if not policy.is_dir():
         raise ValueError(f"the run began with {policy}, which is not there; say where it is now by --policy=DIR")
     return policy
+
+
+def base_of_run(run: Path) -> Path | None:
+    """The base of the adapters that a run began with, where its config.yaml names one (policy_base)."""
+    file = run / "config.yaml"
+    base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
+    return None if base is None else Path(base)
 
 
 def adapters_of_run(run: Path) -> LoRA | None:
@@ -119,7 +146,7 @@ def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
     for name in [stage] if stage else reversed(STAGES):
         try:
             return name, *stored_parameters(run / "checkpoints" / name)
-        except CheckpointError:
+        except NoCheckpointError:
             continue
     there = ", ".join(part.name for part in sorted((run / "checkpoints").glob("*/"))) or "none"
     raise ValueError(f"no finished checkpoint of {stage or 'any stage'} in {run}; stages begun: {there}")

@@ -1,225 +1,61 @@
-"""python -m mobile_r1_jax.launch: a policy through all three stages on phones, evaluated before and after each.
+"""python -m mobile_r1_jax.launch: a policy through all three stages on phones, evaluated before and after each."""
 
-With no arguments it runs configs/tiny.yaml, made for two cores and no accelerator. Started again with the same name,
-it goes on where it stopped.
-"""
-
-import asyncio
 import os
-import shutil
+import shlex
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+
+from rich.console import Console
+
+from mobile_r1_jax.agent.errors import OneLineError
+from mobile_r1_jax.config import ConfigError, asks_for_help, help_of, parse_run
+from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # such as that it finds no torch, which is not missed
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would report that torch is missing
 
-import jax
-import jax.numpy as jnp
-from flax import nnx
-from rich.console import Console
-from rich.table import Table
-from transformers import AutoTokenizer
+DESCRIPTION = """Train a policy through the three stages, and evaluate it on phones before and after each.
+Without arguments it runs configs/tiny.yaml: the demo, made for two cores and no accelerator.
+A run started again with the same name goes on where it stopped.
 
-from data_pipelines.annotate import annotate
-from data_pipelines.steps import StepTable, check_step_lengths, step_table
-from data_pipelines.trajectories import prepare
-from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
-from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.agent.trajectory import write_trajectories
-from mobile_r1_jax.config import Annotations, ConfigError, Run, parse_run, save_run
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
-from mobile_r1_jax.model.lora import with_adapters
-from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import computing_on, make_mesh, mesh_name, sampling_copy, shard_policy
-from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.phones.simulated import simulated_fleet
-from mobile_r1_jax.phones.simulator.device import Device
-from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
-from mobile_r1_jax.report import ReportError, write_report
-from mobile_r1_jax.rewards.state_judge import StateJudge
-from mobile_r1_jax.stages import action_level, format_finetuning, task_level
-from mobile_r1_jax.stages.context import Context, fitted
-from mobile_r1_jax.stages.episodes import Speaker, run_episodes
-from mobile_r1_jax.stages.evaluation import COLUMNS, Result, measure, read_results, table_rows, write_result
-from mobile_r1_jax.stages.loop import bar
-from mobile_r1_jax.stages.records import Records
-from mobile_r1_jax.training.compilation_cache import keep_compiled
-from mobile_r1_jax.training.host_memory import keep_freed_memory
+  python -m mobile_r1_jax.launch
+  python -m mobile_r1_jax.launch --config=configs/3b-v5e-8.yaml --policy=DIRECTORY
+  python -m mobile_r1_jax.launch --annotations.directory=DIRECTORY --action_level.annotations=null
+
+  --force   discard what a run of this name left, where it was begun with other settings
+"""
+FORCE = "--force"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    keep_freed_memory()
-    console = Console()
+    """Run the command; return its exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if asks_for_help(arguments):
+        with suppress(BrokenPipeError):  # the reader, such as head, has seen enough
+            print(help_of("launch", DESCRIPTION, arguments), flush=True)
+        return 0
+    console, flags = Console(), [argument for argument in arguments if argument != FORCE]
     try:
-        run = parse_run("launch", arguments)
-        context, policy = prepare_run(run, console)
-        steps = golden_steps(context)
+        with Interrupts() as interrupts:
+            run = parse_run("launch", flags)
+            from mobile_r1_jax.stages.recipe import run_recipe  # late: it imports JAX and transformers, for seconds
+
+            run_recipe(run, console, interrupts, force=FORCE in arguments)
     except ConfigError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        return 2
-    began = time.time()
-    with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):
-        results = asyncio.run(train_and_evaluate(context, policy, steps, phones))
-    console.print(results_table(results))
-    console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
-    return 0
-
-
-def report(context: Context) -> Path | str:
-    """Writes the report page; a run does not fail because its report does."""
-    try:
-        return write_report(context.run.directory)
-    except ReportError as error:
-        return f"{context.run.directory} (no report: {error})"
-
-
-def prepare_run(run: Run, console: Console) -> tuple[Context, Policy]:
-    """Everything that can go wrong before anything expensive starts. Raises ConfigError in one line."""
-    if not (run.policy / "config.json").is_file():
-        raise ConfigError(f"policy: no Qwen2.5-VL checkpoint (config.json) in {run.policy}; give --policy=DIRECTORY")
-    keep_compiled(run.compiled)
-    try:
-        mesh = make_mesh(run.mesh)
-        run = fitted(run, mesh)
-        policy = load_policy(
-            run.policy,
-            jnp.dtype(run.precision.compute),
-            param_dtype=jnp.dtype(run.weights),
-            remat=run.precision.remat,
-            mesh=mesh,
-        )
-        if run.lora is not None:
-            key = jax.random.fold_in(jax.random.key(run.seed), 0)  # the stages fold in their numbers, from 1
-            policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
-    except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(str(error)) from error
-    tokenizer = AutoTokenizer.from_pretrained(run.policy)
-    context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
-    check_lengths(context)
-    save_run(run)
-    size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
-    learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
-    adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
-    devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
-    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
-    return context, policy
-
-
-def check_lengths(context: Context) -> None:
-    """Raises ConfigError where an episode could grow longer than the longest prompt bucket."""
-    run, speaker = context.run, context.speaker
-    screenshot = Screenshot(Device(run.phones.size).screenshot())
-    longest = max(held_out_instructions(), key=lambda text: len(speaker.tokenizer.encode(text)))
-    answer = Past(screenshot, (0,) * run.shapes.response_tokens)
-    system = system_text(run.system, longest)
-    prompt = build_prompt(speaker.tokenizer, system, [answer] * (run.phones.most_turns - 1), screenshot, run.resizing)
-    if len(prompt.ids) > max(run.shapes.prompt_tokens):
-        raise ConfigError(
-            f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {len(prompt.ids)} tokens, the largest bucket "
-            f"is {max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or "
-            "shapes.response_tokens"
-        )
-
-
-def golden_steps(context: Context) -> tuple[StepTable, StepTable]:
-    """The golden steps of format finetuning and of the action-level stage. Raises ConfigError in one line."""
-    run, field = context.run, "annotations"
-    try:
-        first = annotated_steps(context, run.annotations, "annotations")
-        if run.action_level.annotations is None:
-            return first, first
-        field = "action_level.annotations"
-        return first, annotated_steps(context, run.action_level.annotations, "annotations-action-level")
-    except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(f"{field}: {error}") from error
-
-
-def annotated_steps(context: Context, settings: Annotations, name: str) -> StepTable:
-    """The annotated steps that a stage trains on; held-out instructions are not among them. What the oracle writes is
-    kept under `name` in the run directory. Raises ValueError and FileNotFoundError in one line."""
-    run = context.run
-    folder = settings.directory or run.directory / name
-    if settings.directory is None and not (folder / "data.jsonl").exists():
-        tasks = draw_tasks(settings.count, seed=run.seed, apps=run.phones.apps, held_out=False, popups=settings.popups)
-        drawn = annotate(
-            tasks,
-            system=run.system,
-            size=run.phones.size,
-            resizing=run.resizing,
-            mistakes=settings.mistakes,
-            seed=run.seed,
-        )
-        draft = folder.with_name(f"draft-of-{name}")  # whole or not at all, though the run be killed
-        shutil.rmtree(draft, ignore_errors=True)
-        write_trajectories(draft, drawn)
-        draft.rename(folder)
-    dataset = prepare([folder], data_dir=run.directory / "prepared")
-    table = step_table(dataset.as_data_source("train"), run.resizing, held_out=held_out_instructions())
-    room = {"prompt_tokens": max(run.shapes.prompt_tokens), "response_tokens": run.shapes.response_tokens}
-    check_step_lengths(table, context.speaker.tokenizer, **room)
-    return table
-
-
-async def train_and_evaluate(
-    context: Context, policy: Policy, steps: tuple[StepTable, StepTable], phones: Sequence[Any]
-) -> list[Result]:
-    """The recipe: three stages, each starting from the last one's weights; `steps` are those of the first two."""
-    run = context.run
-    records = Records(run.directory / "trajectories")
-    async with Fleet(phones) as fleet:
-        await evaluate(context, "base", policy, fleet, records)
-        policy = await format_finetuning.run(context, policy, steps[0])
-        await evaluate(context, "format finetuning", policy, fleet, records)
-        policy = await action_level.run(context, policy, steps[1])
-        await evaluate(context, "action-level", policy, fleet, records)
-        policy = await task_level.run(context, policy, fleet, StateJudge(), records)
-        await evaluate(context, "task-level", policy, fleet, records)
-    save_policy(policy, run.directory / "policy", like=run.policy)
-    return read_results(run.directory)
-
-
-async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> None:
-    """Plays held-out tasks, the same for every stage, and writes the result down, unless it is there already."""
-    run, phones = context.run, context.run.phones
-    if any(result.stage == stage for result in read_results(run.directory)):
-        return
-    counts = ((run.evaluation.episodes, phones.apps), (run.evaluation.withheld_episodes, phones.withheld_apps))
-    tasks = [
-        draw_tasks(count, seed=run.seed, apps=apps, held_out=True, popups=phones.popups) if count and apps else []
-        for count, apps in counts
-    ]
-    with bar(context) as progress:
-        shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
-        async with context.engine(
-            sampling_copy(policy), run.evaluation.temperature, context.screen_cache(policy)
-        ) as engine:
-            episodes = await run_episodes(
-                fleet,
-                [*tasks[0], *tasks[1]],
-                engine,
-                context.speaker,
-                most_turns=phones.most_turns,
-                seed=run.seed,
-                finished=lambda episode: progress.advance(shown),
-            )
-        result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :])
-        progress.update(shown, shown=f"success {result.success}")
-    records.write(f"evaluation-{stage.replace(' ', '-')}", 0, episodes)
-    write_result(run.directory, result)
-    report(context)
-
-
-def results_table(results: Sequence[Result]) -> Table:
-    table = Table(title="Held-out tasks, with 95 % Wilson intervals")
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, no_wrap=number == 0)  # in a narrow terminal a share's interval goes below it
-    for row in table_rows(results):
-        table.add_row(*row)
-    return table
+        status, said = 2, f"[red]error:[/red] {error}"
+    except OneLineError as error:
+        status, said = 1, f"[red]error:[/red] {error}"
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        status, said = 1, f"[red]error:[/red] {named}{error.strerror or error}"
+    except Interrupted as error:
+        command = shlex.join(["python", "-m", "mobile_r1_jax.launch", *flags])
+        status, said = error.status, f"stopped by {error}; to go on: {command}"
+    else:
+        return 0
+    console.print(said, highlight=False, soft_wrap=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """python -m mobile_r1_jax.view DIRECTORY: a run, or any directory of trajectories, as a page to look at."""
 
 import argparse
+import os
 import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
 
 from mobile_r1_jax.report import ReportError, write_report
 

@@ -1,14 +1,18 @@
 """Runs from YAML files and flags: whatever is wrong is one line, and a run that was saved is the same run again."""
 
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from math import inf
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
 
-from mobile_r1_jax.config import LEAST, TINY, ConfigError, Run, parse_run, save_run
+from mobile_r1_jax.config import TINY, ConfigError, Run, check_directory, parse_run, save_run
+from mobile_r1_jax.limits import LIMITS
 from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.rl import GRPO
 
@@ -51,6 +55,7 @@ def changed(run: Run) -> Run:
         run,
         name="名字",
         policy=Path("somewhere/else"),
+        policy_base=Path("somewhere/base"),
         temperature=0.7,
         top_p=0.9,
         top_k=40,
@@ -118,7 +123,7 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("--task_level.loss.kl=k9", "task_level.loss.kl"),
         ("--task_level.loss.beta=-1", "beta"),
         ("--resizing.scale=-1", "scale"),
-        ("--lora.rank=0", "rank 0 must be at least 1"),
+        ("--lora.rank=0", "lora.rank is 0; it must be at least 1"),
         ("--lora.projections=[qkv]", "qkv"),
         ("--lora=3", "lora"),
         ("--top_p=0", "top_p is 0.0; it must be above 0 and at most 1"),
@@ -135,11 +140,50 @@ def test_a_flag_that_is_wrong_is_named(flag: str, said: str) -> None:
     assert said in refusal(flag)
 
 
-@pytest.mark.parametrize("name", LEAST)
-def test_what_must_be_there_cannot_be_none(name: str) -> None:
-    least = LEAST[name]
-    assert f"{name} is {least - 1}; it must be at least {least}" in refusal(f"--{name}={least - 1}")
-    parse_run("launch", [f"--{name}={least}"])
+def numbers(kind: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and type of every field of a run that holds numbers, in sections that may be left out too."""
+    if union := [option for option in get_args(kind) if option is not NoneType] if NoneType in get_args(kind) else None:
+        kind = union[0]
+    if is_dataclass(kind):
+        for field, inner in get_type_hints(kind).items():
+            yield from numbers(inner, f"{name}.{field}".removeprefix("."))
+    elif {kind, *get_args(kind)} & {int, float}:
+        yield name, kind
+
+
+NUMBERS = dict(numbers(Run))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_outside_its_limits_is_refused_with_its_full_name(name: str) -> None:
+    """Of every number that a run has: those below, above, infinite and no number at all."""
+    limit = LIMITS.get(name) or LIMITS[name.rpartition(".")[2]]
+    wrong = [-1, limit.least - 1] + ([limit.least] if limit.above else [])
+    wrong += [] if limit.most == inf else [limit.most if limit.below else limit.most + 1]
+    if NUMBERS[name] is float:
+        wrong += [".nan", ".inf", "-.inf"]
+    for value in wrong:
+        written = f"[{value}, {value}]" if get_args(NUMBERS[name]) else value
+        flags = ["--annotations.resizing={}"] if name.startswith("annotations.resizing.") else []
+        said = refusal(*flags, f"--{name}={written}")
+        assert said.startswith(f"{name} is ") and f"; it must be {limit}" in said
+
+
+@pytest.mark.parametrize("name", ["shapes.prompt_tokens", "shapes.windows"])
+def test_buckets_cannot_be_none_at_all(name: str) -> None:
+    assert refusal(f"--{name}=[]").startswith(f"{name} is empty; name at least one number")
+
+
+def test_the_ends_of_the_limits_are_allowed() -> None:
+    ends = {
+        "task_level.updates": 0,
+        "top_k": 1,
+        "annotations.mistakes": 1.0,
+        "seed": 2**31 - 1,
+        "action_level.group": 2,
+    }
+    run = parse_run("launch", [f"--{name}={value}" for name, value in ends.items()])
+    assert {name: attrgetter(name)(run) for name in ends} == ends
 
 
 @pytest.mark.parametrize(
@@ -160,6 +204,32 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(text: str, said: str, tmp_p
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     assert "nosuch.yaml" in refusal(f"--config={tmp_path / 'nosuch.yaml'}")
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("file", "is a file, so"),
+        ("file/inside", "is a file, so"),
+        ("/dev/null/runs", "/dev/null is a file, so"),
+        ("x" * 300, "cannot be made"),
+        ("nul\0l", "cannot"),
+        ("/proc/nowhere", "cannot write in /proc/nowhere"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_in_is_one_line(folder: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = replace(Run(), folder=tmp_path / folder)
+    with pytest.raises(ConfigError, match=r"^folder: ") as caught:
+        check_directory(run)
+        save_run(run)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_is_checked_is_not_made(tmp_path: Path) -> None:
+    check_directory(replace(Run(), folder=tmp_path / "new" / "runs"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["annotations", "action_level.annotations"])

@@ -1,7 +1,10 @@
 """`python -m mobile_r1_jax.export`: from a run's Orbax checkpoint to a directory that transformers loads."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from safetensors.numpy import load_file
 from small_models import SIZES, batch, make_prompt, torch_inputs
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.export import main
+from mobile_r1_jax.export import in_units, main
 from mobile_r1_jax.model import huggingface
 from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import LoRA, with_adapters
@@ -74,6 +77,75 @@ def test_the_latest_stage_is_exported_and_transformers_gives_its_logits(pair, ru
         *batch([prompt], policy.config.vision), completion[None, None], np.ones((1, 1, len(completion)), bool)
     )
     np.testing.assert_allclose(policy.text.logits(hidden)[0, 0], theirs, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (8_190_000, "8.19 MB"),
+        (999_999, "1 MB"),
+        (6_042e6, "6.04 GB"),
+        (145e9, "145 GB"),
+        (1.45e12, "1.45 TB"),
+    ],
+)
+def test_sizes_are_told_in_a_unit_that_shows_them(size: int, words: str) -> None:
+    assert in_units(int(size)) == words
+
+
+DAMAGE = {
+    "cut": (lambda file: os.truncate(file, 1000), "has 1,000 of its"),
+    "empty": (lambda file: os.truncate(file, 0), "has 0 of its"),
+    "lost": (lambda file: file.unlink(), "is missing"),
+    "changed": (lambda file: file.write_bytes(file.read_bytes()[:-9] + b"\0" * 9), "is not as it was written"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over_for_the_newest_intact_one(
+    kind, pair, run, tmp_path, capsys, caplog
+) -> None:
+    checkpoint(run, "action_level", 5, trained(pair.policy, 0.75))
+    damage, said = DAMAGE[kind]
+    folder = run / "checkpoints" / "action_level"
+    damage(max((folder / "5").rglob("*/d/*"), key=lambda path: path.stat().st_size))
+    assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
+    assert "action_level after 3 updates, float32" in (printed := capsys.readouterr().out) and " 0.00 GB" not in printed
+    [warning] = [record.getMessage() for record in caplog.records if "is damaged" in record.getMessage()]
+    assert warning.startswith("checkpoint 5 in ") and said in warning and warning.endswith("; taking checkpoint 3")
+    assert_same_weights(load_policy(tmp_path / "exported"), trained(pair.policy, 0.25))
+
+
+def test_a_stage_whose_checkpoints_are_all_damaged_is_not_silently_an_earlier_one(run, tmp_path, capsys) -> None:
+    (run / "checkpoints/action_level/3/state/_METADATA").unlink()
+    assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: no intact checkpoint in ") and "state/_METADATA is missing" in printed
+    assert len(printed.splitlines()) == 1 and not (tmp_path / "exported").exists()
+    assert main([str(run), f"--out={tmp_path / 'exported'}", "--stage=format_finetuning"]) == 0
+
+
+WITHOUT_TORCH = """
+import importlib.util, runpy, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name.partition(".")[0] == "torch" else find(name, package)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["view", "nowhere"], ["export", "nowhere", "--out=x"], ["plan"], ["base", "--help"]]
+)
+def test_nothing_is_said_about_torch_where_there_is_none(command: list[str]) -> None:
+    module, *arguments = command
+    line = [sys.executable, "-c", WITHOUT_TORCH, f"mobile_r1_jax.{module}", *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    said = done.stdout + done.stderr
+    assert said.strip() and "Traceback" not in said and "torch" not in said.lower()
 
 
 def test_what_stands_beside_the_weights_comes_from_the_policy_that_the_run_began_with(run, tmp_path) -> None:

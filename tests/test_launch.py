@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,11 +146,14 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--policy=nowhere", "no Qwen2.5-VL checkpoint (config.json) in nowhere"),
+        ("--policy=nowhere", "policy: nowhere: no config.json"),
+        ("--folder=/dev/null", "folder: /dev/null/tiny cannot be used (Not a directory)"),
+        ("--policy_base=nowhere", "holds no adapters; leave policy_base out"),
         ("--mesh=3x1", "mesh 3x1: 3 * 1 devices needed"),
         ("--task_level.grup=4", "task_level.grup"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
         ("--shapes.prompt_tokens=[64]", "shapes.prompt_tokens: turn 10 can take"),
+        ("--shapes.windows=[1]", "phones.size: shapes.windows, for a screen of (112, 224): 2 needed"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
@@ -158,13 +162,38 @@ def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
     from mobile_r1_jax.launch import main
 
     monkeypatch.setenv("COLUMNS", "1000")
-    arguments = [flag, f"--folder={tmp_path}"]
-    if not flag.startswith(("--policy", "--config")):
+    arguments = [f"--folder={tmp_path}", flag]
+    if not flag.startswith(("--policy=", "--config")):
         arguments.append(f"--policy={TINY_BASE}")
     assert main(arguments) == 2
     printed = capfd.readouterr().out.strip()
     assert said in printed and len(printed.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"tokenizer.json": None}, "no tokenizer (tokenizer.json, or vocab.json and merges.txt)"),
+        ({"generation_config.json": '{"eos_token_id": 0}'}, "is no stop token (eos_token_id: 0)"),
+        ({"config.json": '{"model_type": "qwen2_5_vl"'}, "config.json is not valid JSON"),
+        ({"model.safetensors": ""}, "model.safetensors (0 bytes) is no complete safetensors file"),
+        ({"quantize_config.json": '{"bits": 4}'}, "the checkpoint is quantised (gptq, 4 bits; quantize_config.json)"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_is_refused_in_one_line(files, said, tmp_path, capfd, monkeypatch) -> None:
+    from mobile_r1_jax.launch import main
+
+    monkeypatch.setenv("COLUMNS", "1000")
+    policy = shutil.copytree(TINY_BASE, tmp_path / "policy")
+    for name, text in files.items():
+        (policy / name).unlink(missing_ok=True)
+        if text is not None:
+            (policy / name).write_text(text)
+    assert main([f"--policy={policy}", f"--folder={tmp_path / 'runs'}"]) == 2
+    printed = capfd.readouterr().out.strip()
+    assert printed.startswith("error: ") and said in printed and len(printed.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

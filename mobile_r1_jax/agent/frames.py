@@ -1,8 +1,9 @@
 """Pixels with a name: which image a coordinate is measured in is part of its type.
 
-Three frames are in play at once: the device's own pixels, the pixels of the screenshot that a data set stores, and the
-pixels of the image that the model sees after resizing (Qwen2.5-VL answers in those). Most wrong taps of such agents are
-right points in the wrong frame, so a point cannot be had without its frame, and only `.to(frame)` moves it.
+Four frames are in play: the device's own pixels, the pixels of the screenshot that a data set stores, the pixels of
+the image that a data set's annotators resized it to, and the pixels of the image that the model sees after this run's
+resizing (Qwen2.5-VL answers in those). Most wrong taps of such agents are right points in the wrong frame, so a point
+cannot be had without its frame, and only `.to(frame)` moves it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal
 class Frame:
     """A kind of image and its size in pixels."""
 
-    kind: Literal["device", "screenshot", "model"]
+    kind: Literal["device", "screenshot", "resized", "model"]
     width: int
     height: int
 

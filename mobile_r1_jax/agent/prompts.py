@@ -12,6 +12,7 @@ decoding and encoding them again could give other ids than the ones that trainin
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,7 @@ PATCH, MERGE = 14, 2  # Qwen2.5-VL: 14-pixel patches, 2 x 2 of them merged into 
 _SPECIAL = {
     "im_start": "<|im_start|>",
     "im_end": "<|im_end|>",
+    "text_end": "<|endoftext|>",
     "vision_start": "<|vision_start|>",
     "vision_end": "<|vision_end|>",
     "image_pad": "<|image_pad|>",
@@ -65,6 +67,7 @@ class ChatTokens:
 
     im_start: int
     im_end: int
+    text_end: int
     vision_start: int
     vision_end: int
     image_pad: int
@@ -123,16 +126,28 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
     return ChatTokens(**{name: vocabulary[token] for name, token in _SPECIAL.items()})
 
 
+@lru_cache(maxsize=8)
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids of all special tokens: those that steer a model, and that no text may spell."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(index for index, token in added if token.special or re.fullmatch(r"<\|.*\|>", token.content))
+
+
 @lru_cache(maxsize=4096)
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """Token ids of a piece of text. Raises ValueError when it spells a special token of the chat form, or a video's."""
+    """Token ids of a piece of text. Raises ValueError when it spells a special token of the tokenizer, or a video's.
+
+    A tokenizer reads special tokens in any text: data that spells one would end a turn, or begin another.
+    """
     if _VIDEO in text:
         raise ValueError(
             f"text holds {_VIDEO}, but no video is understood; show its frames as screenshots: {text[:80]!r}"
         )
-    if found := [token for token in _SPECIAL.values() if token in text]:
-        raise ValueError(f"text holds {found[0]}, which would break the prompt apart; remove it: {text[:80]!r}")
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+    ids = tuple(tokenizer.encode(text, add_special_tokens=False))
+    if found := [token for token in ids if token in special_ids(tokenizer)]:
+        token = tokenizer.convert_ids_to_tokens(found[0])
+        raise ValueError(f"text holds {token}, which would break the prompt apart; remove it: {text[:80]!r}")
+    return ids
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
@@ -154,33 +169,47 @@ def build_prompt(
     token.
     """
     special = chat_tokens(tokenizer)
+    shown = (*(turn.screenshot for turn in past[-1:]), screenshot)
+    sizes = tuple(resizing.model_size(image.width, image.height) for image in shown)
+    row = np.asarray(prompt_ids(tokenizer, system, [turn.response_ids for turn in past], sizes), np.int32)
+    grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
+    positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)
+    is_image = row == special.image_pad
+    image_index = np.where(is_image, np.cumsum(is_image) - 1, -1).astype(np.int32)
+    return Prompt(row, positions, image_index, shown, sizes)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str,
+    responses: Sequence[Sequence[int]],
+    sizes: Sequence[tuple[int, int]],
+) -> list[int]:
+    """The token ids of `build_prompt`'s prompt.
+
+    responses: the token ids of all past turns; sizes: (width, height) in model pixels of the screenshots that the
+    prompt shows, the last turn's and this one's, or this one's alone.
+    """
+    special = chat_tokens(tokenizer)
     line_break = encode(tokenizer, "\n")
     close = (special.im_end, *line_break)
     assistant = (special.im_start, *encode(tokenizer, "assistant\n"))
 
     ids = [special.im_start, *encode(tokenizer, f"system\n{system}"), *close]
-    for index, turn in enumerate(past[:-1]):
+    for index, response in enumerate(responses[:-1]):
         ids += assistant if index == 0 else line_break
-        ids += _answer(turn.response_ids, special)
-    if len(past) > 1:
+        ids += _answer(response, special)
+    if len(responses) > 1:
         ids += close
 
-    shown = (*(turn.screenshot for turn in past[-1:]), screenshot)
-    sizes = tuple(resizing.model_size(image.width, image.height) for image in shown)
     for index, (width, height) in enumerate(sizes):
         tokens = (width // (PATCH * MERGE)) * (height // (PATCH * MERGE))
         ids += [special.im_start, *encode(tokenizer, "user\n"), special.vision_start]
         ids += [special.image_pad] * tokens
         ids += [special.vision_end, *close, *assistant]
         if index < len(sizes) - 1:
-            ids += [*_answer(past[-1].response_ids, special), *close]
-
-    row = np.asarray(ids, np.int32)
-    grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
-    positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)
-    is_image = row == special.image_pad
-    image_index = np.where(is_image, np.cumsum(is_image) - 1, -1).astype(np.int32)
-    return Prompt(row, positions, image_index, shown, sizes)
+            ids += [*_answer(responses[-1], special), *close]
+    return ids
 
 
 def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_token: int, merge: int) -> np.ndarray:
@@ -216,4 +245,4 @@ def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_to
 
 
 def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
-    return ids[:-1] if ids and ids[-1] == special.im_end else ids
+    return ids[:-1] if ids and ids[-1] in (special.im_end, special.text_end) else ids

@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,32 +19,38 @@ from PIL import Image
 
 from mobile_r1_jax.agent.frames import Frame
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG, its checksum included
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as Qwen2.5-VL's processor uses them
 _STD = np.array([0.26862954, 0.26130258, 0.27577711])
 # Every channel value after rescaling and normalising, float32 [256, 3].
 _NORMALIZED = ((np.arange(256)[:, None] / 255 - _MEAN) / _STD).astype(np.float32)
 _LONGEST_ASPECT = 200  # smart_resize takes no image longer than that
-_LONGEST_SIDE = 16_384  # pixels, beyond any screen: a header that says more is broken, and decoding it fills the memory
+LONGEST_SIDE = 16_384  # pixels, beyond any screen: a header that says more is broken, and decoding it fills the memory
+_MOST_PIXELS = 40_000_000  # an 8K screen has 33 million
 _TEMPORAL = 2  # Qwen2.5-VL's temporal patch size: a still image is two equal frames
 
 
 @dataclass(frozen=True)
 class Screenshot:
-    """Encoded PNG bytes. Raises ValueError when they do not begin and end like the PNG of a screen, or are a video."""
+    """Encoded PNG bytes; bytes after the end of the PNG are dropped.
+
+    Raises ValueError when they do not begin and end like the PNG of a screen, or are a video.
+    """
 
     png: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.png[4:8] == b"ftyp" or self.png[:4] == b"\x1aE\xdf\xa3":  # MP4, as screenrecord has it, and WebM
             raise ValueError(f"screenshot is a video of {len(self.png)} bytes; give its frames as PNGs, one a turn")
-        if self.png[:8] != _SIGNATURE or self.png[12:16] != b"IHDR":
+        if self.png[:8] != SIGNATURE or self.png[12:16] != b"IHDR":
             raise ValueError(f"screenshot is no PNG: {len(self.png)} bytes that begin with {self.png[:8]!r}")
-        if b"IEND" not in self.png[-64:]:
+        end = self.png.rfind(_END) + len(_END)
+        if end < len(_END):
             raise ValueError(f"screenshot is cut short: a PNG of {len(self.png)} bytes with no end; take it again")
-        short, long = sorted((self.width, self.height))
-        if not 0 < short <= long <= min(_LONGEST_SIDE, _LONGEST_ASPECT * short):
-            raise ValueError(f"screenshot of {self.width}x{self.height} pixels is no screen")
+        if end < len(self.png):
+            object.__setattr__(self, "png", self.png[:end])
+        check_screen_size(self.width, self.height)
 
     @cached_property
     def width(self) -> int:
@@ -67,23 +74,48 @@ class Screenshot:
 
     def verify(self) -> None:
         """Holds every chunk against its checksum, without decoding. Raises ValueError when one is damaged."""
-        rest = memoryview(self.png)[len(_SIGNATURE) :]
-        while len(rest) >= 12:  # length (4 bytes), kind (4), content, checksum (4)
-            end = int.from_bytes(rest[:4], "big") + 8
-            if zlib.crc32(rest[4:end]) != int.from_bytes(rest[end : end + 4], "big"):
-                raise ValueError(f"screenshot is damaged: a wrong checksum at byte {len(self.png) - len(rest)}")
-            if rest[4:8] == b"IEND":
-                return
-            rest = rest[end + 4 :]
-        raise ValueError("screenshot is damaged: its last chunk is cut short")
+        for _ in chunks(self.png):
+            pass
 
     def image(self) -> Image.Image:
         """Decodes to RGB, transparency composited onto white as `transformers` does. Raises OSError if broken."""
-        image = Image.open(io.BytesIO(self.png))
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-        return image.convert("RGB")
+        return to_rgb(Image.open(io.BytesIO(self.png)))
+
+
+def check_screen_size(width: int, height: int) -> None:
+    """Raise ValueError when no screen has so many pixels, or when no model can take its shape."""
+    short, long = sorted((width, height))
+    possible = 0 < short <= long <= min(LONGEST_SIDE, _LONGEST_ASPECT * short) and short * long <= _MOST_PIXELS
+    if not possible:
+        raise ValueError(f"screenshot of {width}x{height} pixels is no screen")
+
+
+def chunks(png: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield (kind, content) of each chunk of a PNG up to its end. Raise ValueError where a checksum is wrong."""
+    rest = memoryview(png)[len(SIGNATURE) :]
+    while len(rest) >= 12:  # length (4 bytes), kind (4), content, checksum (4)
+        end = int.from_bytes(rest[:4], "big") + 8
+        if zlib.crc32(rest[4:end]) != int.from_bytes(rest[end : end + 4], "big"):
+            raise ValueError(f"screenshot is damaged: a wrong checksum at byte {len(png) - len(rest)}")
+        kind = bytes(rest[4:8])
+        yield kind, rest[8:end]
+        if kind == b"IEND":
+            return
+        rest = rest[end + 4 :]
+    raise ValueError("screenshot is damaged: its last chunk is cut short")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as 8-bit RGB: transparency composited onto white, the high byte of 16-bit gray."""
+    if image.mode.startswith("I"):  # 16-bit gray, which `convert` would clip at 255; Pillow itself cuts 16-bit colors
+        gray = np.asarray(image)
+        shades = (gray >> 8).astype(np.uint8)
+        shades[gray == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(shades)
+    elif "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return image.convert("RGB")
 
 
 def smart_resize(width: float, height: float, *, factor: int = 28, min_pixels: int, max_pixels: int) -> tuple[int, int]:
@@ -121,7 +153,7 @@ class Resizing:
     max_pixels: int = 401_408
 
     def __post_init__(self) -> None:
-        if not (self.scale > 0 and self.factor > 0 and 0 < self.min_pixels <= self.max_pixels):
+        if not (0 < self.scale < math.inf and self.factor > 0 and 0 < self.min_pixels <= self.max_pixels):
             raise ValueError(f"impossible resizing {self}: all must be positive and min_pixels at most max_pixels")
 
     def model_size(self, width: int, height: int) -> tuple[int, int]:
@@ -142,6 +174,9 @@ class Resizing:
     def model_frame(self, screenshot: Screenshot) -> Frame:
         """The frame in which the model sees, and answers about, this screenshot."""
         return Frame("model", *self.model_size(screenshot.width, screenshot.height))
+
+
+PUBLISHED_RESIZING = Resizing()
 
 
 def patches(screenshot: Screenshot, size: tuple[int, int], *, patch: int = 14, merge: int = 2) -> np.ndarray:

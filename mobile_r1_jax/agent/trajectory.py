@@ -1,31 +1,40 @@
 """Trajectories, and the published schema that they are read from and written to.
 
-A directory holds `data.jsonl`, one JSON object a line, beside `images/`:
+A directory holds `data.jsonl` (or `data.jsonl.gz`), one JSON object a line, beside `images/`:
 
     app_name · trajectory_length · instruction · system · image_width · image_height · trajectory: list of
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-What a rollout adds sits in optional keys that readers of the published schema never look at: `ending` and `scores` of
-the trajectory; `bbox`, `mistake`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. An annotation and
-a rollout are therefore the same file: what the agent did today can be corrected by a person and trained on tomorrow.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
+trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. Annotations
+and rollouts are therefore the same file: a person can correct what the agent did, and the policy can train on it.
+
+image_width and image_height, or a step's own `size`, are those of the image that coordinates were annotated on. A
+stored picture of the same shape and another size is a scaled copy; one with its sides swapped is of a turned phone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
+from mobile_r1_jax.agent.errors import name_file
+from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.json_lines import append_line
+from mobile_r1_jax.agent.pictures import check_pixels, read_picture
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
-from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
 
-DATA, IMAGES = "data.jsonl", "images"
 LOGPS = ("logps", "truncated_logps")  # of a step, one number for each of its response_ids
 
 
@@ -47,7 +56,8 @@ class Turn:
     sampled, stop token included, empty for annotations; truncated_logps: under what was drawn from, where that was cut
     off (top-p, top-k); bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's
     coordinates; effect: what the phone did, in words; mistake: a step that the annotator marked as wrong: history for
-    the steps that undo it, never an example to follow (our choice).
+    the steps that undo it, never an example to follow (our choice); size: (width, height) of the image that it was
+    annotated on, where that is not the screenshot's.
     """
 
     screenshot: Screenshot
@@ -58,11 +68,20 @@ class Turn:
     effect: str = ""
     mistake: bool = False
     truncated_logps: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The pixels of the image that the turn was annotated on."""
+        return self.screenshot.frame if self.size is None else Frame("screenshot", *self.size)
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept."""
+    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept.
+
+    task_id: `Task.id` of the task that was played, empty where it is not known.
+    """
 
     task: str
     app: str
@@ -70,13 +89,14 @@ class Trajectory:
     turns: tuple[Turn, ...]
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
+    task_id: str = ""
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
     """One line of data.jsonl (no line break); images are named by their hash. Raises ValueError without a turn."""
     if not trajectory.turns:
         raise ValueError(f"trajectory of {trajectory.task!r} has no turns; a file cannot hold it")
-    first = trajectory.turns[0].screenshot
+    first = trajectory.turns[0].frame
     record = {
         "app_name": trajectory.app,
         "trajectory_length": len(trajectory.turns),
@@ -84,18 +104,22 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         "system": trajectory.system,
         "image_width": first.width,
         "image_height": first.height,
-        "trajectory": [_step(turn) for turn in trajectory.turns],
+        "trajectory": [_step(turn, first) for turn in trajectory.turns],
         "ending": trajectory.ending.value,
         "scores": dict(trajectory.scores),
     }
+    if trajectory.task_id:
+        record["task_id"] = trajectory.task_id
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
-def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
+def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = None) -> Trajectory | Malformed:
     """Reads one line of data.jsonl and the screenshots that it names from the folder `images`.
 
-    Malformed says what is wrong: no JSON, a field missing or of the wrong type, a wrong length, a screenshot that is
-    not there or no PNG. Responses are taken as they are; a line with no `ending` is an annotation: a success.
+    `decoded`, where it is given, holds the hashes of screenshots whose pixels have been decoded: all others are decoded
+    too, and added. Malformed says what is wrong: no JSON, a field missing or of the wrong type, a wrong length, a
+    screenshot that is not there, damaged, or not of the shape that the line declares. Responses are taken as they are;
+    a line with no `ending` is an annotation: a success.
     """
     try:
         record = json.loads(line)
@@ -105,19 +129,19 @@ def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
             raise _BrokenError("trajectory is empty")
         if _get(record, "trajectory_length", int) != len(steps):
             raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
-        for side in ("image_width", "image_height"):
-            if _get(record, side, int) <= 0:
-                raise _BrokenError(f"{side} must be above 0, is {record[side]}")
+        width, height = (_side(_get(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
+        task_id = record.get("task_id")  # of another writer it may be anything
         if ending not in list(Ending):
             raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
             task=_get(record, "instruction", str),
             app=_get(record, "app_name", str),
             system=_get(record, "system", str, ""),
-            turns=tuple(_turn(step, index, images) for index, step in enumerate(steps)),
+            turns=tuple(_turn(step, index, images, (width, height), decoded) for index, step in enumerate(steps)),
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
+            task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
         )
     except _BrokenError as error:
         return Malformed(str(error))
@@ -125,28 +149,27 @@ def trajectory_from_json(line: str, images: Path) -> Trajectory | Malformed:
         return Malformed(f"not JSON: {error}")
 
 
-def read_trajectories(directory: Path) -> Iterator[tuple[int, Trajectory | Malformed]]:
+def read_trajectories(directory: Path, decoded: set[str] | None = None) -> Iterator[tuple[int, Trajectory | Malformed]]:
     """Streams a directory's trajectories, each with its line number (from 1); blank lines are skipped.
 
-    Raises FileNotFoundError when there is no data.jsonl.
+    Worker threads read ahead a few lines. They decode the pixels of each distinct screenshot, but for those whose hash
+    is in `decoded`, and add it there. Raises FileNotFoundError when there is no data.jsonl.
     """
-    for number, line in read_lines(directory):
-        parsed = line if isinstance(line, Malformed) else trajectory_from_json(line, Path(directory) / IMAGES)
-        yield number, parsed
+    images, decoded = Path(directory) / IMAGES, set() if decoded is None else decoded
+    workers = os.cpu_count() or 1
+    ahead: deque[tuple[int, Future[Trajectory | Malformed]]] = deque()
 
+    def read(line: str | Malformed) -> Trajectory | Malformed:
+        return line if isinstance(line, Malformed) else trajectory_from_json(line, images, decoded)
 
-def read_lines(directory: Path) -> Iterator[tuple[int, str | Malformed]]:
-    """Streams the lines of a directory's data.jsonl with their numbers (from 1), Malformed where they are not UTF-8."""
-    path = Path(directory) / DATA
-    if not path.is_file():
-        raise FileNotFoundError(f"no {DATA} in {directory}; name a directory that holds {DATA} and {IMAGES}/")
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            if raw.strip():
-                try:
-                    yield number, raw.decode()
-                except UnicodeDecodeError as error:
-                    yield number, Malformed(f"not UTF-8: {error}")
+    with ThreadPoolExecutor(workers) as pool:
+        for number, line in read_lines(directory):
+            ahead.append((number, pool.submit(read, line)))
+            if len(ahead) > 2 * workers:
+                number, reading = ahead.popleft()
+                yield number, reading.result()
+        for number, reading in ahead:
+            yield number, reading.result()
 
 
 def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> None:
@@ -155,24 +178,42 @@ def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> N
     images = directory / IMAGES
     images.mkdir(parents=True, exist_ok=True)
     for trajectory in trajectories:
-        line = trajectory_to_json(trajectory) + "\n"
+        line = trajectory_to_json(trajectory)
         for turn in trajectory.turns:
-            _store(images / _image_name(turn.screenshot), turn.screenshot.png)
+            store_image(images, turn.screenshot)
         # Screenshots first, then the line in one write: a reader never sees half a line, nor one without its images.
-        with (directory / DATA).open("ab", buffering=0) as file:
-            file.write(line.encode())
+        append_line(directory / DATA, line)
+
+
+def image_name(screenshot: Screenshot) -> str:
+    """The name of a stored screenshot's file, by its hash."""
+    return f"{screenshot.sha}.png"
+
+
+def store_image(folder: Path, screenshot: Screenshot) -> None:
+    """Writes a screenshot into a folder, unless it is there: whole or not at all, whoever else writes the same one."""
+    path = folder / image_name(screenshot)
+    if path.exists():
+        return
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        with name_file(path):
+            draft.write_bytes(screenshot.png)
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 class _BrokenError(Exception):
     """Carries the reason out of the readers below to trajectory_from_json, which makes it a value."""
 
 
-def _step(turn: Turn) -> dict[str, Any]:
+def _step(turn: Turn, first: Frame) -> dict[str, Any]:
     parts = split_response(turn.response)
     if isinstance(parts, Malformed):  # a rollout's garbage: the published fields have nothing to say
         parts = ResponseParts("", "", "")
     step: dict[str, Any] = {
-        "image": _image_name(turn.screenshot),
+        "image": image_name(turn.screenshot),
         "thought": parts.thought,
         "subtask": parts.sentence,
         "action": parts.call,
@@ -189,10 +230,12 @@ def _step(turn: Turn) -> dict[str, Any]:
         step["effect"] = turn.effect
     if turn.mistake:
         step["mistake"] = True
+    if turn.frame != first:
+        step["size"] = [turn.frame.width, turn.frame.height]
     return step
 
 
-def _turn(step: Any, index: int, images: Path) -> Turn:
+def _turn(step: Any, index: int, images: Path, declared: tuple[int, int], decoded: set[str] | None) -> Turn:
     try:
         _checked(step, dict, "step")
         ids = _get(step, "response_ids", list, [])
@@ -202,29 +245,57 @@ def _turn(step: Any, index: int, images: Path) -> Turn:
         for name, numbers in logps.items():
             if numbers and len(numbers) != len(ids):
                 raise _BrokenError(f"{len(numbers)} {name} for {len(ids)} response_ids")
+        screenshot = _screenshot(_get(step, "image", str), images, decoded)
+        sides = [_side(side, "size") for side in _get(step, "size", list, list(declared))]
+        if len(sides) != 2:
+            raise _BrokenError(f"size must be [width, height], is {sides}")
         return Turn(
-            screenshot=_screenshot(_get(step, "image", str), images),
+            screenshot=screenshot,
             response=_get(step, "response", str),
             response_ids=tuple(ids),
             bbox=_bbox(step.get("bbox")),
             effect=_get(step, "effect", str, ""),
             mistake=_get(step, "mistake", bool, False),
+            size=_annotated_size((sides[0], sides[1]), screenshot),
             **logps,
         )
     except _BrokenError as error:
         raise _BrokenError(f"step {index}: {error}") from None
 
 
-def _screenshot(name: str, images: Path) -> Screenshot:
+def _screenshot(name: str, images: Path, decoded: set[str] | None) -> Screenshot:
     if not name or Path(name).name != name or "\0" in name:
         raise _BrokenError(f"image must be a plain file name, is {name!r}")
     try:
-        screenshot = Screenshot((images / name).read_bytes())
-        screenshot.verify()
+        screenshot = read_picture((images / name).read_bytes())
+        if decoded is not None and screenshot.sha not in decoded:
+            check_pixels(screenshot)
+            decoded.add(screenshot.sha)
         return screenshot
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise _BrokenError(f"image {name}: {reason}") from None
+
+
+def _side(value: Any, what: str) -> int:
+    if type(value) is not int or not 0 < value <= LONGEST_SIDE:
+        raise _BrokenError(f"{what} must be above 0 and at most {LONGEST_SIDE} pixels, is {value!r}")
+    return value
+
+
+def _annotated_size(declared: tuple[int, int], screenshot: Screenshot) -> tuple[int, int] | None:
+    """The declared size as the picture is turned; None where it is the picture's own."""
+    width, height = screenshot.width, screenshot.height
+    if (width, height) in (declared, declared[::-1]):
+        return None
+    for across, down in (declared, declared[::-1]):
+        # Of one shape: scaled to one height, the widths differ by a pixel at most (or the heights, at one width).
+        if abs(across * height - down * width) <= max(across, down):
+            return across, down
+    raise _BrokenError(
+        f"the picture is {width}x{height}, but {declared[0]}x{declared[1]} is declared, which is another shape;"
+        " correct the size, or the picture"
+    )
 
 
 def _bbox(value: Any) -> tuple[int, int, int, int] | None:
@@ -260,15 +331,3 @@ def _number(value: Any, what: str) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e30:  # NaN and infinity fail the comparison
         raise _BrokenError(f"{what} must be finite numbers, has {value!r}")
     return float(value)
-
-
-def _image_name(screenshot: Screenshot) -> str:
-    return f"{screenshot.sha}.png"
-
-
-def _store(path: Path, content: bytes) -> None:
-    if path.exists():
-        return
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)  # whole or not at all, whoever else writes the same screenshot

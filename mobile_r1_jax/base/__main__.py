@@ -1,6 +1,9 @@
 """python -m mobile_r1_jax.base: makes the small base policy, in an hour or two on two cores."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
 
 import jax
 import jax.numpy as jnp

@@ -300,18 +300,18 @@ def pretrain(run: Pretraining, folder: Path) -> Policy:
             params, moments = manager.restore(first, args=ocp.args.StandardRestore((params, moments)))
         steps = grain.MapDataset.range(first, run.steps).map(lambda step: step_batch(tokenizer, config, run, int(step)))
         batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
-        with MetricsLog(folder, "pretraining", after_step=first) as log:
-            began, spent = time.time(), []
-            for step, batch in enumerate(batches, first + 1):
-                params, moments, each = train_step(graph, update.update, params, moments, *batch)
-                spent.append(jax.device_get(each))
-                save = step % run.save_every == 0 or step == run.steps
-                if save or step % ROW_EVERY == 0:
-                    row = {name: float(np.mean([one[name] for one in spent])) for name in spent[0]}
-                    row["seconds"] = time.time() - began
-                    if save:
-                        row["pointing"] = pointing(tokenizer, config, graph, params, run, 256)
-                        manager.save(step, args=ocp.args.StandardSave((params, moments)))
-                    log.write(step, row)
-                    began, spent = time.time(), []
+        log = MetricsLog(folder, "pretraining", after_step=first)
+        began, spent = time.time(), []
+        for step, batch in enumerate(batches, first + 1):
+            params, moments, each = train_step(graph, update.update, params, moments, *batch)
+            spent.append(jax.device_get(each))
+            save = step % run.save_every == 0 or step == run.steps
+            if save or step % ROW_EVERY == 0:
+                row = {name: float(np.mean([one[name] for one in spent])) for name in spent[0]}
+                row["seconds"] = time.time() - began
+                if save:
+                    row["pointing"] = pointing(tokenizer, config, graph, params, run, 256)
+                    manager.save(step, args=ocp.args.StandardSave((params, moments)))
+                log.write(step, row)
+                began, spent = time.time(), []
     return nnx.merge(graph, params)

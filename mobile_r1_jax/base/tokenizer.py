@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from mobile_r1_jax.model.chat_template import CHAT_TEMPLATE
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
@@ -112,5 +113,6 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         pad_token="<|endoftext|>",
         additional_special_tokens=[token for token in SPECIAL if token not in ("<|im_end|>", "<|endoftext|>")],
         clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
     )
     fast.save_pretrained(folder)

@@ -1,7 +1,11 @@
 """The shape of a Qwen2.5-VL policy, and its translation from and to a Hugging Face `config.json`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from mobile_r1_jax.model.json_section import Section
+from mobile_r1_jax.model.yarn import Yarn, read_yarn, rope_type, yarn_to_json
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class TextConfig:
     heads: int = 16
     kv_heads: int = 2
     rope_theta: float = 1_000_000.0
-    mrope_section: tuple[int, int, int] = (16, 24, 24)  # rotary frequencies per axis: time, row, column
+    mrope_section: tuple[int, ...] = (16, 24, 24)  # rotary frequencies per axis: time, row, column
+    yarn: Yarn | None = None  # how rotary frequencies are scaled for long prompts; None: not at all
     norm_eps: float = 1e-6
     tied: bool = True  # output embedding = input embedding
     max_positions: int = 128_000
@@ -105,60 +110,72 @@ class PolicyConfig:
                 raise ValueError(f"impossible policy config: {message}")
 
 
-def config_from_json(values: dict[str, Any]) -> PolicyConfig:
-    """Read a parsed config.json, nested (text_config beside vision_config) or flat as Qwen published it.
+def config_from_json(values: Mapping[str, Any], generation: Mapping[str, Any] | None = None) -> PolicyConfig:
+    """Read a parsed config.json, nested (text_config and vision_config) or flat as Qwen published it.
 
-    Raises ValueError with one line when it isn't Qwen2.5-VL or asks for a part that isn't built here.
+    Args:
+      generation: the parsed generation_config.json. Its eos_token_id has priority, as in transformers.
+
+    Raises:
+      ValueError: one line, if the model isn't Qwen2.5-VL, needs an unsupported part, or a field is missing or wrong.
     """
     if values.get("model_type") != "qwen2_5_vl":
         raise ValueError(f"config.json: model_type is {values.get('model_type')!r}, need 'qwen2_5_vl'")
-    text, vision = values.get("text_config") or values, values["vision_config"]
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    kind = rope.get("rope_type") or rope.get("type") or "default"
+    root = Section(values, "config.json: ")
+    nested = values.get("text_config") is not None
+    text, vision = root.section("text_config") if nested else root, root.section("vision_config")
     for part, wrong in {
-        f"rope type {kind!r}": kind not in ("default", "mrope"),
-        f"hidden_act {text.get('hidden_act')!r}": text.get("hidden_act", "silu") != "silu",
-        f"vision hidden_act {vision.get('hidden_act')!r}": vision.get("hidden_act", "silu") != "silu",
+        f"hidden_act {text.get('hidden_act')!r}": (text.get("hidden_act") or "silu") != "silu",
+        f"vision hidden_act {vision.get('hidden_act')!r}": (vision.get("hidden_act") or "silu") != "silu",
         "use_sliding_window true": bool(text.get("use_sliding_window")),
+        "layer type 'sliding_attention'": "sliding_attention" in (text.get("layer_types") or ()),
     }.items():
         if wrong:
             raise ValueError(f"config.json: {part} is not built here; published Qwen2.5-VL checkpoints don't use it")
-    eos = text.get("eos_token_id", ())
+    rope = text.section("rope_scaling" if text.get("rope_scaling") else "rope_parameters", {})
+    max_positions = text.count("max_position_embeddings", 32_768)
+    yarn = read_yarn(rope, max_positions)
+    if nested and yarn is None and rope_type(root.section("rope_scaling", {})) == "yarn":
+        raise ValueError("config.json: transformers ignores rope_scaling outside text_config; move it into text_config")
+    heads = text.count("num_attention_heads")
     return PolicyConfig(
         text=TextConfig(
-            vocab=text["vocab_size"],
-            width=text["hidden_size"],
-            feed_forward=text["intermediate_size"],
-            layers=text["num_hidden_layers"],
-            heads=text["num_attention_heads"],
-            kv_heads=text.get("num_key_value_heads") or text["num_attention_heads"],
-            rope_theta=float(rope.get("rope_theta") or text.get("rope_theta") or 1e6),
-            mrope_section=tuple(rope.get("mrope_section", (16, 24, 24))),
-            norm_eps=text.get("rms_norm_eps", 1e-5),
+            vocab=text.count("vocab_size"),
+            width=text.count("hidden_size"),
+            feed_forward=text.count("intermediate_size"),
+            layers=text.count("num_hidden_layers"),
+            heads=heads,
+            kv_heads=text.count("num_key_value_heads", heads),
+            rope_theta=rope.number("rope_theta", text.number("rope_theta", 1e6)),
+            mrope_section=rope.counts("mrope_section", (16, 24, 24)),
+            yarn=yarn,
+            norm_eps=text.number("rms_norm_eps", 1e-5),
             tied=bool(values.get("tie_word_embeddings") or text.get("tie_word_embeddings")),
-            max_positions=text.get("max_position_embeddings", 32_768),
+            max_positions=max_positions,
         ),
         vision=VisionConfig(
-            width=vision["hidden_size"],
-            feed_forward=vision["intermediate_size"],
-            layers=vision.get("depth", 32),
-            heads=vision.get("num_heads", 16),
-            out_width=vision["out_hidden_size"],
-            patch=vision.get("patch_size", 14),
-            temporal_patch=vision.get("temporal_patch_size", 2),
-            merge=vision.get("spatial_merge_size", 2),
-            window=vision.get("window_size", 112),
-            full_attention=tuple(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
-            channels=vision.get("in_channels", vision.get("in_chans", 3)),
-            rope_theta=float((vision.get("rope_parameters") or {}).get("rope_theta", 10_000.0)),
+            width=vision.count("hidden_size"),
+            feed_forward=vision.count("intermediate_size"),
+            layers=vision.count("depth", 32),
+            heads=vision.count("num_heads", 16),
+            out_width=vision.count("out_hidden_size"),
+            patch=vision.count("patch_size", 14),
+            temporal_patch=vision.count("temporal_patch_size", 2),
+            merge=vision.count("spatial_merge_size", 2),
+            window=vision.count("window_size", 112),
+            full_attention=vision.counts("fullatt_block_indexes", (7, 15, 23, 31)),
+            channels=vision.count("in_channels", vision.count("in_chans", 3)),
+            rope_theta=vision.section("rope_parameters", {}).number("rope_theta", 10_000.0),
         ),
-        image_token=values.get("image_token_id", 151_655),
-        video_token=values.get("video_token_id", 151_656),
-        vision_start=values.get("vision_start_token_id", 151_652),
-        vision_end=values.get("vision_end_token_id", 151_653),
-        bos=text.get("bos_token_id"),
-        eos=(eos,) if isinstance(eos, int) else tuple(eos or ()),
-        pad=text.get("pad_token_id"),
+        image_token=root.count("image_token_id", 151_655, least=0),
+        video_token=root.count("video_token_id", 151_656, least=0),
+        vision_start=root.count("vision_start_token_id", 151_652, least=0),
+        vision_end=root.count("vision_end_token_id", 151_653, least=0),
+        bos=next(iter(text.tokens("bos_token_id")), None),
+        eos=Section(generation or {}, "generation_config.json: ").tokens("eos_token_id")
+        or root.tokens("eos_token_id")
+        or text.tokens("eos_token_id"),
+        pad=next(iter(text.tokens("pad_token_id")), None),
     )
 
 
@@ -188,7 +205,7 @@ def config_to_json(config: PolicyConfig, dtype: str) -> dict[str, Any]:
             "rope_parameters": {
                 "mrope_section": list(text.mrope_section),
                 "rope_theta": text.rope_theta,
-                "rope_type": "default",
+                **yarn_to_json(text.yarn),
             },
             "use_sliding_window": False,
             "vocab_size": text.vocab,

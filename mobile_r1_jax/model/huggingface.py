@@ -9,6 +9,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,39 +21,27 @@ from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mobile_r1_jax.model.config import PolicyConfig, config_from_json, config_to_json
+from mobile_r1_jax.model.chat_template import CHAT_TEMPLATE
+from mobile_r1_jax.model.config import PolicyConfig, config_to_json
 from mobile_r1_jax.model.lora import Read, adapters_of, merging
+from mobile_r1_jax.model.model_directory import ModelDirectory, find_model
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.safetensors_files import FILE_BYTES, open_tensors, write_tensors
+from mobile_r1_jax.model.safetensors_files import FILE_BYTES, write_tensors
 from mobile_r1_jax.model.sharding import parameter_shardings
-from mobile_r1_jax.model.tensors import Layout, Shape, layout_of, misfits, published_name, read_view
+from mobile_r1_jax.model.stored_policy import by_path, open_policy, parameter_shapes
+from mobile_r1_jax.model.tensors import Layout, Shape, layout_of, read_view
 
 # A parameter of up to this many bytes is put together on the host, which compiles nothing; a larger one on the devices.
 WHOLE = 16 * 2**20
 # A tensor is written in blocks of up to this many bytes, as it is held.
 BLOCK = 512 * 2**20
 
-# What stands beside the weights and goes with them, if it is there.
-COMPANIONS = (
-    "generation_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "chat_template.json",
-    "chat_template.jinja",
-)
-
 
 def load_policy(
     directory: str | Path,
     dtype: jnp.dtype = jnp.float32,
     *,
+    base: str | Path | None = None,
     param_dtype: jnp.dtype | None = None,
     remat: str = "none",
     mesh: Mesh | None = None,
@@ -63,40 +52,44 @@ def load_policy(
     2 GB.
 
     Args:
-      directory: as published on the Hugging Face hub, or as written by `save_policy` or transformers 5.
+      directory: as published on the Hugging Face hub, or as written by `save_policy` or transformers 5; or adapters as
+        PEFT writes them, which are merged into the weights of their base.
       dtype: of the computation; param_dtype: of the weights, the same when None.
+      base: the model that the adapters in `directory` belong to; None: the one that their adapter_config.json names.
       mesh: place every parameter as sharding.py says; on the default device when None.
 
     Raises:
       FileNotFoundError: no config.json or no safetensors there.
-      ValueError: one error that names every missing, extra and misshapen tensor; or a mesh that divides badly.
+      ValueError: one line for a broken file, a quantised checkpoint, tensors that don't fit config.json, or a mesh that
+        divides badly.
     """
-    directory = Path(directory)
-    config = config_from_json(read_config(directory))
     kinds = {"dtype": dtype, "param_dtype": dtype if param_dtype is None else param_dtype, "remat": remat}
-    graph, state = nnx.split(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), **kinds)))
-    flat = _by_path(state)
-    shapes = {path: variable.shape for path, variable in flat.items()}
-    shardings = {} if mesh is None else parameter_shardings(config, shapes, mesh)
-    layouts = {path: layout_of(path, shape, config) for path, shape in shapes.items()}
     with ExitStack() as stack:
-        tensors = _open_fitting(directory, layouts, config, stack)
+        config, tensors = open_policy(find_model(directory, base), stack)
+        graph, state = nnx.split(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), **kinds)))
+        flat = by_path(state)
+        shapes = {path: variable.shape for path, variable in flat.items()}
+        shardings = {} if mesh is None else parameter_shardings(config, shapes, mesh)
         for path, variable in flat.items():
-            parts = [tensors[name] for name in layouts[path].names]
-            value = _place(parts, layouts[path], variable.shape, kinds["param_dtype"], shardings.get(path))
-            variable.set_value(value)
+            layout = layout_of(path, variable.shape, config)
+            parts = [tensors[name] for name in layout.names]
+            variable.set_value(_place(parts, layout, variable.shape, kinds["param_dtype"], shardings.get(path)))
     return nnx.merge(graph, state)
 
 
-@contextmanager
-def stored_weights(directory: str | Path) -> Iterator[Read]:
-    """Reads one layer of one parameter of a model directory at a time, in its own dtype, arranged as held here, for
-    `write_model`. Raises as `load_policy`."""
-    directory = Path(directory)
-    config = config_from_json(read_config(directory))
-    layouts = {path: layout_of(path, shape, config) for path, shape in parameter_shapes(config).items()}
+def policy_config(directory: str | Path, base: str | Path | None = None) -> PolicyConfig:
+    """Return the config of the policy that `load_policy` would load; it opens the tensors, and raises as that does."""
     with ExitStack() as stack:
-        tensors = _open_fitting(directory, layouts, config, stack)
+        return open_policy(find_model(directory, base), stack)[0]
+
+
+@contextmanager
+def stored_weights(directory: str | Path, base: str | Path | None = None) -> Iterator[Read]:
+    """Reads one layer of one parameter of a model directory at a time, in its own dtype, arranged as held here, for
+    `write_model`. `base` and errors are those of `load_policy`."""
+    with ExitStack() as stack:
+        config, tensors = open_policy(find_model(directory, base), stack)
+        layouts = {path: layout_of(path, shape, config) for path, shape in parameter_shapes(config).items()}
 
         def read(path: str, layer: int | None) -> np.ndarray:
             layout = layouts[path]
@@ -112,6 +105,7 @@ def save_policy(
     *,
     dtype: jnp.dtype | None = None,
     like: str | Path | None = None,
+    base: str | Path | None = None,
     max_file_bytes: int = FILE_BYTES,
 ) -> None:
     """Write a policy as `write_model` does, from its devices; weights bit by bit where `dtype` is theirs (or None), but
@@ -121,7 +115,7 @@ def save_policy(
     must call this, and the first one writes.
     """
     state = nnx.state(policy, nnx.Not(nnx.LoRAParam))
-    values = {path: variable.get_value() for path, variable in _by_path(state).items()}
+    values = {path: variable.get_value() for path, variable in by_path(state).items()}
     whole = {path: _fetch(value) for path, value in values.items() if value.nbytes <= WHOLE}
 
     def read(path: str, layer: int | None) -> np.ndarray:
@@ -136,6 +130,7 @@ def save_policy(
         merging(read, {path: (_fetch(a), _fetch(b), scale) for path, (a, b, scale) in adapters_of(policy).items()}),
         dtype=values["text.embedding"].dtype if dtype is None else dtype,
         like=like,
+        base=base,
         max_file_bytes=max_file_bytes,
     )
 
@@ -148,12 +143,14 @@ def write_model(
     *,
     dtype: jnp.dtype,
     like: str | Path | None = None,
+    base: str | Path | None = None,
     max_file_bytes: int = FILE_BYTES,
 ) -> None:
     """Write a model directory that transformers loads, in the layout of the published ones.
 
     That is the weights in files of up to `max_file_bytes` with their index (one file and no index for a small model),
-    config.json, generation_config.json, preprocessor_config.json, and the tokenizer's files from `like`.
+    config.json, generation_config.json, preprocessor_config.json, and the tokenizer's files from `like`, with a chat
+    template.
 
     Args:
       shapes: path of each parameter, such as "text.layers.q.kernel" -> its shape here.
@@ -161,7 +158,8 @@ def write_model(
         converted into one.
       dtype: of the written weights.
       like: a model directory that has what stands beside the weights, such as the one that training began with; its
-        config.json is kept but for the dtype.
+        config.json is kept but for the dtype and whether embeddings are tied. base: as for `load_policy`, if it holds
+        adapters.
 
     Raises:
       ValueError: `like` is of another architecture.
@@ -169,10 +167,8 @@ def write_model(
     directory, dtype = Path(directory), np.dtype(dtype)
     directory.mkdir(parents=True, exist_ok=True)
     layouts = {path: layout_of(path, shape, config) for path, shape in shapes.items()}
-    like = None if like is None else Path(like)
-    values = config_to_json(config, dtype.name) if like is None else _with_dtype(read_config(like), dtype.name)
-    if config_from_json(values) != config:
-        raise ValueError(f"{like}: its config.json is of another architecture than these weights")
+    source = None if like is None else find_model(like, base)
+    values = config_to_json(config, dtype.name) if source is None else _config_like(source, config, dtype.name)
     owners = {
         name: (path, layer if layout.stacked else None)
         for path, layout in layouts.items()
@@ -187,36 +183,7 @@ def write_model(
         keep=jax.process_index() == 0,
     )
     if jax.process_index() == 0:
-        _write_companions(directory, values, config, like)
-
-
-def parameter_shapes(config: PolicyConfig) -> dict[str, Shape]:
-    """Path, such as "text.layers.q.kernel" -> shape, of every parameter of a policy; nothing is allocated."""
-    state = nnx.state(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0))))
-    return {path: variable.shape for path, variable in _by_path(state).items()}
-
-
-def _by_path(state: nnx.State) -> dict[str, nnx.Variable]:
-    return {".".join(path): variable for path, variable in nnx.to_flat_state(state)}
-
-
-def read_config(directory: Path) -> dict[str, Any]:
-    """The parsed config.json of a model directory; FileNotFoundError in one line where there is none."""
-    file = directory / "config.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"{directory}: no config.json; a Hugging Face model directory is needed")
-    return json.loads(file.read_text())
-
-
-def _open_fitting(
-    directory: Path, layouts: Mapping[str, Layout], config: PolicyConfig, stack: ExitStack
-) -> dict[str, Any]:
-    """Published name -> the tensor, as `open_tensors` gives it; ValueError where they aren't those of the layouts."""
-    tensors = {published_name(name): tensor for name, tensor in open_tensors(directory, stack).items()}
-    found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
-    if problems := misfits(found, layouts, config):
-        raise ValueError(f"{directory}: tensors don't fit config.json: {'; '.join(problems)}")
-    return tensors
+        _write_companions(directory, values, config, source)
 
 
 def _place(
@@ -305,15 +272,20 @@ def _blocks(layer: Any, layout: Layout, dtype: np.dtype) -> Iterator[np.ndarray]
         yield np.asarray(layer[index]).transpose(layout.back).astype(dtype, copy=False)
 
 
-def _write_companions(directory: Path, values: dict[str, Any], config: PolicyConfig, like: Path | None) -> None:
-    """config.json and what else stands beside the weights: copied from `like`, made from `config` where it has none."""
+def _write_companions(
+    directory: Path, values: dict[str, Any], config: PolicyConfig, source: ModelDirectory | None
+) -> None:
+    """Write config.json and the other files: copied from `source`, made from `config` where it has none."""
     _write_json(directory / "config.json", values)
     ends = {"bos_token_id": config.bos, "eos_token_id": list(config.eos), "pad_token_id": config.pad}
     _write_json(directory / "generation_config.json", {key: value for key, value in ends.items() if value is not None})
     _write_json(directory / "preprocessor_config.json", _preprocessor(config))
-    for name in COMPANIONS if like else ():
-        if (like / name).is_file():
-            shutil.copyfile(like / name, directory / name)
+    if source is None:
+        return
+    for file in source.companions():
+        shutil.copyfile(file, directory / file.name)
+    if not source.has_chat_template:
+        (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
 
 
 def _preprocessor(config: PolicyConfig) -> dict[str, Any]:
@@ -330,6 +302,22 @@ def _preprocessor(config: PolicyConfig) -> dict[str, Any]:
         "processor_class": "Qwen2_5_VLProcessor",
         "temporal_patch_size": vision.temporal_patch,
     }
+
+
+def _config_like(source: ModelDirectory, config: PolicyConfig, dtype: str) -> dict[str, Any]:
+    """Return the config.json of `source`, which names `dtype` and says whether the embeddings of `config` are tied.
+
+    Raises ValueError where the two are of another architecture.
+    """
+    theirs = source.config()
+    if replace(theirs, text=replace(theirs.text, tied=config.text.tied)) != config:
+        raise ValueError(f"{source.base}: its config.json is of another architecture than these weights")
+    values = _with_dtype(source.config_json(), dtype)
+    values.pop("transformers_weights", None)  # the name of a file that isn't written
+    if theirs.text.tied != config.text.tied:
+        for part in (values, values.get("text_config") or {}):
+            part["tie_word_embeddings"] = config.text.tied
+    return values
 
 
 def _with_dtype(values: dict[str, Any], dtype: str) -> dict[str, Any]:

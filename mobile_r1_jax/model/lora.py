@@ -11,6 +11,7 @@ They are merged where a policy leaves as a Hugging Face model, a layer at a time
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 import jax
@@ -47,7 +48,7 @@ class LoRA:
     projections: tuple[Literal["q", "k", "v", "out", "gate", "up", "down"], ...] = tuple(PROJECTIONS)
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
+        if self.rank < 1 or not 0 < self.alpha < inf:
             raise ValueError(f"LoRA: rank {self.rank} must be at least 1, and alpha {self.alpha} above 0")
         if not self.projections or (unknown := set(self.projections) - set(PROJECTIONS)):
             named = f"there is no projection {min(unknown)!r}" if self.projections else "no projection is named"

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mobile_r1_jax.model.yarn import Yarn, yarn_frequencies
+
 
 class Rotation(NamedTuple):
     """How far each pair of a head's numbers is turned: [..., H / 2] float32."""
@@ -14,7 +16,9 @@ class Rotation(NamedTuple):
     sin: jax.Array
 
 
-def mrope(positions: jax.Array, *, head_width: int, section: tuple[int, ...], theta: float) -> Rotation:
+def mrope(
+    positions: jax.Array, *, head_width: int, section: tuple[int, ...], theta: float, yarn: Yarn | None = None
+) -> Rotation:
     """Multimodal rotary positions (Qwen2-VL paper, section 2.1).
 
     Args:
@@ -22,8 +26,11 @@ def mrope(positions: jax.Array, *, head_width: int, section: tuple[int, ...], th
       section: how many of the head_width / 2 frequencies turn with each axis.
     """
     frequencies = 1.0 / theta ** (np.arange(0, head_width, 2, dtype=np.float32) / head_width)
+    if yarn is not None:
+        frequencies = yarn_frequencies(yarn, frequencies, theta)
     axis = np.repeat(np.arange(len(section)) % 3, section)
-    return _rotation(jnp.moveaxis(positions[axis], 0, -1).astype(jnp.float32) * frequencies)
+    rotation = _rotation(jnp.moveaxis(positions[axis], 0, -1).astype(jnp.float32) * frequencies)
+    return rotation if yarn is None else Rotation(*(part * yarn.attention_factor for part in rotation))
 
 
 def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Rotation:

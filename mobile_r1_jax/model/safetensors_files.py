@@ -8,13 +8,15 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from mobile_r1_jax.model.json_section import Section, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_BYTES = 5 * 10**9  # the published checkpoints' files stay under this
@@ -22,26 +24,51 @@ FILE_BYTES = 5 * 10**9  # the published checkpoints' files stay under this
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
-def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
+def open_tensors(directory: Path, stack: ExitStack, *, named: str | None = None) -> dict[str, Any]:
     """Name -> the tensor, not yet read: index it by slices; `stack` closes the files.
 
+    The files are those that transformers takes: model.safetensors, or else the files of the index; other safetensors
+    files are ignored.
+
+    Args:
+      named: the file or index to open instead, if config.json names one (transformers_weights).
+
     Raises:
-      FileNotFoundError: the index names files that aren't there, or there is no file at all.
+      FileNotFoundError: there is neither, or the index names files that aren't there.
+      ValueError: a file is truncated or broken; one line with its name.
     """
-    index = directory / INDEX
-    if index.is_file():
-        files = sorted({directory / name for name in json.loads(index.read_text())["weight_map"].values()})
-    else:
-        files = sorted(directory.glob("*.safetensors"))
-    absent = [file.name for file in files if not file.is_file()]
-    if absent or not files:
-        raise FileNotFoundError(f"{directory}: no {', '.join(absent) or '*.safetensors'}; download the whole model")
-    tensors = {}
-    for file in files:
+    first = next((name for name in ([named] if named else [SINGLE, INDEX]) if (directory / name).is_file()), None)
+    if first is None:
+        weights = (file.name for file in directory.glob("*") if file.suffix in (".safetensors", ".bin", ".pt", ".gguf"))
+        raise FileNotFoundError(
+            f"{directory}: no {named or f'{SINGLE} and no {INDEX}'}, but {shortened(sorted(weights)) or 'no weights'}; "
+            "download the whole model, or save it by transformers' save_pretrained"
+        )
+    files = [first]
+    if first.endswith(".json"):
+        places = Section(read_json(directory / first), f"{directory / first}: ").section("weight_map").values.values()
+        files = sorted(set(map(str, places)))
+        if absent := [name for name in files if not (directory / name).is_file()]:
+            raise FileNotFoundError(f"{directory}: no {shortened(absent)}, named by {first}; download the whole model")
+    return {name: tensor for file in files for name, tensor in open_file(directory / file, stack).items()}
+
+
+def open_file(file: Path, stack: ExitStack) -> dict[str, Any]:
+    """Name -> the tensor of one file, as `open_tensors`. Raise ValueError in one line if the file is broken."""
+    try:
         handle = stack.enter_context(safe_open(file, framework="numpy"))
-        for name in handle.keys():  # noqa: SIM118 (a handle is no dict)
-            tensors[name] = handle.get_slice(name)
-    return tensors
+        return {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (a handle is no dict)
+    except (SafetensorError, OSError) as error:
+        size = f"{file.stat().st_size} bytes" if file.is_file() else "not there"
+        raise ValueError(
+            f"{file} ({size}) is no complete safetensors file ({error}); copy or download it again"
+        ) from error
+
+
+def shortened(names: Sequence[str], most: int = 5) -> str:
+    """Join names by commas; beyond `most` of them, give their count."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def write_tensors(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.safetensors_files import shortened
 
 Shape = tuple[int, ...]
 
@@ -114,21 +115,41 @@ def read_view(tensor: Any, layout: Layout, index: tuple[slice, ...]) -> np.ndarr
 
 
 def published_name(name: str) -> str:
-    """The published name of a tensor that some exports name as transformers does in memory (model.language_model…)."""
-    return re.sub(r"^model\.visual\.", "visual.", re.sub(r"^model\.language_model\.", "model.", name))
+    """Return the published name of a tensor that is named as in one of transformers' modules.
+
+    model.language_model.X, model.model.X and language_model.X are model.X; model.visual.X is visual.X.
+    """
+    return re.sub(
+        r"^model\.visual\.", "visual.", re.sub(r"^(model\.)?(language_model|model)\.(?!model\.)", "model.", name)
+    )
 
 
-def misfits(found: Mapping[str, Shape], layouts: Mapping[str, Layout], config: PolicyConfig) -> list[str]:
-    """Every tensor that is missing, extra or misshapen, in words; `found`: published name -> shape."""
+def misfits(found: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> list[str]:
+    """Say in words which tensors are missing, extra or misshapen, at most five of each; `found`: name -> shape."""
     wanted = {name: layout.stored for layout in layouts.values() for name in layout.names}
-    # A tied checkpoint may carry the embedding a second time.
-    extra = found.keys() - wanted.keys() - ({"lm_head.weight"} if config.text.tied else set())
-    return [
-        *(f"missing {name} {shape}" for name, shape in wanted.items() if name not in found),
-        *(f"extra {name}" for name in sorted(extra)),
-        *(
+    if prefix := _wrapper_prefix(found, wanted):
+        return [f"tensor names begin with {prefix!r}, which a wrapper added: save the model inside it, or rename them"]
+    problems = {
+        "missing ": [f"{name} {shape}" for name, shape in wanted.items() if name not in found],
+        "extra ": sorted(found.keys() - wanted.keys()),
+        "": [
             f"{name} is {found[name]}, need {shape}"
             for name, shape in sorted(wanted.items())
             if name in found and found[name] != shape
-        ),
-    ]
+        ],
+    }
+    said = [kind + shortened(names) for kind, names in problems.items() if names]
+    if "lm_head.weight" in wanted and "lm_head.weight" not in found:
+        said.append("config.json says that embeddings are not tied (tie_word_embeddings)")
+    return said
+
+
+def _wrapper_prefix(found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> str | None:
+    """The prefix without which names in `found` would be wanted, such as "module." or "base_model.model."."""
+    for rename in (str, published_name):
+        for name in sorted(found.keys() - wanted.keys()):
+            for dot in re.finditer(r"\.", name):
+                rest = rename(name[dot.end() :])
+                if rest in wanted and rest not in found:
+                    return name[: dot.end()]
+    return None

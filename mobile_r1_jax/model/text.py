@@ -128,7 +128,13 @@ class TextModel(nnx.Module):
     def rotation(self, positions: jax.Array) -> Rotation:
         """M-RoPE of positions [3, ...]."""
         config = self.config
-        return mrope(positions, head_width=config.head_width, section=config.mrope_section, theta=config.rope_theta)
+        return mrope(
+            positions,
+            head_width=config.head_width,
+            section=config.mrope_section,
+            theta=config.rope_theta,
+            yarn=config.yarn,
+        )
 
     def rotation_from(self, start: jax.Array, tokens: int) -> Rotation:
         """Of `tokens` positions from start [B] on, on all three axes: [B, T, H / 2].

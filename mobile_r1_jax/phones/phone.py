@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +20,12 @@ class Task:
     app: str
     instruction: str
     setup: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Return 16 hex digits that equal tasks share on every machine: a hash of app, instruction and setup."""
+        record = json.dumps([self.app, self.instruction, dict(self.setup)], sort_keys=True)
+        return hashlib.sha256(record.encode()).hexdigest()[:16]
 
 
 class Phone(Protocol):

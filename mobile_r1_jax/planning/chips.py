@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from math import prod
 from typing import Any
 
@@ -77,6 +78,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
     Raises PlanError in one line where libtpu is not installed, or does not know the slice.
     """
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or libtpu waits minutes for a cloud that isn't there
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # or only one process at a time may plan or train
     try:
         import libtpu  # noqa: F401
     except ImportError as error:
@@ -92,3 +94,8 @@ def tpu_devices(topology: Topology) -> list[Any]:
     except jax.errors.JaxRuntimeError as error:
         reason = " ".join(str(error).split())
         raise PlanError(f"--topology {topology.name}: the TPU compiler has no such slice: {reason}") from error
+
+
+def compiler_versions() -> str:
+    """Return the versions that the TPU compiler's answers depend on, such as "jax 0.10.2, libtpu 0.0.42.1"."""
+    return f"jax {version('jax')}, libtpu {version('libtpu')}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.lora import LoRA
 from mobile_r1_jax.model.sharding import mesh_name
-from mobile_r1_jax.planning.measure import Taken
+from mobile_r1_jax.planning.footprint import Taken
 from mobile_r1_jax.planning.programs import Program
 
 
@@ -75,15 +75,15 @@ def counterpart(program: Program, others: Sequence[Program]) -> Program | None:
     )
 
 
-def turn(knobs: Iterator[Knob], taken: Taken, measure: Callable[[Run], tuple[Taken, bool] | None]) -> list[Freed]:
+def turn(knobs: Iterator[Knob], taken: Taken, measure: Callable[[Knob], tuple[Taken, bool] | None]) -> list[Freed]:
     """What each knob frees, most first.
 
-    measure: what the program's counterpart takes in another run and whether it fits; None where there is none or the
-    run is impossible.
+    measure: what the program's counterpart takes in the knob's run and whether it fits; None where there is none or
+    the run is impossible.
     """
     freed = []
     for knob in knobs:
-        if (found := measure(knob.run)) is not None:
+        if (found := measure(knob)) is not None:
             other, fits = found
             freed.append(Freed(knob.flag, taken.peak - other.peak, fits))
     return sorted(freed, key=lambda each: -each.freed)

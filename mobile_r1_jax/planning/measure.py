@@ -1,9 +1,12 @@
 """What one program takes: from the TPU compiler itself, or estimated from shapes where the compiler is not at hand."""
 
+import logging
 import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from math import prod
+from threading import Thread
 from typing import Any
 
 import jax
@@ -11,68 +14,52 @@ from jax.sharding import Mesh
 
 from mobile_r1_jax.model.sharding import computing_on, row_shards
 from mobile_r1_jax.planning.abstract import bytes_of, bytes_per_chip
-from mobile_r1_jax.planning.chips import Chip
+from mobile_r1_jax.planning.chips import Topology
 from mobile_r1_jax.planning.flops import Loops, count_flops, count_product_bytes, live_bytes
+from mobile_r1_jax.planning.footprint import Taken, Work
 from mobile_r1_jax.planning.hlo import Traffic, count_traffic
 from mobile_r1_jax.planning.programs import Program
+from mobile_r1_jax.planning.result_cache import ResultCache, program_key
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-@dataclass(frozen=True)
-class Work:
-    """What one chip does in one call or a part of it: operations, bytes to and from its memory, bytes from others."""
-
-    flops: float
-    memory: float
-    links: float | None  # None: not known
-
-    def walls(self, chip: Chip) -> dict[str, float]:
-        """Seconds that each limit of the chip alone asks for."""
-        walls = {"compute": self.flops / chip.flops, "memory": self.memory / chip.bandwidth}
-        return walls if self.links is None else walls | {"links": self.links / chip.links}
-
-    def wall(self, chip: Chip) -> tuple[str, float]:
-        """The wall that it hits and the seconds till there: with everything overlapped it cannot be faster."""
-        return max(self.walls(chip).items(), key=lambda wall: wall[1])
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Bytes a chip needs for a program, and what it does. Sampling has two parts: `parts` names them.
-
-    compiled: arguments, temporaries and peak are the compiler's own; otherwise they are estimated. refused: the
-    compiler found that the program alone does not fit, and `peak` is what it says the program would need.
-    """
-
-    arguments: float
-    temporaries: float
-    beside: float
-    peak: float  # everything on the chip meanwhile
-    parts: dict[str, Work] = field(default_factory=dict)
-    compiled: bool = True
-    refused: bool = False
-
-    def fits(self, chip: Chip) -> bool:
-        return not self.refused and self.peak <= chip.memory
-
-    def seconds(self, chip: Chip) -> float:
-        return sum(work.wall(chip)[1] for work in self.parts.values())
-
-
 @dataclass
 class Measure:
-    """Measures programs, each distinct one once: stages share some of theirs, and runs that differ in a setting."""
+    """Measures programs, each distinct one once: stages share some of theirs, and runs that differ in a setting.
 
-    chip: Chip
+    cache: compiled programs' results on disk; estimates are quick and are not stored.
+    """
+
+    topology: Topology
+    cache: ResultCache | None = None
     _found: dict[Any, Taken] = field(default_factory=dict)
 
     def __call__(self, program: Program) -> Taken:
         key = self._key(program)
         if key not in self._found:
-            self._found[key] = compile_program(program) if self.chip.compiler else estimate(program)
+            self._found[key] = self._compiled(program) if self.topology.chip.compiler else estimate(program)
         taken = self._found[key]
         return replace(taken, beside=program.beside, peak=taken.peak + program.beside)
+
+    def _compiled(self, program: Program) -> Taken:
+        """Return the result from the cache, or compile the program and store its result."""
+        with computing_on(program.mesh):
+            traced = program.function.trace(*program.arguments, **program.keywords)
+            lowered = traced.lower()
+        if self.cache is None:
+            return compile_program(program, traced, lowered)
+        key = program_key(lowered.as_text(), program, self.topology.name)
+        if (taken := self.cache.read(key)) is None:
+            taken = compile_program(program, traced, lowered)
+            try:
+                self.cache.write(key, taken)
+            except OSError as error:
+                logger.warning("results of this plan cannot be stored: %s", error)
+                self.cache = None
+        return taken
 
     def _key(self, program: Program) -> Any:
         leaves, structure = jax.tree.flatten((program.arguments, program.keywords.get("sampling")))
@@ -84,19 +71,16 @@ class Measure:
         return program.function, str(structure), shapes, str(static), program.loops, program.mesh
 
 
-def compile_program(program: Program) -> Taken:
+def compile_program(program: Program, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> Taken:
     """Compile it for its mesh's TPU; `beside` is left out."""
-    mesh = program.mesh
-    with computing_on(mesh):
-        traced = program.function.trace(*program.arguments, **program.keywords)
-        try:
-            compiled = traced.lower().compile()
-        except jax.errors.JaxRuntimeError as error:
-            arguments = bytes_per_chip(program.arguments)
-            needed = refused_bytes(str(error), arguments)
-            if needed is None:
-                raise
-            return Taken(arguments, max(0.0, needed - arguments), 0.0, needed, refused=True)
+    try:
+        compiled = _compile(lowered)
+    except jax.errors.JaxRuntimeError as error:
+        arguments = bytes_per_chip(program.arguments)
+        needed = refused_bytes(str(error), arguments)
+        if needed is None:
+            raise
+        return Taken(arguments, max(0.0, needed - arguments), 0.0, needed, refused=True)
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -104,6 +88,20 @@ def compile_program(program: Program) -> Taken:
     text = compiled.as_text()
     parts = _parts(program, traced.jaxpr.jaxpr, lambda loops: count_traffic(text, loops))
     return Taken(arguments, temporaries, 0.0, arguments + results + temporaries, parts)
+
+
+def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile in a thread: a signal is then handled at once, not minutes later when the compiler returns."""
+    future: Future[jax.stages.Compiled] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(lowered.compile())
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return future.result()
 
 
 def estimate(program: Program) -> Taken:

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mobile_r1_jax.planning.chips import GIB, Chip
+from mobile_r1_jax.planning.footprint import Taken
 from mobile_r1_jax.planning.knobs import Freed
-from mobile_r1_jax.planning.measure import Taken
 from mobile_r1_jax.planning.programs import Program
 
 # What good programs reach of each wall: 45 % MFU is MaxText's Llama-3.1-8B on v6e-8; of the bandwidths, our own guess.
@@ -33,10 +33,20 @@ def memory_table(rows: Sequence[Row], chip: Chip) -> Table:
     table.add_column("fits")
     for row in rows:
         taken = row.taken
-        parts = (taken.arguments, taken.temporaries, taken.beside, taken.peak)
-        fits = "yes" if taken.fits(chip) else f"no, {(taken.peak - chip.memory) / GIB:.2f} over"
-        table.add_row(row.program.stage, row.program.title, *(f"{part / GIB:.2f}" for part in parts), fits)
+        parts = [f"{part / GIB:.2f}" for part in (taken.arguments, taken.temporaries, taken.beside, taken.peak)]
+        table.add_row(row.program.stage, row.program.title, *parts, _fits(taken, chip))
     return table
+
+
+def row_line(row: Row, chip: Chip, seconds: float) -> str:
+    """Return one line for a program that was just measured; `seconds` is how long that took."""
+    taken = row.taken
+    peak = f"{taken.peak / GIB:.2f} of {chip.memory / GIB:.2f} GiB, fits: {_fits(taken, chip)}"
+    return f"{row.program.stage}: {row.program.title}: {peak} ({seconds:.0f} s)"
+
+
+def _fits(taken: Taken, chip: Chip) -> str:
+    return "yes" if taken.fits(chip) else f"no, {(taken.peak - chip.memory) / GIB:.2f} over"
 
 
 def roofline_table(rows: Sequence[Row], chip: Chip) -> Table:

@@ -6,7 +6,7 @@ const partButtons = [...document.querySelectorAll("[data-choose-part]")];
 const endingButtons = [...document.querySelectorAll("[data-choose-ending]")];
 const astrayButton = document.querySelector("[data-choose-astray]");
 const forgetButton = document.querySelector("[data-forget-task]");
-const chosen = { part: "", ending: "", astray: false, task: "" };
+const chosen = { part: "", ending: "", astray: false, task: "", title: "" };
 
 const fits = (strip, wanted) =>
   (!wanted.part || strip.dataset.part === wanted.part) &&
@@ -36,7 +36,7 @@ function show() {
   if (astrayButton) press(astrayButton, chosen.astray, count({ astray: true }));
   if (forgetButton) {
     forgetButton.hidden = !chosen.task;
-    forgetButton.textContent = `task: ${chosen.task} ✕`;
+    forgetButton.textContent = `task: ${chosen.title} ✕`;
   }
   const status = document.querySelector(".count");
   if (status) status.textContent = `${count({})} of ${strips.length} on this page`;
@@ -57,8 +57,9 @@ for (const button of endingButtons) {
 astrayButton?.addEventListener("click", () => choose({ astray: !chosen.astray }));
 forgetButton?.addEventListener("click", () => choose({ task: "" }));
 for (const strip of strips) {
-  strip.querySelector("button.task").addEventListener("click", () => {
-    choose({ task: strip.dataset.task, part: "", ending: "", astray: false });
+  const button = strip.querySelector("button.task"); // none where nothing tells which task it was
+  button?.addEventListener("click", () => {
+    choose({ task: strip.dataset.task, title: button.textContent, part: "", ending: "", astray: false });
     document.querySelector(".count").scrollIntoView({ block: "start" });
   });
 }

@@ -11,7 +11,7 @@ from typing import Any
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.report.charts import curve, endings_bar, intervals
 from mobile_r1_jax.report.markup import Html, join, raw, tag
-from mobile_r1_jax.report.reading import SHOWN, Contents, Part, plain, read_contents
+from mobile_r1_jax.report.reading import SHOWN, Contents, Part, Strip, plain, read_contents
 from mobile_r1_jax.report.strips import ENDINGS, strip
 from mobile_r1_jax.stages.evaluation import COLUMNS, Result, Share
 
@@ -52,7 +52,7 @@ def render(contents: Contents) -> str:
         tag("title", f"{name} · Mobile-R1"),
         tag("style", raw(style)),
     )
-    sections = {"Trajectories": _trajectories(contents.parts)}
+    sections = {"Trajectories": _trajectories(contents)}
     if contents.config or contents.results or contents.rows:
         sections = {"Results": _results(contents.results), "Training": _curves(contents.rows), **sections}
     if contents.config_text:
@@ -182,11 +182,13 @@ def _stage(stage: str, rows: Sequence[Mapping[str, Any]]) -> Html:
 # Trajectories ---------------------------------------------------------------------------------------------------------
 
 
-def _trajectories(parts: Sequence[Part]) -> Html:
+def _trajectories(contents: Contents) -> Html:
+    parts = contents.parts
     if not any(part.total or part.broken for part in parts):
         return tag("p", "No trajectory has been written yet.", class_="none")
     return join(
         tag("p", _selection(parts), class_="note"),
+        tag("p", contents.comparison, class_="note") if contents.comparison else None,
         tag("div", _part_button(None, parts), *(_part_button(part, parts) for part in parts), class_="parts"),
         _filters(parts),
         tag("p", role="status", class_="count"),
@@ -199,8 +201,9 @@ def _selection(parts: Sequence[Part]) -> str:
     if shown == total:
         return f"All {total} trajectories are shown."
     return (
-        f"{shown} of {total} trajectories are shown, up to {SHOWN} of each part: the same tasks in every part that has"
-        " them; then, in turn, recoveries, failures and plain successes, latest updates first. The data files hold all."
+        f"{shown} of {total} trajectories are shown; the data files hold all. Up to {SHOWN} of each part are chosen for"
+        " a look, in turn recoveries, failures and plain successes, latest updates first: how often a policy succeeds"
+        " cannot be told from these."
     )
 
 
@@ -260,14 +263,21 @@ def _part(part: Part) -> Html:
         tag("ul", *(tag("li", f"line {line}: {reason}") for line, reason in part.broken[:20])),
     )
     where = part.found.reason
-    if part.assumed and part.found.kind == "model":
+    if part.assumed and part.found.kind == "resized":
         where += f"; no config.yaml says how the screens were resized, so this is taken: {part.resizing}"
     return tag(
         "section",
         tag("h3", part.title, tag("small", f"{len(part.strips)} of {part.total}")),
         tag("p", where[:1].upper() + where[1:] + ".", class_="note"),
         broken if part.broken else None,
-        *(strip(part, shown) for shown in part.strips),
+        *_group("The same tasks in every evaluation", part, part.compared),
+        *_group("Chosen for a look", part, part.chosen),
         data_part=part.name,
         class_="part",
     )
+
+
+def _group(title: str, part: Part, strips: Sequence[Strip]) -> list[Html]:
+    """Trajectories of a part; a title is needed only where there are compared ones."""
+    heading = [tag("h4", title, class_="group")] if strips and part.compared else []
+    return heading + [strip(part, one) for one in strips]

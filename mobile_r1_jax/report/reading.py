@@ -6,7 +6,7 @@ Screenshots are named, never kept: a run may hold more of them than memory does.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,14 +15,16 @@ import yaml
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.trajectory import DATA, IMAGES, Ending, read_lines, trajectory_from_json
+from mobile_r1_jax.agent.trajectory import Ending, trajectory_from_json
+from mobile_r1_jax.report.selection import choose, same_tasks
 from mobile_r1_jax.stages.evaluation import RESULTS, Result, read_results
 from mobile_r1_jax.training.metrics import ROWS, read_rows
 
 CONFIG, TRAJECTORIES, EVALUATION, ANNOTATIONS = "config.yaml", "trajectories", "evaluation", "annotations"
-SHOWN = 12  # trajectories shown of each part
+SHOWN = 12  # trajectories of each part that are compared, and as many that are chosen for a look
 
 
 class ReportError(ValueError):
@@ -46,7 +48,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Strip:
-    """One trajectory; `line` is its place in the part's data.jsonl, from 1."""
+    """One trajectory; `line` is its place in the part's data.jsonl, from 1; `task_id` tells tasks apart, "" unknown."""
 
     line: int
     task: str
@@ -54,6 +56,7 @@ class Strip:
     ending: Ending
     scores: dict[str, float]
     looks: tuple[Look, ...]
+    task_id: str = ""
 
     @property
     def left_the_path(self) -> bool:
@@ -70,16 +73,23 @@ class Strip:
 class Part:
     """A directory of trajectories: those that are shown, how all of them ended, and what could not be read.
 
-    found, resizing: which pixels the responses speak of. assumed: no config said how the screens were resized.
+    compared: of the tasks that all evaluations show; chosen: further ones that are worth a look. found, resizing: which
+    pixels the responses speak of. assumed: no config said how the screens were resized.
     """
 
     name: str
-    strips: tuple[Strip, ...]
+    compared: tuple[Strip, ...]
+    chosen: tuple[Strip, ...]
     endings: Counter[Ending]
     broken: tuple[tuple[int, str], ...]
     found: FoundFrame
     resizing: Resizing
     assumed: bool
+
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """All that are shown."""
+        return self.compared + self.chosen
 
     @property
     def title(self) -> str:
@@ -94,12 +104,13 @@ class Part:
 
     def said_in(self, look: Look) -> Frame:
         """The frame of the coordinates in this turn's response."""
-        return self.found.of(look.frame.width, look.frame.height, self.resizing)
+        return self.found.of(look.frame.width, look.frame.height)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a report is made of; what the directory lacks is empty."""
+    """All that a report is made of; what the directory lacks is empty. comparison: which tasks are compared, or why
+    none are."""
 
     directory: Path
     config: dict[str, Any]
@@ -107,6 +118,7 @@ class Contents:
     rows: list[dict[str, Any]]
     results: list[Result]
     parts: tuple[Part, ...]
+    comparison: str
 
 
 def read_contents(directory: Path) -> Contents:
@@ -126,44 +138,22 @@ def read_contents(directory: Path) -> Contents:
         raise ReportError(
             f"{ROWS} or {RESULTS} in {directory} cannot be read: {' '.join(str(error).split())}"
         ) from error
-    parts: list[Part] = []
-    shown: set[str] = set()
-    for name, folder in reversed(_in_story_order(folders, results)):  # the last policy chooses the tasks that all show
-        part = _read_part(name, folder, directory, resizing, shown)
-        shown |= {strip.task for strip in part.strips}
-        parts.insert(0, part)
-    return Contents(directory, config, text, rows, results, tuple(parts))
+    read = [_read_part(name, folder, directory, resizing) for name, folder in _in_story_order(folders, results)]
+    parts, comparison = _shown(read)
+    return Contents(directory, config, text, rows, results, tuple(parts), comparison)
 
 
-def choose(strips: Sequence[Strip], shown: set[str], most: int) -> list[Strip]:
-    """A selection worth looking at, at most `most`: by kind and within it by number of turns.
-
-    Tasks that other parts show come first, one trajectory each, so that policies can be compared; the rest is drawn in
-    turn from the kinds (see `_kind`), different tasks before repeated ones and late updates before early ones.
-    """
-    kinds: dict[int, list[tuple[int, float, int, Strip]]] = {}
-    seen: Counter[tuple[int, str]] = Counter()
-    for strip in sorted(strips, key=lambda strip: (-strip.scores.get("step", 0.0), strip.line)):
-        kind = _kind(strip)
-        kinds.setdefault(kind, []).append((seen[kind, strip.task], -strip.scores.get("step", 0.0), strip.line, strip))
-        seen[kind, strip.task] += 1
-    queues = [[entry[-1] for entry in sorted(kinds[kind], key=lambda entry: entry[:3])] for kind in sorted(kinds)]
-    common = {strip.task: strip for queue in reversed(queues) for strip in reversed(queue) if strip.task in shown}
-    chosen = list(common.values())[:most]
-    while len(chosen) < most and any(queues):
-        for queue in filter(None, queues):
-            if (strip := queue.pop(0)) not in chosen and len(chosen) < most:
-                chosen.append(strip)
-    return sorted(chosen, key=lambda strip: (_kind(strip), len(strip.looks), strip.line))
-
-
-def _kind(strip: Strip) -> int:
-    """What is worth looking at, in order: recoveries, failures, plain successes, the phones' own failures."""
-    if strip.ending is Ending.INFRASTRUCTURE_FAILURE:
-        return 3
-    if strip.ending is Ending.SUCCESS:
-        return 0 if strip.left_the_path else 2
-    return 1
+def _shown(parts: Sequence[Part]) -> tuple[list[Part], str]:
+    """Return the parts with a selection of their trajectories, and the sentence about what is compared."""
+    evaluations = [part for part in parts if part.name.startswith(EVALUATION)]
+    compared, comparison = same_tasks([part.strips for part in evaluations], SHOWN)
+    of = {part.name: strips for part, strips in zip(evaluations, compared, strict=True)}
+    shown = []
+    for part in parts:
+        lines = {strip.line for strip in of.get(part.name, ())}
+        rest = [strip for strip in part.strips if strip.line not in lines]
+        shown.append(replace(part, compared=of.get(part.name, ()), chosen=choose(rest, SHOWN)))
+    return shown, comparison
 
 
 def _read_config(directory: Path) -> tuple[dict[str, Any], str, Resizing | None]:
@@ -187,7 +177,7 @@ def _folders(directory: Path) -> dict[str, Path]:
         folder.name: folder for folder in sorted((directory / TRAJECTORIES).glob("*"))
     }
     found |= {folder.name: folder for folder in sorted(directory.glob(f"{ANNOTATIONS}*"))}
-    return {name: folder for name, folder in found.items() if (folder / DATA).is_file()}
+    return {name: folder for name, folder in found.items() if has_data(folder)}
 
 
 def _in_story_order(folders: dict[str, Path], results: Sequence[Result]) -> list[tuple[str, Path]]:
@@ -208,7 +198,8 @@ def plain(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
-def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None, shown: set[str]) -> Part:
+def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -> Part:
+    """Read a part with all its trajectories; none is compared yet."""
     base = quote(f"{folder.relative_to(page).as_posix()}/{IMAGES}/".removeprefix("./"))
     strips: list[Strip] = []
     broken: list[tuple[int, str]] = []
@@ -221,20 +212,19 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None, s
         sampled = sampled or any(turn.response_ids for turn in read.turns)
         names = [base + quote(step["image"]) for step in json.loads(str(written))["trajectory"]]
         looks = tuple(
-            Look(image, turn.screenshot.frame, turn.response, turn.effect, turn.bbox)
+            Look(image, turn.frame, turn.response, turn.effect, turn.bbox)
             for image, turn in zip(names, read.turns, strict=True)
         )
-        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, looks))
+        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, looks, read.task_id))
     endings = Counter(strip.ending for strip in strips)
-    chosen = tuple(choose(strips, shown, SHOWN))
     found = _found_frame(strips, sampled, resizing or Resizing())
-    return Part(name, chosen, endings, tuple(broken), found, resizing or Resizing(), resizing is None)
+    return Part(name, (), tuple(strips), endings, tuple(broken), found, resizing or Resizing(), resizing is None)
 
 
 def _found_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> FoundFrame:
     """What a policy sampled is in model pixels; of what was annotated the coordinates themselves tell."""
     if sampled:
-        return FoundFrame("model", "coordinates are in model pixels: a policy sampled them")
+        return FoundFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
     pairs = ((look, response_points(look.text)) for strip in strips for look in strip.looks)
     seen = (
         Seen(tuple(points), look.frame.width, look.frame.height)

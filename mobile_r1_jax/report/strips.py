@@ -46,7 +46,7 @@ def strip(part: Part, shown: Strip) -> Html:
         id=f"{plain(part.name).replace(' ', '-')}-{shown.line}",
         data_part=part.name,
         data_ending=shown.ending,
-        data_task=shown.task,
+        data_task=shown.task_id or None,
         data_astray=shown.left_the_path,
     )
 
@@ -62,9 +62,14 @@ def _about(part: Part, shown: Strip) -> Html:
     if shown.scores.get("step"):
         facts.append(("update", f"{shown.scores['step']:g}"))
     path = "left the path and recovered" if shown.recovered else "left the path" if shown.left_the_path else None
+    title = (
+        tag("button", shown.task, type="button", class_="task", title="show this task in every part")
+        if shown.task_id
+        else tag("span", shown.task, class_="task")
+    )
     return tag(
         "header",
-        tag("h4", tag("button", shown.task, type="button", class_="task", title="show this task in every part")),
+        tag("h4", title),
         tag(
             "p",
             shown.app,

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from mobile_r1_jax.rl.aggregate import Aggregation, Totals, aggregate, count_totals, masked_max, token_mean
-from mobile_r1_jax.rl.terms import clipped_policy_loss, importance_weights, kl_k1, kl_k2, kl_k3
+from mobile_r1_jax.rl.terms import clipped_policy_loss, importance_weights, kl_k1, kl_k2, kl_k3, probability_ratio
 
 KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
@@ -28,9 +29,9 @@ class GRPO:
         if self.kl not in KL_ESTIMATORS:
             raise ValueError(f"GRPO.kl is {self.kl!r}; choose k1, k2 or k3")
         _check_aggregation(self)
-        if not (0 <= self.epsilon_low <= 1 and self.epsilon_high >= 0 and self.beta >= 0):
-            raise ValueError("GRPO needs 0 <= epsilon_low <= 1, epsilon_high >= 0 and beta >= 0")
-        if self.importance_cap is not None and self.importance_cap <= 0:
+        if not (0 <= self.epsilon_low <= 1 and 0 <= self.epsilon_high < inf and 0 <= self.beta < inf):
+            raise ValueError("GRPO needs 0 <= epsilon_low <= 1, epsilon_high >= 0 and beta >= 0, all finite")
+        if self.importance_cap is not None and not 0 < self.importance_cap < inf:
             raise ValueError(f"GRPO.importance_cap is {self.importance_cap}; give a positive number, or null for none")
 
 
@@ -59,6 +60,8 @@ def grpo_loss(
     totals: Totals | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Clipped, importance-weighted policy loss plus `beta` times the KL to the reference (GRPO's equation 3).
+
+    Log ratios above 20 nats, the k3 estimator's too, count as 20 and have no gradient (see terms.py).
 
     Args:
       logps: float [..., C], of the completions' tokens under the policy being trained; the gradient's only way.
@@ -94,7 +97,7 @@ def grpo_loss(
     )
     advantages = _per_completion(advantages, mask)
     old_logps = jax.lax.stop_gradient(logps if old_logps is None else old_logps)
-    ratio = jnp.exp(logps - old_logps)
+    ratio = probability_ratio(logps, old_logps)
     per_token, cut_low, cut_high = clipped_policy_loss(ratio, advantages, settings.epsilon_low, settings.epsilon_high)
     metrics = {
         "ratio_mean": token_mean(ratio, mask, totals),

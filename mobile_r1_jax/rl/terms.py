@@ -2,10 +2,21 @@
 
 All arguments are float [..., C] unless said otherwise and are log-probabilities in nats. Positions that don't count
 must hold finite numbers: `grpo_loss` sees to that.
+
+Ratios of probabilities are bounded: exp overflows in float32 above 88.7 nats, and an infinite ratio makes the whole
+update infinite or NaN. Log ratios up to 20 nats are exact, larger ones count as 20 and have no gradient, as in verl.
 """
 
 import jax
 import jax.numpy as jnp
+
+MOST_NATS = 20.0  # of a log ratio; exp(20) is 4.9e8
+
+
+@jax.jit
+def probability_ratio(logps: jax.Array, other_logps: jax.Array) -> jax.Array:
+    """Return `p / q`, at most exp(20): beyond that it is constant and has no gradient."""
+    return jnp.exp(jnp.minimum(logps - other_logps, MOST_NATS))
 
 
 @jax.jit
@@ -43,8 +54,11 @@ def kl_k2(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
 
 @jax.jit
 def kl_k3(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
-    """`q/p - log(q/p) - 1`: unbiased and never negative; what GRPO and the kin code use."""
-    difference = reference_logps - logps
+    """`q/p - log(q/p) - 1`: unbiased and never negative; what GRPO and the kin code use.
+
+    log(q/p) counts as at most 20 nats, so a token's value is at most 4.9e8. Beyond that it has no gradient.
+    """
+    difference = jnp.minimum(reference_logps - logps, MOST_NATS)
     return jnp.exp(difference) - difference - 1.0
 
 

@@ -114,7 +114,7 @@ async def run_episode(
         log.warning("episode of %r ends in turn %d, by no fault of the policy: %s", task.instruction, len(turns), error)
     known = [report for report in told if report]
     scores = read_progress(known[0], known[-1]).as_scores() if known else {}
-    trajectory = Trajectory(task.instruction, task.app, system, tuple(turns), ending, scores)
+    trajectory = Trajectory(task.instruction, task.app, system, tuple(turns), ending, scores, task.id)
     remaining = tuple(report["remaining"] for report in known)
     popups = tuple(report["shortest"] - known[0]["shortest"] for report in known)
     return Episode(trajectory, tuple(prompts), tuple(answers), remaining, popups, failure)

@@ -1,16 +1,24 @@
 """Evaluation on live phones: how often the policy does what it is asked to do, and the table of it."""
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+from rich.table import Table
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.json_lines import append_line, read_objects
 from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.config import Run
+from mobile_r1_jax.phones.phone import Task
+from mobile_r1_jax.run_directory import RESULTS
 from mobile_r1_jax.stages.episodes import Episode
 
-RESULTS = "results.jsonl"
+SHARES = ("success", "steps", "format_errors", "recovery", "withheld")
 Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
 
 
@@ -54,9 +62,26 @@ class Result:
     recovery: Share  # of episodes that left the right path: those that succeeded
     withheld: Share  # success on apps whose training tasks were withheld
     infrastructure_failures: int
+    measured_on: dict[str, str] = field(default_factory=dict)  # hashes, see `measured_on`
 
 
-def measure(stage: str, episodes: Sequence[Episode], withheld: Sequence[Episode]) -> Result:
+def measured_on(run: Run, tasks: Sequence[Sequence[Task]], *, weights: str) -> dict[str, str]:
+    """Return hashes of all that an evaluation's result depends on: the policy's weights, the tasks, the settings."""
+    settings = {"phones.size": run.phones.size, "phones.most_turns": run.phones.most_turns, "system": run.system}
+    settings |= {"resizing": asdict(run.resizing), "response_tokens": run.shapes.response_tokens, "seed": run.seed}
+    settings |= {"temperature": run.evaluation.temperature, "top_p": run.top_p, "top_k": run.top_k}
+    settings |= {"compute": run.precision.compute}
+    drawn = [[task.id for task in some] for some in tasks]
+    return {"weights": weights, "tasks": _hash(drawn), "settings": _hash(settings)}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def measure(
+    stage: str, episodes: Sequence[Episode], withheld: Sequence[Episode], provenance: dict[str, str] | None = None
+) -> Result:
     """Measures held-out episodes, and those on withheld apps, which only the last share is about."""
     counted = [episode for episode in episodes if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
     elsewhere = [episode for episode in withheld if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
@@ -71,6 +96,7 @@ def measure(stage: str, episodes: Sequence[Episode], withheld: Sequence[Episode]
         recovery=successes(astray),
         withheld=successes(elsewhere),
         infrastructure_failures=len(episodes) + len(withheld) - len(counted) - len(elsewhere),
+        measured_on=provenance or {},
     )
 
 
@@ -92,21 +118,31 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     ]
 
 
+def results_table(results: Sequence[Result]) -> Table:
+    """Return the table that a run ends with."""
+    table = Table(title="Held-out tasks, with 95 % Wilson intervals")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, no_wrap=number == 0)  # in a narrow terminal a share's interval goes below it
+    for row in table_rows(results):
+        table.add_row(*row)
+    return table
+
+
 def write_result(directory: Path, result: Result) -> None:
     """Appends a result to results.jsonl in the run directory."""
-    with (directory / RESULTS).open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
+    append_line(directory / RESULTS, json.dumps(asdict(result)))
 
 
 def read_results(directory: Path) -> list[Result]:
-    """The results of a run so far, in order."""
-    path = directory / RESULTS
-    if not path.exists():
-        return []
-    rows = [
-        json.loads(line) for line in path.read_text().split("\n")[:-1]
-    ]  # a line that a kill cut short does not count
-    return [
-        Result(**{name: Share(**value) if isinstance(value, dict) else value for name, value in row.items()})
-        for row in rows
-    ]
+    """Return the newest result of each stage, in the order in which they were first measured."""
+    results = (
+        Result(**{name: Share(**value) if name in SHARES else value for name, value in row.items()})
+        for row in read_objects(directory / RESULTS)
+    )
+    return list({result.stage: result for result in results}.values())
+
+
+def find_result(directory: Path, stage: str, provenance: dict[str, str]) -> Result | None:
+    """Return the stage's newest result if it was measured on exactly that; `provenance`: see `measured_on`."""
+    newest = next((result for result in read_results(directory) if result.stage == stage), None)
+    return newest if newest and newest.measured_on == provenance else None

@@ -21,6 +21,11 @@ def keep_compiled(folder: Path | None) -> Path | None:
     if folder is None and (told or jax.default_backend() == "cpu"):
         return Path(told) if told else None
     if folder is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobile-r1-jax"
+        folder = user_cache()
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
+
+
+def user_cache() -> Path:
+    """Return this project's folder in the user's cache directory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobile-r1-jax"

@@ -1,6 +1,7 @@
 """AdamW with a learning rate that warms up, as a frozen description that compiled programs can be keyed by."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Literal
 
 import jax
@@ -30,8 +31,10 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"OptimizerSettings.schedule is {self.schedule!r}; choose constant or cosine")
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError("OptimizerSettings: learning_rate and clip_norm must be above 0")
+        if not all(0 < value < inf for value in (self.learning_rate, self.eps, self.clip_norm)):
+            raise ValueError("OptimizerSettings: learning_rate, eps and clip_norm must be finite and above 0")
+        if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1 and 0 <= self.weight_decay < inf and self.warmup_steps >= 0):
+            raise ValueError("OptimizerSettings needs 0 <= b1, b2 < 1, weight_decay >= 0 and warmup_steps >= 0")
         if self.schedule == "cosine" and self.total_steps is not None and self.total_steps <= self.warmup_steps:
             raise ValueError(
                 f"OptimizerSettings: a cosine needs total_steps above warmup_steps, "

@@ -10,9 +10,14 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.model.lora import has_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training.optimizer import OptimizerSettings, make_optimizer
+
+
+class NonFiniteError(OneLineError):
+    """Training that ran into NaN or infinity; the message names where."""
 
 
 @jax.tree_util.register_dataclass
@@ -88,6 +93,12 @@ def abstract_state(policy: Policy, optimizer: OptimizerSettings, *, frozen: Sequ
         optimizer=state,
         graph=graph,
     )
+
+
+@jax.jit
+def is_finite(tree: Any) -> jax.Array:
+    """Return whether every number of the tree is finite: a bool scalar, still on the device."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def reference_policy(state: TrainState) -> Policy:

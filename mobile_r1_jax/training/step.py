@@ -79,9 +79,12 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
     the whole batch, whose tokens or sequences they are counted over. The trained parameters and the optimizer state of
     the old `state` are donated: it must not be used again, nor a policy made from it.
 
+    An update whose loss or gradient is not finite is skipped: step, parameters and optimizer state stay as they are.
+
     Returns:
       the next state, and metrics: float32 scalars still on the device, so that fetching them is the only wait. They are
-      loss, grad_norm (before clipping), learning_rate, tokens, and those of `grpo_loss` or `likelihood_loss`.
+      loss, grad_norm (before clipping), learning_rate, tokens, skipped (1 or 0), and those of `grpo_loss` or
+      `likelihood_loss`.
     """
     counted = [count_totals(batch.completions.mask) for batch in batches]
     totals = Totals(*(sum(counts[1:], counts[0]) for counts in zip(*counted, strict=True)))
@@ -184,14 +187,18 @@ def _updated(
     trained, optimizer_state = in_float32(held)
     updates, optimizer_state = make_optimizer(settings).update(in_float32(gradients[0]), optimizer_state, trained)
     squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradients[0])]
+    grad_norm = jnp.sqrt(sum(squares))
+    finite = jnp.isfinite(gradients[1]["loss"]) & jnp.isfinite(grad_norm)  # one bad gradient makes the norm bad
     metrics = gradients[1] | {
-        "grad_norm": jnp.sqrt(sum(squares)),
+        "grad_norm": grad_norm,
+        "skipped": 1.0 - finite.astype(jnp.float32),
         "learning_rate": jnp.asarray(learning_rate(settings)(step), jnp.float32),
         "tokens": totals.tokens,
     }
     noise = jax.random.fold_in(jax.random.fold_in(key, ROUNDING), step)
-    core = (step + 1, *as_held([optax.apply_updates(trained, updates), optimizer_state], held, noise))
-    return tuple(jax.tree.leaves(core)), metrics
+    new = (step + 1, *as_held([optax.apply_updates(trained, updates), optimizer_state], held, noise))
+    kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, core)
+    return tuple(jax.tree.leaves(kept)), metrics
 
 
 def placement_of(tree: Any) -> Placement:

@@ -15,9 +15,8 @@ CALL = '<think></think><action></action><tool_call>{{"name": "mobile_use", "argu
     ("points", "kind"),
     [
         ([(1400, 3100), (30, 40), (700, 900)], "screenshot"),
-        ([(419, 923), (30, 40), (200, 900)], "model"),
-        ([(400, 100)] * 30 + [(700, 900)], "model"),  # one slip does not turn the file over
-        ([], "model"),
+        ([(419, 923), (30, 40), (200, 900)], "resized"),
+        ([(400, 100)] * 30 + [(700, 900)], "resized"),  # one slip does not turn the file over
     ],
 )
 def test_coordinates_beyond_the_resized_image_are_screenshot_pixels(points: list[tuple[int, int]], kind: str) -> None:
@@ -27,12 +26,12 @@ def test_coordinates_beyond_the_resized_image_are_screenshot_pixels(points: list
 
 def test_the_reason_names_the_largest_coordinates() -> None:
     found = coordinate_frame([Seen(((1400, 20), (30, 3100)), 1440, 3200)], KIN)
-    assert "of 2, the largest (1400, 3100), 2 lie beyond the model image" in found.reason
+    assert "of 2, the largest (1400, 3100), 2 lie beyond the resized image" in found.reason
 
 
 def test_where_the_model_sees_a_larger_image_coordinates_beyond_the_screenshot_are_its_pixels() -> None:
     double = Resizing(scale=2.0)
-    assert coordinate_frame([Seen(((200, 400), (10, 10)), 112, 224)], double).kind == "model"
+    assert coordinate_frame([Seen(((200, 400), (10, 10)), 112, 224)], double).kind == "resized"
     assert coordinate_frame([Seen(((100, 220), (10, 10)), 112, 224)], double).kind == "screenshot"
 
 
@@ -42,9 +41,9 @@ def test_screens_of_several_sizes_are_each_held_against_their_own() -> None:
 
 
 def test_the_frame_of_one_screenshot_follows() -> None:
-    assert coordinate_frame([], KIN).of(1440, 3200, KIN) == Frame("model", 420, 924)
+    assert coordinate_frame([], KIN).of(1440, 3200) == Frame("resized", 420, 924)
     found = coordinate_frame([Seen(((1400, 3100),), 1440, 3200)], KIN)
-    assert found.of(1080, 2400, KIN) == Frame("screenshot", 1080, 2400)
+    assert found.of(1080, 2400) == Frame("screenshot", 1080, 2400)
 
 
 def test_points_are_read_from_a_response_whatever_their_pixels() -> None:
@@ -52,3 +51,44 @@ def test_points_are_read_from_a_response_whatever_their_pixels() -> None:
     assert response_points(CALL.format(swipe)) == [(1, 2), (9000, 9001)]
     assert response_points(CALL.format('{"action": "wait", "time": 1}')) == []
     assert isinstance(response_points("hello"), Malformed)
+
+
+@pytest.mark.parametrize("points", [[], [(5, 5)], [(1400, 3100)] * 9])
+@pytest.mark.parametrize("setting", ["screenshot", "resized"])
+def test_a_setting_decides_whatever_the_coordinates_look_like(points: list[tuple[int, int]], setting: str) -> None:
+    found = coordinate_frame([Seen(tuple(points), 1440, 3200)], KIN, setting)
+    assert (found.kind, found.doubt) == (setting, "")
+
+
+SPREAD = [(x, y) for x in range(10, 1000, 88) for y in range(10, 1000, 88)]  # in thousandths of the screen
+
+
+@pytest.mark.parametrize(
+    ("points", "size", "kind", "doubt"),
+    [
+        ([(400, 900), (20, 30)], (1440, 3200), "resized", "so few coordinates that they fit both images"),
+        ([(30, 40)], (1080, 2400), "resized", "so few"),
+        ([(x * 420 // 1000, y * 924 // 1000) for x, y in SPREAD], (1440, 3200), "resized", ""),
+        ([(x * 1440 // 1000, y * 3200 // 1000) for x, y in SPREAD], (1440, 3200), "screenshot", ""),
+        # Made at 448x1036, at half the size, and in thousandths: neither image.
+        ([(x * 448 // 1000, y * 1036 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 41%"),
+        ([(x * 540 // 1000, y * 1200 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 49%"),
+        (SPREAD, (1440, 3200), "screenshot", "they reach over 68% of the image's width and 31% of its height"),
+        ([(x * 112 // 1000, y * 224 // 1000) for x, y in SPREAD], (112, 224), "screenshot", ""),  # too small to resize
+    ],
+)
+def test_a_file_that_may_be_read_wrong_says_why(points, size, kind: str, doubt: str) -> None:
+    found = coordinate_frame([Seen(tuple(points), *size)], KIN)
+    assert found.kind == kind and doubt in found.doubt and bool(doubt) == bool(found.doubt)
+
+
+def test_pictures_stored_in_another_size_are_counted() -> None:
+    seen = [Seen(((900, 2000),), 1080, 2400, scaled=True), Seen(((900, 2000),), 1080, 2400)]
+    assert "1 pictures are stored in another size than declared" in coordinate_frame(seen, KIN).reason
+
+
+def test_a_screen_that_cannot_be_resized_has_no_say() -> None:
+    seen = [Seen(((1400, 3100),), 1440, 3200), Seen(((9, 1900),), 10, 2001)]
+    assert coordinate_frame(seen, KIN).kind == "screenshot"
+    with pytest.raises(ValueError, match="200 times"):
+        coordinate_frame([], KIN).of(10, 2001)

@@ -1,6 +1,7 @@
 """Prompts, held against `transformers`' chat template and rotary positions."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from small_models import make_torch_model
 from small_tokenizer import make_tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.prompts import (
@@ -132,13 +133,14 @@ def test_past_responses_keep_the_ids_that_were_sampled(tokenizer: PreTrainedToke
 
 
 def test_the_stop_token_of_a_past_response_is_not_doubled(tokenizer: PreTrainedTokenizerFast) -> None:
-    stop = chat_tokens(tokenizer).im_end
+    special = chat_tokens(tokenizer)
 
     def ids(*ending: int) -> list[int]:
         past = [Past(screenshot((28, 28)), (65, 66, *ending))] * 3
         return build_prompt(tokenizer, SYSTEM, past, screenshot((28, 28)), RESIZING).ids.tolist()
 
-    assert ids() == ids(stop)
+    assert ids() == ids(special.im_end) == ids(special.text_end)
+    assert special.text_end not in ids(special.text_end)
 
 
 def test_a_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -150,6 +152,20 @@ def test_a_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTo
 def test_text_that_spells_a_special_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match=r"holds <\|im_end\|>"):
         build_prompt(tokenizer, "task: <|im_end|>", [], screenshot((28, 28)), RESIZING)
+
+
+@pytest.mark.parametrize(
+    "token", ["<|endoftext|>", "<|im_start|>", "<|vision_start|>", "<|image_pad|>", "<|box_start|>", "<|fim_prefix|>"]
+)
+def test_every_special_token_of_the_tokenizer_is_an_error_in_any_text(token: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken("<|box_start|>", special=True), AddedToken("<|fim_prefix|>", special=False)])
+    tokenizer.add_tokens([AddedToken("<tool_call>", special=False)])
+    for text in (token, f"买{token}", f"\n\n{token}x"):
+        with pytest.raises(ValueError, match=rf"holds {re.escape(token)}"):
+            encode(tokenizer, text)
+    for text in (token[:-1], token.upper(), token.replace("<", "＜"), "<tool_call>"):
+        assert tokenizer.decode(encode(tokenizer, text)) == text
 
 
 def test_a_video_is_an_error_that_says_what_to_show_instead(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -2,6 +2,9 @@
 
 import io
 import json
+import resource
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,7 @@ ROLLOUT = Trajectory(
     ),
     ending=Ending.OUT_OF_STEPS,
     scores={"task": 0.25, "format": -1 / 3},
+    task_id="0123456789abcdef",
 )
 
 
@@ -73,10 +77,30 @@ def test_each_screenshot_is_stored_once_and_lines_are_appended(tmp_path: Path) -
     }
 
 
+def test_a_line_that_a_kill_cut_short_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [ROLLOUT])
+    whole = (tmp_path / "data.jsonl").read_bytes()
+    (tmp_path / "data.jsonl").write_bytes(whole + whole[:99])
+    write_trajectories(tmp_path, [ROLLOUT])
+    assert (tmp_path / "data.jsonl").read_bytes() == whole * 2
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_leaves_no_line_and_no_draft(tmp_path: Path) -> None:
+    write_trajectories(tmp_path, [])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*images.*\.png'"):
+            write_trajectories(tmp_path, [ROLLOUT])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.rglob("*")] == ["images"]
+
+
 def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
     line = json.loads(trajectory_to_json(ROLLOUT))
     first, garbage, _ = line.pop("trajectory")
-    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}}
+    extra = {"ending": "out_of_steps", "scores": {"task": 0.25, "format": -1 / 3}, "task_id": "0123456789abcdef"}
     assert line == {
         "app_name": "商店",
         "trajectory_length": 3,
@@ -94,6 +118,12 @@ def test_a_written_line_has_every_published_field(tmp_path: Path) -> None:
 def test_a_published_line_is_an_annotation_that_succeeded(images: Path) -> None:
     trajectory = trajectory_from_json(json.dumps(published()), images)
     assert trajectory == Trajectory("买苹果", "商店", "你操作手机", (Turn(screenshot(), RESPONSE),), Ending.SUCCESS, {})
+
+
+@pytest.mark.parametrize("foreign", [7, None, ["a"], "\ud800"])
+def test_a_task_id_that_another_writer_means_otherwise_breaks_no_line(images: Path, foreign: object) -> None:
+    trajectory = trajectory_from_json(json.dumps(published(task_id=foreign)), images)
+    assert trajectory == trajectory_from_json(json.dumps(published()), images) and trajectory.task_id == ""
 
 
 @pytest.mark.parametrize(
@@ -148,6 +178,69 @@ def test_an_image_that_is_no_png_or_damaged_is_said(images: Path) -> None:
     for name, reason in [("b.png", "no PNG"), ("c.png", "damaged")]:
         parsed = trajectory_from_json(json.dumps(published(step={"image": name})), images)
         assert isinstance(parsed, Malformed) and f"image {name}" in parsed.reason and reason in parsed.reason
+
+
+def sized(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("declared", "picture", "frame"),
+    [
+        ((1080, 2400), (540, 1200), (1080, 2400)),
+        ((540, 1200), (1080, 2400), (540, 1200)),
+        ((1440, 3200), (333, 740), (1440, 3200)),  # rounded to whole pixels
+        ((1080, 2400), (2400, 1080), (2400, 1080)),  # a turned phone
+        ((1080, 2400), (1200, 540), (2400, 1080)),  # a turned phone's scaled copy
+        ((540, 1200), (540, 1200), (540, 1200)),
+    ],
+)
+def test_the_declared_size_is_that_of_the_coordinates(images: Path, declared, picture, frame) -> None:
+    (images / "a.png").write_bytes(sized(*picture))
+    read = trajectory_from_json(json.dumps(published(image_width=declared[0], image_height=declared[1])), images)
+    assert (read.turns[0].frame.width, read.turns[0].frame.height) == frame
+    again = trajectory_from_json(trajectory_to_json(read).replace(read.turns[0].screenshot.sha, "a"), images)
+    assert again.turns == read.turns
+
+
+@pytest.mark.parametrize("picture", [(1080, 2340), (1080, 1080), (720, 1280), (1080, 2410)])
+def test_a_picture_of_another_shape_than_declared_breaks_the_line(images: Path, picture: tuple[int, int]) -> None:
+    (images / "a.png").write_bytes(sized(*picture))
+    read = trajectory_from_json(json.dumps(published(image_width=1080, image_height=2400)), images)
+    reason = f"step 0: the picture is {picture[0]}x{picture[1]}, but 1080x2400 is declared"
+    assert isinstance(read, Malformed) and reason in read.reason
+
+
+@pytest.mark.parametrize("size", [0, [1], [1, 2, 3], [0, 5], [1.5, 2], [20_000, 40_000]])
+def test_an_impossible_size_of_a_step_is_said(images: Path, size: object) -> None:
+    read = trajectory_from_json(json.dumps(published(step={"size": size})), images)
+    assert isinstance(read, Malformed) and read.reason.startswith("step 0: size must be")
+
+
+def test_a_trajectory_over_screens_of_several_shapes_comes_back_from_disk(tmp_path: Path) -> None:
+    turns = tuple(Turn(Screenshot(sized(*size)), RESPONSE) for size in ((28, 56), (56, 28), (90, 90), (56, 112)))
+    folded = Trajectory("t", "a", "s", (*turns, replace(turns[0], size=(56, 112))), Ending.SUCCESS)
+    write_trajectories(tmp_path, [folded])
+    assert list(read_trajectories(tmp_path)) == [(1, folded)]
+
+
+def test_pixels_that_end_early_break_the_line_and_known_pictures_are_not_decoded_again(images: Path) -> None:
+    whole = screenshot().png
+    start, content = whole.index(b"IDAT") - 4, b"IDAT" + zlib.compress(b"\0" * 29 * 20)  # 20 rows of 56
+    chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+    short = Screenshot(whole[:start] + chunk + whole[-12:])
+    (images / "short.png").write_bytes(short.png)
+    lines = [json.dumps(line) for line in (published(), published(step={"image": "short.png"}), published())]
+    (images.parent / "data.jsonl").write_text("\n".join(lines))
+    first, second, third = (item for _, item in read_trajectories(images.parent))
+    assert isinstance(first, Trajectory) and first == third
+    reason = "step 0: image short.png: screenshot is damaged: 580 bytes of pixels, its size needs 1624"
+    assert second == Malformed(reason)
+    decoded: set[str] = set()
+    assert isinstance(trajectory_from_json(lines[0], images, decoded), Trajectory) and decoded == {screenshot().sha}
+    assert isinstance(trajectory_from_json(lines[1], images, {short.sha}), Trajectory)
 
 
 def test_reading_goes_on_after_a_broken_line_and_keeps_count_of_lines(images: Path) -> None:

@@ -1,14 +1,18 @@
 """What the TFDS builder makes of a directory, and of lines that are broken."""
 
+import gzip
 import io
 import json
 import logging
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tensorflow_datasets.core import shuffle
 
 from data_pipelines.trajectories import prepare
 
@@ -115,6 +119,57 @@ def test_no_usable_line_is_an_error_that_names_the_first(tmp_path: Path) -> None
 def test_a_directory_without_data_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no data\.jsonl in"):
         prepare([tmp_path], tmp_path / "prepared")
+
+
+def test_an_empty_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no usable trajectory in .*: no line in it"):
+        prepare([directory(tmp_path / "data")], tmp_path / "prepared")
+
+
+def test_a_mended_picture_is_prepared_anew(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data", record(), record(step={"image": "b.png"}))
+    assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 1
+    (source / "images" / "b.png").write_bytes(png())
+    assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 2
+
+
+def test_jpeg_scaled_pictures_and_a_compressed_file_with_a_mark_are_read(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data")
+    (source / "data.jsonl").unlink()
+    lines = record(step={"image": "a.jpg"}) + "\n" + record(image_width=56, image_height=112) + "\n"
+    (source / "data.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + lines.encode()))
+    Image.new("L", (28, 56), 7).save(source / "images" / "a.jpg")
+    dataset = prepare([source], tmp_path / "prepared")
+    assert dataset.info.metadata["broken"] == []
+    first, second = sorted(dataset.as_data_source("train"), key=lambda example: example["line"])
+    assert first["file"].decode().endswith("data.jsonl.gz")
+    assert Image.open(io.BytesIO(first["trajectory"]["image"][0])).format == "PNG"
+    assert [list(example["trajectory"]["size"][0]) for example in (first, second)] == [[28, 56], [56, 112]]
+
+
+def test_data_beyond_what_tfds_keeps_in_memory_needs_no_tensorflow(tmp_path: Path, monkeypatch) -> None:
+    names = [f"{number}.png" for number in range(20)]
+    source = directory(tmp_path / "data", *(record(step={"image": name}) for name in names * 2))
+    for number, name in enumerate(names):
+        pixels = random.Random(number).randbytes(28 * 56 * 3)
+        Image.frombytes("RGB", (28, 56), pixels).save(source / "images" / name)
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 40_000)  # of 1 GB, as the screenshots take 190 kB
+    examples = prepare([source], tmp_path / "prepared").as_data_source("train")
+    read = {example["line"]: example["trajectory"]["image"][0] for example in examples}
+    assert read == {line: (source / "images" / names[(line - 1) % 20]).read_bytes() for line in range(1, 41)}
+    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared" / "pictures").iterdir()}
+    assert len(stored) == 20
+    (source / "data.jsonl").write_text(record() + "\n" + record(step={"image": "3.png"}) + "\n")
+    assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 2
+    assert all(path.stat().st_mtime_ns == time for path, time in stored.items())
+
+
+def test_prepared_screenshots_that_are_gone_are_an_error_at_the_start(tmp_path: Path) -> None:
+    source = directory(tmp_path / "data", record())
+    prepare([source], tmp_path / "prepared")
+    shutil.rmtree(tmp_path / "prepared" / "pictures")
+    with pytest.raises(ValueError, match=r"1 prepared screenshots are gone, the first: .*\.png; delete .*prepared"):
+        prepare([source], tmp_path / "prepared")
 
 
 def test_tensorflow_is_never_imported(tmp_path: Path) -> None:

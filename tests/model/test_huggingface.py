@@ -176,7 +176,9 @@ def test_the_flat_config_json_that_qwen_published_is_read() -> None:
         ({"model_type": "qwen3_vl"}, "model_type is 'qwen3_vl', need 'qwen2_5_vl'"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not built here"),
         ({"use_sliding_window": True}, "use_sliding_window true is not built here"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope type 'yarn' is not built here"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 4.0}}, "rope type 'llama3' is not built here"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope type 'linear' is not built here"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "rope type 'dynamic' is not built here"),
     ],
 )
 def test_a_config_that_asks_for_what_is_not_built_is_refused(pair, change, line) -> None:

@@ -51,7 +51,7 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
         stages = ["format_finetuning"]
         quiet = Console(quiet=True)
         programs = plan.plan_programs(run, plan.read_config(run), topology, Amounts(4, 32), stages)
-        rows = plan.measured(programs, Measure(topology.chip), quiet)
+        rows = plan.measured(programs, Measure(topology), quiet)
         return max(row.taken.temporaries for row in rows)
 
     assert peak("--precision.remat=full") < 0.7 * peak("--precision.remat=none")
@@ -63,7 +63,7 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
         run = parse_run("plan", flags)
         found = chips.parse_topology(topology)
         programs = plan.plan_programs(run, plan.read_config(run), found, Amounts(4, 32), ["action_level"])
-        rows = plan.measured(programs, Measure(found.chip), Console(quiet=True))
+        rows = plan.measured(programs, Measure(found), Console(quiet=True))
         sampling = next(row.taken for row in rows if row.program.name.startswith("sample"))
         return sampling.parts["decode 32 tokens"].memory
 
@@ -80,7 +80,7 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
             "mesh 4x1: 4 \\* 1 devices needed, 8 are there; nearest: 8x1, 4x2, 2x4 \\(h200:8\\)",
         ),
         (["--topology=h200:8", "--mesh=1x8"], "does not divide by tensor = 8"),
-        (["--topology=h200:1", "--policy=nowhere"], "no config.json in nowhere"),
+        (["--topology=h200:1", "--policy=nowhere"], "nowhere: no config.json"),
         (["--topology=h200:1", "--stages=third"], "there is no 'third'"),
         (["--topology=h200:1", "--precision.compute=float8"], "precision"),
     ],

@@ -1,6 +1,8 @@
 """The TPU's own compiler, with no TPU: a small policy's train step and sampler for eight chips."""
 
 import importlib.util
+import re
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +17,20 @@ pytestmark = [
 ]
 
 
-def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits(capsys) -> None:
+def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits_and_is_not_compiled_again(
+    capsys, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ["--topology=v5e:2x4", "--mesh=4x2", f"--policy={TINY_BASE}", "--largest", "--stages=action_level"]
     assert plan.main([*arguments, "--precision.compute=bfloat16", "--precision.remat=full"]) == 0
     said = capsys.readouterr().out
     assert "as the compiler says" in said and "It fits:" in said and "links" in said
+    assert re.search(r"Compiled with jax \d[\d.]+, libtpu \d[\d.]+\n", said)
+    assert plan.main([*arguments, "--precision.compute=bfloat16", "--precision.remat=full"]) == 0
+    again = capsys.readouterr()
+    assert again.out == said
+    seconds = [int(found) for found in re.findall(r"\((\d+) s\)", again.err)]
+    assert len(seconds) == 5 and sum(seconds) < 10
 
 
 def test_a_slice_that_the_compiler_does_not_know_is_one_line(capsys) -> None:

@@ -40,7 +40,8 @@ def make() -> Make:
             )
             for one in said
         )
-        return Trajectory(task, str(more.get("app", "shop")), "", turns, more.get("ending", Ending.SUCCESS), scores)
+        app, ending, task_id = str(more.get("app", "shop")), more.get("ending", Ending.SUCCESS), more.get("task_id", "")
+        return Trajectory(task, app, "", turns, ending, scores, task_id)
 
     return make
 

@@ -51,7 +51,7 @@ def test_the_page_names_every_trajectory_shown_and_every_screenshot_is_where_it_
     play("evaluation-base", *(make(tap(), Terminate("success"), task=task) for task in tasks))
     play("task_level", make(tap(), task="Sell tea", size=(100, 200)))
     page = page_of(run)
-    assert {strip["data-task"] for strip in page.all("article")} == {*tasks, "Sell tea"}
+    assert {turns["aria-label"] for turns in page.all("ol")} == {f"Turns of: {task}" for task in (*tasks, "Sell tea")}
     assert all(task in page.texts for task in tasks)
     sources = [image["src"] for image in page.all("img")]
     assert len(sources) == 7
@@ -67,7 +67,7 @@ def test_what_a_model_wrote_never_becomes_markup(run, play: Play, make) -> None:
     )
     play(
         "evaluation" + HOSTILE.replace("/", "-").replace("\x07", ""),
-        make(well_formed, HOSTILE, task=HOSTILE, app=HOSTILE, effect=HOSTILE),
+        make(well_formed, HOSTILE, task=HOSTILE, app=HOSTILE, effect=HOSTILE, task_id=HOSTILE.replace("\u202e", "")),
     )
     (run / "config.yaml").write_text(json.dumps({"name": HOSTILE, "resizing": {"scale": 1.0}}))
     (run / "metrics.jsonl").write_text(json.dumps({"stage": HOSTILE, "step": 1, HOSTILE: 1.0}) + "\n")

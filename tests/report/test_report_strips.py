@@ -10,7 +10,8 @@ from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, write_trajectories
 from mobile_r1_jax.report import write_report
-from mobile_r1_jax.report.reading import SHOWN, Look, Strip, choose
+from mobile_r1_jax.report.reading import SHOWN, Look, Strip
+from mobile_r1_jax.report.selection import choose
 from mobile_r1_jax.report.strips import describe, overlay
 
 Play = Callable[..., None]
@@ -105,24 +106,12 @@ def strips(*kinds: tuple[Ending, bool], tasks: int = 1000, **scores: float) -> l
 
 def test_a_selection_has_something_of_each_kind_recoveries_first() -> None:
     many = [(Ending.SUCCESS, False)] * 50 + [(Ending.FAILURE, True)] * 50 + [(Ending.SUCCESS, True)] * 50
-    chosen = choose(strips(*many), set(), SHOWN)
+    chosen = choose(strips(*many), SHOWN)
     kinds = [(strip.ending, strip.left_the_path) for strip in chosen]
     assert len(chosen) == SHOWN
     assert kinds == [(Ending.SUCCESS, True)] * 4 + [(Ending.FAILURE, True)] * 4 + [(Ending.SUCCESS, False)] * 4
 
 
 def test_a_selection_repeats_no_task_while_there_are_others() -> None:
-    chosen = choose(strips(*[(Ending.FAILURE, True)] * 100, tasks=20), set(), SHOWN)
+    chosen = choose(strips(*[(Ending.FAILURE, True)] * 100, tasks=20), SHOWN)
     assert len({strip.task for strip in chosen}) == SHOWN
-
-
-def test_policies_are_shown_on_the_same_tasks(run: Path, play: Play, make) -> None:
-    tasks = [f"task {index}" for index in range(40)]
-    for stage, ending in (("base", Ending.FAILURE), ("last", Ending.SUCCESS)):
-        order = tasks if stage == "base" else tasks[::-1]
-        play(f"evaluation-{stage}", *(make(Terminate("success"), task=task, ending=ending) for task in order))
-    page = write_report(run).read_text()
-    shown = re.findall(r'data-part="([^"]+)" data-ending="\w+" data-task="([^"]+)"', page)
-    of = {part: {task for other, task in shown if other == part} for part in ("evaluation-base", "evaluation-last")}
-    assert of["evaluation-base"] == of["evaluation-last"] and len(of["evaluation-base"]) == SHOWN
-    assert "24 of 80 trajectories are shown" in page

@@ -9,7 +9,8 @@ import pytest
 
 import mobile_r1_jax
 import mobile_r1_jax.rl as rl
-from mobile_r1_jax.rl import GRPO, Likelihood, Totals, count_totals, grpo_loss, likelihood_loss
+from mobile_r1_jax.rl import GRPO, Likelihood, Totals, count_totals, grpo_loss, kl_k1, kl_k3, likelihood_loss
+from mobile_r1_jax.rl.terms import probability_ratio
 
 SHAPE = (3, 4, 7)
 
@@ -203,9 +204,41 @@ def test_likelihood_loss_is_the_weighted_mean_negative_log_probability(batch) ->
     np.testing.assert_allclose(metrics["nll"], -batch["logps"][batch["mask"]].mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("nats", [21.0, 88.0, 89.0, 200.0, 1e4])
+@pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
+def test_ratios_that_would_overflow_are_bounded_and_have_no_gradient(nats: float, advantage: float) -> None:
+    """The policy against the reference (k3), and against the policy of the batch (the ratio), one token in each row."""
+    logps = jnp.array([[-nats, -1.0], [-1.0, -1.0]])
+    others = {"reference_logps": logps.at[0, 0].set(0.0), "old_logps": logps.at[1, 0].set(-1 - nats)}
+    mask, advantages = jnp.ones((2, 2), bool), jnp.full(2, advantage)
+
+    def loss(logps: jax.Array) -> LossAndMetrics:
+        return grpo_loss(logps, mask, advantages, settings=GRPO(beta=0.1), sampler_logps=logps, **others)
+
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(logps)
+    assert np.isfinite(value) and np.isfinite(gradient).all() and all(np.isfinite(list(metrics.values())))
+    bound = np.exp(np.float32(20))
+    np.testing.assert_allclose(metrics["kl"], (bound - 21) / 4, rtol=1e-6)
+    np.testing.assert_allclose(metrics["ratio_max"], bound, rtol=1e-6)
+    assert gradient[1, 0] == 0 and gradient[0, 0] == pytest.approx(-advantage / 4)  # the policy loss alone
+
+
+def test_below_the_bound_k3_and_the_ratio_are_what_they_are() -> None:
+    nats = jnp.linspace(-30, 20, 101)
+    np.testing.assert_array_equal(kl_k3(-nats, jnp.zeros(101)), jnp.exp(nats) - nats - 1)
+    np.testing.assert_array_equal(probability_ratio(nats, jnp.zeros(101)), jnp.exp(nats))
+    slope = jax.vmap(jax.grad(kl_k3))(-nats[:-1], jnp.zeros(100))
+    np.testing.assert_allclose(slope, 1 - np.exp(nats[:-1]), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(kl_k1(-nats, jnp.zeros(101)), -nats)
+
+
 def test_wrong_settings_are_refused_in_one_line(batch) -> None:
     with pytest.raises(ValueError, match="choose k1, k2 or k3"):
         GRPO(kl="k4")
+    for field in ("epsilon_low", "epsilon_high", "beta", "importance_cap"):
+        for value in (-1, np.nan, np.inf):
+            with pytest.raises(ValueError, match=field):
+                GRPO(**{field: value})
     with pytest.raises(ValueError, match="reference_logps is None"):
         grpo_loss(batch["logps"], batch["mask"], batch["advantages"], settings=GRPO(), sampler_logps=batch["sampler"])
 

@@ -17,7 +17,7 @@ from data_pipelines.annotate import annotate
 from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.prompts import Prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.agent.trajectory import Ending, read_trajectories
+from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
 from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.phones.adb_phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
@@ -261,6 +261,18 @@ def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: P
     assert [scores["step"] for scores in read] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
+@pytest.mark.parametrize("step", [2, 3])  # the update that the kill was in, and one after a checkpoint
+def test_a_record_that_a_kill_cut_short_is_in_nobodys_way(play: Play, tmp_path, step) -> None:
+    [episode] = play([TASK], [[WAIT, FAILURE]])
+    records, data = Records(tmp_path), tmp_path / "task_level" / DATA
+    for number in (1, 2):
+        records.write("task_level", number, [episode], [0.0])
+    data.write_bytes(data.read_bytes() + data.read_bytes()[:200])
+    records.write("task_level", step, [episode], [1.0])
+    read = [trajectory.scores["step"] for _, trajectory in read_trajectories(tmp_path / "task_level")]
+    assert read == [*range(1, step), step]
+
+
 def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -> None:
     tasks = one_of_each(popups=0)[:3]
     episodes = play(tasks, [*written(tasks[:2]), [WAIT, FAILURE]])
@@ -272,6 +284,7 @@ def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -
     assert [trajectory.turns for trajectory in read] == [episode.trajectory.turns for episode in episodes]
     scores = {"step": 4.0, "reward": 1.5, "left_the_path": 0.0} | episodes[1].trajectory.scores
     assert read[1].scores.items() >= scores.items() and read[2].scores["left_the_path"] == 1.0
+    assert [trajectory.task_id for trajectory in read] == [task.id for task in tasks]
     assert len(list(read_trajectories(tmp_path / "evaluation"))) == 1
     shots = {turn.screenshot.sha for trajectory in read for turn in trajectory.turns}
     assert len(list((tmp_path / "task_level" / "images").iterdir())) == len(shots)

@@ -9,7 +9,16 @@ from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.stages.episodes import Episode
-from mobile_r1_jax.stages.evaluation import COLUMNS, Result, Share, measure, read_results, table_rows, write_result
+from mobile_r1_jax.stages.evaluation import (
+    COLUMNS,
+    RESULTS,
+    Result,
+    Share,
+    measure,
+    read_results,
+    table_rows,
+    write_result,
+)
 
 MOVE = Response("", "", Wait(1))
 DONE, GIVEN_UP = Response("", "", Terminate("success")), Response("", "", Terminate("failure"))
@@ -109,6 +118,11 @@ def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
     for result in results:
         write_result(tmp_path, result)
     assert read_results(tmp_path) == results
+    with (tmp_path / RESULTS).open("a") as file:
+        file.write('{"stage": "action-le')  # a kill while it was written
+    assert read_results(tmp_path) == results
+    write_result(tmp_path, results[0])
+    assert read_results(tmp_path) == [*results, results[0]]
     rows = table_rows(results)
     assert [row[0] for row in rows] == ["base", "format finetuning"] and all(len(row) == len(COLUMNS) for row in rows)
     assert rows[1][1] == str(Share(1, 2))

@@ -25,7 +25,7 @@ from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.loop import Made, Stage, train
-from mobile_r1_jax.training.state import TrainState
+from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
 
 STAGE = Stage(2, "action_level", 5, GRPO(beta=0.1), OPTIMIZER, ("vision",), 1.0, shown="reward")
@@ -51,24 +51,39 @@ def play(
     stage: Stage = STAGE,
     *,
     killed_at: int = -1,
+    cancelled_at: int = -1,
     empty: tuple[int, ...] = (),
     lengths: Mapping[int, int] = MappingProxyType({}),
+    bad: tuple[int, ...] = (),
     on_the_device: bool = True,
+    ahead_of_devices: bool = False,
 ) -> Policy:
-    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from;
-    `lengths` of prompts by place, where they differ."""
+    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from, one in
+    `bad` a loss that is no number; `lengths` of prompts by place, where they differ."""
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         if update == killed_at:
             raise KilledError
+        if update == cancelled_at:
+            outer.cancel()
+            if not ahead_of_devices:
+                await asyncio.sleep(60)
         place = position.get("place", 100)
         assert place == 100 + update
         batches = [] if update in empty else [make_batch(place, prompt=lengths.get(place, 10))]
+        if update in bad:
+            batches[0].completions.advantages[:] = np.nan
         if on_the_device:
             batches = [place_batch(batch, context.mesh) for batch in batches]
         return Made(batches, {"reward": float(place)}, {"place": place + 1})
 
-    return asyncio.run(train(context, stage, shard_policy(make_policy(), context.mesh), make_batches))
+    async def all_updates() -> Policy:
+        nonlocal outer
+        outer = asyncio.current_task()
+        return await train(context, stage, shard_policy(make_policy(), context.mesh), make_batches)
+
+    outer: asyncio.Task[Policy] | None = None
+    return asyncio.run(all_updates())
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
@@ -125,6 +140,40 @@ def test_an_update_with_nothing_to_learn_from_is_written_down_and_changes_nothin
     assert same(before, after) and rows(context_in(tmp_path)) == [{"stage": "action_level", "step": 1, "reward": 100.0}]
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize(("bad", "empty"), [((0,), ()), ((1, 2), ()), ((0, 1, 3, 4), ()), ((4,), (2, 3))], ids=str)
+def test_bad_updates_are_written_down_and_skipped(bad, empty, ahead, context_in, tmp_path: Path, caplog) -> None:
+    """Up to two in a row; where there was nothing to learn from is neither good nor bad."""
+    context = context_in(tmp_path)
+    policy = play(context, dataclasses.replace(STAGE, ahead=ahead), bad=bad, empty=empty)
+    assert all(np.isfinite(leaf).all() for leaf in weights(policy))
+    written = rows(context)
+    assert [row["step"] for row in written] == [1, 2, 3, 4, 5]
+    assert [row.get("skipped") for row in written] == [None if n in empty else float(n in bad) for n in range(5)]
+    assert all((row.get("loss", 0) is None) == (n in bad) for n, row in enumerate(written))
+    warned = [record.getMessage() for record in caplog.records if "was skipped" in record.getMessage()]
+    assert len(warned) == len(bad) and all("not finite: grad_norm, " in line and "\n" not in line for line in warned)
+
+
+def test_an_update_with_nothing_to_learn_from_does_not_end_a_row_of_bad_ones(context_in, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match="action_level: "):
+        play(context_in(tmp_path), bad=(1, 2, 4), empty=(3,))
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_three_bad_updates_in_a_row_stop_the_run_in_one_line_and_it_can_go_on(
+    first, context_in, tmp_path: Path
+) -> None:
+    context = context_in(tmp_path)
+    with pytest.raises(NonFiniteError, match=rf"last 3 updates, up to {first + 3}, .* not finite: .*loss") as caught:
+        play(context, bad=(first, first + 1, first + 2))
+    assert "\n" not in str(caught.value) and caught.value.args[0].startswith("action_level: ")
+    assert [row.get("skipped") for row in rows(context)] == [0.0] * first + [1.0] * 3
+    # What was saved in between holds the weights from before, and the run goes on from there.
+    assert all(np.isfinite(leaf).all() for leaf in weights(play(context)))
+    assert [row["step"] for row in rows(context)] == [1, 2, 3, 4, 5]
+
+
 def test_the_reference_stays_where_the_stage_began(context_in, tmp_path: Path) -> None:
     context = context_in(tmp_path)
     policy = play(context)
@@ -162,3 +211,19 @@ def test_the_seconds_of_an_update_are_in_the_metrics(context_in, tmp_path: Path)
     play(context, dataclasses.replace(STAGE, updates=1))
     row = json.loads((context.run.directory / "metrics.jsonl").read_text())
     assert row["seconds"] >= row["seconds_data"] > 0
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["while batches are made", "while the devices are at an update"])
+def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there(context_in, tmp_path, ahead) -> None:
+    """save_every is 2: without a checkpoint at the cancellation, update 3 would be made twice."""
+    stage = dataclasses.replace(STAGE, ahead=ahead)
+    whole, context = context_in(tmp_path / "whole"), context_in(tmp_path / "cancelled")
+    policy = play(whole, stage)
+    with pytest.raises(asyncio.CancelledError):
+        play(context, stage, cancelled_at=3, ahead_of_devices=ahead)
+    saved = sorted(int(path.name) for path in (context.run.directory / "checkpoints" / stage.name).glob("[0-9]*"))
+    assert saved[-1] == 3 and len(rows(context)) == 3
+    resumed = play(context, stage)
+    assert rows(context) == rows(whole)
+    same = jax.tree.map(lambda one, other: bool((one == other).all()), resumed, policy)
+    assert all(jax.tree.leaves(same))

@@ -35,6 +35,14 @@ def test_settings_that_cannot_work_are_refused_in_one_line() -> None:
         OptimizerSettings(learning_rate=0.0)
 
 
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["learning_rate", "eps", "clip_norm", "b1", "b2", "weight_decay"])
+def test_numbers_that_no_optimizer_can_have_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field) as caught:
+        OptimizerSettings(**{field: value})
+    assert "\n" not in str(caught.value)
+
+
 def test_weight_decay_leaves_biases_and_scales_alone() -> None:
     settings = OptimizerSettings(learning_rate=0.1, weight_decay=0.5)
     params = {"q": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}

@@ -97,16 +97,16 @@ def run(directory: Path, updates: int, learning: str = "weights") -> None:
         if checkpoints.latest_step() is not None:
             # Another seed: whatever restoring forgets will show.
             state, done, position = restore(checkpoints, make(seed=1))
-        with MetricsLog(directory, "tiny", after_step=done) as log:
-            while done < updates:
-                # The noise stands for sampling: the batch depends on the run's key as well as on the data.
-                noise = jax.random.normal(jax.random.fold_in(state.key, done), ())
-                batch = make_batch(position["batch"])
-                batch.completions.advantages[:] += np.asarray(noise)
-                state, metrics = train_step(state, batch, settings=SETTINGS)
-                done, position = done + 1, {"batch": position["batch"] + 1}
-                log.write(done, metrics)
-                save(checkpoints, state, done, position)
+        log = MetricsLog(directory, "tiny", after_step=done)
+        while done < updates:
+            # The noise stands for sampling: the batch depends on the run's key as well as on the data.
+            noise = jax.random.normal(jax.random.fold_in(state.key, done), ())
+            batch = make_batch(position["batch"])
+            batch.completions.advantages[:] += np.asarray(noise)
+            state, metrics = train_step(state, batch, settings=SETTINGS)
+            done, position = done + 1, {"batch": position["batch"] + 1}
+            log.write(done, metrics)
+            save(checkpoints, state, done, position)
 
 
 if __name__ == "__main__":

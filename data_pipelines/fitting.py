@@ -1,0 +1,82 @@
+"""The steps whose prompts a run can build, and that its static shapes have room for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from data_pipelines.steps import StepTable, origin, read_golden, record_system
+from mobile_r1_jax.agent.prompts import prompt_ids, response_ids
+from mobile_r1_jax.agent.responses import format_response
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a step may take. check_screen: raises ValueError for a (width, height) in model pixels that is too large."""
+
+    prompt_tokens: int
+    response_tokens: int
+    check_screen: Callable[[tuple[int, int]], None]
+
+
+def fitting_steps(table: StepTable, tokenizer: PreTrainedTokenizerBase, room: Room) -> StepTable:
+    """Return the table without the steps that no prompt can be built for, or that there is no room for.
+
+    Of a trajectory, the first step whose text spells a special token, whose screen or prompt is too large or whose
+    response is too long is left out, with all that come after it. Raise ValueError when no step is left.
+    """
+    steps: list[tuple[int, int]] = []
+    broken, left_out = list(table.broken), table.left_out
+    for index, of_record in groupby(table.steps, key=lambda step: step[0]):
+        record, turns = table.source[index], [turn for _, turn in of_record]
+        end, reason = _first_problem(table, tokenizer, room, record, turns)
+        fitting = [turn for turn in turns if turn < end]
+        steps += [(index, turn) for turn in fitting]
+        if reason:
+            left = len(turns) - len(fitting)
+            left_out += left
+            broken.append(f"{origin(record, end)}: {reason} ({left} steps left out)")
+            logger.info(broken[-1])
+    if not steps:
+        raise ValueError(f"no usable step: all {left_out} were left out; the first: {broken[0]}")
+    return replace(table, steps=tuple(steps), broken=tuple(broken), left_out=left_out)
+
+
+def _first_problem(
+    table: StepTable,
+    tokenizer: PreTrainedTokenizerBase,
+    room: Room,
+    record: Mapping[str, Any],
+    turns: Sequence[int],
+) -> tuple[int, str]:
+    """The turn from which no step can be trained on, and why; the turn after the last one, and "", where all can."""
+    system, shots = record_system(record), record["trajectory"]["picture"]
+    found = table.frames[record["file"].decode()]
+    responses, sizes = list[Sequence[int]](), list[tuple[int, int]]()
+    for turn in range(turns[-1] + 1):
+        golden = read_golden(record, turn, found, table.resizing)
+        try:
+            sizes.append(table.resizing.model_size(*map(int, shots[turn])))
+            room.check_screen(sizes[-1])
+            response = response_ids(tokenizer, format_response(golden.response))
+            if turn in turns:
+                ids = prompt_ids(tokenizer, system, responses, sizes[-2:])
+                _check_length("prompt", len(ids), room.prompt_tokens)
+                _check_length("response", len(response), room.response_tokens)
+        except ValueError as error:
+            return turn, str(error)
+        responses.append(response)
+    return turns[-1] + 1, ""
+
+
+def _check_length(name: str, tokens: int, most: int) -> None:
+    if tokens > most:
+        raise ValueError(f"a {name} of {tokens} tokens, {name}_tokens leaves room for {most}")

@@ -1,0 +1,18 @@
+"""The errors that a command prints as one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class OneLineError(ValueError):
+    """A failure whose message is one line: what is wrong, where, and how to fix it. Commands print no traceback."""
+
+
+@contextmanager
+def name_file(path: Path) -> Iterator[None]:
+    """Raise an OSError of the block, such as for a full disk, with the name of the file: writing names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

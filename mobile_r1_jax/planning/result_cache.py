@@ -1,0 +1,76 @@
+"""Plan results on disk: a second plan compiles only the programs that changed."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+
+from mobile_r1_jax.planning.footprint import Taken, Work
+from mobile_r1_jax.planning.programs import Program
+
+FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # environment variables that change what the compiler does
+OPTIONS = (
+    "jax_exec_time_optimization_effort",
+    "jax_memory_fitting_effort",
+    "jax_optimization_level",
+    "jax_memory_fitting_level",
+)
+
+
+def program_key(lowered: str, program: Program, topology: str) -> str:
+    """Return a hash of everything that decides a result: the program, the hardware, the compiler and our counting.
+
+    Args:
+      lowered: the program's StableHLO text.
+      topology: the name of the topology, such as "v5e:2x4".
+    """
+    compiler = program.mesh.devices.flat[0].client.platform_version  # names libtpu's build
+    flags = [os.environ.get(name) for name in FLAGS] + [getattr(jax.config, name) for name in OPTIONS]
+    parts = (lowered, repr(program.loops), topology, compiler, jax.__version__, jaxlib.__version__, flags, _our_code())
+    return _digest(parts)
+
+
+@dataclass(frozen=True)
+class ResultCache:
+    """Stores what programs take, one JSON file a program, with a checksum."""
+
+    folder: Path
+
+    def read(self, key: str) -> Taken | None:
+        """Return the result under `key`, or None where there is no file or the file is damaged."""
+        try:
+            record = json.loads(self._path(key).read_bytes())
+            taken = record["taken"]
+            if record["sha256"] != _digest(taken):
+                return None
+            return Taken(**{**taken, "parts": {name: Work(**work) for name, work in taken["parts"].items()}})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, key: str, taken: Taken) -> None:
+        """Write a result, whole or not at all. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self._path(key).with_suffix(f".{os.getpid()}.draft")
+        draft.write_text(json.dumps({"sha256": _digest(asdict(taken)), "taken": asdict(taken)}))
+        draft.replace(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+@cache
+def _our_code() -> str:
+    """Return a hash of this package's source: other counting gives other results."""
+    sources = [path for path in files(__package__).iterdir() if path.name.endswith(".py")]
+    return _digest([path.read_text(encoding="utf-8") for path in sorted(sources, key=lambda path: path.name)])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

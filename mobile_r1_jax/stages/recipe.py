@@ -1,0 +1,121 @@
+"""The recipe: three stages, each from the last one's weights, with an evaluation on held-out tasks before and after."""
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from mobile_r1_jax.config import Run
+from mobile_r1_jax.model.huggingface import save_policy
+from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import computing_on, sampling_copy
+from mobile_r1_jax.phones.fleet import Fleet
+from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks
+from mobile_r1_jax.report import ReportError, write_report
+from mobile_r1_jax.rewards.state_judge import StateJudge
+from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
+from mobile_r1_jax.runtime.interrupts import Interrupts
+from mobile_r1_jax.session import open_session
+from mobile_r1_jax.stages import action_level, format_finetuning, task_level
+from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.stages.episodes import run_episodes
+from mobile_r1_jax.stages.evaluation import Result, find_result, measure, measured_on, results_table, write_result
+from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
+from mobile_r1_jax.stages.loop import bar
+from mobile_r1_jax.stages.records import Records
+from mobile_r1_jax.training.host_memory import keep_freed_memory
+
+
+def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
+    """Check everything that can be known, then train and evaluate, and print the table.
+
+    Args:
+      force: discard what the run's directory holds where that does not fit the run.
+
+    Raises ConfigError in one line before anything expensive starts, OSError, and Interrupted.
+    """
+    keep_freed_memory()
+    began = time.time()
+    with locked(run.directory) if jax.process_index() == 0 else nullcontext():
+        policy_hash = policy_files_hash(run.policy)
+        if not force:
+            check(run, policy_hash)
+        context, policy = open_session(run, console)
+        begin(run, policy_hash, say=partial(console.print, highlight=False, soft_wrap=True))
+        steps = golden_steps(context)
+        for line in steps.report:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):
+            results = interrupts.run(train_and_evaluate(context, policy, steps, phones))
+        console.print(results_table(results))
+        console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
+
+
+async def train_and_evaluate(
+    context: Context, policy: Policy, steps: GoldenSteps, phones: Sequence[Any]
+) -> list[Result]:
+    """Run the three stages, the first two on `steps`, and the evaluations around them; return their results.
+
+    What is done already is not done again: a stage goes on from its last checkpoint, and a result is reused where the
+    same weights met the same tasks under the same settings.
+    """
+    run, results = context.run, []
+    records = Records(run.directory / TRAJECTORIES)
+    async with Fleet(phones) as fleet:
+        results.append(await evaluate(context, "base", policy, fleet, records))
+        policy = await format_finetuning.run(context, policy, steps.format_finetuning)
+        results.append(await evaluate(context, STAGES["format_finetuning"], policy, fleet, records))
+        policy = await action_level.run(context, policy, steps.action_level)
+        results.append(await evaluate(context, STAGES["action_level"], policy, fleet, records))
+        policy = await task_level.run(context, policy, fleet, StateJudge(), records)
+        results.append(await evaluate(context, STAGES["task_level"], policy, fleet, records))
+    save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
+    return results
+
+
+async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
+    """Play held-out tasks, the same for every stage, and write the result down, unless it is there already."""
+    run, phones = context.run, context.run.phones
+    counts = ((run.evaluation.episodes, phones.apps), (run.evaluation.withheld_episodes, phones.withheld_apps))
+    tasks = [
+        draw_tasks(count, seed=run.seed, apps=apps, held_out=True, popups=phones.popups) if count and apps else []
+        for count, apps in counts
+    ]
+    provenance = measured_on(run, tasks, weights=weights_hash(policy))
+    if known := find_result(run.directory, stage, provenance):
+        return known
+    with bar(context) as progress:
+        shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
+        async with context.engine(
+            sampling_copy(policy), run.evaluation.temperature, context.screen_cache(policy)
+        ) as engine:
+            episodes = await run_episodes(
+                fleet,
+                [*tasks[0], *tasks[1]],
+                engine,
+                context.speaker,
+                most_turns=phones.most_turns,
+                seed=run.seed,
+                finished=lambda episode: progress.advance(shown),
+            )
+        result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :], provenance)
+        progress.update(shown, shown=f"success {result.success}")
+    records.write(evaluation_name(stage), 0, episodes)
+    write_result(run.directory, result)
+    report(context)
+    return result
+
+
+def report(context: Context) -> Path | str:
+    """Write the report page; a run does not fail because its report does."""
+    try:
+        return write_report(context.run.directory)
+    except ReportError as error:
+        return f"{context.run.directory} (no report: {error})"

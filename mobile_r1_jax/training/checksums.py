@@ -1,0 +1,59 @@
+"""Checksums of a folder's files, kept in the folder: they tell a file that was cut, lost or changed since."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+CHECKSUMS = "checksums.json"  # relative path -> {"bytes": size, "crc32": 8 hex digits}
+BLOCK = 4 * 2**20  # bytes read at once
+
+
+def write_checksums(folder: Path, *, leave_out: frozenset[str] = frozenset()) -> None:
+    """Write the checksums of all files in `folder`, but for files at its top that are named in `leave_out`."""
+    paths = [
+        path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in leave_out
+    ]
+    with ThreadPoolExecutor() as threads:
+        found = dict(zip((path.relative_to(folder).as_posix() for path in paths), threads.map(_of, paths), strict=True))
+    draft = folder / f"{CHECKSUMS}.draft"
+    draft.write_text(json.dumps(found, indent=0, sort_keys=True))
+    draft.replace(folder / CHECKSUMS)
+
+
+def damage(folder: Path) -> str | None:
+    """Return what is wrong with which file, in words; None where every file is as it was written.
+
+    Raises FileNotFoundError where the folder has no checksums.
+    """
+    text = (folder / CHECKSUMS).read_bytes()
+    try:
+        expected = json.loads(text)
+        with ThreadPoolExecutor() as threads:
+            problems = threads.map(lambda name: _difference(folder, name, expected[name]), sorted(expected))
+            return next(filter(None, problems), None)
+    except (ValueError, TypeError, KeyError) as error:
+        return f"{CHECKSUMS} cannot be read ({' '.join(str(error).split())})"
+
+
+def _difference(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
+    path = folder / name
+    try:
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            return f"{name} has {size:,} of its {expected['bytes']:,} bytes"
+        return None if _of(path) == expected else f"{name} is not as it was written: its checksum is another"
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+
+
+def _of(path: Path) -> dict[str, Any]:
+    size = checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            size, checksum = size + len(block), zlib.crc32(block, checksum)
+    return {"bytes": size, "crc32": f"{checksum:08x}"}

@@ -1,0 +1,90 @@
+"""JSON lines that a kill or a full disk cut short: nothing complete is lost, and nothing blocks the next line."""
+
+import errno
+import json
+import multiprocessing
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobile_r1_jax.agent.errors import OneLineError
+from mobile_r1_jax.agent.json_lines import append_line, keep_objects, read_objects
+
+FIRST = '{"stage": "base", "note": "“ok” 好"}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"sta',
+        b'{"stage": "base", "n": 1',
+        b'{"stage": "\xe5\xa5',  # within a character
+        b'{"n": [1, 2]',
+        b"\0" * 5000,  # a power cut: the length was written, the bytes were not
+        b'{"long": "' + b"x" * (3 << 20),  # longer than what is read at once
+        b"{",
+    ],
+)
+def test_a_torn_last_line_is_ignored_and_the_next_append_removes_it(torn: bytes, tmp_path: Path) -> None:
+    for begun in (FIRST, b""):
+        file = tmp_path / "rows.jsonl"
+        file.write_bytes(begun + torn)
+        there = [json.loads(begun)] if begun else []
+        assert read_objects(file) == there
+        append_line(file, '{"n": 2}')
+        assert file.read_bytes() == begun + b'{"n": 2}\n'
+        assert read_objects(file) == [*there, {"n": 2}]
+
+
+def test_a_last_line_that_only_lacks_its_line_break_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    for last in ('{"n": 1}', "{}"):
+        file.write_bytes(FIRST + last.encode())
+        assert read_objects(file)[1:] == [json.loads(last)]
+        append_line(file, '{"n": 2}')
+        assert file.read_bytes() == FIRST + last.encode() + b'\n{"n": 2}\n'
+
+
+@pytest.mark.parametrize("line", ['{"stage": "ba{"stage": "base"}', "[1]", "3", "{'a': 1}"])
+def test_another_line_that_is_no_object_is_named_with_its_file(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"n": 1}}\n\n{line}\n{{"n": 2}}\n')
+    with pytest.raises(OneLineError, match=r"rows\.jsonl, line 3: .*; remove this line") as caught:
+        read_objects(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_objects_are_removed_and_the_other_lines_stay_as_they_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"n":  1}\n{"n": 2}\n{"n": 3.50}\n{"n": 4')
+    keep_objects(file, lambda row: row["n"] != 2)
+    assert file.read_bytes() == b'{"n":  1}\n{"n": 3.50}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def append_under_a_limit(file: Path) -> None:
+    """Append until the file may grow no more: a limit of the operating system, met in the middle of a line."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    try:
+        for number in range(100):
+            append_line(file, json.dumps({"n": number, "text": "x" * 20}))
+    except OSError as error:
+        sys.exit(error.errno if error.filename == str(file) else 1)
+
+
+def test_a_line_that_does_not_fit_leaves_the_lines_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    child = multiprocessing.get_context("spawn").Process(target=append_under_a_limit, args=(file,))
+    child.start()
+    child.join()
+    assert [row["n"] for row in read_objects(file)] == [0, 1] and file.read_bytes().endswith(b"\n")
+    assert child.exitcode == errno.EFBIG
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*rows\.jsonl'"):
+        append_line(file, "{}")

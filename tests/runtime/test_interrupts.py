@@ -1,0 +1,100 @@
+"""Ctrl-C and SIGTERM in a process of its own: it saves, it is bounded, and it exits as shells expect."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PROGRAM = """
+import asyncio, ctypes, hashlib, sys, time
+from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
+
+async def work():
+    try:
+        print("working", flush=True)
+        {work}
+    except asyncio.CancelledError:
+        print("saving", flush=True)
+        {saving}
+        print("saved", flush=True)
+        raise
+
+try:
+    with Interrupts(seconds=1.0) as interrupts:
+        {before}
+        interrupts.run(work())
+        {after}
+except Interrupted as error:
+    print("stopped by", error, flush=True)
+    sys.exit(error.status)
+"""
+NOTHING = {"work": "await asyncio.sleep(60)", "saving": "pass", "before": "pass", "after": "pass"}
+
+
+def interrupted(*numbers: int, pause: float = 0.3, **parts: str) -> tuple[int, list[str], float]:
+    """Start the program, send it these signals once it works; return its exit status, its lines and the seconds."""
+    program = PROGRAM.format(**NOTHING | parts)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    began = time.monotonic()
+    for number in numbers:
+        time.sleep(pause)
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    return process.returncode, output.splitlines(), time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_under_way_is_cancelled_and_saves(number: int) -> None:
+    status, lines, _ = interrupted(number)
+    assert (status, lines) == (128 + number, ["saving", "saved", f"stopped by {number.name}"])
+
+
+def test_saving_that_waits_is_waited_for() -> None:
+    assert interrupted(signal.SIGTERM, saving="await asyncio.sleep(0.5)")[1][-2:] == ["saved", "stopped by SIGTERM"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"saving": "await asyncio.sleep(60)"},
+        {"saving": "time.sleep(60)"},
+        {
+            "work": "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+        },  # in C, where Python handles no signal, as in a compilation
+        {"work": "ctypes.PyDLL(None).usleep(300_000); await asyncio.sleep(60)", "saving": "time.sleep(60)"},
+    ],
+    ids=["awaits", "blocks", "in C", "holds the lock of Python"],
+)
+def test_saving_that_takes_too_long_is_given_up(parts: dict[str, str]) -> None:
+    status, lines, seconds = interrupted(signal.SIGTERM, **parts)
+    assert status == 128 + signal.SIGTERM and seconds < 10
+    assert lines[-1] == "stopped: saving took over 1 s and was given up" and "saved" not in lines
+
+
+def test_a_second_signal_does_not_wait_for_saving() -> None:
+    status, lines, seconds = interrupted(signal.SIGINT, signal.SIGINT, saving="time.sleep(60)")
+    assert status == 128 + signal.SIGINT and "saved" not in lines and seconds < 5
+
+
+def test_a_signal_while_nothing_is_to_be_saved_ends_the_command() -> None:
+    before = "print('working', flush=True); time.sleep(60)"
+    assert interrupted(signal.SIGTERM, before=before)[:2] == (128 + signal.SIGTERM, ["stopped by SIGTERM"])
+    work, after = "pass", "time.sleep(60)"
+    assert interrupted(signal.SIGINT, work=work, after=after)[:2] == (128 + signal.SIGINT, ["stopped by SIGINT"])
+
+
+def test_without_a_signal_nothing_changes() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    from mobile_r1_jax.runtime.interrupts import Interrupts
+
+    async def work() -> int:
+        return 3
+
+    with Interrupts() as interrupts:
+        assert interrupts.run(work()) == 3
+    assert signal.getsignal(signal.SIGTERM) == before
