@@ -17,7 +17,7 @@ from mobile_r1_jax.model.screen_cache import encode
 from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, sampling_copy, shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.sampling import sampler
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import Batch, StepSettings, place_batch, train_step
 

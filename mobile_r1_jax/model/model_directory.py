@@ -36,6 +36,11 @@ class ModelDirectory:
     adapters: Path | None = None
 
     @property
+    def directories(self) -> tuple[Path, ...]:
+        """The directories that hold the policy's files."""
+        return (self.base,) if self.adapters in (None, self.base) else (self.base, self.adapters)
+
+    @property
     def tokenizer(self) -> Path:
         """The directory of the tokenizer: that of the adapters if it has one, else the base."""
         own = self.adapters is not None and any(

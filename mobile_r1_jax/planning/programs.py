@@ -41,7 +41,7 @@ from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
 from mobile_r1_jax.stages.context import cached_rows, fitted
-from mobile_r1_jax.training.optimizer import over
+from mobile_r1_jax.training.optimizer_settings import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
     StepSettings,

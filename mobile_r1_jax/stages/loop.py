@@ -17,7 +17,7 @@ from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore, save
 from mobile_r1_jax.training.compilations import compilations, recompiled
 from mobile_r1_jax.training.metrics import MetricsLog
-from mobile_r1_jax.training.optimizer import OptimizerSettings, over
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings, over
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
 

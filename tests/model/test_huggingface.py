@@ -98,8 +98,7 @@ def test_missing_extra_and_misshapen_tensors_are_named_in_one_error(tied_pair, t
         load_policy(target)
     assert "\n" not in str(error.value)
     for part in (
-        "missing model.norm.weight (64,)",
-        "missing visual.merger.ln_q.weight (48,)",
+        "missing model.norm.weight (64,), visual.merger.ln_q.weight (48,)",
         "extra model.layers.9.mlp.up_proj.weight",
         "visual.patch_embed.proj.weight is (48, 1176), need (48, 3, 2, 14, 14)",
     ):

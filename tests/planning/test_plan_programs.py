@@ -16,7 +16,8 @@ from mobile_r1_jax.agent.prompts import Past, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Phones, Precision, Run, Shapes
-from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh, shard_policy
 from mobile_r1_jax.phones.simulator.device import Device
