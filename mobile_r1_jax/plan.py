@@ -7,6 +7,9 @@ the run is a flag, as for launch; of the policy its config.json is enough (--pol
     --topology CHIP:SHAPE  what to plan for (required)      --stages A,B  only these stages
     --turns N    turns of an episode (phones.most_turns)    --largest     only the largest bucket of prompts
     --tokens N   tokens of a response (shapes.response_tokens)
+
+Results of compiled programs are stored in the user's cache directory, or in --compiled=DIRECTORY: a second plan
+compiles only the programs that changed.
 """
 
 import argparse
