@@ -10,7 +10,6 @@ from rich.console import Console
 
 from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.config import ConfigError, asks_for_help, help_of, parse_run
-from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_recipe(run, console, interrupts, force=FORCE in arguments)
     except ConfigError as error:
         status, said = 2, f"[red]error:[/red] {error}"
-    except (OneLineError, PhonesUnavailable) as error:
+    except OneLineError as error:
         status, said = 1, f"[red]error:[/red] {error}"
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
