@@ -46,7 +46,7 @@ from mobile_r1_jax.planning.report import (
     verdict,
 )
 from mobile_r1_jax.planning.result_cache import ResultCache
-from mobile_r1_jax.training.compilation_cache import user_cache
+from mobile_r1_jax.runtime.compilation_cache import user_cache
 
 WIDTH = 120  # characters of a table, wherever it goes
 

@@ -22,6 +22,7 @@ from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.report import ReportError, write_report
 from mobile_r1_jax.rewards.state_judge import StateJudge
 from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
+from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
@@ -31,7 +32,6 @@ from mobile_r1_jax.stages.evaluation import Result, find_result, measure, measur
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.stages.records import Records
-from mobile_r1_jax.training.host_memory import keep_freed_memory
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:

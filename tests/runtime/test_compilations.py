@@ -6,7 +6,7 @@ import threading
 import jax
 import jax.numpy as jnp
 
-from mobile_r1_jax.training.compilations import JAX_LOG, Compilation, compilations, recompiled
+from mobile_r1_jax.runtime.compilations import JAX_LOG, Compilation, compilations, recompiled
 
 TWO, THREE = jnp.zeros((2, 4)), jnp.zeros((3, 4))
 

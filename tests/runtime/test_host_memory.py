@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import resource, threading
 import numpy as np
-from mobile_r1_jax.training.host_memory import keep_freed_memory
+from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 {prepare}
 def fill(times):
     for _ in range(times):

@@ -9,13 +9,13 @@ from pathlib import Path
 import jax
 import pytest
 
-from mobile_r1_jax.training.compilation_cache import keep_compiled
+from mobile_r1_jax.runtime.compilation_cache import keep_compiled
 
 PROGRAM = """
 import sys
 from pathlib import Path
 import jax
-from mobile_r1_jax.training.compilation_cache import keep_compiled
+from mobile_r1_jax.runtime.compilation_cache import keep_compiled
 
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
