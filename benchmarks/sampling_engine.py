@@ -24,7 +24,7 @@ from transformers import AutoTokenizer
 
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
-from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.screen_cache import ScreenCache

@@ -27,9 +27,9 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from rich.console import Console
 
 from mobile_r1_jax.config import ConfigError, Run, parse_run
+from mobile_r1_jax.model.checkpoints.json_section import read_json
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json
-from mobile_r1_jax.model.json_section import read_json
-from mobile_r1_jax.model.model_directory import find_model
 from mobile_r1_jax.model.sharding import AXES, make_mesh, mesh_shape
 from mobile_r1_jax.planning.chips import PlanError, Topology, compiler_versions, parse_topology, tpu_devices
 from mobile_r1_jax.planning.footprint import Taken

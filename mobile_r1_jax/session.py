@@ -8,7 +8,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.config import ConfigError, Run
-from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, mesh_name, shard_policy

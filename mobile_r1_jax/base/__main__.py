@@ -11,7 +11,7 @@ import jsonargparse
 from transformers import AutoTokenizer
 
 from mobile_r1_jax.base.pretraining import Pretraining, pretrain
-from mobile_r1_jax.model.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 
 
 def main(folder: Path = Path("runs/base"), run: Pretraining = Pretraining()) -> None:  # noqa: B008

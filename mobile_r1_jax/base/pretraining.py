@@ -20,8 +20,8 @@ from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens,
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.base.documents import SECTIONS, Cell, Document, documents, recitals
 from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
-from mobile_r1_jax.model.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mobile_r1_jax.model.checkpoints.tensors import Shape
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.layers import Adapter, Linear
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.tensors import Shape
 
 Read = Callable[[str, int | None], Any]  # as `huggingface.write_model` takes it
 # A [L, in, r], B [L, r, out], scale; for arrays there may stand what can be sliced into them.

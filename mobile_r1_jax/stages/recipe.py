@@ -11,9 +11,9 @@ import jax
 from rich.console import Console
 
 from mobile_r1_jax.config import ConfigError, Run
-from mobile_r1_jax.model.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
-from mobile_r1_jax.model.model_directory import find_model
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on, sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 from small_models import SIZES, make_prompt, torch_inputs
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.config import config_from_json, config_to_json
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.policy import Policy
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from mobile_r1_jax.model.checkpoints.tensors import NAMES
 from mobile_r1_jax.model.lora import Matrices
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
-from mobile_r1_jax.model.tensors import NAMES
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobile_r1_jax.model.json_section import read_json
+from mobile_r1_jax.model.checkpoints.json_section import read_json
 
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")  # as safetensors names them
 # A file of the settings that older tools write beside the weights, or a section of config.json -> the method.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobile_r1_jax.model.checkpoints.json_section import Section, read_json
+from mobile_r1_jax.model.checkpoints.peft import CONFIG as ADAPTER_CONFIG
+from mobile_r1_jax.model.checkpoints.safetensors_files import INDEX, SINGLE
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json
-from mobile_r1_jax.model.json_section import Section, read_json
-from mobile_r1_jax.model.peft import CONFIG as ADAPTER_CONFIG
-from mobile_r1_jax.model.safetensors_files import INDEX, SINGLE
 
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 TOKENIZER = (

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mobile_r1_jax.model.json_section import Section, read_json
-from mobile_r1_jax.model.peft import CONFIG, WEIGHTS
-from mobile_r1_jax.model.safetensors_files import open_file, shortened
-from mobile_r1_jax.model.tensors import Shape, published_name
+from mobile_r1_jax.model.checkpoints.json_section import Section, read_json
+from mobile_r1_jax.model.checkpoints.peft import CONFIG, WEIGHTS
+from mobile_r1_jax.model.checkpoints.safetensors_files import open_file, shortened
+from mobile_r1_jax.model.checkpoints.tensors import Shape, published_name
 
 ELSE = "merge them with peft (merge_and_unload, save_pretrained) and give the merged model"
 # Fields of adapter_config.json that change nothing about a merge, or that are read here. Any other one must be unset:

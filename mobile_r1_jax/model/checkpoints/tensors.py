@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from mobile_r1_jax.model.checkpoints.safetensors_files import shortened
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.safetensors_files import shortened
 
 Shape = tuple[int, ...]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from mobile_r1_jax.model.json_section import Section, read_json
+from mobile_r1_jax.model.checkpoints.json_section import Section, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_BYTES = 5 * 10**9  # the published checkpoints' files stay under this

@@ -21,15 +21,15 @@ from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mobile_r1_jax.model.chat_template import CHAT_TEMPLATE
+from mobile_r1_jax.model.checkpoints.chat_template import CHAT_TEMPLATE
+from mobile_r1_jax.model.checkpoints.model_directory import ModelDirectory, find_model
+from mobile_r1_jax.model.checkpoints.safetensors_files import FILE_BYTES, write_tensors
+from mobile_r1_jax.model.checkpoints.stored_policy import by_path, open_policy, parameter_shapes
+from mobile_r1_jax.model.checkpoints.tensors import Layout, Shape, layout_of, read_view
 from mobile_r1_jax.model.config import PolicyConfig, config_to_json
 from mobile_r1_jax.model.lora import Read, adapters_of, merging
-from mobile_r1_jax.model.model_directory import ModelDirectory, find_model
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.safetensors_files import FILE_BYTES, write_tensors
 from mobile_r1_jax.model.sharding import parameter_shardings
-from mobile_r1_jax.model.stored_policy import by_path, open_policy, parameter_shapes
-from mobile_r1_jax.model.tensors import Layout, Shape, layout_of, read_view
 
 # A parameter of up to this many bytes is put together on the host, which compiles nothing; a larger one on the devices.
 WHOLE = 16 * 2**20

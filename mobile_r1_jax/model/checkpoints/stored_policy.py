@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from mobile_r1_jax.model.checkpoints.model_directory import ModelDirectory
+from mobile_r1_jax.model.checkpoints.peft_merging import merge_adapters
+from mobile_r1_jax.model.checkpoints.quantization import refuse_quantized
+from mobile_r1_jax.model.checkpoints.safetensors_files import open_tensors
+from mobile_r1_jax.model.checkpoints.tensors import Shape, layout_of, misfits, published_name
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.model_directory import ModelDirectory
-from mobile_r1_jax.model.peft_merging import merge_adapters
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.quantization import refuse_quantized
-from mobile_r1_jax.model.safetensors_files import open_tensors
-from mobile_r1_jax.model.tensors import Shape, layout_of, misfits, published_name
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 IGNORED = re.compile(r"rotary_emb\.inv_freq")  # buffers of old checkpoints that transformers ignores
