@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_models import IMAGE, SIZES, SmallPrompt, make_prompt
 
-from mobile_r1_jax.sampling.beginnings import after, alike
+from mobile_r1_jax.sampling.prefix_cache import after, alike
 
 
 @pytest.fixture(scope="module")

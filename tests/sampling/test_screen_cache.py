@@ -9,7 +9,7 @@ from small_models import SIZES, Screen
 
 from mobile_r1_jax.model.inputs import Key
 from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
-from mobile_r1_jax.model.screen_cache import ScreenCache, Shown, encode
+from mobile_r1_jax.sampling.screen_cache import ScreenCache, Shown, encode
 
 WINDOWS = 2
 
