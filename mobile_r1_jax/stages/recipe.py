@@ -20,7 +20,7 @@ from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.report import ReportError, write_report
-from mobile_r1_jax.rewards.state_judge import StateJudge
+from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts

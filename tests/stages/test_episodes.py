@@ -25,7 +25,7 @@ from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
 from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
-from mobile_r1_jax.rewards.state_judge import StateJudge
+from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.sampling.engine import Sampled
 from mobile_r1_jax.stages.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
 from mobile_r1_jax.stages.records import Records

@@ -11,7 +11,7 @@ from typing import Any
 
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Trajectory
-from mobile_r1_jax.rewards.judge import JudgeOutage, Score
+from mobile_r1_jax.rewards.judges.judge import JudgeOutage, Score
 
 RUBRIC = """\
 You grade an agent that operates an Android phone. You get the task it was given and then, in order, every screen it \

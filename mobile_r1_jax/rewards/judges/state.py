@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
-from mobile_r1_jax.rewards.judge import JudgeOutage, Score
+from mobile_r1_jax.rewards.judges.judge import JudgeOutage, Score
 
 
 @dataclass(frozen=True)
