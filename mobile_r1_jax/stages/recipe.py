@@ -19,7 +19,6 @@ from mobile_r1_jax.model.sharding import computing_on, sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
-from mobile_r1_jax.report import ReportError, write_report
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
@@ -32,6 +31,7 @@ from mobile_r1_jax.stages.evaluation import Result, find_result, measure, measur
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.stages.records import Records
+from mobile_r1_jax.viewer import ReportError, write_report
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mobile_r1_jax.agent.trajectory import Ending
 
 if TYPE_CHECKING:
-    from mobile_r1_jax.report.reading import Strip
+    from mobile_r1_jax.viewer.reading import Strip
 
 Strips = tuple["Strip", ...]
 

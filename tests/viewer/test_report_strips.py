@@ -9,10 +9,10 @@ from mobile_r1_jax.agent.actions import Click, Key, LongPress, Open, Swipe, Syst
 from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, write_trajectories
-from mobile_r1_jax.report import write_report
-from mobile_r1_jax.report.reading import SHOWN, Look, Strip
-from mobile_r1_jax.report.selection import choose
-from mobile_r1_jax.report.strips import describe, overlay
+from mobile_r1_jax.viewer import write_report
+from mobile_r1_jax.viewer.reading import SHOWN, Look, Strip
+from mobile_r1_jax.viewer.selection import choose
+from mobile_r1_jax.viewer.strips import describe, overlay
 
 Play = Callable[..., None]
 PHONE, SCREEN, MODEL = (1080, 2400), Frame("screenshot", 1080, 2400), Frame("model", 308, 728)

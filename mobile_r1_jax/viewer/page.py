@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.report.charts import curve, endings_bar, intervals
-from mobile_r1_jax.report.markup import Html, join, raw, tag
-from mobile_r1_jax.report.reading import SHOWN, Contents, Part, Strip, plain, read_contents
-from mobile_r1_jax.report.strips import ENDINGS, strip
 from mobile_r1_jax.stages.evaluation import COLUMNS, Result, Share
+from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
+from mobile_r1_jax.viewer.markup import Html, join, raw, tag
+from mobile_r1_jax.viewer.reading import SHOWN, Contents, Part, Strip, plain, read_contents
+from mobile_r1_jax.viewer.strips import ENDINGS, strip
 
 REPORT = "report.html"
 # Curves in the order in which one asks for them; the others, of machinery, come after them and folded away.

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from mobile_r1_jax.report.markup import Html, join, number, tag
 from mobile_r1_jax.stages.evaluation import Share
+from mobile_r1_jax.viewer.markup import Html, join, number, tag
 
 MOST_POINTS = 400  # of a curve; longer ones are drawn as means of neighbours
 _SMOOTHING = 30  # a curve's width over the standard deviation of the smoothing kernel (our choice)

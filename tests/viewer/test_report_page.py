@@ -11,8 +11,8 @@ from mobile_r1_jax import view
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.trajectory import Ending, write_trajectories
-from mobile_r1_jax.report import ReportError, write_report
 from mobile_r1_jax.stages.evaluation import Result, Share, write_result
+from mobile_r1_jax.viewer import ReportError, write_report
 
 Play = Callable[..., None]
 MODEL = Frame("model", 112, 224)

@@ -20,8 +20,8 @@ from mobile_r1_jax.agent.actions import (
 from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.responses import Response, parse_response
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.report.markup import Html, join, number, tag
-from mobile_r1_jax.report.reading import Look, Part, Strip, plain
+from mobile_r1_jax.viewer.markup import Html, join, number, tag
+from mobile_r1_jax.viewer.reading import Look, Part, Strip, plain
 
 ENDINGS = {
     Ending.SUCCESS: ("✓", "success"),

@@ -13,9 +13,9 @@ from mobile_r1_jax.agent.actions import Terminate
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.phones.phone import Task
-from mobile_r1_jax.report import write_report
-from mobile_r1_jax.report.reading import SHOWN, Look, Strip
-from mobile_r1_jax.report.selection import same_tasks
+from mobile_r1_jax.viewer import write_report
+from mobile_r1_jax.viewer.reading import SHOWN, Look, Strip
+from mobile_r1_jax.viewer.selection import same_tasks
 
 Play = Callable[..., None]
 BUY = Task("shop", "Buy tea", {"template": "buy", "parameters": {"item": "tea"}, "seed": 1, "popups": 0})

@@ -19,9 +19,9 @@ from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, trajectory_from_json
-from mobile_r1_jax.report.selection import choose, same_tasks
 from mobile_r1_jax.stages.evaluation import RESULTS, Result, read_results
 from mobile_r1_jax.training.metrics import ROWS, read_rows
+from mobile_r1_jax.viewer.selection import choose, same_tasks
 
 CONFIG, TRAJECTORIES, EVALUATION, ANNOTATIONS = "config.yaml", "trajectories", "evaluation", "annotations"
 SHOWN = 12  # trajectories of each part that are compared, and as many that are chosen for a look

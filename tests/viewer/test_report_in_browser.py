@@ -11,7 +11,7 @@ from PIL import Image
 
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Frame, Point
-from mobile_r1_jax.report import write_report
+from mobile_r1_jax.viewer import write_report
 
 pytestmark = pytest.mark.slow
 MODEL = Frame("model", 112, 224)

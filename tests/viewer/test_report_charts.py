@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mobile_r1_jax.report.charts import MOST_POINTS, curve, endings_bar, nice_ticks, smoothed, thinned
+from mobile_r1_jax.viewer.charts import MOST_POINTS, curve, endings_bar, nice_ticks, smoothed, thinned
 
 
 @pytest.mark.parametrize("span", [(0, 1), (-3, 7), (2e-5, 9e-5), (1e6, 1.2e6), (5, 5), (0, 0), (-2, -2)])
