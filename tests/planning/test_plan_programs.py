@@ -14,7 +14,6 @@ from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Phones, Precision, Run, Shapes
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.lora_settings import LoRA
@@ -27,6 +26,7 @@ from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
 from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.state import abstract_state, create_state
+from tools.base_policy.tokenizer import train_tokenizer
 
 RUN = Run(
     system="{instruction}",

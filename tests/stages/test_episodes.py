@@ -18,7 +18,6 @@ from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.prompts import Prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.phones.adb_phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
@@ -29,6 +28,7 @@ from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.sampling.engine import Sampled
 from mobile_r1_jax.stages.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
 from mobile_r1_jax.stages.records import Records
+from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
 SYSTEM = "Phone. Task: {instruction}"

@@ -1,4 +1,4 @@
-"""python -m mobile_r1_jax.base: makes the small base policy, in an hour or two on two cores."""
+"""python -m tools.base_policy: makes the small base policy, in an hour or two on two cores."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import jsonargparse
 from transformers import AutoTokenizer
 
-from mobile_r1_jax.base.pretraining import Pretraining, pretrain
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
+from tools.base_policy.pretraining import Pretraining, pretrain
 
 
 def main(folder: Path = Path("runs/base"), run: Pretraining = Pretraining()) -> None:  # noqa: B008

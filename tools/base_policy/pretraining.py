@@ -18,14 +18,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens, encode, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
-from mobile_r1_jax.base.documents import SECTIONS, Cell, Document, documents, recitals
-from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, collate
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training.metrics import MetricsLog
+from tools.base_policy.documents import SECTIONS, Cell, Document, documents, recitals
+from tools.base_policy.tokenizer import save_tokenizer, train_tokenizer
 
 RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
 PROMPT_LENGTH, TEXT_LENGTH = 176, 176

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from mobile_r1_jax.base.tokenizer import LARGEST_NUMBER, NAMES, PHRASES, PIECES
 from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import CHINESE, Placed, combinations, place
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
+from tools.base_policy.tokenizer import LARGEST_NUMBER, NAMES, PHRASES, PIECES
 
 WORDING = [text for template in TEMPLATES.values() for text in (template.english, template.chinese)]
 PARTS = [part for text in (*WORDING, *PHRASES) for part in re.split(r"\{\w+\}", text)]

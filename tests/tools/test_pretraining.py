@@ -13,12 +13,12 @@ import pytest
 from flax import nnx
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mobile_r1_jax.base import pretraining
-from mobile_r1_jax.base.documents import documents
-from mobile_r1_jax.base.pretraining import Pretraining, assemble, config_for, pretrain, recite, step_batch
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.policy import Policy
+from tools.base_policy import pretraining
+from tools.base_policy.documents import documents
+from tools.base_policy.pretraining import Pretraining, assemble, config_for, pretrain, recite, step_batch
+from tools.base_policy.tokenizer import train_tokenizer
 
 RUN = Pretraining(steps=4, batch=2, recitals=6, warmup=1, learning_rate=1e-2, save_every=2)
 
