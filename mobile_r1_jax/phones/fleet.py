@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.adb_phone import AdbPhone
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
 
 P = TypeVar("P", bound=AdbPhone)

@@ -20,7 +20,7 @@ from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
 from mobile_r1_jax.phones.phone import Task
-from mobile_r1_jax.phones.simulated import SimulatedPhone
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
 from mobile_r1_jax.rewards.judges.state import read_progress
 from mobile_r1_jax.sampling.engine import Engine
 

@@ -17,7 +17,7 @@ from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on, sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked

@@ -14,12 +14,12 @@ import pytest
 from real_processes import command, members
 
 from mobile_r1_jax.phones.phone import PhonesUnavailable
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 
 START = """
 import resource, sys
 from mobile_r1_jax.phones.phone import PhonesUnavailable
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 if len(sys.argv) > 1:
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
 try:
@@ -132,8 +132,8 @@ def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, word
 
 RUN = """
 import signal, sys, time
-from mobile_r1_jax.phones.simulated import SimulatedPhones
-from mobile_r1_jax.phones.adb_phone import Timings
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
+from mobile_r1_jax.phones.adb.phone import Timings
 from contextlib import closing
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 with closing(SimulatedPhones(2, (112, 224), 0, Timings())) as source:

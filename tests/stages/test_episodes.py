@@ -18,10 +18,10 @@ from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.prompts import Prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
-from mobile_r1_jax.phones.adb_phone import AdbPhone
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
-from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.judges.state import StateJudge

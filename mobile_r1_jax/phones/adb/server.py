@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adbutils import AdbError
 
-from mobile_r1_jax.phones.adb_stream import ServerAddress, ask_server
+from mobile_r1_jax.phones.adb.stream import ServerAddress, ask_server
 from mobile_r1_jax.phones.child import Child
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from adbutils import AdbError
 
-from mobile_r1_jax.phones.adb_phone import AdbPhone, Timings
-from mobile_r1_jax.phones.adb_server import AdbServer
-from mobile_r1_jax.phones.adb_stream import ServerAddress, announce, states
+from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.server import AdbServer
+from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
 from mobile_r1_jax.phones.child import Child, Kept
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
 from mobile_r1_jax.phones.simulator.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode

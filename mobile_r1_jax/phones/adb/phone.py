@@ -26,8 +26,8 @@ from mobile_r1_jax.agent.actions import (
 )
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.adb_stream import AdbStream, ServerAddress, announce, ask_server
-from mobile_r1_jax.phones.app_packages import APP_PACKAGES
+from mobile_r1_jax.phones.adb.apps import APP_PACKAGES
+from mobile_r1_jax.phones.adb.stream import AdbStream, ServerAddress, announce, ask_server
 from mobile_r1_jax.phones.phone import PhoneError, Task
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
