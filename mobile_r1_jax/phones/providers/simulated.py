@@ -20,7 +20,7 @@ from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
 from mobile_r1_jax.phones.child import Child, Kept
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
-from mobile_r1_jax.phones.simulator.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
+from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 
 INSTANT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0)
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0

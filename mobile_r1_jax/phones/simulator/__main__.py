@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from mobile_r1_jax.phones.simulator.daemon import listen
+from mobile_r1_jax.phones.simulator.android.daemon import listen
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import check_size
 

@@ -3,8 +3,8 @@
 import base64
 import binascii
 
-from mobile_r1_jax.phones.simulator.android import ADB_KEYBOARD, Android
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, Android
 
 HOME_CATEGORY = "android.intent.category.HOME"
 _WITH_VALUE = {"-a", "-c", "-d", "-f", "-n", "-p", "-t", "--user", "--ez", "--ei", "--es", "--receiver-permission"}

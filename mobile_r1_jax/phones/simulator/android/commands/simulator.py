@@ -2,8 +2,8 @@
 
 import json
 
-from mobile_r1_jax.phones.simulator.android import Android
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import Android
 
 
 def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:

@@ -5,10 +5,10 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from mobile_r1_jax.phones.simulator.android import PROPERTIES, Android, Device
-from mobile_r1_jax.phones.simulator.shell import Result, failed, run
-from mobile_r1_jax.phones.simulator.sync import serve_sync
-from mobile_r1_jax.phones.simulator.wire import Connection, Handler, Stream
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
+from mobile_r1_jax.phones.simulator.android.sync import serve_sync
+from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
+from mobile_r1_jax.phones.simulator.android.wire import Connection, Handler, Stream
 
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
 _NAMED = ("ro.product.name", "ro.product.model", "ro.product.device")

@@ -1,7 +1,7 @@
 """The system's own switches: settings, properties, keyboards, window manager, reboot."""
 
-from mobile_r1_jax.phones.simulator.android import ADB_KEYBOARD, PROPERTIES, STOCK_KEYBOARD, Android
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, PROPERTIES, STOCK_KEYBOARD, Android
 
 
 def settings(android: Android, arguments: list[str], stdin: bytes) -> Result:

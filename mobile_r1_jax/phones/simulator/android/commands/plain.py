@@ -3,9 +3,9 @@
 import re
 import time
 
-from mobile_r1_jax.phones.simulator.android import Android
-from mobile_r1_jax.phones.simulator.files import FileError
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.files import FileError
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import Android
 
 
 def _options(arguments: list[str]) -> tuple[set[str], list[str]]:

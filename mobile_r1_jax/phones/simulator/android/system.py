@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mobile_r1_jax.phones.simulator.files import Files
-from mobile_r1_jax.phones.simulator.shell import Result
+from mobile_r1_jax.phones.simulator.android.files import Files
+from mobile_r1_jax.phones.simulator.android.shell import Result
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
@@ -85,7 +85,7 @@ class Android:
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
         # Imported late: the commands are written in terms of this class.
-        from mobile_r1_jax.phones.simulator.commands import COMMANDS
+        from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
 
         handler = COMMANDS.get(name.removeprefix("/system/bin/"))
         return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)

@@ -7,8 +7,8 @@ protocol: version 1 has 32-bit sizes and times, version 2 has a whole stat recor
 import posixpath
 import struct
 
-from mobile_r1_jax.phones.simulator.files import FileError, Files, Status
-from mobile_r1_jax.phones.simulator.wire import Stream, StreamClosed
+from mobile_r1_jax.phones.simulator.android.files import FileError, Files, Status
+from mobile_r1_jax.phones.simulator.android.wire import Stream, StreamClosed
 
 _LARGEST_CHUNK = 64 * 1024
 _LARGEST_PATH = 1024

@@ -3,9 +3,9 @@
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from mobile_r1_jax.phones.simulator.android import Android
-from mobile_r1_jax.phones.simulator.files import FileError
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.files import FileError
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import Android
 
 
 def dumpsys(android: Android, arguments: list[str], stdin: bytes) -> Result:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from mobile_r1_jax.phones.simulator.android import Android
-from mobile_r1_jax.phones.simulator.commands import apps, dumps, plain, simulator, system, touch
-from mobile_r1_jax.phones.simulator.shell import Result
+from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, plain, simulator, system, touch
+from mobile_r1_jax.phones.simulator.android.shell import Result
+from mobile_r1_jax.phones.simulator.android.system import Android
 
 COMMANDS: dict[str, Callable[[Android, list[str], bytes], Result]] = {
     "am": apps.am,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mobile_r1_jax.phones.simulator.files import FileError, Files
+from mobile_r1_jax.phones.simulator.android.files import FileError, Files
 
 NOT_FOUND = 127
 _DEEPEST = 20  # command substitutions inside one another

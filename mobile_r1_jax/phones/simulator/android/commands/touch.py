@@ -1,8 +1,8 @@
 """What fingers and eyes do: input and screencap."""
 
-from mobile_r1_jax.phones.simulator.android import Android
-from mobile_r1_jax.phones.simulator.files import FileError
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.files import FileError
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import Android
 
 LONG_PRESS_MS = 400  # Android's default time out for a long press
 TOUCH_SLOP = 8  # pixels that a finger may move and still not swipe
