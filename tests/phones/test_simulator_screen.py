@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from data_pipelines.annotate import annotate
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.apps import APPS, clock, launcher, settings, shop
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, check_size, draw, draw_glyph
 from mobile_r1_jax.phones.simulator.tasks import combinations, draw_tasks, place

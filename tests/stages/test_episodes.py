@@ -13,7 +13,6 @@ import pytest
 from real_processes import hit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from data_pipelines.annotate import annotate
 from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.prompts import Prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
@@ -22,6 +21,7 @@ from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.judges.state import StateJudge

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from data_pipelines.annotate import annotate
 from mobile_r1_jax.agent.actions import Click, LongPress, Swipe, Terminate
 from mobile_r1_jax.agent.frames import Box, Frame
 from mobile_r1_jax.agent.responses import Response, parse_response
@@ -14,6 +13,7 @@ from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, read_trajectories, write_trajectories
 from mobile_r1_jax.phones.phone import Task
 from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
