@@ -16,9 +16,9 @@ from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.tasks import held_out_instructions
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.runtime.compilation_cache import keep_compiled
 from mobile_r1_jax.stages.context import Context, fitted
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.golden import check_screen
 
 

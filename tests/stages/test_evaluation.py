@@ -12,7 +12,7 @@ from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.config import Evaluation, Run
 from mobile_r1_jax.phones.phone import Task
-from mobile_r1_jax.stages.episodes import Episode
+from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.stages.evaluation import (
     COLUMNS,
     RESULTS,

@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.config import ActionLevel, Annotations, ConfigError, Phones, Run, Shapes
 from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.golden import check_screen, golden_steps
 from tools.base_policy.tokenizer import train_tokenizer
 

@@ -21,8 +21,8 @@ from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.rl import GRPO
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.loop import Made, Stage, train
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.agent.trajectory import DATA, write_trajectories
-from mobile_r1_jax.stages.episodes import Episode
+from mobile_r1_jax.rollouts.episodes import Episode
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
+from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.sampling.engine import Sampled
-from mobile_r1_jax.stages.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
-from mobile_r1_jax.stages.records import Records
 from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
