@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 
 from mobile_r1_jax.config import ConfigError, Run
+from mobile_r1_jax.evaluation.live import Result, find_result, measure, measured_on, results_table, write_result
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
@@ -28,7 +29,6 @@ from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.evaluation import Result, find_result, measure, measured_on, results_table, write_result
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.viewer import ReportError, write_report

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.stages.evaluation import COLUMNS, Result, Share
+from mobile_r1_jax.evaluation.live import COLUMNS, Result, Share
 from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
 from mobile_r1_jax.viewer.markup import Html, join, raw, tag
 from mobile_r1_jax.viewer.reading import SHOWN, Contents, Part, Strip, plain, read_contents

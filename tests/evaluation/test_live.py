@@ -11,9 +11,7 @@ from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.config import Evaluation, Run
-from mobile_r1_jax.phones.phone import Task
-from mobile_r1_jax.rollouts.episodes import Episode
-from mobile_r1_jax.stages.evaluation import (
+from mobile_r1_jax.evaluation.live import (
     COLUMNS,
     RESULTS,
     Result,
@@ -25,6 +23,8 @@ from mobile_r1_jax.stages.evaluation import (
     table_rows,
     write_result,
 )
+from mobile_r1_jax.phones.phone import Task
+from mobile_r1_jax.rollouts.episodes import Episode
 
 MOVE = Response("", "", Wait(1))
 DONE, GIVEN_UP = Response("", "", Terminate("success")), Response("", "", Terminate("failure"))
