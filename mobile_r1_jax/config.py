@@ -6,6 +6,7 @@ Defaults are the published recipe's where it is known ([paper], [kin]) and our o
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
@@ -24,8 +25,7 @@ from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.simulator.tasks import combinations
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
+from mobile_r1_jax.phones.settings import PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
@@ -33,6 +33,14 @@ from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 SHIPPED = Path(__file__).resolve().parent  # holds configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
 CONFIG = "config.yaml"  # a run directory's own
+# Fields that have another name now.
+RENAMED = {
+    "phones.apps": "phones.simulated.apps",
+    "phones.withheld_apps": "phones.simulated.unseen_apps",
+    "phones.popups": "phones.simulated.popups",
+    "phones.size": "phones.simulated.size",
+    "evaluation.withheld_episodes": "evaluation.unseen_app_episodes",
+}
 
 
 class ConfigError(OneLineError):
@@ -59,18 +67,6 @@ class Precision:
     # dtype of stored weights, gradients and second moments; bfloat16 rounds stochastically; adapters stay float32
     master: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "matmuls", "full"] = "none"  # what the backward pass recomputes instead of storing
-
-
-@dataclass(frozen=True)
-class Phones:
-    """The phones that the agent is evaluated and trained on: simulated ones, behind an adb server of our own."""
-
-    count: int = 16  # simulated phones
-    size: tuple[int, int] = (1080, 2400)  # (width, height) in device pixels
-    apps: tuple[str, ...] = ("settings", "shop", "messages", "launcher")  # apps that tasks are about
-    withheld_apps: tuple[str, ...] = ("clock",)  # apps that are evaluated on and never trained on
-    popups: float = 0.5  # mean number of pop-ups in a task
-    most_turns: int = 15  # turns after which an episode ends [kin]
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ class Evaluation:
     """Episodes on held-out tasks, before and after each stage."""
 
     episodes: int = 200  # episodes on held-out tasks
-    withheld_episodes: int = 60  # episodes on tasks of the withheld apps
+    unseen_app_episodes: int = 60  # episodes on tasks of apps that training never saw
     temperature: float = 0.0  # sampling temperature; 0 is greedy
 
 
@@ -154,7 +150,7 @@ class Run:
     shapes: Shapes = Shapes()  # Static shapes: each bucket is compiled once.
     precision: Precision = Precision()  # Data types, and what is recomputed.
     lora: LoRA | None = None  # Adapters that learn in place of the weights, in all stages.
-    phones: Phones = Phones()  # Simulated phones, behind an adb server of our own.
+    phones: PhoneSettings = PhoneSettings()  # The phones that the agent is evaluated and trained on.
     annotations: Annotations = Annotations()  # Annotated trajectories for the first two stages.
     format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, scored by rule.
@@ -201,7 +197,12 @@ def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
             raise ConfigError(problem)
         found = vars(parser.instantiate(parsed))
     except (argparse.ArgumentError, ValueError, TypeError) as error:
-        raise ConfigError(f"{' '.join(str(error).split())}; --help lists every field") from error
+        said = " ".join(str(error).split())
+        for old, new in RENAMED.items():
+            section, _, field = old.rpartition(".")
+            if re.search(rf"\b{re.escape(old)}\b|'{section}' does not accept option '{field}'", said):
+                raise ConfigError(f"{old} is called {new} now") from error
+        raise ConfigError(f"{said}; --help lists every field") from error
     run = Run(**{field.name: found[field.name] for field in fields(Run)})
     run = replace(run, policy=shipped(run.policy))
     if problem := next(problems(run), None):
@@ -252,14 +253,6 @@ def problems(run: Run) -> Iterator[str]:
         directory = getattr(attrgetter(name)(run), "directory", None)
         if directory is not None and not has_data(directory):
             yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
-    there = sorted({template.app for template in TEMPLATES.values()})
-    tested = sorted({template.app for template in TEMPLATES.values() if combinations(template, held_out=True)})
-    for name in ("apps", "withheld_apps"):
-        chosen = set(getattr(run.phones, name))
-        if unknown := chosen - set(there):
-            yield f"phones.{name}: there are no tasks for {min(unknown)!r}; choose from {', '.join(there)}"
-        elif chosen and not chosen & set(tested):
-            yield f"phones.{name}: no task of {min(chosen)!r} is held out for evaluation; add {' or '.join(tested)}"
 
 
 def save_run(run: Run) -> None:

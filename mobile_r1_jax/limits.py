@@ -77,7 +77,7 @@ LIMITS: dict[str, Range] = {
     "clip_norm": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
     "episodes": COUNT_OR_NONE,
-    "withheld_episodes": COUNT_OR_NONE,
+    "unseen_app_episodes": COUNT_OR_NONE,
 }
 
 

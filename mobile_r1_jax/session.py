@@ -6,24 +6,27 @@ from flax import nnx
 from rich.console import Console
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
-from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.agent.screenshots import blank_screenshot
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, mesh_name, shard_policy
 from mobile_r1_jax.model.tokenizer import load_tokenizer
-from mobile_r1_jax.phones.simulator.device import Device
-from mobile_r1_jax.phones.simulator.screen import check_size
-from mobile_r1_jax.phones.simulator.tasks import held_out_instructions
+from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.runtime.compilation_cache import keep_compiled
 from mobile_r1_jax.stages.context import Context, fitted
 from mobile_r1_jax.stages.golden import check_screen
+from mobile_r1_jax.tasks.suite import Split, TaskSuite
 
 
 def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
     """Return the context of a run's stages and the policy that it begins with. Raises ConfigError in one line."""
+    try:
+        tasks = open_tasks(run.phones)
+    except ValueError as error:
+        raise ConfigError(f"phones.simulated.{error}") from error
     try:
         tokenizer = load_tokenizer(run.policy, run.policy_base)
     except (ValueError, FileNotFoundError) as error:
@@ -45,8 +48,8 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), mesh, console)
-    check_lengths(context)
+    context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), tasks, mesh, console)
+    check_lengths(context, tasks)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
@@ -55,16 +58,16 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
     return context, policy
 
 
-def check_lengths(context: Context) -> None:
+def check_lengths(context: Context, tasks: TaskSuite) -> None:
     """Raise ConfigError where the phones' screens, or the episodes on them, are too large for the run's shapes."""
-    run, speaker = context.run, context.speaker
+    run, speaker, size = context.run, context.speaker, context.run.phones.simulated.size
     try:
-        check_size(run.phones.size)
-        check_screen(run, context.config.vision, run.resizing.model_size(*run.phones.size))
+        check_screen(run, context.config.vision, run.resizing.model_size(*size))
     except ValueError as error:
-        raise ConfigError(f"phones.size: {error}") from error
-    screenshot = Screenshot(Device(run.phones.size).screenshot())
-    longest = max(held_out_instructions(), key=lambda text: len(speaker.tokenizer.encode(text)))
+        raise ConfigError(f"phones.simulated.size: {error}") from error
+    screenshot = blank_screenshot(size)
+    instructions = tasks.instructions(Split.UNSEEN_PARAMETERS)
+    longest = max(instructions, key=lambda text: len(speaker.tokenizer.encode(text)))
     answer = Past(screenshot, (0,) * run.shapes.response_tokens)
     system = system_text(run.system, longest)
     prompt = build_prompt(speaker.tokenizer, system, [answer] * (run.phones.most_turns - 1), screenshot, run.resizing)

@@ -14,6 +14,7 @@ import yaml
 from mobile_r1_jax.config import TINY, ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.limits import LIMITS
 from mobile_r1_jax.model.lora_settings import LoRA
+from mobile_r1_jax.phones.settings import SimulatedSettings
 from mobile_r1_jax.rl import GRPO
 
 CONFIGS = sorted(TINY.parent.glob("*.yaml"))
@@ -60,7 +61,7 @@ def changed(run: Run) -> Run:
         top_p=0.9,
         top_k=40,
         system="Two lines:\n{instruction} {{}}",
-        phones=replace(run.phones, apps=("clock",), size=(720, 1280), popups=1e-3),
+        phones=replace(run.phones, simulated=SimulatedSettings(apps=("clock",), size=(720, 1280), popups=1e-3)),
         shapes=replace(run.shapes, prompt_tokens=(1, 2, 3)),
         lora=LoRA(rank=8, projections=("q", "down")),
         task_level=replace(run.task_level, loss=GRPO(beta=0.125, kl="k1"), updates=0),
@@ -69,7 +70,7 @@ def changed(run: Run) -> Run:
 
 def test_without_arguments_it_is_the_demo() -> None:
     run = parse_run("launch", [])
-    assert run.name == "tiny" and run.phones.size == (112, 224)
+    assert run.name == "tiny" and run.phones.simulated.size == (112, 224)
     assert run == parse_run("launch", [f"--config={TINY}"])
 
 
@@ -79,9 +80,9 @@ def test_what_a_file_does_not_name_is_the_recipes_default_and_not_the_demos(tmp_
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
-    arguments = [config(tmp_path, "seed: 3\nphones: {count: 3, popups: 2.0}"), "--phones.count=4"]
+    arguments = [config(tmp_path, "seed: 3\nphones: {count: 3, simulated: {popups: 2.0}}"), "--phones.count=4"]
     run = parse_run("launch", arguments)
-    assert (run.seed, run.phones.count, run.phones.popups) == (3, 4, 2.0)
+    assert (run.seed, run.phones.count, run.phones.simulated.popups) == (3, 4, 2.0)
 
 
 def test_a_part_can_be_given_as_a_whole() -> None:
@@ -117,7 +118,7 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("tiny", "tiny"),
         ("--phones.count=many", "phones.count"),
         ("--seed=1.5", "seed"),
-        ("--phones.size=[112]", "phones.size"),
+        ("--phones.simulated.size=[112]", "phones.simulated.size"),
         ("--phones=3", "phones"),
         ("--format_finetuning.optimizer.learning_rate=fast", "learning_rate"),
         ("--task_level.loss.kl=k9", "task_level.loss.kl"),
@@ -128,9 +129,10 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("--lora=3", "lora"),
         ("--top_p=0", "top_p is 0.0; it must be above 0 and at most 1"),
         ("--top_p=1.5", "top_p is 1.5"),
-        ("--phones.apps=[camera]", "'camera'; choose from clock"),
-        ("--phones.apps=[launcher]", "no task of 'launcher' is held out for evaluation; add clock or messages"),
-        ("--phones.withheld_apps=[]x", "withheld_apps"),
+        ("--phones.apps=[shop]", "phones.apps is called phones.simulated.apps now"),
+        ("--phones.withheld_apps=[]", "phones.withheld_apps is called phones.simulated.unseen_apps now"),
+        ("--evaluation.withheld_episodes=3", "is called evaluation.unseen_app_episodes now"),
+        ("--phones.simulated.unseen_apps=[]x", "unseen_apps"),
         ("--system=Do it.", "{instruction}"),
         ("--system={instruction} {other}", "system"),
         ("--system={instruction} {", "system"),
@@ -191,6 +193,7 @@ def test_the_ends_of_the_limits_are_allowed() -> None:
     [
         ("nope: 3", "nope"),
         ("phones: {cout: 3}", "cout"),
+        ("phones: {popups: 3}", "phones.popups is called phones.simulated.popups now"),
         ("phones: 3", "phones"),
         ("phones: {count: many}", "phones.count"),
         ("- name", "name"),

@@ -18,14 +18,14 @@ save_every: 2
 system: "Phone. Task: {instruction}"
 resizing: {scale: 1.0}
 shapes: {prompt_tokens: [224], response_tokens: 28, windows: [2], screens: 8}
-phones: {count: 4, size: [112, 224], most_turns: 4}
+phones: {count: 4, most_turns: 4, simulated: {size: [112, 224]}}
 annotations: {count: 24}
 format_finetuning: {updates: UPDATES, batch: 8, micro_batch: 8, frozen: [vision], optimizer: {learning_rate: 2.0e-3}}
 action_level:
   {annotations: {count: 8, mistakes: 0.0}, updates: 3, prompts: 8, micro_batch: 8, group: 4, loss: {beta: 0.04},
    optimizer: {learning_rate: 1.0e-4}}
 task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
-evaluation: {episodes: 4, withheld_episodes: 2}
+evaluation: {episodes: 4, unseen_app_episodes: 2}
 """
 TIMINGS = ("seconds", "seconds_data", "tokens_per_second", "row_use", "prompts_shared", "queue_seconds", "chunks")
 
@@ -200,7 +200,16 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
         ("--task_level.grup=4", "task_level.grup"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
         ("--shapes.prompt_tokens=[64]", "shapes.prompt_tokens: turn 10 can take"),
-        ("--shapes.windows=[1]", "phones.size: shapes.windows, for a screen of (112, 224): 2 needed"),
+        (
+            "--phones.simulated.apps=[camera]",
+            "phones.simulated.apps: there are no tasks for 'camera'; choose",
+        ),
+        (
+            "--phones.simulated.apps=[launcher]",
+            "no task of 'launcher' is held out for evaluation; add clock or",
+        ),
+        ("--phones.simulated.size=[10,10]", "phones.simulated.size: "),
+        ("--shapes.windows=[1]", "phones.simulated.size: shapes.windows, for a screen of (112, 224): 2 needed"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(

@@ -14,7 +14,7 @@ import yaml
 from mobile_r1_jax.config import CONFIG, Annotations, ConfigError, Run, parse_run
 from mobile_r1_jax.run_directory import INPUTS, STAGES, begin, check, locked
 
-FLAGS = ("--phones.size=[112,224]",)
+FLAGS = ("--phones.simulated.size=[112,224]",)
 
 
 def run_in(folder: Path, *flags: str) -> Run:
@@ -86,7 +86,7 @@ def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
     [
         ("--lora.rank=4", "lora.rank was None, is 4"),
         ("--seed=5", "seed was 0, is 5"),
-        ("--phones.size=[224,448]", "phones.size was [112, 224], is [224, 448]"),
+        ("--phones.simulated.size=[224,448]", "phones.simulated.size was [112, 224], is [224, 448]"),
         ("--annotations.count=7", "annotations.count was 1800, is 7"),
         ("--action_level.annotations=null", "action_level.annotations.count was 500, is None"),
         ("--format_finetuning.optimizer.b2=0.5", "format_finetuning.optimizer.b2 was 0.95, is 0.5"),

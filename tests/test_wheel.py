@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
-    *("--phones.count=2", "--phones.most_turns=3", "--evaluation.episodes=1", "--evaluation.withheld_episodes=0"),
+    *("--phones.count=2", "--phones.most_turns=3", "--evaluation.episodes=1", "--evaluation.unseen_app_episodes=0"),
     *("--annotations.count=8", "--format_finetuning.updates=1", "--action_level.annotations.count=4"),
     *("--action_level.updates=1", "--task_level.updates=1", "--task_level.tasks=1", "--task_level.group=2"),
 )

@@ -179,6 +179,13 @@ class Resizing:
 PUBLISHED_RESIZING = Resizing()
 
 
+def blank_screenshot(size: tuple[int, int]) -> Screenshot:
+    """Return a white screenshot of `size` (width, height) in pixels."""
+    png = io.BytesIO()
+    Image.new("RGB", size, "white").save(png, "PNG")
+    return Screenshot(png.getvalue())
+
+
 def patches(screenshot: Screenshot, size: tuple[int, int], *, patch: int = 14, merge: int = 2) -> np.ndarray:
     """The screenshot at `size` (width, height) as Qwen2.5-VL's vision patches: float32 [N, 3 * 2 * patch * patch].
 

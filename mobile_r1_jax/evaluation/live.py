@@ -14,11 +14,11 @@ from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.json_lines import append_line, read_objects
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.config import Run
-from mobile_r1_jax.phones.phone import Task
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.run_directory import RESULTS
+from mobile_r1_jax.tasks.task import Task
 
-SHARES = ("success", "steps", "format_errors", "recovery", "withheld")
+SHARES = ("success", "steps", "format_errors", "recovery", "unseen_app")
 Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
 
 
@@ -60,14 +60,14 @@ class Result:
     steps: Share  # of turns: those that brought the phone nearer to the goal
     format_errors: Share  # of turns: those whose response did not parse
     recovery: Share  # of episodes that left the right path: those that succeeded
-    withheld: Share  # success on apps whose training tasks were withheld
+    unseen_app: Share  # success on apps that training never saw
     infrastructure_failures: int
     measured_on: dict[str, str] = field(default_factory=dict)  # hashes, see `measured_on`
 
 
 def measured_on(run: Run, tasks: Sequence[Sequence[Task]], *, weights: str) -> dict[str, str]:
     """Return hashes of all that an evaluation's result depends on: the policy's weights, the tasks, the settings."""
-    settings = {"phones.size": run.phones.size, "phones.most_turns": run.phones.most_turns, "system": run.system}
+    settings = {"size": run.phones.simulated.size, "most_turns": run.phones.most_turns, "system": run.system}
     settings |= {"resizing": asdict(run.resizing), "response_tokens": run.shapes.response_tokens, "seed": run.seed}
     settings |= {"temperature": run.evaluation.temperature, "top_p": run.top_p, "top_k": run.top_k}
     settings |= {"compute": run.precision.compute}
@@ -80,11 +80,11 @@ def _hash(value: Any) -> str:
 
 
 def measure(
-    stage: str, episodes: Sequence[Episode], withheld: Sequence[Episode], provenance: dict[str, str] | None = None
+    stage: str, episodes: Sequence[Episode], unseen_app: Sequence[Episode], provenance: dict[str, str] | None = None
 ) -> Result:
-    """Measures held-out episodes, and those on withheld apps, which only the last share is about."""
+    """Measures held-out episodes, and those on unseen apps, which only the last share is about."""
     counted = [episode for episode in episodes if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
-    elsewhere = [episode for episode in withheld if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
+    elsewhere = [episode for episode in unseen_app if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
     nearer = [step for episode in counted for step in episode.nearer]
     answers = [answer for episode in counted for answer in episode.answers]
     astray = [episode for episode in counted if episode.left_the_path]
@@ -94,8 +94,8 @@ def measure(
         steps=Share(sum(nearer), len(nearer)),
         format_errors=Share(sum(isinstance(answer, Malformed) for answer in answers), len(answers)),
         recovery=successes(astray),
-        withheld=successes(elsewhere),
-        infrastructure_failures=len(episodes) + len(withheld) - len(counted) - len(elsewhere),
+        unseen_app=successes(elsewhere),
+        infrastructure_failures=len(episodes) + len(unseen_app) - len(counted) - len(elsewhere),
         measured_on=provenance or {},
     )
 
@@ -104,7 +104,7 @@ def successes(episodes: Sequence[Episode]) -> Share:
     return Share(sum(episode.trajectory.ending is Ending.SUCCESS for episode in episodes), len(episodes))
 
 
-COLUMNS = ("Stage", "Task success %", "Step accuracy %", "Format errors %", "Recovery %", "Withheld app %")
+COLUMNS = ("Stage", "Task success %", "Step accuracy %", "Format errors %", "Recovery %", "Unseen app %")
 
 
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
@@ -112,7 +112,7 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     return [
         (
             result.stage,
-            *map(str, (result.success, result.steps, result.format_errors, result.recovery, result.withheld)),
+            *map(str, (result.success, result.steps, result.format_errors, result.recovery, result.unseen_app)),
         )
         for result in results
     ]

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb.phone import AdbPhone
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+from mobile_r1_jax.tasks.task import Progress, Task
 
 P = TypeVar("P", bound=AdbPhone)
 T = TypeVar("T")
@@ -55,6 +56,10 @@ class LeasedPhone(Generic[P]):
     async def perform(self, action: Action) -> str:
         """See `AdbPhone.perform`. Repeated only if the phone surely never got it: a tap must not happen twice."""
         return await self.call(self.phone.perform, action, twice=False)
+
+    async def progress(self) -> Progress | None:
+        """See Phone."""
+        return await self.call(self.phone.progress)
 
     async def reset(self, task: Task) -> None:
         self._generation = None

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mobile_r1_jax.agent.errors import OneLineError
 
 if TYPE_CHECKING:
     from mobile_r1_jax.agent.actions import Action
     from mobile_r1_jax.agent.screenshots import Screenshot
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked of the agent, in which app, and what the phone is given to get ready for it (JSON types)."""
-
-    app: str
-    instruction: str
-    setup: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """Return 16 hex digits that equal tasks share on every machine: a hash of app, instruction and setup."""
-        record = json.dumps([self.app, self.instruction, dict(self.setup)], sort_keys=True)
-        return hashlib.sha256(record.encode()).hexdigest()[:16]
+    from mobile_r1_jax.tasks.task import Progress, Task
 
 
 class Phone(Protocol):
@@ -50,6 +32,14 @@ class Phone(Protocol):
 
     def reset(self, task: Task) -> None:
         """Puts the phone where the task begins."""
+        ...
+
+    def reconnect(self) -> None:
+        """Connect again after a failure."""
+        ...
+
+    def progress(self) -> Progress | None:
+        """Return how far the phone is with its task; None where it cannot tell."""
         ...
 
 

@@ -107,7 +107,7 @@ def bucket_shares(run: Run, config: PolicyConfig, amounts: Amounts) -> dict[int,
     to have three characters, which is what schemas of tools come to.
     """
     unit = config.vision.patch * config.vision.merge
-    width, height = run.resizing.model_size(*run.phones.size)
+    width, height = run.resizing.model_size(*run.phones.simulated.size)
     screen = (width // unit) * (height // unit)
     text = len(system_text(run.system, " " * INSTRUCTION)) // 3
     shares = dict.fromkeys(sorted(run.shapes.prompt_tokens), 0.0)
@@ -208,7 +208,8 @@ def _encoding(stage: _Stage) -> Program:
     ever encoded at once, each with as many of the phones' screens as it has room for."""
     own, run, rows = stage.own, stage.run, max(cached_rows(stage.run, stage.mesh))
     new = own.tasks * own.group * stage.amounts.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
-    in_row = max(run.shapes.windows) // blocks_of(run.resizing.model_size(*run.phones.size), stage.config.vision)
+    size = run.resizing.model_size(*run.phones.simulated.size)
+    in_row = max(run.shapes.windows) // blocks_of(size, stage.config.vision)
     vision = stage.state.policy.vision
     shown = abstract_screens(run, stage.config, rows, stage.mesh)
     beside = stage.resident - bytes_per_chip(vision)

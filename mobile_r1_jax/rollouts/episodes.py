@@ -19,10 +19,8 @@ from mobile_r1_jax.agent.responses import Response, parse_response
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
-from mobile_r1_jax.phones.phone import Task
-from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
-from mobile_r1_jax.rewards.judges.state import read_progress
 from mobile_r1_jax.sampling.engine import Engine
+from mobile_r1_jax.tasks.task import Progress, Task
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +40,20 @@ class Speaker:
 class Episode:
     """A finished trajectory, with what training and evaluation need of it beyond the schema.
 
-    prompts, answers: one per turn. remaining: the oracle's steps to the goal before each turn, and at the end; popups:
-    how many pop-ups had opened by then. Both are empty on a phone that cannot tell. failure: why the phone failed, if
-    the ending is an infrastructure failure.
+    prompts, answers: one per turn. progress: before each turn, and at the end; empty where the phone cannot tell.
+    failure: why the phone failed, if the ending is an infrastructure failure.
     """
 
     trajectory: Trajectory
     prompts: tuple[Prompt, ...]
     answers: tuple[Response | Malformed, ...]
-    remaining: tuple[int, ...]
-    popups: tuple[int, ...]
+    progress: tuple[Progress, ...] = ()
     failure: str = ""
 
     @property
     def nearer(self) -> tuple[bool, ...]:
         """Per turn: was it a step to the goal, or the end of a task that was done? A pop-up that opens is no fault."""
-        left = [remaining - popups for remaining, popups in zip(self.remaining, self.popups, strict=True)]
+        left = [at.remaining - at.shortest for at in self.progress]
         steps = [after < before for before, after in pairwise(left)]
         if steps and isinstance(self.answers[-1], Response) and isinstance(self.answers[-1].action, Terminate):
             steps[-1] = self.trajectory.ending is Ending.SUCCESS
@@ -66,7 +62,7 @@ class Episode:
     @property
     def left_the_path(self) -> bool:
         """Whether some turn before the last left the phone no nearer: a wrong step, or a pop-up that opened."""
-        return any(after >= before for before, after in pairwise(self.remaining[:-1]))
+        return any(after.remaining >= before.remaining for before, after in pairwise(self.progress[:-1]))
 
 
 async def run_episode(
@@ -80,11 +76,11 @@ async def run_episode(
     turns: list[Turn] = []
     prompts: list[Prompt] = []
     answers: list[Response | Malformed] = []
-    told: list[dict[str, Any]] = []
+    progress: list[Progress | None] = []
     ending, failure = Ending.OUT_OF_STEPS, ""
     try:
         await phone.reset(task)
-        told.append(await ask_progress(phone))
+        progress.append(await phone.progress())
         past: list[Past] = []
         for _ in range(most_turns):
             screenshot = await phone.screenshot()
@@ -98,11 +94,11 @@ async def run_episode(
             prompts.append(prompt)
             answers.append(answer)
             past.append(Past(screenshot, sampled.ids))
-            told.append(await ask_progress(phone))
+            progress.append(await phone.progress())
             if isinstance(answer, Response) and isinstance(answer.action, Terminate):
                 ending = Ending.GAVE_UP
                 if answer.action.status == "success":
-                    ending = Ending.SUCCESS if told[-1].get("done", True) else Ending.FAILURE
+                    ending = Ending.SUCCESS if progress[-1] is None or progress[-1].done else Ending.FAILURE
                 break
             if len(answers) >= MOST_MALFORMED and all(
                 isinstance(last, Malformed) for last in answers[-MOST_MALFORMED:]
@@ -112,19 +108,10 @@ async def run_episode(
     except InfrastructureFailure as error:
         ending, failure = Ending.INFRASTRUCTURE_FAILURE, str(error)
         log.warning("episode of %r ends in turn %d, by no fault of the policy: %s", task.instruction, len(turns), error)
-    known = [report for report in told if report]
-    scores = read_progress(known[0], known[-1]).as_scores() if known else {}
+    known = tuple(at for at in progress if at is not None)
+    scores = known[-1].as_scores() if known else {}
     trajectory = Trajectory(task.instruction, task.app, system, tuple(turns), ending, scores, task.id)
-    remaining = tuple(report["remaining"] for report in known)
-    popups = tuple(report["shortest"] - known[0]["shortest"] for report in known)
-    return Episode(trajectory, tuple(prompts), tuple(answers), remaining, popups, failure)
-
-
-async def ask_progress(phone: LeasedPhone[Any]) -> dict[str, Any]:
-    """What a simulated phone says of its task; {} of a real one."""
-    if isinstance(phone.phone, SimulatedPhone):
-        return await phone.call(phone.phone.simulator, "progress")
-    return {}
+    return Episode(trajectory, tuple(prompts), tuple(answers), known, failure)
 
 
 async def run_episodes(

@@ -30,6 +30,7 @@ from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
+from mobile_r1_jax.tasks.suite import TaskSuite
 from mobile_r1_jax.training.step import Batch
 
 SHOWN = 2  # screenshots that a prompt shows, at most
@@ -37,11 +38,12 @@ SHOWN = 2  # screenshots that a prompt shows, at most
 
 @dataclass(frozen=True)
 class Context:
-    """One per run. `config` is the policy's; `mesh` what it is sharded over."""
+    """One per run. `config` is the policy's; `tasks` the suite of its episodes; `mesh` what it is sharded over."""
 
     run: Run
     config: PolicyConfig
     speaker: Speaker
+    tasks: TaskSuite
     mesh: Mesh
     console: Console
     _caches: dict[tuple[int, ...], ScreenCache] = field(default_factory=dict)  # the last one, by its tower's arrays

@@ -10,14 +10,14 @@ from data_pipelines.fitting import Room, fitting_steps
 from data_pipelines.steps import StepTable, step_table
 from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.coordinates import FoundFrame
+from mobile_r1_jax.agent.data_files import DATA
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import Annotations, ConfigError, Run
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket
-from mobile_r1_jax.phones.simulator.demonstrations import annotate
-from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
 from mobile_r1_jax.run_directory import ANNOTATIONS, left_out_name
 from mobile_r1_jax.stages.context import Context, most_tokens
+from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,18 @@ def annotated_steps(context: Context, settings: Annotations, field: str) -> tupl
     """
     run = context.run
     if settings.directory is None:  # written by this run: its pixels are known
-        folder, frame, annotated = oracle_annotations(run, settings, ANNOTATIONS[field]), "resized", run.resizing
+        folder, frame, annotated = demonstrations(context, settings, ANNOTATIONS[field]), "resized", run.resizing
     else:
         folder, frame, annotated = settings.directory, settings.frame, settings.resizing
     dataset = prepare([folder], data_dir=run.directory / "prepared")
     source = dataset.as_data_source("train")
-    table = step_table(source, run.resizing, held_out=held_out_instructions(), frame=frame, annotated=annotated)
+    table = step_table(
+        source,
+        run.resizing,
+        held_out=context.tasks.instructions(Split.UNSEEN_PARAMETERS),
+        frame=frame,
+        annotated=annotated,
+    )
     room = Room(
         prompt_tokens=max(run.shapes.prompt_tokens),
         response_tokens=run.shapes.response_tokens,
@@ -73,22 +79,14 @@ def annotated_steps(context: Context, settings: Annotations, field: str) -> tupl
     return table, (*found, used)
 
 
-def oracle_annotations(run: Run, settings: Annotations, name: str) -> Path:
-    """Return the folder `name` of the run directory; where it is missing, the simulated phone's oracle writes it."""
-    folder = run.directory / name
-    if not (folder / "data.jsonl").exists():
-        tasks = draw_tasks(settings.count, seed=run.seed, apps=run.phones.apps, held_out=False, popups=settings.popups)
-        drawn = annotate(
-            tasks,
-            system=run.system,
-            size=run.phones.size,
-            resizing=run.resizing,
-            mistakes=settings.mistakes,
-            seed=run.seed,
-        )
+def demonstrations(context: Context, settings: Annotations, name: str) -> Path:
+    """Return the folder `name` of the run directory; where it is missing, the task suite's expert writes it."""
+    run, folder = context.run, context.run.directory / name
+    if not (folder / DATA).exists():
+        style = DemonstrationStyle(run.system, run.resizing, settings.mistakes, settings.popups)
         draft = folder.with_name(f"draft-of-{name}")  # whole or not at all, though the run be killed
         shutil.rmtree(draft, ignore_errors=True)
-        write_trajectories(draft, drawn)
+        write_trajectories(draft, context.tasks.demonstrations(settings.count, run.seed, style))
         draft.rename(folder)
     return folder
 

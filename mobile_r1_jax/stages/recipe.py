@@ -18,8 +18,7 @@ from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on, sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.phones.providers.simulated import simulated_fleet
-from mobile_r1_jax.phones.simulator.tasks import draw_tasks
+from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.episodes import run_episodes
 from mobile_r1_jax.rollouts.records import Records
@@ -31,6 +30,7 @@ from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
+from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.viewer import ReportError, write_report
 
 
@@ -53,7 +53,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         steps = golden_steps(context)
         for line in steps.report:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        with simulated_fleet(run.phones.count, run.phones.size, run.seed) as phones, computing_on(context.mesh):
+        with open_phones(run.phones, run.seed) as phones, computing_on(context.mesh):
             results = interrupts.run(train_and_evaluate(context, policy, steps, phones))
         console.print(results_table(results))
         console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
@@ -91,12 +91,11 @@ async def train_and_evaluate(
 
 async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
     """Play held-out tasks, the same for every stage, and write the result down, unless it is there already."""
-    run, phones = context.run, context.run.phones
-    counts = ((run.evaluation.episodes, phones.apps), (run.evaluation.withheld_episodes, phones.withheld_apps))
-    tasks = [
-        draw_tasks(count, seed=run.seed, apps=apps, held_out=True, popups=phones.popups) if count and apps else []
-        for count, apps in counts
-    ]
+    run, suite = context.run, context.tasks
+    tasks = (
+        suite.draw(run.evaluation.episodes, run.seed, Split.UNSEEN_PARAMETERS),
+        suite.draw(run.evaluation.unseen_app_episodes, run.seed, Split.UNSEEN_APPS),
+    )
     provenance = measured_on(run, tasks, weights=weights_hash(policy))
     if known := find_result(run.directory, stage, provenance):
         return known
@@ -110,7 +109,7 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
                 [*tasks[0], *tasks[1]],
                 engine,
                 context.speaker,
-                most_turns=phones.most_turns,
+                most_turns=run.phones.most_turns,
                 seed=run.seed,
                 finished=lambda episode: progress.advance(shown),
             )

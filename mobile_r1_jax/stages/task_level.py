@@ -16,13 +16,13 @@ from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
 from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.state import TrainState
 
 
@@ -37,10 +37,7 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
         seed = context.run.seed * 1_000_003 + update
-        # Only kinds of tasks that held-out ones are drawn from: the others hardly vary, and are mostly done.
-        tasks = draw_tasks(
-            settings.tasks, seed=seed, apps=phones.apps, held_out=False, popups=phones.popups, evaluated=True
-        )
+        tasks = context.tasks.draw(settings.tasks, seed, Split.TRAIN)
         played = [task for task in tasks for _ in range(settings.group)]
         async with context.engine(sampling_copy(state.policy), temperature, cache) as engine:
             episodes = await run_episodes(

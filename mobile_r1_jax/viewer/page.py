@@ -107,7 +107,7 @@ def _results(results: Sequence[Result]) -> Html:
     measures = {
         "Task success": [(result.stage, result.success) for result in results],
         "Recovery": [(result.stage, result.recovery) for result in results],
-        "Withheld app": [(result.stage, result.withheld) for result in results],
+        "Unseen app": [(result.stage, result.unseen_app) for result in results],
     }
     drawn = [intervals(title, rows) for title, rows in measures.items() if any(share.of for _, share in rows)]
     failures = sum(result.infrastructure_failures for result in results)
@@ -130,7 +130,7 @@ def _table(results: Sequence[Result]) -> Html:
         tag(
             "tr",
             tag("th", result.stage, scope="row"),
-            *map(_cell, (result.success, result.steps, result.format_errors, result.recovery, result.withheld)),
+            *map(_cell, (result.success, result.steps, result.format_errors, result.recovery, result.unseen_app)),
         )
         for result in results
     ]

@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_episodes import ASTRAY, BROKEN, DONE, GARBAGE, GIVEN_UP, LOST, MOVE, STRAIGHT, episode
 
-from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
-from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.trajectory import Ending, Trajectory
+from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.config import Evaluation, Run
 from mobile_r1_jax.evaluation.live import (
     COLUMNS,
@@ -23,22 +22,7 @@ from mobile_r1_jax.evaluation.live import (
     table_rows,
     write_result,
 )
-from mobile_r1_jax.phones.phone import Task
-from mobile_r1_jax.rollouts.episodes import Episode
-
-MOVE = Response("", "", Wait(1))
-DONE, GIVEN_UP = Response("", "", Terminate("success")), Response("", "", Terminate("failure"))
-GARBAGE = Malformed("no tags")
-
-
-def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Malformed) -> Episode:
-    return Episode(Trajectory("task", "shop", "", (), ending, {}), (), answers, remaining, (0,) * len(remaining))
-
-
-STRAIGHT = episode(Ending.SUCCESS, (3, 2, 1, 1), MOVE, MOVE, DONE)
-ASTRAY = episode(Ending.SUCCESS, (3, 4, 3, 2, 1, 1), MOVE, MOVE, MOVE, MOVE, DONE)
-LOST = episode(Ending.OUT_OF_STEPS, (3, 4, 4), MOVE, GARBAGE)
-BROKEN = episode(Ending.INFRASTRUCTURE_FAILURE, (3, 4), MOVE)
+from mobile_r1_jax.tasks.task import Task
 
 
 @pytest.mark.parametrize(
@@ -107,7 +91,7 @@ def test_what_is_measured_is_counted_over_the_right_things() -> None:
         steps=Share(7, 10),
         format_errors=Share(1, 10),
         recovery=Share(1, 2),
-        withheld=Share(2, 3),
+        unseen_app=Share(2, 3),
         infrastructure_failures=2,
     )
 

@@ -11,10 +11,11 @@ from mobile_r1_jax.agent.actions import Click, Key, LongPress, Open, Swipe, Syst
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
 from mobile_r1_jax.phones.adb.stream import ServerAddress
-from mobile_r1_jax.phones.phone import PhoneError, Task
+from mobile_r1_jax.phones.phone import PhoneError
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.tasks.task import Task
 
 SCREEN = Frame("device", 112, 224)
 

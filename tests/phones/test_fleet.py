@@ -13,10 +13,11 @@ from mobile_r1_jax.agent.actions import Click, Open
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone, Retries
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
 from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, Simulator, Timings, connect
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.tasks.task import Task
 
 IMPATIENT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=0.5)
 FEW = Retries(calls=1, revivals=1, pause=0.01)

@@ -14,11 +14,13 @@ from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.config import Phones, Precision, Run, Shapes
+from mobile_r1_jax.config import Precision, Run, Shapes
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh, shard_policy
+from mobile_r1_jax.phones.providers import open_tasks
+from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
 from mobile_r1_jax.planning.programs import STAGES, Amounts, bucket_shares, programs_of
@@ -32,7 +34,7 @@ RUN = Run(
     system="{instruction}",
     resizing=Resizing(scale=1.0),
     shapes=Shapes(prompt_tokens=(64, 128), response_tokens=6, windows=(2,), screens=2),
-    phones=Phones(count=4, size=(112, 224), most_turns=3),
+    phones=PhoneSettings(count=4, most_turns=3, simulated=SimulatedSettings(size=(112, 224))),
 )
 AMOUNTS = Amounts(turns=3, tokens=6)
 
@@ -71,8 +73,8 @@ def test_a_planned_state_of_adapters_is_the_one_that_a_run_creates() -> None:
 def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
     speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
-    context = Context(RUN, CONFIG, speaker, mesh, Console(quiet=True))
-    device = Device(RUN.phones.size)
+    context = Context(RUN, CONFIG, speaker, open_tasks(RUN.phones), mesh, Console(quiet=True))
+    device = Device(RUN.phones.simulated.size)
     shots = []
     for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show
         device.launch(f"com.sim.{app}")

@@ -15,14 +15,13 @@ from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.rewards import (
     ChatJudge,
     JudgeOutage,
-    Progress,
     Score,
     StateJudge,
-    read_progress,
     step_format_reward,
     task_reward,
     turn_format_reward,
 )
+from mobile_r1_jax.tasks.task import Progress
 
 
 def screenshot(shade: int) -> Screenshot:
@@ -41,16 +40,16 @@ def trajectory(screens: str, progress: Progress | None = None, ending: Ending = 
 @pytest.mark.parametrize(
     ("turns", "ending", "progress", "grade"),
     [
-        (3, Ending.SUCCESS, Progress(True, 2, 2, 3), 4),
-        (4, Ending.SUCCESS, Progress(True, 2, 2, 3), 3),
-        (3, Ending.OUT_OF_STEPS, Progress(True, 2, 2, 3), 2),
-        (3, Ending.GAVE_UP, Progress(True, 2, 2, 3), 2),
-        (3, Ending.GAVE_UP, Progress(False, 1, 2, 3), 1),
-        (3, Ending.OUT_OF_STEPS, Progress(False, 2, 3, 3), 1),
-        (3, Ending.FAILURE, Progress(False, 2, 3, 3), 1),
-        (3, Ending.OUT_OF_STEPS, Progress(False, 1, 3, 3), 0),
-        (3, Ending.FAILURE, Progress(False, 1, 3, 3), 0),
-        (3, Ending.OUT_OF_STEPS, Progress(False, 0, 0, 3), 0),
+        (3, Ending.SUCCESS, Progress(True, 0, 3, 2, 2), 4),
+        (4, Ending.SUCCESS, Progress(True, 0, 3, 2, 2), 3),
+        (3, Ending.OUT_OF_STEPS, Progress(True, 0, 3, 2, 2), 2),
+        (3, Ending.GAVE_UP, Progress(True, 0, 3, 2, 2), 2),
+        (3, Ending.GAVE_UP, Progress(False, 0, 3, 1, 2), 1),
+        (3, Ending.OUT_OF_STEPS, Progress(False, 0, 3, 2, 3), 1),
+        (3, Ending.FAILURE, Progress(False, 0, 3, 2, 3), 1),
+        (3, Ending.OUT_OF_STEPS, Progress(False, 0, 3, 1, 3), 0),
+        (3, Ending.FAILURE, Progress(False, 0, 3, 1, 3), 0),
+        (3, Ending.OUT_OF_STEPS, Progress(False, 0, 3, 0, 0), 0),
     ],
 )
 def test_the_state_judge_follows_the_rubric(turns, ending, progress, grade) -> None:
@@ -63,13 +62,6 @@ def test_the_state_judge_without_the_phones_progress_is_an_outage() -> None:
     outage = StateJudge().score(trajectory("abc"))
     assert isinstance(outage, JudgeOutage)
     assert "milestones_total" in outage.reason
-
-
-def test_progress_takes_the_shortest_way_from_the_start_and_the_rest_from_the_end() -> None:
-    start = {"done": False, "remaining": 6, "milestones": [0, 3]}
-    end = {"done": False, "remaining": 2, "milestones": [2, 3]}
-    assert read_progress(start, end) == Progress(False, 2, 3, shortest_steps=6)
-    assert read_progress(start, end | {"shortest": 7}).shortest_steps == 7  # a pop-up had to be closed
 
 
 def test_format_rewards_are_zero_or_one_per_step_and_minus_or_plus_one_per_turn() -> None:

@@ -19,7 +19,7 @@ from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
@@ -28,6 +28,7 @@ from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.sampling.engine import Sampled
+from mobile_r1_jax.tasks.task import Task
 from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
@@ -36,6 +37,10 @@ APPS = ("settings", "shop", "messages", "clock", "launcher")
 TASK = Task(
     "settings", "Turn Wifi on", {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 1}
 )
+
+
+def remaining(episode: Episode) -> tuple[int, ...]:
+    return tuple(at.remaining for at in episode.progress)
 
 
 def response(action: str) -> str:
@@ -122,7 +127,7 @@ def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play
     for task, episode in zip(tasks, play(tasks, written(tasks)), strict=True):
         assert episode.trajectory.task == task.instruction and episode.trajectory.ending is Ending.SUCCESS
         assert all(episode.nearer) and len(episode.nearer) == len(episode.answers)
-        assert episode.remaining == (*range(len(episode.answers), 0, -1), 1) and not episode.left_the_path
+        assert remaining(episode) == (*range(len(episode.answers), 0, -1), 1) and not episode.left_the_path
         assert StateJudge().score(episode.trajectory).grade == 4
 
 
@@ -140,7 +145,7 @@ def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
 def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_the_episode(play: Play) -> None:
     [episode] = play([TASK], [["gibberish"] * 9])
     assert episode.trajectory.ending is Ending.FAILURE and len(episode.answers) == MOST_MALFORMED
-    assert len(set(episode.remaining)) == 1 and not any(episode.nearer)
+    assert len(set(remaining(episode))) == 1 and not any(episode.nearer)
     assert len({turn.screenshot.sha for turn in episode.trajectory.turns}) == 1
     for turn, answer in zip(episode.trajectory.turns, episode.answers, strict=True):
         assert isinstance(answer, Malformed) and turn.effect == answer.reason and turn.response == "gibberish"
@@ -249,7 +254,7 @@ def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: 
     real = AdbPhone(phones[0].serial, phones[0].server, INSTANT)
     [episode] = play([Task("settings", "Turn Wifi on")], [[WAIT, SUCCESS]], on=[real])
     assert episode.trajectory.ending is Ending.SUCCESS and episode.trajectory.scores == {}
-    assert episode.remaining == () and episode.nearer == ()
+    assert episode.progress == () and episode.nearer == ()
 
 
 def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, tmp_path) -> None:

@@ -19,6 +19,7 @@ from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.config import Run, Shapes, TaskLevel
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh
+from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Answered, Context, fitted, micro_batches, sharing_prompts
 from mobile_r1_jax.training.state import create_state
@@ -40,7 +41,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     shapes = Shapes(prompt_tokens=(64, 160), response_tokens=4, windows=(2,), screens=2)
     run = Run(folder=tmp_path_factory.mktemp("runs"), shapes=shapes, resizing=Resizing(scale=1.0))
     speaker = Speaker(tokenizer, "{instruction}", run.resizing)
-    return Context(run, config, speaker, make_mesh("1x1"), Console(quiet=True))
+    return Context(run, config, speaker, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
 
 
 def prompt(context: Context, *colors: str) -> Prompt:

@@ -13,8 +13,10 @@ from tiny_run import CONFIG
 from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.config import ActionLevel, Annotations, ConfigError, Phones, Run, Shapes
+from mobile_r1_jax.config import ActionLevel, Annotations, ConfigError, Run, Shapes
 from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.phones.providers import open_tasks
+from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
 from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.stages.golden import check_screen, golden_steps
@@ -25,11 +27,15 @@ SHAPES = Shapes(prompt_tokens=(4000,), response_tokens=400, windows=(2,), screen
 
 
 def context(folder: Path, annotations: Annotations, **changes: object) -> Context:
-    settings = {"resizing": Resizing(scale=1.0), "shapes": SHAPES, "phones": Phones(size=SIZE)} | changes
+    settings = {
+        "resizing": Resizing(scale=1.0),
+        "shapes": SHAPES,
+        "phones": PhoneSettings(simulated=SimulatedSettings(size=SIZE)),
+    } | changes
     run = Run(folder=folder, system="{instruction}", annotations=annotations, **settings)
     run.directory.mkdir(exist_ok=True)
     speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), run.system, run.resizing)
-    return Context(run, CONFIG, speaker, make_mesh("1x1"), Console(quiet=True))
+    return Context(run, CONFIG, speaker, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
 
 
 def line(*points: Sequence[int], image: str = "a.png", size: tuple[int, int] = SIZE, **changes: object) -> str:

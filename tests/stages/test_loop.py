@@ -20,6 +20,7 @@ from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
+from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
@@ -41,7 +42,7 @@ def context_in() -> Callable[[Path], Context]:
 
     def make(folder: Path) -> Context:
         run = Run(folder=folder, save_every=2)
-        return Context(run, CONFIG, speaker, make_mesh("1x1"), Console(quiet=True))
+        return Context(run, CONFIG, speaker, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
 
     return make
 

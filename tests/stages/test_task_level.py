@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_evaluation import ASTRAY, BROKEN, GARBAGE, LOST, STRAIGHT, episode
+from sample_episodes import ASTRAY, BROKEN, GARBAGE, LOST, STRAIGHT, episode
 
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
@@ -42,7 +42,7 @@ def played(*advantages: float) -> tuple[Episode, np.ndarray]:
     prompts = tuple(f"prompt {number}" for number in range(len(turns)))
     row = np.zeros(FOUR)
     row[: len(advantages)] = advantages
-    return Episode(Trajectory("", "", "", turns, Ending.SUCCESS, {}), prompts, (GARBAGE,) * len(turns), (), ()), row
+    return Episode(Trajectory("", "", "", turns, Ending.SUCCESS, {}), prompts, (GARBAGE,) * len(turns)), row
 
 
 def test_turns_keep_their_own_advantage_and_those_without_one_are_left_out() -> None:

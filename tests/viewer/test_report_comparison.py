@@ -12,7 +12,7 @@ import pytest
 from mobile_r1_jax.agent.actions import Terminate
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.phones.phone import Task
+from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer import write_report
 from mobile_r1_jax.viewer.reading import SHOWN, Look, Strip
 from mobile_r1_jax.viewer.selection import same_tasks

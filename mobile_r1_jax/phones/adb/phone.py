@@ -28,7 +28,8 @@ from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb.apps import APP_PACKAGES
 from mobile_r1_jax.phones.adb.stream import AdbStream, ServerAddress, announce, ask_server
-from mobile_r1_jax.phones.phone import PhoneError, Task
+from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.tasks.task import Progress, Task
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 _BUTTONS = {"Back": 4, "Home": 3, "Menu": 82, "Enter": 66}
@@ -125,6 +126,10 @@ class AdbPhone:
         used = sorted(others.intersection(recents) - {ADB_KEYBOARD.split("/")[0]})
         self._checked("; ".join([*(f"am force-stop {shlex.quote(package)}" for package in used), "input keyevent 3"]))
         self._first = True
+
+    def progress(self) -> Progress | None:
+        """Return None: a real phone does not know its task."""
+        return None
 
     def shell(self, line: str) -> Answer:
         """Runs a command line in the phone's shell; whoever calls quotes."""

@@ -1,0 +1,21 @@
+"""What opens phones and their tasks, by a run's settings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mobile_r1_jax.phones.phone import Phone
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
+from mobile_r1_jax.phones.settings import PhoneSettings
+from mobile_r1_jax.tasks.suite import TaskSuite
+
+
+@contextmanager
+def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
+    """Yield the phones, ready to use. Raises PhonesUnavailable in one line where there can be none."""
+    with simulated_fleet(settings.count, settings.simulated.size, seed) as phones:
+        yield list(phones)
+
+
+def open_tasks(settings: PhoneSettings) -> TaskSuite:
+    """Return the suite of the phones' tasks. Raises ValueError in one line, with the setting that is wrong."""
+    return simulator_tasks(settings.simulated)

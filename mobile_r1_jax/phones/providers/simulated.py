@@ -19,8 +19,12 @@ from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
 from mobile_r1_jax.phones.child import Child, Kept
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+from mobile_r1_jax.phones.settings import SimulatedSettings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
+from mobile_r1_jax.phones.simulator.screen import check_size
+from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
+from mobile_r1_jax.tasks.task import Progress, Task
 
 INSTANT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0)
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
@@ -63,6 +67,11 @@ class SimulatedPhone(AdbPhone):
         with the progress. Raises PhoneError with the phone's reason."""
         words = ["cmd", "simulator", verb] + ([] if payload is None else [json.dumps(dict(payload))])
         return json.loads(self._checked(shlex.join(words)))
+
+    def progress(self) -> Progress:
+        """See Phone. A simulated phone knows its task."""
+        told = self.simulator("progress")
+        return Progress(told["done"], told["remaining"], told["shortest"], *told["milestones"])
 
     def installed_apps(self) -> dict[str, str]:
         """App name to package, of all apps."""
@@ -165,6 +174,15 @@ def simulated_fleet(
     """
     with closing(SimulatedPhones(count, size, seed, timings)) as source:
         yield source.phones
+
+
+def simulator_tasks(settings: SimulatedSettings) -> SimulatorTasks:
+    """Return the task suite of simulated phones. Raises ValueError in one line, with the setting that is wrong."""
+    try:
+        check_size(settings.size)
+    except ValueError as error:
+        raise ValueError(f"size: {error}") from error
+    return SimulatorTasks(settings.apps, settings.unseen_apps, settings.popups, settings.size)
 
 
 def serial_of(port: int) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from mobile_r1_jax.phones.phone import Task
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.oracle import Goal, remaining
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Parameters, Template
+from mobile_r1_jax.tasks.task import Task
 
 SETUP = ("template", "parameters", "seed", "popups")  # the keys of a task's setup
 CHINESE = 0.3  # share of instructions in Chinese

@@ -1,0 +1,26 @@
+"""Episodes that several files of tests measure: straight to the goal, astray and back, lost, and on a broken phone."""
+
+from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
+from mobile_r1_jax.agent.responses import Response
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory
+from mobile_r1_jax.rollouts.episodes import Episode
+from mobile_r1_jax.tasks.task import Progress
+
+MOVE = Response("", "", Wait(1))
+DONE, GIVEN_UP = Response("", "", Terminate("success")), Response("", "", Terminate("failure"))
+GARBAGE = Malformed("no tags")
+
+
+def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Malformed) -> Episode:
+    return Episode(
+        Trajectory("task", "shop", "", (), ending, {}),
+        (),
+        answers,
+        tuple(Progress(False, left, 9, 0, 0) for left in remaining),
+    )
+
+
+STRAIGHT = episode(Ending.SUCCESS, (3, 2, 1, 1), MOVE, MOVE, DONE)
+ASTRAY = episode(Ending.SUCCESS, (3, 4, 3, 2, 1, 1), MOVE, MOVE, MOVE, MOVE, DONE)
+LOST = episode(Ending.OUT_OF_STEPS, (3, 4, 4), MOVE, GARBAGE)
+BROKEN = episode(Ending.INFRASTRUCTURE_FAILURE, (3, 4), MOVE)
