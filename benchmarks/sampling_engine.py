@@ -24,16 +24,16 @@ from transformers import AutoTokenizer
 
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
-from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.screen_cache import ScreenCache
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.oracle import make, next_move
 from mobile_r1_jax.phones.simulator.screen import draw
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, place
 from mobile_r1_jax.sampling.engine import Engine, Sampled
 from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.sampling.screen_cache import ScreenCache
 
 TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
 BUCKETS, WINDOWS = (128, 224, 320, 448), 2

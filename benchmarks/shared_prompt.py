@@ -21,7 +21,7 @@ from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO, count_totals
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.state import TrainState, create_state
 from mobile_r1_jax.training.step import Batch, StepSettings, batch_gradients, placement_of
 

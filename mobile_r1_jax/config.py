@@ -23,12 +23,12 @@ from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range
-from mobile_r1_jax.model.lora import LoRA
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.phones.simulator.tasks import combinations
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
 SHIPPED = Path(__file__).resolve().parent  # holds configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"

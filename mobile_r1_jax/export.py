@@ -22,10 +22,11 @@ import jax
 import numpy as np
 import yaml
 
-from mobile_r1_jax.model.huggingface import parameter_shapes, policy_config, stored_weights, write_model
-from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, Matrices, adapter_shapes, merging
-from mobile_r1_jax.model.model_directory import find_model
-from mobile_r1_jax.model.peft import CONFIG, write_adapters
+from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
+from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
+from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merging
+from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
 
 STAGES = ("format_finetuning", "action_level", "task_level")

@@ -7,6 +7,9 @@ the run is a flag, as for launch; of the policy its config.json is enough (--pol
     --topology CHIP:SHAPE  what to plan for (required)      --stages A,B  only these stages
     --turns N    turns of an episode (phones.most_turns)    --largest     only the largest bucket of prompts
     --tokens N   tokens of a response (shapes.response_tokens)
+
+Results of compiled programs are stored in the user's cache directory, or in --compiled=DIRECTORY: a second plan
+compiles only the programs that changed.
 """
 
 import argparse
@@ -24,9 +27,9 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from rich.console import Console
 
 from mobile_r1_jax.config import ConfigError, Run, parse_run
+from mobile_r1_jax.model.checkpoints.json_section import read_json
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.config import PolicyConfig, config_from_json
-from mobile_r1_jax.model.json_section import read_json
-from mobile_r1_jax.model.model_directory import find_model
 from mobile_r1_jax.model.sharding import AXES, make_mesh, mesh_shape
 from mobile_r1_jax.planning.chips import PlanError, Topology, compiler_versions, parse_topology, tpu_devices
 from mobile_r1_jax.planning.footprint import Taken
@@ -43,7 +46,7 @@ from mobile_r1_jax.planning.report import (
     verdict,
 )
 from mobile_r1_jax.planning.result_cache import ResultCache
-from mobile_r1_jax.training.compilation_cache import user_cache
+from mobile_r1_jax.runtime.compilation_cache import user_cache
 
 WIDTH = 120  # characters of a table, wherever it goes
 

@@ -8,17 +8,18 @@ from rich.console import Console
 from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.config import ConfigError, Run
-from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, mesh_name, shard_policy
 from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.tasks import held_out_instructions
+from mobile_r1_jax.rollouts.episodes import Speaker
+from mobile_r1_jax.runtime.compilation_cache import keep_compiled
 from mobile_r1_jax.stages.context import Context, fitted
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.golden import check_screen
-from mobile_r1_jax.training.compilation_cache import keep_compiled
 
 
 def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
@@ -58,6 +59,7 @@ def check_lengths(context: Context) -> None:
     """Raise ConfigError where the phones' screens, or the episodes on them, are too large for the run's shapes."""
     run, speaker = context.run, context.speaker
     try:
+        check_size(run.phones.size)
         check_screen(run, context.config.vision, run.resizing.model_size(*run.phones.size))
     except ValueError as error:
         raise ConfigError(f"phones.size: {error}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
 
-from mobile_r1_jax.report import ReportError, write_report
+from mobile_r1_jax.viewer import ReportError, write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A small Qwen2.5-VL, once with tied and once with untied embeddings."""
     from small_models import make_torch_model, save_torch_model
 
-    from mobile_r1_jax.model.huggingface import load_policy
+    from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 
     model = make_torch_model(tied=request.param)
     directory = save_torch_model(model, tmp_path_factory.mktemp("small_model"))
@@ -40,7 +40,7 @@ def tied_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """A small Qwen2.5-VL with tied embeddings."""
     from small_models import make_torch_model, save_torch_model
 
-    from mobile_r1_jax.model.huggingface import load_policy
+    from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 
     model = make_torch_model(tied=True)
     directory = save_torch_model(model, tmp_path_factory.mktemp("tied_model"))

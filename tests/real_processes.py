@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from mobile_r1_jax.phones.simulated import SimulatedPhones
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
 
 
 def members(group: int) -> dict[int, str]:

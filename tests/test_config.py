@@ -11,9 +11,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from mobile_r1_jax.config import TINY, ConfigError, Run, check_directory, parse_run, save_run
+from mobile_r1_jax.config import TINY, ConfigError, Run, parse_run, save_run
 from mobile_r1_jax.limits import LIMITS
-from mobile_r1_jax.model.lora import LoRA
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.rl import GRPO
 
 CONFIGS = sorted(TINY.parent.glob("*.yaml"))
@@ -204,32 +204,6 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(text: str, said: str, tmp_p
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     assert "nosuch.yaml" in refusal(f"--config={tmp_path / 'nosuch.yaml'}")
-
-
-@pytest.mark.parametrize(
-    ("folder", "said"),
-    [
-        ("file", "is a file, so"),
-        ("file/inside", "is a file, so"),
-        ("/dev/null/runs", "/dev/null is a file, so"),
-        ("x" * 300, "cannot be made"),
-        ("nul\0l", "cannot"),
-        ("/proc/nowhere", "cannot write in /proc/nowhere"),
-    ],
-)
-def test_a_folder_that_cannot_be_written_in_is_one_line(folder: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    run = replace(Run(), folder=tmp_path / folder)
-    with pytest.raises(ConfigError, match=r"^folder: ") as caught:
-        check_directory(run)
-        save_run(run)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_folder_that_is_checked_is_not_made(tmp_path: Path) -> None:
-    check_directory(replace(Run(), folder=tmp_path / "new" / "runs"))
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["annotations", "action_level.annotations"])

@@ -20,13 +20,14 @@ from small_models import SIZES, batch, make_prompt, torch_inputs
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from mobile_r1_jax.export import in_units, main
-from mobile_r1_jax.model import huggingface
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
-from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.checkpoints import huggingface
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.training import checkpoints
 from mobile_r1_jax.training.checkpoints import open_checkpoints, save, stored_parameters
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.state import create_state
 
 LORA = LoRA(rank=3, alpha=6, projections=("q", "v", "down"))

@@ -8,7 +8,7 @@ import pytest
 
 from mobile_r1_jax.config import Annotations, Run, help_of
 from mobile_r1_jax.help import sections
-from mobile_r1_jax.model.lora import LoRA
+from mobile_r1_jax.model.lora_settings import LoRA
 
 FULL = replace(Run(), lora=LoRA(), action_level=replace(Run().action_level, annotations=Annotations()))
 

@@ -52,6 +52,10 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
 
 
+def results(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "small" / "results.jsonl").read_text().splitlines()]
+
+
 def finish(run: subprocess.Popen[str]) -> str:
     output, _ = run.communicate(timeout=600)
     assert run.returncode == 0, output
@@ -72,7 +76,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Pat
 
 def test_a_run_evaluates_before_and_after_each_stage_and_prints_the_table(unbroken) -> None:
     folder, printed = unbroken
-    stages = [json.loads(line)["stage"] for line in (folder / "small" / "results.jsonl").read_text().splitlines()]
+    stages = [row["stage"] for row in results(folder)]
     assert stages == ["base", "format finetuning", "action-level", "task-level"]
     assert all(stage in printed for stage in stages) and "Recovery" in printed
 
@@ -102,6 +106,46 @@ def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) ->
     before = metrics(unbroken[0])
     printed = finish(start(unbroken[0], cache, updates=4))
     assert metrics(unbroken[0]) == before and "task-level" in printed
+
+
+def test_more_updates_are_evaluated_and_exported_and_nothing_else_is_done_again(unbroken, cache, tmp_path) -> None:
+    folder = shutil.copytree(unbroken[0], tmp_path / "copy")
+    for stage in ("action_level", "task_level"):
+        shutil.rmtree(folder / "small" / "checkpoints" / stage)
+    before = results(folder)
+    finish(start(folder, cache, 6))
+    again = results(folder)[len(before) :]
+    assert results(folder)[: len(before)] == before
+    assert [row["stage"] for row in again] == ["format finetuning", "action-level", "task-level"]
+    assert not {row["measured_on"]["weights"] for row in again} & {row["measured_on"]["weights"] for row in before}
+    assert [row["step"] for row in metrics(folder) if row["stage"] == "format_finetuning"] == [1, 2, 3, 4, 5, 6]
+    policies = [(place / "small" / "policy" / "model.safetensors").read_bytes() for place in (folder, unbroken[0])]
+    assert policies[0] != policies[1]
+
+
+def test_another_policy_is_refused_and_discarded_for_only_when_asked(unbroken, cache, tmp_path) -> None:
+    policy = shutil.copytree(unbroken[0] / "small" / "policy", tmp_path / "policy")
+    before = results(unbroken[0])
+    run = start(unbroken[0], cache, 4, f"--policy={policy}")
+    output, _ = run.communicate(timeout=600)
+    assert run.returncode == 2 and "the files of policy have changed" in output and "--force" in output
+    assert results(unbroken[0]) == before and len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_saves_stops_its_phones_and_says_how_to_go_on(number, cache, tmp_path) -> None:
+    run = start(tmp_path, cache, 1000)
+    while len(metrics(tmp_path)) < 3 and run.poll() is None:
+        time.sleep(0.05)
+    run.send_signal(number)
+    output, _ = run.communicate(timeout=60)
+    done = len(metrics(tmp_path))
+    assert run.returncode == 128 + number and f"format_finetuning is saved after update {done}" in output
+    assert f"stopped by {number.name}; to go on: python -m mobile_r1_jax.launch --config=" in output
+    assert "Traceback" not in output
+    assert str(done) in {part.name for part in (tmp_path / "small" / "checkpoints" / "format_finetuning").iterdir()}
+    group = subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True, text=True).stdout
+    assert not group.strip()  # what it started is gone with it
 
 
 @pytest.mark.slow
@@ -139,8 +183,11 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
     finish(start(broken, cache, updates=40))
     for one, other in zip(metrics(broken), metrics(whole), strict=True):
         assert one == pytest.approx(other, abs=1e-4)  # which prompts are computed together is up to the phones' pace
-    results = [(folder / "small" / "results.jsonl").read_text() for folder in (whole, broken)]
-    assert results[0] == results[1]
+    played = [
+        [{name: value for name, value in row.items() if name != "measured_on"} for row in results(folder)]
+        for folder in (whole, broken)
+    ]
+    assert played[0] == played[1]
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,25 @@ def test_a_directory_that_was_never_used_is_not_left_behind(tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("file", "Not a directory"),
+        ("file/inside", "Not a directory"),
+        ("/dev/null/runs", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("nul\0l", "embedded null byte"),
+        ("/proc/nowhere", "No such file or directory"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_in_is_one_line(folder: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^folder: ") as caught, locked(tmp_path / folder / "run"):
+        pass
+    assert said in str(caught.value) and "choose another --folder" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_lock_is_not_inherited_by_children(tmp_path: Path) -> None:
     with locked(tmp_path / "run"):
         (tmp_path / "run" / "file").touch()

@@ -54,7 +54,7 @@ def test_it_holds_configurations_the_small_policy_types_and_the_licence(wheel: P
     for folder in ("configs", "assets"):
         for file in (path for path in (ROOT / folder).rglob("*") if path.is_file()):
             assert f"mobile_r1_jax/{file.relative_to(ROOT)}" in names
-    assert {"mobile_r1_jax/py.typed", "data_pipelines/py.typed", "mobile_r1_jax/report/page.js"} <= names
+    assert {"mobile_r1_jax/py.typed", "data_pipelines/py.typed", "mobile_r1_jax/viewer/page.js"} <= names
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests", "benchmarks", "configs", "assets")) for name in names)
 

@@ -23,7 +23,7 @@ from benchmarks.peers.compare import Plan, Row, measure
 from benchmarks.peers.limits import Limits, measure_limits, needs_of, stated_limits
 from benchmarks.peers.work import MODELS, Encoding, Sampling, Update
 from mobile_r1_jax.model.sharding import make_mesh
-from mobile_r1_jax.training.host_memory import keep_freed_memory
+from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 
 SCREEN = (336, 728)  # pixels of a 1080 x 2400 screenshot as the policy sees it
 COLUMNS = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from mobile_r1_jax.model.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.safetensors_files import SINGLE, open_tensors
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.safetensors_files import SINGLE, open_tensors
 
 
 def write_checkpoints(policy: Policy, directory: Path) -> tuple[Path, Path]:

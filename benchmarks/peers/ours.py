@@ -13,11 +13,11 @@ from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, blocks_of, pack_screens
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.screen_cache import encode
 from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, sampling_copy, shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.sampling import sampler
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.sampling.screen_cache import encode
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import Batch, StepSettings, place_batch, train_step
 

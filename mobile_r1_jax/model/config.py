@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mobile_r1_jax.model.json_section import Section
+from mobile_r1_jax.model.checkpoints.json_section import Section
 from mobile_r1_jax.model.yarn import Yarn, read_yarn, rope_type, yarn_to_json
 
 

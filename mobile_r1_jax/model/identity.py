@@ -16,16 +16,20 @@ SAMPLES, SAMPLE = 256, 2**20  # of a larger file, so many blocks of so many byte
 DIGITS = 16
 
 
-def policy_files_hash(directory: Path) -> str:
+def policy_files_hash(*directories: Path) -> str:
     """Return a hash (hex) of a policy's weights, configuration and tokenizer files, by their names, sizes and contents.
 
     Of a file above 1 GiB, 256 MiB in evenly spread blocks are read: weights that were trained further differ in them.
+
+    Args:
+      directories: of a model, or of a base model and of its adapters.
     """
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in FILES for file in directory.glob(pattern)}):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        for block in _blocks(file):
-            digest.update(block)
+    for directory in directories:
+        for file in sorted({file for pattern in FILES for file in directory.glob(pattern)}):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            for block in _blocks(file):
+                digest.update(block)
     return digest.hexdigest()[:DIGITS]
 
 

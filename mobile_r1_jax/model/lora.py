@@ -10,53 +10,22 @@ They are merged where a policy leaves as a Hugging Face model, a layer at a time
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import inf
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mobile_r1_jax.model.checkpoints.tensors import Shape
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.layers import Adapter, Linear
+from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.tensors import Shape
 
-# Name of a projection -> the linear maps of all layers, as a path in the policy.
-PROJECTIONS = {
-    "q": "text.layers.q",
-    "k": "text.layers.k",
-    "v": "text.layers.v",
-    "out": "text.layers.out",
-    "gate": "text.layers.feed_forward.gate",
-    "up": "text.layers.feed_forward.up",
-    "down": "text.layers.feed_forward.down",
-}
 Read = Callable[[str, int | None], Any]  # as `huggingface.write_model` takes it
 # A [L, in, r], B [L, r, out], scale; for arrays there may stand what can be sliced into them.
 Matrices = tuple[Any, Any, float]
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """Which projections of the language model have adapters, and how large these are."""
-
-    rank: int = 16  # r
-    alpha: float = 32.0  # what an adapter adds is scaled by alpha / rank
-    projections: tuple[Literal["q", "k", "v", "out", "gate", "up", "down"], ...] = tuple(PROJECTIONS)
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or not 0 < self.alpha < inf:
-            raise ValueError(f"LoRA: rank {self.rank} must be at least 1, and alpha {self.alpha} above 0")
-        if not self.projections or (unknown := set(self.projections) - set(PROJECTIONS)):
-            named = f"there is no projection {min(unknown)!r}" if self.projections else "no projection is named"
-            raise ValueError(f"LoRA: {named}; choose from {', '.join(PROJECTIONS)}")
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
 
 
 def with_adapters(policy: Policy, settings: LoRA, *, key: jax.Array) -> Policy:

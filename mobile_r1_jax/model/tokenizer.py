@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobile_r1_jax.model.checkpoints.json_section import read_json
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.config import PolicyConfig
-from mobile_r1_jax.model.json_section import read_json
-from mobile_r1_jax.model.model_directory import find_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_r1_jax.model.json_section import Section
+from mobile_r1_jax.model.checkpoints.json_section import Section
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 
 _STOP_SECONDS = 2.0
+_TAIL = 10_000  # bytes
 _CHATTER = re.compile(r" [VDI] adb +: ")  # what adb logs when nothing is wrong
 _MOST_ENDS, _WINDOW_SECONDS = 5, 60.0
 
@@ -79,8 +80,9 @@ class Child:
             number = -status if status < 0 else status - 128  # the shell's status for a command that a signal killed
             said = [f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit status {status}"]
         size = os.fstat(self._errors.fileno()).st_size
-        tail = os.pread(self._errors.fileno(), 2000, max(size - 2000, 0)).decode(errors="replace")
-        lines = [line.strip()[:200] for line in tail.splitlines() if line.strip() and not _CHATTER.search(line)]
+        tail = os.pread(self._errors.fileno(), _TAIL, max(size - _TAIL, 0)).decode(errors="replace").splitlines()
+        whole = tail[1:] if size > _TAIL else tail
+        lines = [line.strip()[:200] for line in whole if line.strip() and not _CHATTER.search(line)]
         return "; ".join([*said, *lines[-3:]])
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.adb_phone import AdbPhone
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
 
 P = TypeVar("P", bound=AdbPhone)
@@ -42,7 +42,7 @@ class LeasedPhone(Generic[P]):
         self.phone = phone
         self._threads, self._retries = threads, retries
         self._running: asyncio.Future[Any] | None = None
-        self._generation = phone.generation
+        self._generation: int | None = None  # of the phone that was reset; None as long as there is nothing to forget
         self.broken = False
 
     @property
@@ -57,11 +57,13 @@ class LeasedPhone(Generic[P]):
         return await self.call(self.phone.perform, action, twice=False)
 
     async def reset(self, task: Task) -> None:
-        await self.call(self._reset, task)
+        self._generation = None
+        self._generation = await self.call(self._reset, task)
 
-    def _reset(self, task: Task) -> None:
-        self._generation = self.phone.generation  # read first: a phone replaced during its reset is not reset
+    def _reset(self, task: Task) -> int:
+        generation = self.phone.generation  # read first: a phone that is replaced during its reset has forgotten it
         self.phone.reset(task)
+        return generation
 
     async def call(self, function: Callable[..., T], *arguments: Any, twice: bool = True) -> T:
         """Runs a blocking function on the phone in a thread; after a PhoneError reconnects this phone and tries again.
@@ -70,16 +72,13 @@ class LeasedPhone(Generic[P]):
         the tries are used up (the phone then goes back to the fleet as broken), and when the phone is no longer the one
         that was reset, whatever the function returned. Raises PhonesUnavailable where no phone can be used any more.
         """
-        result = await self._tried(function, *arguments, twice=twice)
-        if self.phone.generation != self._generation:
-            raise InfrastructureFailure(f"phone {self.serial}: it was started again and has forgotten its task")
-        return result
-
-    async def _tried(self, function: Callable[..., T], *arguments: Any, twice: bool) -> T:
         pause = self._retries.pause
         for attempt in range(self._retries.calls + 1):
+            self._check_generation()
             try:
-                return await self.in_thread(function, *arguments)
+                result = await self.in_thread(function, *arguments)
+                self._check_generation()
+                return result
             except PhoneError as error:
                 last = attempt == self._retries.calls
                 if last or (error.delivered and not twice):
@@ -93,6 +92,10 @@ class LeasedPhone(Generic[P]):
             except PhoneError as error:
                 log.warning("%s", error)  # the next try tells whether it matters
         raise AssertionError("unreachable")
+
+    def _check_generation(self) -> None:
+        if self._generation not in (None, self.phone.generation):
+            raise InfrastructureFailure(f"phone {self.serial}: it was started again and has forgotten its task")
 
     async def idle(self) -> None:
         """Waits until no thread is using the phone: one whose caller was cancelled runs to its end."""

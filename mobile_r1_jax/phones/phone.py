@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mobile_r1_jax.agent.errors import OneLineError
+
 if TYPE_CHECKING:
     from mobile_r1_jax.agent.actions import Action
     from mobile_r1_jax.agent.screenshots import Screenshot
@@ -63,7 +65,7 @@ class PhoneError(Exception):
         self.serial, self.command, self.reason, self.delivered = serial, command, reason, delivered
 
 
-class PhonesUnavailable(Exception):
+class PhonesUnavailable(OneLineError):
     """No phone can be used any more, in one line: adb or the simulator does not start or keeps ending, or none is left.
 
     The run that needs the phones cannot go on.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mobile_r1_jax.config import Run
-from mobile_r1_jax.model.lora import LoRA
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.sharding import mesh_name
 from mobile_r1_jax.planning.footprint import Taken
 from mobile_r1_jax.planning.programs import Program

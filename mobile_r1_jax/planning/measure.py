@@ -62,13 +62,14 @@ class Measure:
         return taken
 
     def _key(self, program: Program) -> Any:
+        """Return what tells programs apart: the function, its arguments' shapes and every static argument."""
         leaves, structure = jax.tree.flatten((program.arguments, program.keywords.get("sampling")))
         shapes = tuple(
-            (leaf.shape, str(leaf.dtype), str(leaf.sharding)) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+            (leaf.shape, leaf.dtype, leaf.sharding) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
             for leaf in leaves
         )
-        static = {name: value for name, value in program.keywords.items() if name not in ("sampling", "graph")}
-        return program.function, str(structure), shapes, str(static), program.loops, program.mesh
+        static = frozenset(item for item in program.keywords.items() if item[0] != "sampling")
+        return program.function, structure, shapes, static, program.loops, program.mesh
 
 
 def compile_program(program: Program, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> Taken:

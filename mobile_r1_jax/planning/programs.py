@@ -22,7 +22,6 @@ from mobile_r1_jax.config import ActionLevel, FormatFinetuning, Run, TaskLevel
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.packing import blocks_of
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.screen_cache import encode
 from mobile_r1_jax.model.sharding import gathered, row_shards
 from mobile_r1_jax.planning.abstract import (
     Shape,
@@ -39,9 +38,10 @@ from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.sampling.screen_cache import encode
 from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
 from mobile_r1_jax.stages.context import cached_rows, fitted
-from mobile_r1_jax.training.optimizer import over
+from mobile_r1_jax.training.optimizer_settings import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
     StepSettings,

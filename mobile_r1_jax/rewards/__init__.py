@@ -1,10 +1,10 @@
 """What an answer, a step and a trajectory are worth."""
 
 from mobile_r1_jax.rewards.action import Golden, StepRules, action_reward, step_reward
-from mobile_r1_jax.rewards.chat_judge import ChatJudge
 from mobile_r1_jax.rewards.format import step_format_reward, turn_format_reward
-from mobile_r1_jax.rewards.judge import Judge, JudgeOutage, Score, task_reward
-from mobile_r1_jax.rewards.state_judge import Progress, StateJudge, read_progress
+from mobile_r1_jax.rewards.judges.chat import ChatJudge
+from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, Score, task_reward
+from mobile_r1_jax.rewards.judges.state import Progress, StateJudge, read_progress
 
 __all__ = [
     "ChatJudge",

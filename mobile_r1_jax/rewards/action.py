@@ -27,9 +27,9 @@ Direction = Literal["up", "down", "left", "right"]
 class StepRules:
     """Which of the known rules to score by."""
 
-    swipe: Literal["box", "direction"] = "box"  # [paper] starts inside the box; [kin] "direction": goes the same way
-    back_by_click: bool = False  # [kin] golden Back also accepts a click inside the on-screen back element
-    closeness: float = 0.9  # [kin] without a box, the least closeness of two points (exclusive)
+    swipe: Literal["box", "direction"] = "box"  # a right swipe starts in the box [paper], or goes the same way [kin]
+    back_by_click: bool = False  # golden Back also accepts a click on the on-screen back element [kin]
+    closeness: float = 0.9  # without a box, two points must be closer than this, of 1 [kin]
 
     def __post_init__(self) -> None:
         if self.swipe not in ("box", "direction"):

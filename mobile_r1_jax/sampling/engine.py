@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, identity, smallest_bucket
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.sampling.beginnings import after, alike
+from mobile_r1_jax.sampling.prefix_cache import after, alike
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.slots import Beginnings, Chunk, Slots, decode, empty_slots, fill
 

@@ -25,11 +25,11 @@ from mobile_r1_jax.model.inputs import (
 )
 from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.screen_cache import ScreenCache
 from mobile_r1_jax.model.sharding import row_shards, shard_batch
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
-from mobile_r1_jax.stages.episodes import Speaker
+from mobile_r1_jax.sampling.screen_cache import ScreenCache
 from mobile_r1_jax.training.step import Batch
 
 SHOWN = 2  # screenshots that a prompt shows, at most

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.annotate import annotate
 from data_pipelines.fitting import Room, fitting_steps
 from data_pipelines.steps import StepTable, step_table
 from data_pipelines.trajectories import prepare
@@ -15,6 +14,7 @@ from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import Annotations, ConfigError, Run
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, held_out_instructions
 from mobile_r1_jax.run_directory import ANNOTATIONS, left_out_name
 from mobile_r1_jax.stages.context import Context, most_tokens

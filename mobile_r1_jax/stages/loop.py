@@ -13,11 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO, Likelihood
+from mobile_r1_jax.runtime.compilations import compilations, recompiled
 from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore, save
-from mobile_r1_jax.training.compilations import compilations, recompiled
 from mobile_r1_jax.training.metrics import MetricsLog
-from mobile_r1_jax.training.optimizer import OptimizerSettings, over
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings, over
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
 

@@ -10,27 +10,28 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from mobile_r1_jax.config import Run
-from mobile_r1_jax.model.huggingface import save_policy
+from mobile_r1_jax.config import ConfigError, Run
+from mobile_r1_jax.evaluation.live import Result, find_result, measure, measured_on, results_table, write_result
+from mobile_r1_jax.model.checkpoints.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on, sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
-from mobile_r1_jax.report import ReportError, write_report
-from mobile_r1_jax.rewards.state_judge import StateJudge
+from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.rollouts.episodes import run_episodes
+from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
+from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.episodes import run_episodes
-from mobile_r1_jax.stages.evaluation import Result, find_result, measure, measured_on, results_table, write_result
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
-from mobile_r1_jax.stages.records import Records
-from mobile_r1_jax.training.host_memory import keep_freed_memory
+from mobile_r1_jax.viewer import ReportError, write_report
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
@@ -44,7 +45,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     keep_freed_memory()
     began = time.time()
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
-        policy_hash = policy_files_hash(run.policy)
+        policy_hash = hash_of_policy(run)
         if not force:
             check(run, policy_hash)
         context, policy = open_session(run, console)
@@ -56,6 +57,14 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
             results = interrupts.run(train_and_evaluate(context, policy, steps, phones))
         console.print(results_table(results))
         console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
+
+
+def hash_of_policy(run: Run) -> str:
+    """Return the hash of the files of a run's policy. Raises ConfigError where they are not there."""
+    try:
+        return policy_files_hash(*find_model(run.policy, run.policy_base).directories)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"policy: {error}") from error
 
 
 async def train_and_evaluate(

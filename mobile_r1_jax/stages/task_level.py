@@ -17,12 +17,12 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
-from mobile_r1_jax.rewards.judge import Judge, JudgeOutage, task_reward
+from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
 from mobile_r1_jax.rl import group_advantages
+from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
+from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
-from mobile_r1_jax.stages.episodes import Episode, run_episodes
 from mobile_r1_jax.stages.loop import Made, Stage, train
-from mobile_r1_jax.stages.records import Records
 from mobile_r1_jax.training.state import TrainState
 
 

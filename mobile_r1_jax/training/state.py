@@ -13,7 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.model.lora import has_adapters
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.training.optimizer import OptimizerSettings, make_optimizer
+from mobile_r1_jax.training.optimizer import make_optimizer
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
 
 class NonFiniteError(OneLineError):

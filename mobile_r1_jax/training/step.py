@@ -16,7 +16,8 @@ from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals, count_totals, grpo_loss, likelihood_loss
-from mobile_r1_jax.training.optimizer import OptimizerSettings, learning_rate, make_optimizer
+from mobile_r1_jax.training.optimizer import learning_rate, make_optimizer
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.rounding import as_held, in_float32
 from mobile_r1_jax.training.state import TrainState
 

@@ -11,13 +11,13 @@ from PIL import Image
 from small_tokenizer import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from data_pipelines.annotate import annotate
 from data_pipelines.steps import Step, load_step, step_table, stream_steps
 from data_pipelines.trajectories import PhoneTrajectories, prepare
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 
 RESIZING = Resizing(scale=1.0, min_pixels=28 * 28)

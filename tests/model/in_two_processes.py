@@ -8,8 +8,8 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from mobile_r1_jax.model import huggingface
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints import huggingface
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.sharding import make_mesh
 
 

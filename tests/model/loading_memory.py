@@ -14,7 +14,7 @@ import tracemalloc
 import jax
 import jax.numpy as jnp
 
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.sharding import make_mesh
 
 

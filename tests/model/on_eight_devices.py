@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from mobile_r1_jax.model import huggingface
+from mobile_r1_jax.model.checkpoints import huggingface
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.packing import Screens, Shape, pack_screens

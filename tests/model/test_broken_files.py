@@ -8,8 +8,8 @@ import pytest
 from altered import copy_of, load_weights
 from small_models import save_torch_model
 
-from mobile_r1_jax.model.huggingface import load_policy, policy_config
-from mobile_r1_jax.model.safetensors_files import shortened
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, policy_config
+from mobile_r1_jax.model.checkpoints.safetensors_files import shortened
 
 
 def refusal(directory: Path) -> str:

@@ -12,10 +12,10 @@ from transformers import AutoTokenizer
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.base.tokenizer import save_tokenizer, train_tokenizer
-from mobile_r1_jax.model.chat_template import CHAT_TEMPLATE
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints.chat_template import CHAT_TEMPLATE
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.phones.simulator.device import Device
+from tools.base_policy.tokenizer import save_tokenizer, train_tokenizer
 
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"
 SYSTEM = "Phone. Task: 查看 Anna's <cart> & pay \n twice"

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from small_models import save_torch_model
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.model.huggingface import load_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.policy import Policy
 
 

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 from small_models import SIZES, make_prompt, torch_inputs
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.config import config_from_json, config_to_json
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.policy import Policy
 
 
@@ -98,8 +98,7 @@ def test_missing_extra_and_misshapen_tensors_are_named_in_one_error(tied_pair, t
         load_policy(target)
     assert "\n" not in str(error.value)
     for part in (
-        "missing model.norm.weight (64,)",
-        "missing visual.merger.ln_q.weight (48,)",
+        "missing model.norm.weight (64,), visual.merger.ln_q.weight (48,)",
         "extra model.layers.9.mlp.up_proj.weight",
         "visual.patch_embed.proj.weight is (48, 1176), need (48, 3, 2, 14, 14)",
     ):

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from small_models import SIZES, make_prompt, torch_inputs
 from transformers import AutoImageProcessor, Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.model import huggingface
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints import huggingface
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.policy import Policy
 
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"

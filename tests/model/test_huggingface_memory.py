@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from mobile_r1_jax.model.checkpoints.huggingface import WHOLE, parameter_shapes, write_model
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
-from mobile_r1_jax.model.huggingface import WHOLE, parameter_shapes, write_model
 
 MEGABYTE = 2**20
 CONFIG = PolicyConfig(

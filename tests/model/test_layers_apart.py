@@ -11,7 +11,8 @@ from flax import nnx
 from small_models import FORBIDDEN, SIZES, STOP, batch, make_prompt
 
 from mobile_r1_jax.model.inputs import Prompts, Screens
-from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample

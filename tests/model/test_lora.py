@@ -12,10 +12,11 @@ from flax import nnx
 from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt, torch_inputs
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
-from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, adapter_shapes, adapters_of, with_adapters
+from mobile_r1_jax.model.lora import adapter_shapes, adapters_of, with_adapters
+from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.model.policy import Policy, in_compute_dtype
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample

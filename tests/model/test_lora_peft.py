@@ -12,9 +12,10 @@ from small_models import SIZES, batch, make_prompt, torch_inputs
 from test_lora import COMPLETION, SETTINGS, adapted, logits_of, torch_logits
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from mobile_r1_jax.model.checkpoints.peft import CONFIG, module_of, write_adapters
 from mobile_r1_jax.model.logps import token_logps
-from mobile_r1_jax.model.lora import PROJECTIONS, LoRA, adapters_of, with_adapters
-from mobile_r1_jax.model.peft import CONFIG, module_of, write_adapters
+from mobile_r1_jax.model.lora import adapters_of, with_adapters
+from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.model.policy import Policy
 
 

@@ -19,10 +19,11 @@ from test_lora import logits_of, torch_logits
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from mobile_r1_jax.export import main
-from mobile_r1_jax.model import huggingface
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
-from mobile_r1_jax.model.lora import LoRA, with_adapters
-from mobile_r1_jax.model.model_directory import find_model
+from mobile_r1_jax.model.checkpoints import huggingface
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.tokenizer import load_tokenizer
 
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"

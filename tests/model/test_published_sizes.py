@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes
+from mobile_r1_jax.model.checkpoints.tensors import layout_of, misfits
 from mobile_r1_jax.model.config import config_from_json, config_to_json
-from mobile_r1_jax.model.huggingface import parameter_shapes
-from mobile_r1_jax.model.tensors import layout_of, misfits
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
 # Parameters in the published safetensors; of 72B as its shape gives.

@@ -10,8 +10,8 @@ import torch
 from altered import Tensors, copy_of
 from safetensors.torch import load_file, save_file
 
-from mobile_r1_jax.model.huggingface import load_policy
-from mobile_r1_jax.model.quantization import refuse_quantized
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy
+from mobile_r1_jax.model.checkpoints.quantization import refuse_quantized
 
 
 def refusal(directory: Path) -> str:

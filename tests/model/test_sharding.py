@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from jax.sharding import AbstractMesh
 
+from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes
 from mobile_r1_jax.model.config import config_from_json
-from mobile_r1_jax.model.huggingface import parameter_shapes
 from mobile_r1_jax.model.sharding import AXES, mesh_shape, parameter_shardings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"

@@ -11,8 +11,8 @@ from small_models import SIZES, make_prompt
 from test_lora import logits_of, torch_logits
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.model import stored_policy
-from mobile_r1_jax.model.huggingface import load_policy, policy_config, save_policy, stored_weights
+from mobile_r1_jax.model.checkpoints import stored_policy
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, policy_config, save_policy, stored_weights
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 

@@ -9,7 +9,7 @@ import pytest
 from altered import copy_of
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.model.model_directory import find_model
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.tokenizer import load_tokenizer
 
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"

@@ -8,7 +8,7 @@ import torch
 from flax import nnx
 from small_models import IMAGE, SIZES, batch, make_prompt, torch_inputs
 
-from mobile_r1_jax.model.huggingface import save_policy
+from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy

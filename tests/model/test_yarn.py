@@ -12,10 +12,10 @@ from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextConfig
 
+from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
+from mobile_r1_jax.model.checkpoints.json_section import Section
 from mobile_r1_jax.model.config import TextConfig, VisionConfig, config_from_json, config_to_json
-from mobile_r1_jax.model.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.inputs import Prompts, Screens
-from mobile_r1_jax.model.json_section import Section
 from mobile_r1_jax.model.yarn import read_yarn, yarn_frequencies
 
 # The model card's, for a small model: prompts of up to 64 tokens in pretraining.

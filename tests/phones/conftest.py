@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mobile_r1_jax.phones.adb_server import AdbServer
-from mobile_r1_jax.phones.adb_stream import ServerAddress
-from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone, Simulator, connect
-from mobile_r1_jax.phones.simulator.daemon import ListeningPhone, listen
+from mobile_r1_jax.phones.adb.server import AdbServer
+from mobile_r1_jax.phones.adb.stream import ServerAddress
+from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, Simulator, connect
+from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.device import Device
 
 SIZE = (112, 224)

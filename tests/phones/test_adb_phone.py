@@ -9,11 +9,11 @@ import pytest
 
 from mobile_r1_jax.agent.actions import Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type, Wait
 from mobile_r1_jax.agent.frames import Frame, Point
-from mobile_r1_jax.phones.adb_phone import AdbPhone, Timings
-from mobile_r1_jax.phones.adb_stream import ServerAddress
+from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.phone import PhoneError, Task
-from mobile_r1_jax.phones.simulated import INSTANT, SimulatedPhone
-from mobile_r1_jax.phones.simulator.daemon import ListeningPhone
+from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone
+from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
 
 SCREEN = Frame("device", 112, 224)

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from mobile_r1_jax.phones.adb_server import AdbServer
-from mobile_r1_jax.phones.adb_stream import ask_server, states
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.adb.server import AdbServer
+from mobile_r1_jax.phones.adb.stream import ask_server, states
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 
 
 def listens(port: int) -> bool:
@@ -54,7 +54,7 @@ def test_an_exception_in_the_block_stops_the_server_too() -> None:
 def test_server_and_phones_die_with_a_parent_that_crashes(last_signal: signal.Signals) -> None:
     program = (
         "import time\n"
-        "from mobile_r1_jax.phones.simulated import simulated_fleet\n"
+        "from mobile_r1_jax.phones.providers.simulated import simulated_fleet\n"
         "with simulated_fleet(1) as (phone,):\n"
         "    print(phone.server.port, int(phone.serial.split('-')[1]) + 1, flush=True)\n"
         "    time.sleep(60)\n"

@@ -7,9 +7,9 @@ import adbutils
 import pytest
 from adbutils import AdbError
 
-from mobile_r1_jax.phones.adb_server import adb_path
-from mobile_r1_jax.phones.adb_stream import ServerAddress
-from mobile_r1_jax.phones.simulated import SimulatedPhone
+from mobile_r1_jax.phones.adb.server import adb_path
+from mobile_r1_jax.phones.adb.stream import ServerAddress
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
 
 
 @pytest.fixture

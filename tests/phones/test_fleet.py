@@ -11,11 +11,11 @@ import pytest
 
 from mobile_r1_jax.agent.actions import Click, Open
 from mobile_r1_jax.agent.frames import Frame, Point
-from mobile_r1_jax.phones.adb_stream import ServerAddress
+from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
-from mobile_r1_jax.phones.simulated import SimulatedPhone, Simulator, Timings, connect
-from mobile_r1_jax.phones.simulator.daemon import ListeningPhone
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, Simulator, Timings, connect
+from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
 
 IMPATIENT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=0.5)

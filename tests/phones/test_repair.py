@@ -12,11 +12,11 @@ import pytest
 from real_processes import command, hit, members
 
 from mobile_r1_jax.agent.actions import Open
-from mobile_r1_jax.phones.adb_phone import AdbPhone, Timings
-from mobile_r1_jax.phones.adb_server import AdbServer
+from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
-from mobile_r1_jax.phones.simulated import SimulatedPhone, SimulatedPhones, Simulator, connect
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, SimulatedPhones, Simulator, connect
 
 SIZE = (112, 224)
 BRISK = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=1.0)

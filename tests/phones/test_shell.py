@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mobile_r1_jax.phones.simulator.files import Files
-from mobile_r1_jax.phones.simulator.shell import Result, failed, printed, run
+from mobile_r1_jax.phones.simulator.android.files import Files
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed, run
 
 
 class Host:

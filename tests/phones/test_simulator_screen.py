@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.phones.simulator import gestures
-from mobile_r1_jax.phones.simulator.apps import clock, launcher, settings, shop
+from mobile_r1_jax.phones.simulator.apps import APPS, clock, launcher, settings, shop
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.device import Device
-from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw, draw_glyph
-from mobile_r1_jax.phones.simulator.tasks import combinations, place
+from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, check_size, draw, draw_glyph
+from mobile_r1_jax.phones.simulator.tasks import combinations, draw_tasks, place
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 SIZES = [(112, 224), (1080, 2400)]
@@ -115,3 +117,17 @@ def test_every_task_starts_on_a_screen_whose_elements_lie_on_it() -> None:
         for element in gestures.screen_of(placed.state).elements:
             x1, y1, x2, y2 = element.bounds((112, 224))
             assert 0 <= x1 < x2 <= 112 and 0 <= y1 < y2 <= 224
+
+
+@pytest.mark.parametrize("size", [(40, 40), (40, 160), (160, 40), (100, 399)])
+def test_every_page_can_be_drawn_at_the_sizes_on_the_border(size: tuple[int, int]) -> None:
+    check_size(size)
+    tasks = draw_tasks(30, seed=3, apps=tuple(APPS), held_out=False, popups=1)
+    drawn = annotate(tasks, system="{instruction}", size=size, resizing=Resizing(scale=1.0), mistakes=0.5, seed=0)
+    assert all(turn.screenshot.width == size[0] for trajectory in drawn for turn in trajectory.turns)
+
+
+@pytest.mark.parametrize("size", [(39, 40), (0, 0), (40, 161), (161, 40), (9999, 10_000), (-40, 40)])
+def test_sizes_that_cannot_be_drawn_are_refused_by_name(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"screen size {size[0]}x{size[1]}: each side must have 40 to 9999 pixels"):
+        check_size(size)

@@ -14,12 +14,12 @@ import pytest
 from real_processes import command, members
 
 from mobile_r1_jax.phones.phone import PhonesUnavailable
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 
 START = """
 import resource, sys
 from mobile_r1_jax.phones.phone import PhonesUnavailable
-from mobile_r1_jax.phones.simulated import simulated_fleet
+from mobile_r1_jax.phones.providers.simulated import simulated_fleet
 if len(sys.argv) > 1:
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
 try:
@@ -96,8 +96,8 @@ def test_too_few_descriptors_for_a_port_or_a_process_are_one_line(limit: int) ->
     ("count", "size", "words"),
     [
         (0, (112, 224), "number of phones '0': must be from 1 to 10000"),
-        (1, (10, 10), "screen size 10x10: each side must have at least 40 pixels"),
-        (1, (112, 22400), "screen size '112x22400': must be WIDTHxHEIGHT"),
+        (1, (10, 10), "screen size 10x10: each side must have 40 to 9999 pixels"),
+        (1, (112, 22400), "screen size 112x22400: each side"),
     ],
 )
 def test_a_simulator_that_dies_at_its_start_is_one_line(count: int, size: tuple[int, int], words: str) -> None:
@@ -115,8 +115,9 @@ def test_a_simulator_that_dies_at_its_start_is_one_line(count: int, size: tuple[
         ("--phones 70000", "argument --phones: number of phones '70000'"),
         ("--phones=", "argument --phones: number of phones ''"),
         ("--size 112", "argument --size: screen size '112': must be WIDTHxHEIGHT"),
-        ("--size 0x224", "argument --size: screen size '0x224': must be WIDTHxHEIGHT"),
-        ("--size 10x10", "argument --size: screen size 10x10: each side must have at least 40 pixels"),
+        ("--size -1x224", "argument --size: expected one argument"),
+        ("--size 0x224", "argument --size: screen size 0x224: each side"),
+        ("--size 10x10", "argument --size: screen size 10x10: each side must have 40 to 9999 pixels"),
         ("--size 400x80", "argument --size: screen size 400x80: each side"),
         ("--seed one", "argument --seed: invalid int value: 'one'"),
         ("--port 5", "unrecognized arguments: --port 5"),
@@ -131,8 +132,8 @@ def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, word
 
 RUN = """
 import signal, sys, time
-from mobile_r1_jax.phones.simulated import SimulatedPhones
-from mobile_r1_jax.phones.adb_phone import Timings
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
+from mobile_r1_jax.phones.adb.phone import Timings
 from contextlib import closing
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 with closing(SimulatedPhones(2, (112, 224), 0, Timings())) as source:

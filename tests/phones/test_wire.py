@@ -4,7 +4,16 @@ import random
 
 import pytest
 
-from mobile_r1_jax.phones.simulator.wire import CNXN, MAX_PAYLOAD, OKAY, WRTE, Decoder, Message, WireError, encode
+from mobile_r1_jax.phones.simulator.android.wire import (
+    CNXN,
+    MAX_PAYLOAD,
+    OKAY,
+    WRTE,
+    Decoder,
+    Message,
+    WireError,
+    encode,
+)
 
 
 def test_messages_are_read_the_same_however_the_bytes_are_cut() -> None:

@@ -14,18 +14,19 @@ from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.prompts import Past, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Phones, Precision, Run, Shapes
-from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh, shard_policy
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
 from mobile_r1_jax.planning.programs import STAGES, Amounts, bucket_shares, programs_of
 from mobile_r1_jax.rl import GRPO
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.state import abstract_state, create_state
+from tools.base_policy.tokenizer import train_tokenizer
 
 RUN = Run(
     system="{instruction}",

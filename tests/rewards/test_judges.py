@@ -195,7 +195,7 @@ def test_nobody_listening_is_an_outage(serve) -> None:
 
 def test_tries_are_five_seconds_apart(serve, monkeypatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("mobile_r1_jax.rewards.chat_judge.time.sleep", pauses.append)
+    monkeypatch.setattr("mobile_r1_jax.rewards.judges.chat.time.sleep", pauses.append)
     server, _ = serve((500, ""))
     ChatJudge(f"http://127.0.0.1:{server.server_port}").score(trajectory("a"))
     assert pauses == [5.0, 5.0]

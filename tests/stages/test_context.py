@@ -16,14 +16,14 @@ from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Run, Shapes, TaskLevel
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Answered, Context, fitted, micro_batches, sharing_prompts
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import train_step
+from tools.base_policy.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")

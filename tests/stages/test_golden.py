@@ -13,12 +13,12 @@ from tiny_run import CONFIG
 from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import ActionLevel, Annotations, ConfigError, Phones, Run, Shapes
 from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.golden import check_screen, golden_steps
+from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE = (112, 224)
 SHAPES = Shapes(prompt_tokens=(4000,), response_tokens=400, windows=(2,), screens=8)

@@ -17,16 +17,16 @@ from tiny_run import CONFIG, OPTIMIZER, make_batch, make_policy
 from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.base.tokenizer import train_tokenizer
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.rl import GRPO
+from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.episodes import Speaker
 from mobile_r1_jax.stages.loop import Made, Stage, train
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
+from tools.base_policy.tokenizer import train_tokenizer
 
 STAGE = Stage(2, "action_level", 5, GRPO(beta=0.1), OPTIMIZER, ("vision",), 1.0, shown="reward")
 

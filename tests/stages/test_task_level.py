@@ -8,7 +8,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator.screen import Screen, draw
 from mobile_r1_jax.rl import group_advantages
-from mobile_r1_jax.stages.episodes import Episode
+from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.stages.task_level import steps_nearer, weighted_turns
 
 MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tell how far it is

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mobile_r1_jax.training.optimizer import OptimizerSettings, learning_rate, make_optimizer, over
+from mobile_r1_jax.training.optimizer import learning_rate, make_optimizer
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings, over
 
 
 def test_the_rate_warms_up_from_above_zero_and_then_stays() -> None:

@@ -9,7 +9,8 @@ import pytest
 from tiny_run import OPTIMIZER, make_batch, make_bfloat16_state, make_state
 
 from mobile_r1_jax.rl import Likelihood, Totals
-from mobile_r1_jax.training.optimizer import OptimizerSettings, make_optimizer
+from mobile_r1_jax.training.optimizer import make_optimizer
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.rounding import as_held, round_stochastically
 from mobile_r1_jax.training.step import StepSettings, train_step, update_program
 

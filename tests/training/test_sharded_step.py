@@ -14,7 +14,8 @@ from pathlib import Path
 import jax, numpy as np
 import tiny_run
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
-from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import place_batch, train_step

@@ -11,13 +11,14 @@ from flax import nnx
 
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import Completions, Prompts
-from mobile_r1_jax.model.lora import LoRA, with_adapters
+from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.packing import Shape, pack_screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.checkpoints import open_checkpoints, restore, save
 from mobile_r1_jax.training.metrics import MetricsLog
-from mobile_r1_jax.training.optimizer import OptimizerSettings
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 from mobile_r1_jax.training.state import TrainState, create_state
 from mobile_r1_jax.training.step import Batch, StepSettings, train_step
 

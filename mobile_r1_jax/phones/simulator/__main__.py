@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from mobile_r1_jax.phones.simulator.daemon import listen
+from mobile_r1_jax.phones.simulator.android.daemon import listen
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import check_size
 
@@ -23,7 +23,7 @@ MOST_PHONES = 10_000  # far below the 64,511 ports that a user may listen on
 
 def screen_size(text: str) -> tuple[int, int]:
     """(width, height) of "1080x2400"."""
-    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"screen size {text!r}: must be WIDTHxHEIGHT in pixels, such as 1080x2400")
     size = int(match[1]), int(match[2])

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mobile_r1_jax.phones.simulator.icons import COLOURS, glyph_of
 
 COLUMNS, ROWS = 4, 8
-SMALLEST, MOST_STRETCHED = 40, 4
+SMALLEST, LARGEST, MOST_STRETCHED = 40, 9999, 4
 Effect = Callable[[Any], None]
 """What a gesture on an element does to the phone's state; see `device.State`."""
 
@@ -77,10 +77,10 @@ class Screen:
 
 
 def check_size(size: tuple[int, int]) -> None:
-    """Raises ValueError where a screen of `size` (width, height) has no room for its elements."""
-    if min(size) < SMALLEST or max(size) > MOST_STRETCHED * min(size):
+    """Raises ValueError where a screen of `size` (width, height) cannot be drawn."""
+    if not SMALLEST <= min(size) <= max(size) <= min(LARGEST, MOST_STRETCHED * min(size)):
         raise ValueError(
-            f"screen size {size[0]}x{size[1]}: each side must have at least {SMALLEST} pixels and at most "
+            f"screen size {size[0]}x{size[1]}: each side must have {SMALLEST} to {LARGEST} pixels, at most "
             f"{MOST_STRETCHED} times as many as the other"
         )
 

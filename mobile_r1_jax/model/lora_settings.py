@@ -1,0 +1,36 @@
+"""Which adapters learn; this module imports no JAX, so that a command's --help is quick."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+# Name of a projection -> the linear maps of all layers, as a path in the policy.
+PROJECTIONS = {
+    "q": "text.layers.q",
+    "k": "text.layers.k",
+    "v": "text.layers.v",
+    "out": "text.layers.out",
+    "gate": "text.layers.feed_forward.gate",
+    "up": "text.layers.feed_forward.up",
+    "down": "text.layers.feed_forward.down",
+}
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Which projections of the language model have adapters, and how large these are."""
+
+    rank: int = 16  # rank of an adapter (r)
+    alpha: float = 32.0  # what an adapter adds is scaled by alpha / rank
+    projections: tuple[Literal["q", "k", "v", "out", "gate", "up", "down"], ...] = tuple(PROJECTIONS)  # with adapters
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0 < self.alpha < inf:
+            raise ValueError(f"LoRA: rank {self.rank} must be at least 1, and alpha {self.alpha} above 0")
+        if not self.projections or (unknown := set(self.projections) - set(PROJECTIONS)):
+            named = f"there is no projection {min(unknown)!r}" if self.projections else "no projection is named"
+            raise ValueError(f"LoRA: {named}; choose from {', '.join(PROJECTIONS)}")
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank

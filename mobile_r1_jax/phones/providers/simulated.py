@@ -1,0 +1,194 @@
+"""Simulated phones ready to use: an adb server and the simulator in child processes that are kept running."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import Any, Literal
+
+from adbutils import AdbError
+
+from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.server import AdbServer
+from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
+from mobile_r1_jax.phones.child import Child, Kept
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
+
+INSTANT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0)
+_START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
+
+
+class SimulatedPhone(AdbPhone):
+    """A phone that can be put anywhere and asked anything; otherwise used exactly as a real one.
+
+    `repair` is called before the phone is connected to again: it may start the processes behind the phone again.
+    """
+
+    def __init__(
+        self,
+        serial: str,
+        server: ServerAddress,
+        timings: Timings = INSTANT,
+        repair: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(serial, server, timings)
+        self._repair = repair
+
+    def reset(self, task: Task) -> None:
+        """Puts the task on the phone."""
+        self.simulator("reset", task.setup)
+        self._first = True
+
+    def reconnect(self) -> None:
+        """See AdbPhone. Raises PhonesUnavailable where the processes behind the phone cannot be kept running."""
+        self._repair()
+        super().reconnect()
+
+    def _announce(self) -> None:
+        self._repair()
+        super()._announce()
+
+    def simulator(
+        self, verb: Literal["reset", "state", "progress"], payload: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """`state`: what success checks look at. `progress`: how far the task is. `reset`: takes a task's setup, answers
+        with the progress. Raises PhoneError with the phone's reason."""
+        words = ["cmd", "simulator", verb] + ([] if payload is None else [json.dumps(dict(payload))])
+        return json.loads(self._checked(shlex.join(words)))
+
+    def installed_apps(self) -> dict[str, str]:
+        """App name to package, of all apps."""
+        dump = self._checked("dumpsys package packages")
+        return {
+            label: package for package, label in re.findall(r"Package \[(\S+)\][\s\S]*?nonLocalizedLabel=(.*)", dump)
+        }
+
+
+class Simulator:
+    """`count` simulated phones in a child process that ends with this one; phone i is seeded by seed + i.
+
+    They listen on `ports` of localhost when the constructor returns. Raises PhonesUnavailable if the process does not
+    start, OSError where there can be none.
+    """
+
+    def __init__(self, count: int, size: tuple[int, int], seed: int) -> None:
+        command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", str(count)]
+        command += ["--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
+        self.child = Child(command)
+        with ExitStack() as undo:
+            undo.callback(self.child.close)
+            line = self.child.first_line(_START_SECONDS)
+            if not line:
+                raise PhonesUnavailable(f"simulator: it does not start: {self.child.last_words()}")
+            self.ports = tuple(json.loads(line)["ports"])
+            undo.pop_all()
+
+    def answers(self, seconds: float) -> bool:
+        """Return whether the process runs and its first phone answers a connection within `seconds`."""
+        if not self.child.running:
+            return False
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.ports[0]), seconds) as connection:
+            connection.sendall(encode(Message(CNXN, VERSION, MAX_PAYLOAD)))
+            return bool(connection.recv(1))
+        return False
+
+    def close(self) -> None:
+        """End the process; a second call does nothing."""
+        self.child.close()
+
+
+class SimulatedPhones:
+    """`count` simulated phones in `phones`, with an adb server of their own; both processes are kept running.
+
+    Raises PhonesUnavailable if the processes do not start.
+    """
+
+    def __init__(self, count: int, size: tuple[int, int], seed: int, timings: Timings) -> None:
+        self._count, self._size, self._seed, self._seconds = count, size, seed, timings.limit
+        self._repairing = threading.Lock()
+        self.phones: tuple[SimulatedPhone, ...] = ()
+        with ExitStack() as undo:
+            self.adb = Kept("adb server", AdbServer)
+            undo.callback(self.adb.close)
+            self.simulator = Kept("simulator", self._start_simulator)
+            undo.callback(self.simulator.close)
+            server = self.adb.service.address
+            try:
+                serials = connect(server, self.simulator.service.ports)
+            except PhoneError as error:
+                raise PhonesUnavailable(f"simulated phones: adb does not reach them: {error}") from error
+            self.phones = tuple(SimulatedPhone(serial, server, timings, self.repair) for serial in serials)
+            undo.pop_all()
+
+    def repair(self) -> None:
+        """Start the adb server and the simulator again where they have ended or hang, and reconnect all phones.
+
+        Raises PhoneError if a phone cannot be reached yet, PhonesUnavailable when a process ends again and again.
+        """
+        with self._repairing:
+            adb, simulator = self.adb.repair(self._seconds), self.simulator.repair(self._seconds)
+            if not adb and not simulator:
+                return
+            server, ports = self.adb.service.address, self.simulator.service.ports
+            for phone, port in zip(self.phones, ports, strict=True):
+                phone.server, phone.serial = server, serial_of(port)
+            connect(server, ports, self._seconds)
+
+    def close(self) -> None:
+        """End both processes. Calls on the phones that are still going on fail soon."""
+        self.simulator.close()
+        self.adb.close()
+        if self._repairing.acquire(timeout=_CLOSE_SECONDS):  # a process that is being started is ended by its starter
+            self._repairing.release()
+
+    def _start_simulator(self) -> Simulator:
+        for phone in self.phones:  # before the first call can reach the new simulator
+            phone.generation += 1
+        return Simulator(self._count, self._size, self._seed)
+
+
+@contextmanager
+def simulated_fleet(
+    count: int, size: tuple[int, int] = (112, 224), seed: int = 0, timings: Timings = INSTANT
+) -> Iterator[tuple[SimulatedPhone, ...]]:
+    """`count` simulated phones behind an adb server of their own, ready to use; phone i is seeded by seed + i.
+
+    The processes behind them are started again when they end or hang; see SimulatedPhones. Raises PhonesUnavailable.
+    """
+    with closing(SimulatedPhones(count, size, seed, timings)) as source:
+        yield source.phones
+
+
+def serial_of(port: int) -> str:
+    """The serial that adb gives to what is announced as an emulator."""
+    return f"emulator-{port - 1}"
+
+
+def connect(server: ServerAddress, ports: tuple[int, ...], seconds: float = 20.0) -> tuple[str, ...]:
+    """Announces phones that listen on localhost and waits until all are usable. Returns their serials, in order.
+
+    Raises PhoneError for the first phone that is not usable after `seconds`.
+    """
+    serials = tuple(map(serial_of, ports))
+    missing, reason = serials[0], f"not usable after {seconds} s"
+    deadline = time.monotonic() + seconds
+    try:
+        for port in ports:
+            announce(server, port, seconds)
+        while time.monotonic() < deadline:
+            known = states(server, seconds)
+            missing = next((serial for serial in serials if known.get(serial) != "device"), None)
+            if missing is None:
+                return serials
+            time.sleep(0.01)
+    except (AdbError, OSError) as error:
+        reason = str(error)
+    raise PhoneError(missing, "announce", reason, delivered=False)

@@ -1,0 +1,33 @@
+"""The programs on a simulated phone: name to handler, which gets the system, the arguments and standard input."""
+
+from collections.abc import Callable
+
+from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, plain, simulator, system, touch
+from mobile_r1_jax.phones.simulator.android.shell import Result
+from mobile_r1_jax.phones.simulator.android.system import Android
+
+COMMANDS: dict[str, Callable[[Android, list[str], bytes], Result]] = {
+    "am": apps.am,
+    "cat": plain.cat,
+    "cmd": simulator.cmd,
+    "date": plain.date,
+    "dumpsys": dumps.dumpsys,
+    "echo": plain.echo,
+    "false": plain.false,
+    "getprop": system.getprop,
+    "grep": plain.grep,
+    "ime": system.ime,
+    "input": touch.input_,
+    "ls": plain.ls,
+    "mkdir": plain.mkdir,
+    "monkey": apps.monkey,
+    "pm": apps.pm,
+    "reboot": system.reboot,
+    "rm": plain.rm,
+    "screencap": touch.screencap,
+    "settings": system.settings,
+    "true": plain.true,
+    "uiautomator": dumps.uiautomator,
+    "whoami": plain.whoami,
+    "wm": system.wm,
+}

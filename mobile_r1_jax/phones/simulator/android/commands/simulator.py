@@ -1,0 +1,45 @@
+"""`cmd`: Android's way to a service by name, and the one name that no real phone has, `cmd simulator`."""
+
+import json
+
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.system import Android
+
+
+def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
+    service, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if service == "simulator":
+        return _simulator(android, rest)
+    if service == "package" and rest[:1] == ["resolve-activity"]:
+        return _resolve_activity(android, rest[1:])
+    return failed(f"cmd: Can't find service: {service}", 20)
+
+
+def _simulator(android: Android, arguments: list[str]) -> Result:
+    """`reset JSON` puts a task on the phone, `state` and `progress` tell; each answers with one line of JSON."""
+    verb = arguments[0] if arguments else ""
+    try:
+        if verb == "reset" and len(arguments) == 2:
+            setup = json.loads(arguments[1])
+            if not isinstance(setup, dict):
+                return failed("simulator: reset takes a JSON object")
+            android.device.reset(setup)
+            answer = android.device.progress()
+        elif arguments == ["state"]:
+            answer = android.device.state()
+        elif arguments == ["progress"]:
+            answer = android.device.progress()
+        else:
+            return failed("simulator: use reset JSON, state or progress", 255)
+    except ValueError as error:
+        return failed(f"simulator: {error}")
+    return printed(json.dumps(answer, ensure_ascii=False) + "\n")
+
+
+def _resolve_activity(android: Android, arguments: list[str]) -> Result:
+    package = arguments[-1] if arguments else ""
+    if package not in android.device.packages:
+        return printed("No activity found\n", 1)
+    return printed(
+        f"priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=true\n{package}/.HomeActivity\n"
+    )

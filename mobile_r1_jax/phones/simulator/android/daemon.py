@@ -1,0 +1,91 @@
+"""The simulated phones' adb daemon: listens, one port a phone, and serves what the real adb server opens."""
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+
+from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
+from mobile_r1_jax.phones.simulator.android.sync import serve_sync
+from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
+from mobile_r1_jax.phones.simulator.android.wire import Connection, Handler, Stream
+
+FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
+_NAMED = ("ro.product.name", "ro.product.model", "ro.product.device")
+BANNER = f"device::{''.join(f'{name}={PROPERTIES[name]};' for name in _NAMED)}features={FEATURES}".encode()
+_EXIT = 3  # shell v2's packet that carries the exit status; 1 and 2 are the outputs
+
+
+@dataclass(frozen=True)
+class ListeningPhone:
+    """A simulated phone that adb can reach: on `host`, at `port`."""
+
+    android: Android
+    host: str
+    port: int
+    server: asyncio.Server
+
+
+async def listen(device: Device, host: str = "127.0.0.1", port: int = 0) -> ListeningPhone:
+    """Puts `device` on a port (a free one where `port` is 0). It serves as long as the event loop runs.
+
+    Raises OSError where it cannot listen.
+    """
+    android: Android
+
+    def connect() -> Connection:
+        return Connection(BANNER, lambda service: find_service(android, service))
+
+    listener = socket.create_server((host, port))  # asyncio's own ignores that there is no free descriptor
+    port = listener.getsockname()[1]
+    server = await asyncio.get_running_loop().create_server(connect, sock=listener)
+    android = Android(device, f"emulator-{port - 1}")  # adb names what is announced as an emulator by port - 1
+    return ListeningPhone(android, host, port, server)
+
+
+def find_service(android: Android, service: str) -> Handler | None:
+    """What serves a stream opened for `service`; None for what this phone does not offer: reverse:, tcp: and others."""
+    name, _, argument = service.partition(":")
+    kind, *options = name.split(",")
+    if kind == "exec" or (kind == "shell" and "v2" not in options):
+        return lambda stream: _shell(android, argument, stream)
+    if kind == "shell":
+        return lambda stream: _shell_v2(android, argument, stream)
+    if service == "sync:":
+        return lambda stream: serve_sync(stream, android.files)
+    if service == "root:":
+        return lambda stream: stream.write(b"adbd cannot run as root in production builds\n")
+    if name == "reboot":
+        return lambda stream: _reboot(android, stream)
+    return None
+
+
+def _run(android: Android, line: str) -> Result:
+    if not line.strip():
+        return failed("/system/bin/sh: no interactive shell here: give a command")
+    return run(android, line)
+
+
+async def _shell(android: Android, line: str, stream: Stream) -> None:
+    """Both outputs in one, no exit status."""
+    result = _run(android, line)
+    await stream.write(b"".join(data for _, data in result.chunks))
+    _drop_if_rebooting(android, stream)
+
+
+async def _shell_v2(android: Android, line: str, stream: Stream) -> None:
+    result = _run(android, line)
+    packets = [struct.pack("<BI", descriptor, len(data)) + data for descriptor, data in result.chunks]
+    await stream.write(b"".join(packets) + struct.pack("<BIB", _EXIT, 1, result.status))
+    _drop_if_rebooting(android, stream)
+
+
+async def _reboot(android: Android, stream: Stream) -> None:
+    android.reboot()
+    _drop_if_rebooting(android, stream)
+
+
+def _drop_if_rebooting(android: Android, stream: Stream) -> None:
+    if android.rebooting:
+        android.rebooting = False
+        stream.drop_connection()

@@ -1,0 +1,107 @@
+"""What Android keeps around a simulated phone's apps: settings, keyboards, storage. The shell runs on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mobile_r1_jax.phones.simulator.android.files import Files
+from mobile_r1_jax.phones.simulator.android.shell import Result
+
+ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
+STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
+
+PROPERTIES = {
+    "dev.bootcomplete": "1",
+    "init.svc.bootanim": "stopped",
+    "persist.sys.locale": "en-US",
+    "persist.sys.timezone": "UTC",
+    "ro.build.version.release": "14",
+    "ro.build.version.sdk": "34",
+    "ro.product.brand": "mobile-r1-jax",
+    "ro.product.cpu.abi": "x86_64",
+    "ro.product.device": "simulated",
+    "ro.product.manufacturer": "mobile-r1-jax",
+    "ro.product.model": "Simulated Phone",
+    "ro.product.name": "simulated",
+    "sys.boot_completed": "1",
+}
+
+
+class Device(Protocol):
+    """The phone proper, as `device.Device` implements it: gestures and keys in, pixels and state out.
+
+    Points and sizes are device pixels; `packages` maps each package to the label of its app; `focus` is the
+    (package, activity) in front; key names are Android's without KEYCODE_.
+    """
+
+    size: tuple[int, int]
+
+    @property
+    def packages(self) -> dict[str, str]: ...
+    @property
+    def focus(self) -> tuple[str, str]: ...
+    def screenshot(self) -> bytes: ...
+    def elements(self) -> list[Any]: ...
+    def tap(self, x: int, y: int) -> None: ...
+    def long_press(self, x: int, y: int) -> None: ...
+    def swipe(self, x1: int, y1: int, x2: int, y2: int) -> None: ...
+    def type_text(self, text: str) -> None: ...
+    def key(self, name: str) -> None: ...
+    def launch(self, package: str) -> bool: ...
+    def reset(self, setup: dict[str, Any]) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def progress(self) -> dict[str, Any]: ...
+
+
+def _fresh_settings() -> dict[str, dict[str, str]]:
+    scales = {f"{name}_scale": "1" for name in ("window_animation", "transition_animation", "animator_duration")}
+    return {
+        "system": {
+            "accelerometer_rotation": "1",
+            "screen_brightness": "102",
+            "screen_brightness_mode": "0",
+            "user_rotation": "0",
+        },
+        "secure": {"default_input_method": STOCK_KEYBOARD, "enabled_input_methods": STOCK_KEYBOARD},
+        "global": {"airplane_mode_on": "0"} | scales,
+    }
+
+
+@dataclass
+class Android:
+    """One simulated phone's system. `touched` is where a finger went down and has not come up."""
+
+    device: Device
+    serial: str
+    files: Files = field(default_factory=Files)
+    settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
+    awake: bool = True
+    rebooting: bool = False
+    touched: tuple[int, int] | None = None
+    home_package: str = ""
+
+    def __post_init__(self) -> None:
+        self.home_package = self.device.focus[0]
+
+    def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
+        # Imported late: the commands are written in terms of this class.
+        from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
+
+        handler = COMMANDS.get(name.removeprefix("/system/bin/"))
+        return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)
+
+    @property
+    def keyboard(self) -> str:
+        """The input method in use, as package/class."""
+        return self.settings["secure"]["default_input_method"]
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Every installed package with its app's label."""
+        keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
+        return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
+
+    def reboot(self) -> None:
+        """The daemon drops the connection once it has seen the flag."""
+        self.device.key("HOME")
+        self.rebooting = True

@@ -1,0 +1,162 @@
+"""Evaluation: what counts as a hit, and how sure one can be of a share."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
+from mobile_r1_jax.agent.responses import Response
+from mobile_r1_jax.agent.screenshots import Resizing
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory
+from mobile_r1_jax.config import Evaluation, Run
+from mobile_r1_jax.evaluation.live import (
+    COLUMNS,
+    RESULTS,
+    Result,
+    Share,
+    find_result,
+    measure,
+    measured_on,
+    read_results,
+    table_rows,
+    write_result,
+)
+from mobile_r1_jax.phones.phone import Task
+from mobile_r1_jax.rollouts.episodes import Episode
+
+MOVE = Response("", "", Wait(1))
+DONE, GIVEN_UP = Response("", "", Terminate("success")), Response("", "", Terminate("failure"))
+GARBAGE = Malformed("no tags")
+
+
+def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Malformed) -> Episode:
+    return Episode(Trajectory("task", "shop", "", (), ending, {}), (), answers, remaining, (0,) * len(remaining))
+
+
+STRAIGHT = episode(Ending.SUCCESS, (3, 2, 1, 1), MOVE, MOVE, DONE)
+ASTRAY = episode(Ending.SUCCESS, (3, 4, 3, 2, 1, 1), MOVE, MOVE, MOVE, MOVE, DONE)
+LOST = episode(Ending.OUT_OF_STEPS, (3, 4, 4), MOVE, GARBAGE)
+BROKEN = episode(Ending.INFRASTRUCTURE_FAILURE, (3, 4), MOVE)
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    [  # R. G. Newcombe, Statistics in Medicine 17 (1998), table I; the others by hand
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+    ],
+)
+def test_intervals_are_wilsons(hits: int, of: int, low: float, high: float) -> None:
+    assert Share(hits, of).interval == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("of", [1, 7, 60, 200, 1000])
+def test_an_interval_holds_its_share_and_lies_between_0_and_1(of: int) -> None:
+    for hits in {0, 1, of // 3, of - 1, of}:
+        low, high = Share(hits, of).interval
+        assert 0 <= low <= hits / of <= high <= 1
+        assert "-0" not in str(Share(hits, of))
+
+
+def test_more_episodes_make_an_interval_narrower() -> None:
+    widths = [high - low for low, high in (Share(of // 2, of).interval for of in (20, 200, 2000))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_a_share_of_nothing_is_no_number_and_shown_as_a_dash() -> None:
+    assert math.isnan(Share(0, 0).value) and Share(0, 0).interval == (0, 1) and str(Share(0, 0)) == "-"
+
+
+def test_a_share_is_shown_in_per_cent_with_its_interval() -> None:
+    assert str(Share(50, 100)) == "50.0 [40.4, 59.6]"
+
+
+def test_a_turn_is_right_when_it_brings_the_phone_nearer_or_ends_a_task_that_is_done() -> None:
+    assert STRAIGHT.nearer == (True, True, True)
+    assert ASTRAY.nearer == (False, True, True, True, True)
+    assert LOST.nearer == (False, False)
+
+
+def test_ending_a_task_that_is_not_done_is_a_wrong_turn() -> None:
+    assert episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).nearer == (True, False)
+    assert episode(Ending.GAVE_UP, (3, 2, 2), MOVE, GIVEN_UP).nearer == (True, False)
+
+
+def test_an_episode_left_the_path_when_a_turn_before_its_last_came_no_nearer() -> None:
+    assert not STRAIGHT.left_the_path and ASTRAY.left_the_path and LOST.left_the_path
+    assert not episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).left_the_path  # it stopped on the path, too early
+    assert episode(Ending.SUCCESS, (3, 3, 2, 1, 1), GARBAGE, MOVE, MOVE, DONE).left_the_path
+
+
+def test_a_phone_that_cannot_tell_has_no_right_and_no_wrong_turns() -> None:
+    silent = episode(Ending.SUCCESS, (), MOVE, DONE)
+    assert silent.nearer == () and not silent.left_the_path
+
+
+def test_what_is_measured_is_counted_over_the_right_things() -> None:
+    result = measure("base", [STRAIGHT, ASTRAY, LOST, BROKEN], [LOST, STRAIGHT, STRAIGHT, BROKEN])
+    assert result == Result(
+        "base",
+        success=Share(2, 3),
+        steps=Share(7, 10),
+        format_errors=Share(1, 10),
+        recovery=Share(1, 2),
+        withheld=Share(2, 3),
+        infrastructure_failures=2,
+    )
+
+
+def test_nothing_played_is_measured_as_nothing() -> None:
+    result = measure("base", [BROKEN], [])
+    assert result.success == Share(0, 0) and result.infrastructure_failures == 1
+    assert table_rows([result]) == [("base", "-", "-", "-", "-", "-")]
+
+
+def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
+    assert read_results(tmp_path) == []
+    results = [measure("base", [LOST], []), measure("format finetuning", [STRAIGHT, LOST], [ASTRAY])]
+    for result in results:
+        write_result(tmp_path, result)
+    assert read_results(tmp_path) == results
+    with (tmp_path / RESULTS).open("a") as file:
+        file.write('{"stage": "action-le')  # a kill while it was written
+    assert read_results(tmp_path) == results
+    newer = measure("base", [STRAIGHT], [])
+    write_result(tmp_path, newer)
+    assert read_results(tmp_path) == [newer, results[1]]  # the newest of each stage
+    rows = table_rows(results)
+    assert [row[0] for row in rows] == ["base", "format finetuning"] and all(len(row) == len(COLUMNS) for row in rows)
+    assert rows[1][1] == str(Share(1, 2))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"run": replace(Run(), seed=1)},
+        {"run": replace(Run(), top_p=0.9)},
+        {"run": replace(Run(), evaluation=Evaluation(temperature=0.5))},
+        {"run": replace(Run(), resizing=Resizing(scale=0.5))},
+        {"tasks": [[Task("shop", "Buy tea", {"seed": 2})], []]},
+        {"tasks": [[], [Task("shop", "Buy tea", {"seed": 1})]]},
+        {"weights": "other"},
+    ],
+)
+def test_a_result_is_used_again_only_for_the_same_weights_tasks_and_settings(changed: dict, tmp_path: Path) -> None:
+    now = {"run": Run(), "tasks": [[Task("shop", "Buy tea", {"seed": 1})], []], "weights": "some"}
+
+    def provenance(run: Run, tasks: list[list[Task]], weights: str) -> dict[str, str]:
+        return measured_on(run, tasks, weights=weights)
+
+    result = measure("base", [STRAIGHT], [], provenance(**now))
+    write_result(tmp_path, result)
+    assert find_result(tmp_path, "base", provenance(**now)) == result
+    same = replace(Run(), mesh="8x1", save_every=3, phones=replace(Run().phones, count=99), name="elsewhere")
+    assert find_result(tmp_path, "base", provenance(**now | {"run": same})) == result
+    assert find_result(tmp_path, "base", provenance(**now | changed)) is None
+    assert find_result(tmp_path, "task-level", provenance(**now)) is None

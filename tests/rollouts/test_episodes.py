@@ -1,0 +1,290 @@
+"""Episodes on simulated phones over real adb, played from a script: how they go, how they end, what is kept of them."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from real_processes import hit
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from mobile_r1_jax.agent.actions import Malformed, Terminate
+from mobile_r1_jax.agent.prompts import Prompt, response_ids
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
+from mobile_r1_jax.phones.adb.phone import AdbPhone
+from mobile_r1_jax.phones.fleet import Fleet, Retries
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, Task
+from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
+from mobile_r1_jax.phones.simulator.demonstrations import annotate
+from mobile_r1_jax.phones.simulator.tasks import draw_tasks
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
+from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
+from mobile_r1_jax.rollouts.records import Records
+from mobile_r1_jax.sampling.engine import Sampled
+from tools.base_policy.tokenizer import train_tokenizer
+
+SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
+SYSTEM = "Phone. Task: {instruction}"
+APPS = ("settings", "shop", "messages", "clock", "launcher")
+TASK = Task(
+    "settings", "Turn Wifi on", {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 1}
+)
+
+
+def response(action: str) -> str:
+    call = f'{{"name": "mobile_use", "arguments": {{{action}}}}}'
+    return f"<think>On Home.</think><action>Go.</action><tool_call>{call}</tool_call>"
+
+
+WAIT = response('"action": "wait", "time": 1')
+SUCCESS, FAILURE = (response(f'"action": "terminate", "status": "{status}"') for status in ("success", "failure"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(), eos_token="<|im_end|>")
+
+
+@pytest.fixture(scope="module")
+def phones() -> Iterator[tuple[SimulatedPhone, ...]]:
+    with simulated_fleet(3, SIZE, seed=0) as phones:
+        yield phones
+
+
+class Script:
+    """In the engine's place: says what is written for a task, turn by turn, and remembers what it was asked."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, lines: dict[str, Sequence[str]]) -> None:
+        self.tokenizer, self.lines = tokenizer, {task: iter(said) for task, said in lines.items()}
+        self.asked: list[tuple[Prompt, int]] = []
+        self.at: dict[int, Callable[[], None]] = {}  # what happens while the answer of that number is written
+
+    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
+        self.asked.append((prompt, seed))
+        self.at.get(len(self.asked), lambda: None)()
+        system = self.tokenizer.decode(prompt.ids).split("<|im_end|>")[0]
+        ids = response_ids(self.tokenizer, next(self.lines[system.split("Task: ")[1]]))
+        return Sampled(ids, (-0.5,) * len(ids))
+
+
+Play = Callable[..., list[Episode]]
+
+
+@pytest.fixture
+def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...]) -> Play:
+    def run(
+        tasks: Sequence[Task],
+        lines: Sequence[Sequence[str]],
+        *,
+        on: Sequence[Any] = phones,
+        most_turns: int = 12,
+        retries: Retries = Retries(calls=0, revivals=0, pause=0.01),  # noqa: B008
+        at: Mapping[int, Callable[[], None]] = {},
+    ) -> list[Episode]:
+        run.script = Script(tokenizer, {task.instruction: said for task, said in zip(tasks, lines, strict=True)})
+        run.script.at = dict(at)
+        run.finished = []
+
+        async def inside() -> list[Episode]:
+            async with Fleet(on, retries) as fleet:
+                speaker = Speaker(tokenizer, SYSTEM, RESIZING)
+                return await run_episodes(
+                    fleet, tasks, run.script, speaker, most_turns=most_turns, seed=7, finished=run.finished.append
+                )
+
+        return asyncio.run(inside())
+
+    return run
+
+
+def written(tasks: Sequence[Task], mistakes: float = 0.0) -> list[list[str]]:
+    """The responses that annotations of these tasks hold."""
+    drawn = annotate(tasks, system=SYSTEM, size=SIZE, resizing=RESIZING, mistakes=mistakes, seed=0)
+    return [[turn.response for turn in trajectory.turns] for trajectory in drawn]
+
+
+def one_of_each(popups: float) -> list[Task]:
+    """A task of every template, no two with the same instruction."""
+    tasks = draw_tasks(len(TEMPLATES), seed=3, apps=APPS, held_out=False, popups=popups)
+    assert len({task.instruction for task in tasks}) == len(TEMPLATES)
+    return tasks
+
+
+def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play) -> None:
+    tasks = one_of_each(popups=0)
+    for task, episode in zip(tasks, play(tasks, written(tasks)), strict=True):
+        assert episode.trajectory.task == task.instruction and episode.trajectory.ending is Ending.SUCCESS
+        assert all(episode.nearer) and len(episode.nearer) == len(episode.answers)
+        assert episode.remaining == (*range(len(episode.answers), 0, -1), 1) and not episode.left_the_path
+        assert StateJudge().score(episode.trajectory).grade == 4
+
+
+def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
+    tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
+    plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
+    assert any(episode.left_the_path for episode in plain)
+    assert all(all(episode.nearer) for episode in plain)  # a pop-up that opens is no wrong step
+    for straight, astray in zip(plain, mistaken, strict=True):
+        assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
+        assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody
+        assert astray.left_the_path and StateJudge().score(astray.trajectory).grade == 3
+
+
+def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_the_episode(play: Play) -> None:
+    [episode] = play([TASK], [["gibberish"] * 9])
+    assert episode.trajectory.ending is Ending.FAILURE and len(episode.answers) == MOST_MALFORMED
+    assert len(set(episode.remaining)) == 1 and not any(episode.nearer)
+    assert len({turn.screenshot.sha for turn in episode.trajectory.turns}) == 1
+    for turn, answer in zip(episode.trajectory.turns, episode.answers, strict=True):
+        assert isinstance(answer, Malformed) and turn.effect == answer.reason and turn.response == "gibberish"
+
+
+def test_malformed_responses_between_others_do_not_end_an_episode(play: Play) -> None:
+    [episode] = play([TASK], [["x", "x", WAIT, "x", "x", FAILURE]])
+    assert episode.trajectory.ending is Ending.GAVE_UP and len(episode.answers) == 6
+
+
+def test_an_episode_runs_out_of_steps(play: Play) -> None:
+    [episode] = play([TASK], [[WAIT] * 9], most_turns=4)
+    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and len(episode.answers) == 4
+
+
+def test_claiming_success_too_early_is_a_failure(play: Play) -> None:
+    [episode] = play([TASK], [[SUCCESS]])
+    assert episode.trajectory.ending is Ending.FAILURE and episode.nearer == (False,)
+    assert isinstance(episode.answers[0].action, Terminate) and StateJudge().score(episode.trajectory).grade == 0
+
+
+def test_doing_the_task_without_ending_it_is_no_success(play: Play) -> None:
+    done = written([TASK])[0][:-1]
+    [episode] = play([TASK], [[*done, *[WAIT] * 9]], most_turns=5)
+    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.scores["done"] == 1
+
+
+def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token(play: Play, tokenizer) -> None:
+    [episode] = play([TASK], [[WAIT, "nonsense   here", FAILURE]])
+    first, second, third = episode.prompts
+    assert [len(prompt.screenshots) for prompt in episode.prompts] == [1, 2, 2]
+    for turn, later in zip(episode.trajectory.turns, (second, third), strict=False):
+        ids = ",".join(map(str, turn.response_ids))
+        assert ids in ",".join(map(str, later.ids.tolist())) and len(turn.logps) == len(turn.response_ids)
+    assert third.screenshots[-1] == episode.trajectory.turns[2].screenshot and first.sizes == (SIZE,)
+
+
+def test_episodes_come_in_the_order_of_their_tasks_and_each_is_announced(play: Play) -> None:
+    tasks = one_of_each(popups=0)[:7]
+    episodes = play(tasks, [[WAIT] * (1 + index % 3) + [FAILURE] for index in range(7)])
+    assert [episode.trajectory.task for episode in episodes] == [task.instruction for task in tasks]
+    assert [len(episode.answers) for episode in episodes] == [2 + index % 3 for index in range(7)]
+    assert sorted(map(id, play.finished)) == sorted(map(id, episodes))
+
+
+def test_seeds_of_turns_depend_on_the_task_and_not_on_which_phone_was_faster(play: Play, phones) -> None:
+    tasks = one_of_each(popups=0)[:5]
+
+    def seeds(on: Sequence[SimulatedPhone]) -> set[tuple[bytes, int]]:
+        play(tasks, [[WAIT, FAILURE]] * 5, on=on)
+        return {(prompt.ids.tobytes(), seed) for prompt, seed in play.script.asked}
+
+    assert seeds(phones) == seeds(phones[:1]) and len({seed for _, seed in seeds(phones)}) == 10
+
+
+class FailingPhone(SimulatedPhone):
+    """Lost after its second screenshot."""
+
+    taken = 0
+
+    def screenshot(self) -> Screenshot:
+        self.taken += 1
+        if self.taken > 2:
+            raise PhoneError(self.serial, "screencap", "gone")
+        return super().screenshot()
+
+
+def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_so_far(play: Play, phones) -> None:
+    failing = FailingPhone(phones[0].serial, phones[0].server, INSTANT)
+    [episode] = play([TASK], [[WAIT] * 9], on=[failing])
+    assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
+    assert len(episode.trajectory.turns) == len(episode.answers) == len(episode.prompts) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
+def test_when_our_processes_die_only_the_episodes_in_flight_are_lost(
+    play: Play, tokenizer, which: str, number: signal.Signals
+) -> None:
+    tasks = one_of_each(popups=0)[:9]
+    with closing(SimulatedPhones(3, SIZE, 0, replace(INSTANT, limit=1.0))) as source:
+        expected = play(tasks, written(tasks), on=source.phones)
+        blow = {5: lambda: hit(which, source, number)}
+        played = play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at=blow)
+    lost = [episode for episode in played if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE]
+    assert len(lost) <= 3 and all("phone emulator-" in episode.failure for episode in lost)
+    assert lost or which == "adb"  # phones outlive adb: an episode whose call can be repeated goes on
+    for episode, same in zip(played, expected, strict=True):
+        if episode not in lost:
+            assert episode.trajectory.ending is Ending.SUCCESS and not episode.failure
+            assert [turn.screenshot for turn in episode.trajectory.turns] == [
+                turn.screenshot for turn in same.trajectory.turns
+            ]
+
+
+def test_when_no_phone_can_be_had_no_episode_goes_on(play: Play, caplog) -> None:
+    with closing(SimulatedPhones(3, SIZE, 0, INSTANT)) as source:
+        tasks = one_of_each(popups=0)[:9]
+        with pytest.raises(PhonesUnavailable, match="closed"):
+            play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at={5: source.close})
+    gc.collect()
+    assert len(play.finished) < 9 and "Task was destroyed" not in caplog.text
+
+
+def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: Play, phones) -> None:
+    real = AdbPhone(phones[0].serial, phones[0].server, INSTANT)
+    [episode] = play([Task("settings", "Turn Wifi on")], [[WAIT, SUCCESS]], on=[real])
+    assert episode.trajectory.ending is Ending.SUCCESS and episode.trajectory.scores == {}
+    assert episode.remaining == () and episode.nearer == ()
+
+
+def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, tmp_path) -> None:
+    [episode] = play([TASK], [[WAIT, FAILURE]])
+    records = Records(tmp_path)
+    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it goes on after the first
+        records.write("task_level", step, [episode, episode], [0.0, 1.0])
+    read = [trajectory.scores for _, trajectory in read_trajectories(tmp_path / "task_level")]
+    assert [scores["step"] for scores in read] == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize("step", [2, 3])  # the update that the kill was in, and one after a checkpoint
+def test_a_record_that_a_kill_cut_short_is_in_nobodys_way(play: Play, tmp_path, step) -> None:
+    [episode] = play([TASK], [[WAIT, FAILURE]])
+    records, data = Records(tmp_path), tmp_path / "task_level" / DATA
+    for number in (1, 2):
+        records.write("task_level", number, [episode], [0.0])
+    data.write_bytes(data.read_bytes() + data.read_bytes()[:200])
+    records.write("task_level", step, [episode], [1.0])
+    read = [trajectory.scores["step"] for _, trajectory in read_trajectories(tmp_path / "task_level")]
+    assert read == [*range(1, step), step]
+
+
+def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -> None:
+    tasks = one_of_each(popups=0)[:3]
+    episodes = play(tasks, [*written(tasks[:2]), [WAIT, FAILURE]])
+    records = Records(tmp_path)
+    records.write("task_level", 4, episodes, [2.0, 1.5, Random(0).random()])
+    records.write("evaluation", 0, episodes[:1])
+    read = [trajectory for _, trajectory in read_trajectories(tmp_path / "task_level")]
+    assert [trajectory.ending for trajectory in read] == [Ending.SUCCESS, Ending.SUCCESS, Ending.GAVE_UP]
+    assert [trajectory.turns for trajectory in read] == [episode.trajectory.turns for episode in episodes]
+    scores = {"step": 4.0, "reward": 1.5, "left_the_path": 0.0} | episodes[1].trajectory.scores
+    assert read[1].scores.items() >= scores.items() and read[2].scores["left_the_path"] == 1.0
+    assert [trajectory.task_id for trajectory in read] == [task.id for task in tasks]
+    assert len(list(read_trajectories(tmp_path / "evaluation"))) == 1
+    shots = {turn.screenshot.sha for trajectory in read for turn in trajectory.turns}
+    assert len(list((tmp_path / "task_level" / "images").iterdir())) == len(shots)

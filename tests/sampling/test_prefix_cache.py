@@ -1,0 +1,79 @@
+"""What two prompts begin with alike, to the token, and never a part of a screen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_models import IMAGE, SIZES, SmallPrompt, make_prompt
+
+from mobile_r1_jax.sampling.prefix_cache import after, alike
+
+
+@pytest.fixture(scope="module")
+def prompt(tied_pair) -> SmallPrompt:
+    return make_prompt(tied_pair.torch, SIZES)
+
+
+def screens(prompt: SmallPrompt) -> list[tuple[int, int]]:
+    """(first token, token after the last) of both."""
+    on = np.flatnonzero(prompt.ids == IMAGE)
+    second = int(np.flatnonzero(np.diff(on) > 1)[0]) + 1
+    return [(int(on[0]), int(on[second - 1]) + 1), (int(on[second]), int(on[-1]) + 1)]
+
+
+def with_token(prompt: SmallPrompt, where: int) -> SmallPrompt:
+    ids = prompt.ids.copy()
+    ids[where] = 141
+    return replace(prompt, ids=ids)
+
+
+def test_all_of_a_prompt_but_the_token_that_predicts_is_like_itself(prompt) -> None:
+    assert alike(prompt, prompt) == len(prompt.ids) - 1
+
+
+def test_the_first_token_that_differs_ends_it(prompt) -> None:
+    between = screens(prompt)[0][1] + 1
+    for where in (0, 2, between, len(prompt.ids) - 2):
+        assert alike(prompt, with_token(prompt, where)) == where
+
+
+def test_a_prompt_that_another_one_goes_on_from_is_its_beginning(prompt) -> None:
+    until = screens(prompt)[0][1] + 2
+    other = SmallPrompt(
+        prompt.ids[:until],
+        prompt.positions[:, :until],
+        prompt.image_index[:until],
+        prompt.screenshots[:1],
+        prompt.sizes[:1],
+    )
+    assert alike(prompt, other) == until and alike(other, prompt) == until - 1
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_another_screen_ends_it_where_that_screen_starts(prompt, number) -> None:
+    shown = list(prompt.screenshots)
+    shown[number] = replace(shown[number], sha="another")
+    assert alike(prompt, replace(prompt, screenshots=tuple(shown))) == screens(prompt)[number][0]
+    sizes = list(prompt.sizes)
+    sizes[number] = sizes[number][::-1]
+    assert alike(prompt, replace(prompt, sizes=tuple(sizes))) == screens(prompt)[number][0]
+
+
+def test_no_part_of_a_screen_is_a_beginning(prompt) -> None:
+    start, end = screens(prompt)[1]
+    assert alike(prompt, with_token(prompt, end - 2)) == start
+    positions = prompt.positions.copy()
+    positions[1, start + 3] += 1
+    assert alike(prompt, replace(prompt, positions=positions)) == start
+
+
+def test_the_rest_has_its_own_screens_and_the_positions_that_it_had(prompt) -> None:
+    (first, _), (second, end) = screens(prompt)
+    for tokens, shown in ((first - 1, 0), (second - 2, 1), (second, 1), (end, 2)):
+        rest = after(prompt, tokens)
+        np.testing.assert_array_equal(rest.ids, prompt.ids[tokens:])
+        np.testing.assert_array_equal(rest.positions, prompt.positions[:, tokens:])
+        assert (rest.screenshots, rest.sizes) == (prompt.screenshots[shown:], prompt.sizes[shown:])
+        on = rest.image_index[rest.ids == IMAGE]
+        np.testing.assert_array_equal(on, np.arange(len(on)))
+        assert (rest.image_index[rest.ids != IMAGE] == -1).all()

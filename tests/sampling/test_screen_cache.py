@@ -1,0 +1,94 @@
+"""Screens that a frozen tower has seen are not encoded again, and few of them are not padded to many."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+from small_models import SIZES, Screen
+
+from mobile_r1_jax.model.inputs import Key
+from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
+from mobile_r1_jax.sampling.screen_cache import ScreenCache, Shown, encode
+
+WINDOWS = 2
+
+
+def screens(count: int) -> list[tuple[Key, Shown]]:
+    """So many different screens, of sizes in turn."""
+    sizes = [SIZES[number % len(SIZES)] for number in range(count)]
+    rng = np.random.default_rng(0)
+    return [
+        (
+            (str(number), (width, height)),
+            (Screen(str(number), rng.normal(size=(width * height // 196, 1176)).astype(np.float32)), (width, height)),
+        )
+        for number, (width, height) in enumerate(sizes)
+    ]
+
+
+@pytest.fixture
+def batches() -> list[int]:
+    """How many screens each batch had that was encoded."""
+    return []
+
+
+@pytest.fixture
+def cache(tied_pair, batches: list[int]) -> ScreenCache:
+    def place(made: Screens) -> Screens:
+        batches.append(jax.tree.leaves(made)[0].shape[0])
+        return made
+
+    vision = tied_pair.policy.vision
+    config = tied_pair.policy.config.vision
+    return ScreenCache(
+        vision, lambda screen, _: screen.patches, config, windows=(WINDOWS,), rows=(1, 4), tokens=24, place=place
+    )
+
+
+def encoded(cache: ScreenCache, shown: Sequence[tuple[Key, Shown]]) -> list[np.ndarray]:
+    """What the tower makes of them all at once, in rows wide enough for several."""
+    values, sizes = [screen.patches for _, (screen, _) in shown], [size for _, (_, size) in shown]
+    packed, places = pack_screens(values, sizes, config=cache.config, shape=Shape(2, 5))
+    tokens = np.asarray(encode(cache.vision, packed)).reshape(-1, cache.config.out_width)
+    return [tokens[place] for place in places]
+
+
+def test_tokens_are_the_towers_and_zero_where_there_is_no_screen(cache: ScreenCache) -> None:
+    shown = screens(3)
+    found, places = cache(dict(shown), screens=5)
+    tokens = np.asarray(found.tokens).reshape(5 * 24, -1)
+    for (key, _), expected in zip(shown, encoded(cache, shown), strict=True):
+        np.testing.assert_allclose(tokens[places[key]], expected, atol=1e-5)
+    assert not tokens[3 * 24 :].any()
+
+
+def test_prompts_without_screens_get_as_many_empty_ones_as_others(cache: ScreenCache, batches) -> None:
+    found, places = cache({}, screens=5)
+    like, _ = cache(dict(screens(1)), screens=5)
+    assert (found.tokens.shape, found.tokens.dtype) == (like.tokens.shape, like.tokens.dtype)
+    assert not places and not np.asarray(found.tokens).any() and batches == [1]
+
+
+def test_new_screens_are_encoded_in_as_many_rows_as_they_fill_and_old_ones_not_again(cache, batches) -> None:
+    shown = screens(9)  # a row has room for one of the larger ones, or for two of the smaller ones
+    cache(dict(shown[:8]), screens=8)
+    assert batches == [4, 1, 1]
+    cache(dict(shown[1:]), screens=8)
+    assert batches == [4, 1, 1, 1] and (cache.encoded, cache.asked) == (9, 16)
+
+
+def test_a_screen_for_which_there_is_no_room_is_one_line(cache: ScreenCache) -> None:
+    cache.tokens = 16
+    with pytest.raises(ValueError, match=r"screen of \(84, 196\): 21 tokens, there is room for 16; resize it"):
+        cache(dict(screens(2)), screens=2)
+
+
+def test_what_was_used_longest_ago_goes_first_when_room_is_short(cache, batches) -> None:
+    first, second, third = ({key: one} for key, one in screens(3))
+    cache.most_bytes = (15 + 21) * cache.config.out_width * 4
+    for shown in (first, second, first, third, first):  # the first one again, so that the second is the oldest
+        cache(shown, screens=1)
+    assert len(batches) == 3
+    cache(second, screens=1)
+    assert len(batches) == 4

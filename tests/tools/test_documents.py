@@ -1,0 +1,214 @@
+"""Documents of the base policy: the same for the same seed, true of what is shown, questions not learned."""
+
+import re
+from itertools import islice
+from random import Random
+
+import pytest
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.responses import split_response
+from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.phones.simulator.gestures import screen_of
+from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, draw
+from mobile_r1_jax.phones.simulator.tasks import combinations, held_out_instructions, place
+from mobile_r1_jax.phones.simulator.templates import TEMPLATES
+from tools.base_policy.documents import SECTIONS, Document, documents, instruction, labels, look
+from tools.base_policy.tokenizer import NAMES
+
+SIZE = (112, 224)
+COUNT = 120
+POSITION = re.compile(r"(\d+), (\d+)")
+
+
+@pytest.fixture(scope="module")
+def read() -> list[Document]:
+    return list(islice(documents(3, SIZE), COUNT))
+
+
+def said(document: Document) -> set[tuple[str, tuple[int, int]]]:
+    """(name, centre) of all that covers a cell of the document's screen."""
+    return {cell for cell in document.look.cells if cell}
+
+
+def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
+    """The pieces under each heading, without the names that the system text looks for."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    pieces = iter(document.text[:-1])
+    for text, learned in pieces:
+        if text in SECTIONS:
+            heading = text.strip()
+            found[heading] = []
+        elif learned and not text.endswith("\n"):
+            next(pieces)  # the words between
+            next(pieces)  # the answer
+        else:
+            found[heading].append((text, learned))
+    return found
+
+
+def wanted(document: Document) -> list[tuple[str, str]]:
+    """(name, answer) wherever a name that the system text looks for is told, in order."""
+    return [
+        (name, answer)
+        for (name, learned), _, (answer, _) in zip(document.text, document.text[1:], document.text[2:], strict=False)
+        if learned and not name.endswith("\n")
+    ]
+
+
+def test_the_same_seed_gives_the_same_documents_and_another_seed_others(read) -> None:
+    assert list(islice(documents(3, SIZE), 20)) == read[:20] != list(islice(documents(4, SIZE), 20))
+
+
+def test_every_screen_is_of_the_size_asked_for() -> None:
+    for size in (SIZE, (1080, 2400)):
+        for document in islice(documents(0, size), 3):
+            shot = Screenshot(document.look.png)
+            assert (shot.width, shot.height) == size
+
+
+def test_half_of_the_documents_show_an_earlier_screen(read) -> None:
+    assert 0.35 < sum(document.earlier is not None for document in read) / COUNT < 0.65
+
+
+def test_what_covers_a_cell_is_what_a_tap_there_would_touch() -> None:
+    for name in ("cart_add", "alarm_switch", "send"):
+        template = TEMPLATES[name]
+        placed = place({"template": name, "parameters": combinations(template, held_out=False)[0], "seed": 0})
+        placed.state.push(f"{template.app}/home")
+        screen = screen_of(placed.state)
+        shown = look(screen, SIZE)
+        assert shown.png == draw(screen, SIZE) and len(shown.cells) == COLUMNS * ROWS
+        for index, cell in enumerate(shown.cells):
+            x, y = index % COLUMNS * 28 + 14, index // COLUMNS * 28 + 14
+            element = screen.at(x, y, SIZE)
+            assert (cell is None) == (element is None)
+            if cell:
+                assert cell[1] == element.center(SIZE) and cell[0] in (element.name, element.value)
+
+
+def test_what_is_listed_is_what_can_be_seen_from_top_to_bottom() -> None:
+    placed = place({"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 3})
+    while placed.state.popup is None:
+        placed.state.push(f"settings/{'Sound' if placed.state.page.endswith('Display') else 'Display'}")
+    popup = placed.state.popup
+    found = labels(screen_of(placed.state), SIZE)
+    assert {name for name, _ in found[1:]} == {popup.title, popup.accept, popup.dismiss}
+    assert [y for _, (_, y) in found] == sorted(y for _, (_, y) in found)
+
+
+def test_positions_are_the_centres_of_what_is_named(read) -> None:
+    for document in read:
+        centres = {at for _, at in said(document)}
+        for text, _ in document.text[:-1]:
+            for x, y in POSITION.findall(text):
+                assert (int(x), int(y)) in centres, text
+
+
+def test_every_position_read_is_answered_with_what_is_there(read) -> None:
+    for document in read:
+        pieces = sections(document)["Read"]
+        assert len(pieces) % 2 == 0 and pieces
+        for (question, asked), (answer, learned) in zip(pieces[::2], pieces[1::2], strict=True):
+            x, y = map(int, POSITION.search(question).groups())
+            assert not asked and learned and (answer.removesuffix("\n"), (x, y)) in said(document)
+
+
+def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not_there(read) -> None:
+    missing = 0
+    for document in read:
+        there = said(document)
+        asked = sections(document)["Find"]
+        assert not any(learned for _, learned in (*asked[::3], *asked[1::3])) and all(told for _, told in asked[2::3])
+        answers = [
+            *wanted(document),
+            *((name, answer) for (name, _), (answer, _) in zip(asked[::3], asked[2::3], strict=True)),
+        ]
+        for name, answer in answers:
+            if answer == "none\n":
+                missing += 1
+                assert name not in {other for other, _ in there}
+            else:
+                assert (name, tuple(map(int, POSITION.search(answer).groups()))) in there
+    assert missing > 20
+
+
+def test_often_some_words_without_a_name_stand_between_a_name_and_its_position(read) -> None:
+    between = [text for document in read for text, _ in sections(document)["Find"][1::3]]
+    assert 0.2 < sum(map(bool, between)) / len(between) < 0.5
+    assert not any(re.search(rf"\b{re.escape(name)}\b", text) for text in between for name in NAMES)
+
+
+def test_the_names_in_a_system_text_are_told_in_their_order_before_each_part(read) -> None:
+    looking = 0
+    for document in read:
+        told = [name for name, _ in wanted(document)]
+        first = told[: len(told) // len(sections(document))]
+        assert told == first * len(sections(document))
+        text = document.system.split("\nSay: ")[0]
+        for name in first:
+            assert name in text
+            text = text[text.index(name) + len(name) :]
+        looking += bool(first)
+    assert looking > COUNT / 4
+
+
+def test_what_a_system_text_says_is_repeated_at_the_end_after_what_an_instruction_is_for(read) -> None:
+    instructions = 0
+    for document in read:
+        last, learned = document.text[-1]
+        assert learned and last.endswith(document.system.split("\nSay: ")[1])
+        subjects = last.splitlines()[:-1]
+        assert bool(subjects) == ("Task: " in document.system)
+        instructions += bool(subjects)
+    assert COUNT / 4 < instructions < COUNT * 3 / 4
+
+
+@pytest.mark.parametrize(
+    "wording, told",
+    [
+        (r"Add (.+) to the cart", r"\1 to Add\n"),
+        (r"给(.+)发送(.+)", r"\2 to Send to \1\n"),
+        (r"Turn (.+) (on|off) and (.+) too", r"\1 to switch\n\3 to switch\n"),
+    ],
+)
+def test_an_instruction_is_told_by_what_is_to_be_done_to_what(wording, told) -> None:
+    read = [instruction(Random(number)) for number in range(1000)]
+    alike = [(found, subjects) for text, subjects in read if (found := re.fullmatch("Task: " + wording, text))]
+    assert len({found.group() for found, _ in alike}) > 3
+    for found, subjects in alike:
+        assert subjects == found.expand(told)
+
+
+def test_no_instruction_is_held_out_or_of_the_app_that_the_demo_withholds() -> None:
+    texts = {instruction(Random(number))[0].removeprefix("Task: ") for number in range(3000)}
+    assert not texts & held_out_instructions()
+    assert not any(re.search("alarm|timer|world clock|闹钟|计时器|世界时钟", text) for text in texts)
+
+
+def test_nothing_is_learned_that_is_a_question_or_a_heading(read) -> None:
+    """Names are learned where they are read off the screen or the system text, never where they are asked for."""
+    for document in read:
+        for text, learned in document.text:
+            assert not (learned and text in SECTIONS)
+        for pieces in sections(document).values():
+            assert all(learned == text.endswith("\n") for text, learned in pieces)
+
+
+def test_switches_are_told_with_their_states(read) -> None:
+    states = [
+        (question, answer)
+        for document in read
+        for (question, asked), (answer, learned) in zip(document.text, document.text[1:], strict=False)
+        if answer in (" on\n", " off\n")
+    ]
+    assert len(states) > 20 and {answer for _, answer in states} == {" on\n", " off\n"}
+
+
+def test_no_document_speaks_in_the_form_of_a_response(read) -> None:
+    """Single pieces of the vocabulary are repeated, whatever they are; none stands in a response's order."""
+    for document in read:
+        repeated = document.text[-1][0]
+        shown = document.system.split("\nSay: ")[0] + "".join(piece for piece, learned in document.text[:-1] if learned)
+        assert "<" not in shown and "{" not in shown
+        assert isinstance(split_response(repeated.strip()), Malformed)
