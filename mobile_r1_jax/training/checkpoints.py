@@ -36,9 +36,7 @@ ORBAX_LOG = logging.getLogger("absl")
 DRAFT = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is being written
 WRITTEN_LATER = frozenset({"_CHECKPOINT_METADATA", "commit_success.txt"})  # by Orbax, and not needed to restore
 LONGEST_REASON = 160  # characters
-OF_THE_SYSTEM = re.compile(
-    r": ([^:\[]+) \[os_error_code="
-)  # such as "No space left on device", within tensorstore's errors
+OF_THE_SYSTEM = re.compile(r": ([^:\[]+) \[os_error_code=")  # in tensorstore's errors: "No space left on device"
 STATE, POSITION = "state", "position"
 FROZEN = "frozen."
 PARAMETERS = ("trained.", FROZEN)  # what the names of the policy's parameters begin with

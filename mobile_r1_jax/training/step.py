@@ -184,9 +184,7 @@ def _updated(
 ) -> tuple[tuple[jax.Array, ...], Metrics]:
     """The leaves of the next core, and the metrics. Computed in float32; what is held in bfloat16 is rounded to it
     stochastically, by the run's key and the number of the step."""
-    step, *held = core
-    trained, optimizer_state = in_float32(held)
-    updates, optimizer_state = make_optimizer(settings).update(in_float32(gradients[0]), optimizer_state, trained)
+    step, key = core[0], jax.random.fold_in(key, ROUNDING)
     squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradients[0])]
     grad_norm = jnp.sqrt(sum(squares))
     finite = jnp.isfinite(gradients[1]["loss"]) & jnp.isfinite(grad_norm)  # one bad gradient makes the norm bad
@@ -196,10 +194,19 @@ def _updated(
         "learning_rate": jnp.asarray(learning_rate(settings)(step), jnp.float32),
         "tokens": totals.tokens,
     }
-    noise = jax.random.fold_in(jax.random.fold_in(key, ROUNDING), step)
-    new = (step + 1, *as_held([optax.apply_updates(trained, updates), optimizer_state], held, noise))
-    kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, core)
-    return tuple(jax.tree.leaves(kept)), metrics
+
+    def applied(core: Core) -> Core:
+        step, *held = core
+        trained, optimizer = in_float32(held)
+        updates, optimizer = make_optimizer(settings).update(
+            in_float32(gradients[0]), optimizer, trained, grad_norm=grad_norm
+        )
+        noise = jax.random.fold_in(key, step)
+        return (step + 1, *as_held([optax.apply_updates(trained, updates), optimizer], held, noise))
+
+    # Two branches, as a choice between two results would keep both: XLA could not update the donated arrays in place.
+    core = jax.lax.cond(finite, applied, lambda core: core, core)
+    return tuple(jax.tree.leaves(core)), metrics
 
 
 def placement_of(tree: Any) -> Placement:

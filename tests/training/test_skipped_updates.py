@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from tiny_run import OPTIMIZER, SETTINGS, STATES, make_batch
 
-from mobile_r1_jax.rl import GRPO, Likelihood
+from mobile_r1_jax.rl import GRPO, Likelihood, Totals
+from mobile_r1_jax.training.optimizer import make_optimizer
 from mobile_r1_jax.training.state import TrainState
-from mobile_r1_jax.training.step import Batch, StepSettings, train_step
+from mobile_r1_jax.training.step import Batch, StepSettings, placement_of, train_step, update_program
 
 
 def spoilt(part: str, value: float) -> Batch:
@@ -79,6 +80,17 @@ def test_whether_an_update_is_skipped_needs_no_copy_to_the_host_and_no_other_pro
         state, metrics = train_step(state, bad, settings=SETTINGS)
     assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
     assert isinstance(metrics["skipped"], jax.Array) and metrics["skipped"] == 1
+
+
+def test_to_skip_costs_no_memory() -> None:
+    """The arrays are updated in place: a result to choose from beside them would take as much memory again."""
+    trained = {"kernel": jnp.ones(2**20)}
+    core = (jnp.zeros((), jnp.int32), trained, make_optimizer(OPTIMIZER).init(trained))
+    totals = Totals(jnp.ones(()), jnp.ones(()))
+    update = update_program(placement_of(core))
+    lowered = update.lower(core, (trained, {"loss": jnp.ones(())}), totals, jax.random.key(0), settings=OPTIMIZER)
+    taken = lowered.compile().memory_analysis()
+    assert taken.alias_size_in_bytes > 3 * 2**22 and taken.temp_size_in_bytes < 2**16
 
 
 def test_a_skipped_update_does_not_move_the_schedule() -> None:
