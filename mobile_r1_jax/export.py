@@ -27,9 +27,8 @@ from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
 from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merging
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
+from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
-
-STAGES = ("format_finetuning", "action_level", "task_level")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ from mobile_r1_jax.planning.chips import PlanError, Topology, compiler_versions,
 from mobile_r1_jax.planning.footprint import Taken
 from mobile_r1_jax.planning.knobs import Freed, Knob, counterpart, knobs_of, turn
 from mobile_r1_jax.planning.measure import Measure
-from mobile_r1_jax.planning.programs import STAGES, Amounts, Program, programs_of
+from mobile_r1_jax.planning.programs import Amounts, Program, programs_of
 from mobile_r1_jax.planning.report import (
     Row,
     knob_table,
@@ -47,6 +47,7 @@ from mobile_r1_jax.planning.report import (
 )
 from mobile_r1_jax.planning.result_cache import ResultCache
 from mobile_r1_jax.runtime.compilation_cache import user_cache
+from mobile_r1_jax.stages.declaration import STAGES
 
 WIDTH = 120  # characters of a table, wherever it goes
 

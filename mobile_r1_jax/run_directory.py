@@ -26,13 +26,13 @@ import yaml
 from mobile_r1_jax.agent.data_files import data_file
 from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.config import CONFIG, ConfigError, Run, plain, save_run
+from mobile_r1_jax.evaluation.live import RESULTS
+from mobile_r1_jax.stages.declaration import STAGES
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
-METRICS, CURVES, RESULTS, TRAJECTORIES = "metrics.jsonl", "tensorboard", "results.jsonl", "trajectories"
+METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
-# Name of a stage in files and settings -> its name in the table of results.
-STAGES = {"format_finetuning": "format finetuning", "action_level": "action-level", "task_level": "task-level"}
 # Fields that a run may change when it goes on. A policy that has moved is known by its hash.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
 

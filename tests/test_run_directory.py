@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from mobile_r1_jax.config import CONFIG, Annotations, ConfigError, Run, parse_run
-from mobile_r1_jax.run_directory import INPUTS, STAGES, begin, check, locked
+from mobile_r1_jax.run_directory import INPUTS, begin, check, locked
+from mobile_r1_jax.stages.declaration import STAGES
 
 FLAGS = ("--phones.simulated.size=[112,224]",)
 

@@ -15,9 +15,9 @@ from mobile_r1_jax.agent.json_lines import append_line, read_objects
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.rollouts.episodes import Episode
-from mobile_r1_jax.run_directory import RESULTS
 from mobile_r1_jax.tasks.task import Task
 
+RESULTS = "results.jsonl"  # in a run directory
 SHARES = ("success", "steps", "format_errors", "recovery", "unseen_app")
 Z_95 = 1.959964  # the normal quantile of a two-sided 95 % interval
 

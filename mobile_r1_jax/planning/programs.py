@@ -35,12 +35,13 @@ from mobile_r1_jax.planning.abstract import (
     same_places,
 )
 from mobile_r1_jax.planning.flops import Loops
-from mobile_r1_jax.rl import GRPO, Likelihood, Totals
+from mobile_r1_jax.rl import GRPO, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.screen_cache import encode
 from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
 from mobile_r1_jax.stages.context import cached_rows, fitted
+from mobile_r1_jax.stages.declaration import stage_of
 from mobile_r1_jax.training.optimizer_settings import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
@@ -53,7 +54,6 @@ from mobile_r1_jax.training.step import (
 )
 
 INSTRUCTION = 60  # characters of a task's instruction
-STAGES = ("format_finetuning", "action_level", "task_level")
 
 
 @dataclass(frozen=True)
@@ -163,17 +163,13 @@ class _Stage:
 def _describe(
     name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, amounts: Amounts
 ) -> _Stage:
-    """The stage as its `run` function in stages/ sets it up."""
-    own = getattr(run, name)
-    is_format = isinstance(own, FormatFinetuning)
-    frozen = own.frozen if is_format and run.lora is None else ("vision",)
-    loss = Likelihood() if is_format else own.loss
-    temperature = 1.0 if is_format else run.temperature
-    optimizer = over(own.optimizer, own.updates)
-    state = abstract_state(policy, optimizer, frozen=frozen)
+    """Return what the programs of a stage share."""
+    stage = stage_of(name, run)
+    optimizer = over(stage.optimizer, stage.updates)
+    state = abstract_state(policy, optimizer, frozen=stage.frozen)
     resident = bytes_per_chip((state.trained, state.frozen, state.optimizer))
     reference = None
-    if isinstance(loss, GRPO) and loss.beta > 0:
+    if isinstance(stage.loss, GRPO) and stage.loss.beta > 0:
         reference = same_places(jax.eval_shape(reference_policy, state), state.policy)
         resident += bytes_per_chip(reference) - bytes_per_chip(state.frozen)  # frozen parts are shared
     return _Stage(
@@ -181,11 +177,11 @@ def _describe(
         run=run,
         config=config,
         mesh=mesh,
-        own=own,
-        settings=StepSettings(loss, optimizer, temperature=temperature, forbidden=forbidden(config)),
+        own=getattr(run, name),
+        settings=StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=forbidden(config)),
         state=state,
         reference=reference,
-        encoded="vision" in frozen,
+        encoded="vision" in stage.frozen,
         shares=bucket_shares(run, config, amounts),
         amounts=amounts,
         resident=resident,

@@ -17,16 +17,15 @@ from mobile_r1_jax.rewards.action import Golden, step_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.sampling.sampler import sample
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
-from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.stages.declaration import stage_of
+from mobile_r1_jax.stages.loop import Made, train
 from mobile_r1_jax.training.state import TrainState
 
 
 async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps' rewards; returns what came out of it."""
     settings, temperature = context.run.action_level, context.run.temperature
-    stage = Stage(
-        2, "action_level", settings.updates, settings.loss, settings.optimizer, ("vision",), temperature, shown="reward"
-    )
+    stage = stage_of("action_level", context.run)
     cache = context.screen_cache(policy)
     stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed + 1))
     sampling = context.sampling(temperature)

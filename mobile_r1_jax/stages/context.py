@@ -30,6 +30,7 @@ from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
+from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.tasks.suite import TaskSuite
 from mobile_r1_jax.training.step import Batch
 
@@ -137,7 +138,7 @@ def fitted(run: Run, mesh: Mesh | AbstractMesh) -> Run:
     def up(rows: int) -> int:
         return rows + -rows % row_shards(mesh)
 
-    stages = {name: getattr(run, name) for name in ("format_finetuning", "action_level", "task_level")}
+    stages = {name: getattr(run, name) for name in STAGES}
     return replace(
         run,
         shapes=replace(run.shapes, slots=up(run.slots)),

@@ -8,28 +8,16 @@ from typing import Any
 
 from data_pipelines.steps import StepTable, stream_steps
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.rl import Likelihood
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
-from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.stages.declaration import stage_of
+from mobile_r1_jax.stages.loop import Made, train
 from mobile_r1_jax.training.state import TrainState
 
 
 async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps; returns what came out of it."""
-    settings = context.run.format_finetuning
-    frozen = settings.frozen if context.run.lora is None else ("vision",)  # it has no adapters
-    stage = Stage(
-        1,
-        "format_finetuning",
-        settings.updates,
-        Likelihood(),
-        settings.optimizer,
-        frozen,
-        temperature=1.0,
-        shown="loss",
-        ahead=True,
-    )
-    cache = context.screen_cache(policy) if "vision" in frozen else None
+    settings, stage = context.run.format_finetuning, stage_of("format_finetuning", context.run)
+    cache = context.screen_cache(policy) if "vision" in stage.frozen else None
     stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed))
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:

@@ -12,34 +12,19 @@ import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.rl import GRPO, Likelihood
+from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.runtime.compilations import compilations, recompiled
 from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.stages.declaration import Stage
 from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore, save
 from mobile_r1_jax.training.metrics import MetricsLog
-from mobile_r1_jax.training.optimizer_settings import OptimizerSettings, over
+from mobile_r1_jax.training.optimizer_settings import over
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 MOST_SKIPPED = 3  # updates in a row whose loss or gradient was not finite
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What is particular to a stage's training. `shown` names the metric beside its progress bar; `ahead`: what an
-    update learns from is no doing of the policy, so it is made while the devices are at the update before."""
-
-    number: int
-    name: str
-    updates: int
-    loss: GRPO | Likelihood
-    optimizer: OptimizerSettings
-    frozen: tuple[str, ...]
-    temperature: float
-    shown: str
-    ahead: bool = False
 
 
 @dataclass(frozen=True)

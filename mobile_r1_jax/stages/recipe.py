@@ -22,12 +22,13 @@ from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.episodes import run_episodes
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import POLICY, STAGES, TRAJECTORIES, begin, check, evaluation_name, locked
+from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, evaluation_name, locked
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
 from mobile_r1_jax.tasks.suite import Split

@@ -21,7 +21,8 @@ from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
-from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.stages.declaration import stage_of
+from mobile_r1_jax.stages.loop import Made, train
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.state import TrainState
 
@@ -29,9 +30,7 @@ from mobile_r1_jax.training.state import TrainState
 async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
     """Trains `policy` on what its own episodes earn; returns what came out of it."""
     settings, phones, temperature = context.run.task_level, context.run.phones, context.run.temperature
-    stage = Stage(
-        3, "task_level", settings.updates, settings.loss, settings.optimizer, ("vision",), temperature, shown="reward"
-    )
+    stage = stage_of("task_level", context.run)
 
     cache = context.screen_cache(policy)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.evaluation.live import COLUMNS, Result, Share
+from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
 from mobile_r1_jax.viewer.markup import Html, join, raw, tag
 from mobile_r1_jax.viewer.reading import SHOWN, Contents, Part, Strip, plain, read_contents
@@ -85,9 +86,7 @@ def _sentence(contents: Contents) -> str:
     config = contents.config
     try:
         phones, (width, height) = config["phones"], config["phones"]["size"]
-        supervised, steps, tasks = (
-            config[name]["updates"] for name in ("format_finetuning", "action_level", "task_level")
-        )
+        supervised, steps, tasks = (config[name]["updates"] for name in STAGES)
         return (
             f"The base policy {config['policy']}, taken through {supervised} updates of format finetuning, {steps} of"
             f" action-level and {tasks} of task-level online training on {phones['count']} simulated phones of"

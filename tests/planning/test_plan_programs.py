@@ -23,10 +23,11 @@ from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
-from mobile_r1_jax.planning.programs import STAGES, Amounts, bucket_shares, programs_of
+from mobile_r1_jax.planning.programs import Amounts, bucket_shares, programs_of
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.training.state import abstract_state, create_state
 from tools.base_policy.tokenizer import train_tokenizer
 

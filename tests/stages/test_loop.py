@@ -24,7 +24,8 @@ from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.stages.context import Context
-from mobile_r1_jax.stages.loop import Made, Stage, train
+from mobile_r1_jax.stages.declaration import Stage
+from mobile_r1_jax.stages.loop import Made, train
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
 from tools.base_policy.tokenizer import train_tokenizer
