@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -31,7 +32,7 @@ from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.oracle import make, next_move
 from mobile_r1_jax.phones.simulator.screen import draw
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, place
-from mobile_r1_jax.sampling.engine import Engine, Sampled
+from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
 
@@ -62,7 +63,7 @@ class ToTheEnd:
     collate: Callable[[Sequence[Prompt], int], tuple[EncodedScreens, Prompts]]
     sampling: Sampling
     rows: int
-    _waiting: list[tuple[Prompt, int, asyncio.Future[Sampled]]] = field(default_factory=list)
+    _waiting: list[tuple[Prompt, int, asyncio.Future[Completion]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> "ToTheEnd":
@@ -72,8 +73,8 @@ class ToTheEnd:
     async def __aexit__(self, *exception: object) -> None:
         self._task.cancel()
 
-    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
-        future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
+    async def sample(self, prompt: Prompt, seed: int) -> Completion:
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.append((prompt, seed, future))
         self._wake.set()
         return await future
@@ -89,13 +90,15 @@ class ToTheEnd:
             for (*_, future), answer in zip(batch, await asyncio.to_thread(self._sample, batch), strict=True):
                 future.set_result(answer)
 
-    def _sample(self, batch: Sequence[tuple[Prompt, int, asyncio.Future[Sampled]]]) -> list[Sampled]:
+    def _sample(self, batch: Sequence[tuple[Prompt, int, asyncio.Future[Completion]]]) -> list[Completion]:
         screens, prompts = self.collate([prompt for prompt, *_ in batch], self.rows)
         seeds = np.zeros(self.rows, np.uint32)
         seeds[: len(batch)] = [seed for _, seed, _ in batch]
         drawn = jax.device_get(sample(self.policy, screens, prompts, keys_of(seeds), group=1, sampling=self.sampling))
         ids, mask, logps = drawn.ids[:, 0], drawn.mask[:, 0], drawn.logps[:, 0]
-        return [Sampled(tuple(ids[r, mask[r]].tolist()), tuple(logps[r, mask[r]].tolist())) for r in range(len(batch))]
+        return [
+            Completion(tuple(ids[r, mask[r]].tolist()), tuple(logps[r, mask[r]].tolist())) for r in range(len(batch))
+        ]
 
 
 @jax.jit
@@ -122,7 +125,7 @@ def make_prompts(tokenizer: object, phones: int, turns: int) -> list[list[Prompt
 
 async def play(
     engine: Engine | ToTheEnd, prompts: Sequence[Sequence[Prompt]], think: float
-) -> tuple[float, float, list[Sampled]]:
+) -> tuple[float, float, list[Completion]]:
     """Seconds for all, mean seconds that an answer took, and the answers."""
     waited, answers = [], {}
 

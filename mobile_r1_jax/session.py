@@ -1,28 +1,181 @@
-"""What a run needs before anything expensive starts: its mesh, policy, tokenizer and shapes, checked."""
+"""What every command opens once and checks before anything expensive starts: mesh, policy, tokenizer and tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
-from mobile_r1_jax.agent.prompts import Past, build_prompt, system_text
-from mobile_r1_jax.agent.screenshots import blank_screenshot
+from mobile_r1_jax.agent.completion import PromptGroup
+from mobile_r1_jax.agent.prompts import Past, Prompt, PromptFormat, system_text
+from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
+from mobile_r1_jax.model.config import PolicyConfig, VisionConfig
+from mobile_r1_jax.model.inputs import (
+    EncodedScreens,
+    Prompts,
+    Screens,
+    collate,
+    distinct_screens,
+    stack_prompts,
+)
+from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.lora import with_adapters
+from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh, mesh_name, shard_policy
+from mobile_r1_jax.model.sharding import make_mesh, mesh_name, row_shards, shard_batch, shard_policy
 from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.providers import open_tasks
-from mobile_r1_jax.rollouts.episodes import Speaker
 from mobile_r1_jax.runtime.compilation_cache import keep_compiled
-from mobile_r1_jax.stages.context import Context, fitted
-from mobile_r1_jax.stages.golden import check_screen
+from mobile_r1_jax.sampling.engine import Engine
+from mobile_r1_jax.sampling.sampler import Sampling
+from mobile_r1_jax.sampling.screen_cache import ScreenCache
 from mobile_r1_jax.tasks.suite import Split, TaskSuite
+from mobile_r1_jax.training.batches import micro_batches
+from mobile_r1_jax.training.step import Batch
+
+SHOWN = 2  # screenshots that a prompt shows, at most
 
 
-def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
-    """Return the context of a run's stages and the policy that it begins with. Raises ConfigError in one line."""
+@dataclass(frozen=True)
+class Session:
+    """One per run. `config` is the policy's; `tasks` the suite of its episodes; `mesh` what it is sharded over."""
+
+    run: Run
+    config: PolicyConfig
+    prompt_format: PromptFormat
+    tasks: TaskSuite
+    mesh: Mesh
+    console: Console
+    _caches: dict[tuple[int, ...], ScreenCache] = field(default_factory=dict)  # the last one, by its tower's arrays
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Tokens that the policy never says: those that stand for screens, and the vocabulary's unused end."""
+        config, words = self.config, len(self.prompt_format.tokenizer)
+        return (
+            config.image_token,
+            config.video_token,
+            config.vision_start,
+            config.vision_end,
+            *range(words, config.text.vocab),
+        )
+
+    def sampling(self, temperature: float) -> Sampling:
+        return Sampling(
+            max_tokens=self.run.shapes.response_tokens,
+            temperature=temperature,
+            stop_ids=self.config.eos,
+            forbidden_ids=self.forbidden,
+            top_p=self.run.top_p,
+            top_k=self.run.top_k,
+        )
+
+    def key(self, *what: int) -> jax.Array:
+        """The run's random key, folded with what it is for."""
+        key = jax.random.key(self.run.seed)
+        for number in what:
+            key = jax.random.fold_in(key, number)
+        return key
+
+    def screen_cache(self, policy: Policy) -> ScreenCache:
+        """For as long as the policy's vision tower does not learn: all stages that it is frozen in share one, and so do
+        evaluations, which see the same screens again."""
+        tower = tuple(map(id, jax.tree.leaves(policy.vision)))  # a cache keeps its tower's arrays, so no id comes again
+        if tower not in self._caches:
+            self._caches.clear()
+            self._caches[tower] = ScreenCache(
+                policy.vision,
+                patches,
+                self.config.vision,
+                windows=self.run.shapes.windows,
+                rows=cached_rows(self.run, self.mesh),
+                tokens=most_tokens(self.run, self.config.vision),
+                place=lambda screens: shard_batch(screens, self.mesh),
+            )
+        return self._caches[tower]
+
+    def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
+        """What answers the phones."""
+        return Engine(
+            policy,
+            lambda prompts, rows: self.collate(prompts, rows, cache),
+            self.sampling(temperature),
+            self.run.slots,
+            prompt_buckets=self.run.shapes.prompt_tokens,
+            prefill_rows=(row_shards(self.mesh),),  # few programs; and all devices hold these caches
+            keep_keys=self.run.shapes.keep_keys,
+            sharding=NamedSharding(self.mesh, PartitionSpec(ROWS)),
+        )
+
+    def collate(
+        self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None
+    ) -> tuple[Screens | EncodedScreens, Prompts]:
+        """Up to `rows` prompts as arrays of `rows` rows, on the mesh; screens encoded where there is a cache.
+
+        Raises ValueError where a prompt fits no bucket."""
+        shapes, config = self.run.shapes, self.config.vision
+        if cache is None:
+            batch = collate(
+                prompts,
+                patches,
+                config=config,
+                prompt_buckets=shapes.prompt_tokens,
+                screen_buckets=screen_rows(rows, self.mesh),
+                window_buckets=shapes.windows,
+                row_buckets=(rows,),
+            )
+        else:
+            screens, places = cache(distinct_screens(prompts), screens=SHOWN * rows)
+            batch = screens, stack_prompts(prompts, places, rows=rows, prompt_buckets=shapes.prompt_tokens)
+        return shard_batch(batch, self.mesh)
+
+    def batches(self, groups: Sequence[PromptGroup], rows: int, group: int, cache: ScreenCache | None) -> list[Batch]:
+        """Return `micro_batches` of the groups in the run's shapes, on the mesh."""
+        tokens = self.run.shapes.response_tokens
+        collate = partial(self.collate, cache=cache)
+        return micro_batches(collate, groups, rows=rows, group=group, tokens=tokens, mesh=self.mesh)
+
+
+def round_to_mesh(run: Run, mesh: Mesh | AbstractMesh) -> Run:
+    """Return the run with micro-batches and slots rounded up to a multiple that the mesh can split."""
+
+    def up(rows: int) -> int:
+        return rows + -rows % row_shards(mesh)
+
+    stages = {name: own for name, own in vars(run).items() if hasattr(own, "micro_batch")}
+    return replace(
+        run,
+        shapes=replace(run.shapes, slots=up(run.slots)),
+        **{name: replace(own, micro_batch=up(own.micro_batch)) for name, own in stages.items()},
+    )
+
+
+def most_tokens(run: Run, vision: VisionConfig) -> int:
+    """Room for the merged tokens of a screen: what a row of screens holds, or what a screen is resized to."""
+    return min(max(run.shapes.windows) * vision.window_tokens, run.resizing.max_pixels // run.resizing.factor**2)
+
+
+def cached_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
+    """How many rows of screens are encoded at once where the tower does not learn: the next turn of a phone brings one
+    new screen, a batch of golden steps brings many."""
+    most, across = run.shapes.screens, row_shards(mesh)
+    return tuple(sorted({min(most, across * max(1, rows // across)) for rows in (1, most // 4, most)}))
+
+
+def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
+    """How many rows of screens `rows` prompts may have where the tower learns: in quarters up to a row for each."""
+    most, across = SHOWN * rows, row_shards(mesh)
+    return tuple(sorted({min(most, across * -(-most * quarters // (4 * across))) for quarters in range(1, 5)}))
+
+
+def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
+    """Return the session of a run's stages and the policy that it begins with. Raises ConfigError in one line."""
     try:
         tasks = open_tasks(run.phones)
     except ValueError as error:
@@ -34,7 +187,7 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
     keep_compiled(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
-        run = fitted(run, mesh)
+        run = round_to_mesh(run, mesh)
         policy = load_policy(
             run.policy,
             jnp.dtype(run.precision.compute),
@@ -48,32 +201,40 @@ def open_session(run: Run, console: Console) -> tuple[Context, Policy]:
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    context = Context(run, policy.config, Speaker(tokenizer, run.system, run.resizing), tasks, mesh, console)
-    check_lengths(context, tasks)
+    session = Session(run, policy.config, PromptFormat(tokenizer, run.system, run.resizing), tasks, mesh, console)
+    check_lengths(session, tasks)
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
     console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
-    return context, policy
+    return session, policy
 
 
-def check_lengths(context: Context, tasks: TaskSuite) -> None:
+def check_lengths(session: Session, tasks: TaskSuite) -> None:
     """Raise ConfigError where the phones' screens, or the episodes on them, are too large for the run's shapes."""
-    run, speaker, size = context.run, context.speaker, context.run.phones.simulated.size
+    run, prompt_format, size = session.run, session.prompt_format, session.run.phones.simulated.size
     try:
-        check_screen(run, context.config.vision, run.resizing.model_size(*size))
+        check_screen(run, session.config.vision, run.resizing.model_size(*size))
     except ValueError as error:
         raise ConfigError(f"phones.simulated.size: {error}") from error
     screenshot = blank_screenshot(size)
     instructions = tasks.instructions(Split.UNSEEN_PARAMETERS)
-    longest = max(instructions, key=lambda text: len(speaker.tokenizer.encode(text)))
+    longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)))
     answer = Past(screenshot, (0,) * run.shapes.response_tokens)
     system = system_text(run.system, longest)
-    prompt = build_prompt(speaker.tokenizer, system, [answer] * (run.phones.most_turns - 1), screenshot, run.resizing)
+    prompt = prompt_format.prompt(system, [answer] * (run.phones.most_turns - 1), screenshot)
     if len(prompt.ids) > max(run.shapes.prompt_tokens):
         raise ConfigError(
             f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {len(prompt.ids)} tokens, the largest bucket "
             f"is {max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or "
             "shapes.response_tokens"
         )
+
+
+def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:
+    """Raise ValueError in one line where the run's shapes have no room for a screen of (width, height) model pixels."""
+    smallest_bucket(blocks_of(size, vision), run.shapes.windows, f"shapes.windows, for a screen of {size}")
+    tokens = size[0] * size[1] // (vision.patch * vision.merge) ** 2
+    if tokens > (most := most_tokens(run, vision)):
+        raise ValueError(f"a screen of {size} has {tokens} tokens, there is room for {most}; raise shapes.windows")

@@ -246,3 +246,20 @@ def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_to
 
 def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
     return ids[:-1] if ids and ids[-1] in (special.im_end, special.text_end) else ids
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How a policy is prompted: `system` is a template over {instruction} (and {tools}, if it wants them)."""
+
+    tokenizer: PreTrainedTokenizerBase
+    system: str
+    resizing: Resizing
+
+    def prompt(self, system: str, past: Sequence[Past], screenshot: Screenshot) -> Prompt:
+        """Return the prompt of the next turn; `system`: the system message, see `system_text`."""
+        return build_prompt(self.tokenizer, system, past, screenshot, self.resizing)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of sampled token ids, without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)

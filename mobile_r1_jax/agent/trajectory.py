@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
 from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
@@ -52,22 +53,19 @@ class Ending(StrEnum):
 class Turn:
     """One look at the screen and the answer to it.
 
-    response: the text as the policy (or the annotator) wrote it, well-formed or not; response_ids and logps: what was
-    sampled, stop token included, empty for annotations; truncated_logps: under what was drawn from, where that was cut
-    off (top-p, top-k); bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's
-    coordinates; effect: what the phone did, in words; mistake: a step that the annotator marked as wrong: history for
-    the steps that undo it, never an example to follow (our choice); size: (width, height) of the image that it was
+    response: the text as the policy or the annotator wrote it, well-formed or not. completion: what was sampled; None
+    for annotations. bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's coordinates.
+    effect: what the phone did, in words. mistake: a step that the annotator marked as wrong; it is history for the
+    steps that undo it, and never an example to follow (our choice). size: (width, height) of the image that it was
     annotated on, where that is not the screenshot's.
     """
 
     screenshot: Screenshot
     response: str
-    response_ids: tuple[int, ...] = ()
-    logps: tuple[float, ...] = ()
+    completion: Completion | None = None
     bbox: tuple[int, int, int, int] | None = None
     effect: str = ""
     mistake: bool = False
-    truncated_logps: tuple[float, ...] = ()
     size: tuple[int, int] | None = None
 
     @property
@@ -221,11 +219,11 @@ def _step(turn: Turn, first: Frame) -> dict[str, Any]:
     }
     if turn.bbox is not None:
         step["bbox"] = list(turn.bbox)
-    if turn.response_ids:
-        step["response_ids"] = list(turn.response_ids)
-    for name in LOGPS:
-        if logps := getattr(turn, name):
-            step[name] = list(logps)
+    if turn.completion is not None:
+        step["response_ids"] = list(turn.completion.ids)
+        for name in LOGPS:
+            if logps := getattr(turn.completion, name):
+                step[name] = list(logps)
     if turn.effect:
         step["effect"] = turn.effect
     if turn.mistake:
@@ -252,12 +250,11 @@ def _turn(step: Any, index: int, images: Path, declared: tuple[int, int], decode
         return Turn(
             screenshot=screenshot,
             response=_get(step, "response", str),
-            response_ids=tuple(ids),
+            completion=Completion(tuple(ids), **logps) if ids else None,
             bbox=_bbox(step.get("bbox")),
             effect=_get(step, "effect", str, ""),
             mistake=_get(step, "mistake", bool, False),
             size=_annotated_size((sides[0], sides[1]), screenshot),
-            **logps,
         )
     except _BrokenError as error:
         raise _BrokenError(f"step {index}: {error}") from None

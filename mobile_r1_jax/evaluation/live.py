@@ -87,7 +87,7 @@ def measure(
     elsewhere = [episode for episode in unseen_app if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
     nearer = [step for episode in counted for step in episode.nearer]
     answers = [answer for episode in counted for answer in episode.answers]
-    astray = [episode for episode in counted if episode.left_the_path]
+    astray = [episode for episode in counted if episode.off_path]
     return Result(
         stage,
         success=successes(counted),

@@ -18,7 +18,7 @@ from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
 from mobile_r1_jax.sampling.slots import Slots, empty_slots
-from mobile_r1_jax.stages.context import most_tokens, screen_rows
+from mobile_r1_jax.session import most_tokens, screen_rows
 from mobile_r1_jax.training.step import Batch
 
 Shape = jax.ShapeDtypeStruct
@@ -68,7 +68,7 @@ def abstract_screens(run: Run, config: PolicyConfig, rows: int, mesh: Mesh) -> S
 def abstract_prompts(
     run: Run, config: PolicyConfig, rows: int, length: int, mesh: Mesh, *, encoded: bool
 ) -> tuple[Screens | EncodedScreens, Prompts]:
-    """`rows` prompts as `Context.collate` makes them; encoded: their screens come out of a screen cache."""
+    """`rows` prompts as `Session.collate` makes them; encoded: their screens come out of a screen cache."""
     if encoded:
         tokens = (2 * rows, most_tokens(run, config.vision), config.vision.out_width)
         screens = shard_batch(EncodedScreens(Shape(tokens, jnp.dtype(run.precision.compute))), mesh)
@@ -93,7 +93,7 @@ def abstract_batch(
 
 
 def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
-    """The slots of `Context.engine`, their rows over ROWS."""
+    """The slots of `Session.engine`, their rows over ROWS."""
     sharding = NamedSharding(mesh, PartitionSpec(ROWS))
     rows, prompt, own = run.slots, max(run.shapes.prompt_tokens), run.shapes.response_tokens
     make = partial(empty_slots, rows=rows, prompt_tokens=prompt, own_tokens=own, sharding=sharding)
@@ -101,7 +101,7 @@ def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
 
 
 def forbidden(config: PolicyConfig) -> tuple[int, ...]:
-    """As `Context.forbidden`, but for the vocabulary's unused end, which a config.json alone does not tell."""
+    """As `Session.forbidden`, but for the vocabulary's unused end, which a config.json alone does not tell."""
     return config.image_token, config.video_token, config.vision_start, config.vision_end
 
 

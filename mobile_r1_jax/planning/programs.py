@@ -40,7 +40,7 @@ from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.screen_cache import encode
 from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
-from mobile_r1_jax.stages.context import cached_rows, fitted
+from mobile_r1_jax.session import cached_rows, round_to_mesh
 from mobile_r1_jax.stages.declaration import stage_of
 from mobile_r1_jax.training.optimizer_settings import over
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
@@ -96,7 +96,7 @@ def programs_of(
     Raises:
       ValueError: heads or an axis of a parameter do not divide by the mesh.
     """
-    run, policy = fitted(run, mesh), abstract_policy(run, config, mesh)
+    run, policy = round_to_mesh(run, mesh), abstract_policy(run, config, mesh)
     return [program for name in stages for program in _programs(_describe(name, run, config, policy, mesh, amounts))]
 
 

@@ -11,12 +11,9 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from mobile_r1_jax.agent.actions import Malformed, Terminate
-from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, system_text
+from mobile_r1_jax.agent.prompts import Past, Prompt, PromptFormat, system_text
 from mobile_r1_jax.agent.responses import Response, parse_response
-from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
 from mobile_r1_jax.sampling.engine import Engine
@@ -25,15 +22,6 @@ from mobile_r1_jax.tasks.task import Progress, Task
 log = logging.getLogger(__name__)
 
 MOST_MALFORMED = 3  # so many responses in a row that do not parse end the episode (our choice)
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """How the policy is spoken to: `system` is a template over {instruction} (and {tools}, if it wants them)."""
-
-    tokenizer: PreTrainedTokenizerBase
-    system: str
-    resizing: Resizing
 
 
 @dataclass(frozen=True)
@@ -60,19 +48,19 @@ class Episode:
         return tuple(steps)
 
     @property
-    def left_the_path(self) -> bool:
+    def off_path(self) -> bool:
         """Whether some turn before the last left the phone no nearer: a wrong step, or a pop-up that opened."""
         return any(after.remaining >= before.remaining for before, after in pairwise(self.progress[:-1]))
 
 
 async def run_episode(
-    phone: LeasedPhone[Any], task: Task, engine: Engine, speaker: Speaker, *, most_turns: int, rng: Random
+    phone: LeasedPhone[Any], task: Task, engine: Engine, prompt_format: PromptFormat, *, most_turns: int, rng: Random
 ) -> Episode:
     """Resets the phone to the task and lets the policy operate it.
 
     A phone that fails ends the episode as an infrastructure failure; a response that does not parse costs a turn and
     leaves the phone alone. Raises PhonesUnavailable where no phone can be used any more."""
-    system = system_text(speaker.system, task.instruction)
+    system = system_text(prompt_format.system, task.instruction)
     turns: list[Turn] = []
     prompts: list[Prompt] = []
     answers: list[Response | Malformed] = []
@@ -84,16 +72,15 @@ async def run_episode(
         past: list[Past] = []
         for _ in range(most_turns):
             screenshot = await phone.screenshot()
-            prompt = build_prompt(speaker.tokenizer, system, past[-most_turns:], screenshot, speaker.resizing)
-            sampled = await engine.sample(prompt, rng.getrandbits(32))
-            text = speaker.tokenizer.decode(sampled.ids, skip_special_tokens=True)
+            prompt = prompt_format.prompt(system, past[-most_turns:], screenshot)
+            completion = await engine.sample(prompt, rng.getrandbits(32))
+            text = prompt_format.text(completion.ids)
             answer = parse_response(text, prompt.frame)
             effect = answer.reason if isinstance(answer, Malformed) else await phone.perform(answer.action)
-            logps = {"logps": sampled.logps, "truncated_logps": sampled.truncated_logps}
-            turns.append(Turn(screenshot, text, sampled.ids, effect=effect, **logps))
+            turns.append(Turn(screenshot, text, completion, effect=effect))
             prompts.append(prompt)
             answers.append(answer)
-            past.append(Past(screenshot, sampled.ids))
+            past.append(Past(screenshot, completion.ids))
             progress.append(await phone.progress())
             if isinstance(answer, Response) and isinstance(answer.action, Terminate):
                 ending = Ending.GAVE_UP
@@ -118,7 +105,7 @@ async def run_episodes(
     fleet: Fleet[Any],
     tasks: Sequence[Task],
     engine: Engine,
-    speaker: Speaker,
+    prompt_format: PromptFormat,
     *,
     most_turns: int,
     seed: int,
@@ -131,7 +118,7 @@ async def run_episodes(
     async def one(index: int, task: Task) -> Episode:
         rng = Random(f"{seed}/{index}")
         async with fleet.lease() as phone:
-            episode = await run_episode(phone, task, engine, speaker, most_turns=most_turns, rng=rng)
+            episode = await run_episode(phone, task, engine, prompt_format, most_turns=most_turns, rng=rng)
         finished(episode)
         return episode
 

@@ -25,7 +25,7 @@ class Records:
         played = []
         for index, episode in enumerate(episodes):
             extra = {"step": float(step)} | ({} if rewards is None else {"reward": float(rewards[index])})
-            extra |= {"left_the_path": float(episode.left_the_path)}
+            extra |= {"off_path": float(episode.off_path)}
             if episode.trajectory.turns:
                 played.append(dataclasses.replace(episode.trajectory, scores=episode.trajectory.scores | extra))
         write_trajectories(self.folder / name, played)

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.prompts import Prompt
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens, identity, smallest_bucket
 from mobile_r1_jax.model.policy import Policy
@@ -36,16 +37,6 @@ GATHER_SECONDS = 0.004  # how long the first request waits for company, while no
 T = TypeVar("T")
 Collate = Callable[[Sequence[Prompt], int], tuple[Screens | EncodedScreens, Prompts]]
 """Prompts, and to how many rows they are padded; they come sorted into the engine's prompt buckets."""
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """One completion: ids with the stop token (unless cut off), and their log-probabilities, both [C'] with C' <= C;
-    truncated_logps: under what was drawn from, empty where nothing is cut off (see `Sampling`)."""
-
-    ids: tuple[int, ...]
-    logps: tuple[float, ...]
-    truncated_logps: tuple[float, ...] = ()
 
 
 @dataclass
@@ -88,8 +79,8 @@ class _Row:
     truncated_logps: list[float] = field(default_factory=list)
     done: bool = False
 
-    def sampled(self) -> Sampled:
-        return Sampled(tuple(self.ids), tuple(self.logps), tuple(self.truncated_logps))
+    def sampled(self) -> Completion:
+        return Completion(tuple(self.ids), tuple(self.logps), tuple(self.truncated_logps))
 
 
 @dataclass(frozen=True)
@@ -101,7 +92,7 @@ class _Request:
     rows: tuple[_Row, ...]
     bucket: int  # prompt tokens
     asked: float  # by time.perf_counter
-    answer: asyncio.Future[list[Sampled]]
+    answer: asyncio.Future[list[Completion]]
 
 
 class _Beginning(NamedTuple):
@@ -153,7 +144,7 @@ class Engine:
     sharding: NamedSharding | None = None
     usage: Usage = field(default_factory=Usage)
     _waiting: list[_Request] = field(default_factory=list)
-    _open: set[asyncio.Future[list[Sampled]]] = field(default_factory=set)
+    _open: set[asyncio.Future[list[Completion]]] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _slots: Slots | None = None
@@ -172,12 +163,12 @@ class Engine:
         for future in tuple(self._open):  # whoever still waits would wait for ever
             future.cancel()
 
-    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
+    async def sample(self, prompt: Prompt, seed: int) -> Completion:
         """A completion of the prompt; the same prompt and seed (32 bits) give the same one, whatever else is sampled
         meanwhile. Raises what sampling raised, such as ValueError for a prompt too long."""
         return (await self.sample_group(prompt, seed, 1))[0]
 
-    async def sample_group(self, prompt: Prompt, seed: int, group: int) -> list[Sampled]:
+    async def sample_group(self, prompt: Prompt, seed: int, group: int) -> list[Completion]:
         """`group` completions of a prompt that is computed once; the first is the one that `sample` gives. Raises as
         `sample`, and ValueError for more completions than there are rows."""
         bucket = smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt")
@@ -185,7 +176,7 @@ class Engine:
             raise ValueError(
                 f"{group} completions of one prompt asked for, the engine has {self.rows} rows; ask for less"
             )
-        future: asyncio.Future[list[Sampled]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Completion]] = asyncio.get_running_loop().create_future()
         self._open.add(future)
         future.add_done_callback(self._open.discard)
         rows = tuple(_Row() for _ in range(group))

@@ -10,38 +10,39 @@ import jax
 import numpy as np
 
 from data_pipelines.steps import StepTable, stream_steps
+from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.rewards.action import Golden, step_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.sampling.sampler import sample
-from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.loop import Made, train
+from mobile_r1_jax.stages.loop import UpdateData, run_updates
 from mobile_r1_jax.training.state import TrainState
 
 
-async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
+async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps' rewards; returns what came out of it."""
-    settings, temperature = context.run.action_level, context.run.temperature
-    stage = stage_of("action_level", context.run)
-    cache = context.screen_cache(policy)
-    stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed + 1))
-    sampling = context.sampling(temperature)
+    settings, temperature = session.run.action_level, session.run.temperature
+    stage = stage_of("action_level", session.run)
+    cache = session.screen_cache(policy)
+    stream = iter(stream_steps(steps, session.prompt_format.tokenizer, seed=session.run.seed + 1))
+    sampling = session.sampling(temperature)
 
-    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update and position != stream.get_state():
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.prompts)]
         # As in training, prompts of like length stand together: less padding, and less waiting for the longest answer.
         golden.sort(key=lambda step: len(step.prompt.ids))
         starts = range(0, settings.prompts, settings.micro_batch)
-        keys = jax.random.split(context.key(2, update), (len(starts), settings.micro_batch))
+        keys = jax.random.split(session.key(2, update), (len(starts), settings.micro_batch))
         policy, sampled = sampling_copy(state.policy), []
         for start, some_keys in zip(starts, keys, strict=True):
             some = [step.prompt for step in golden[start : start + settings.micro_batch]]
-            screens, prompts = context.collate(some, settings.micro_batch, cache)
+            screens, prompts = session.collate(some, settings.micro_batch, cache)
             sampled.append(sample(policy, screens, prompts, some_keys, group=settings.group, sampling=sampling))
         del policy  # before the update needs its memory
         samples = jax.tree.map(lambda *parts: np.concatenate(parts)[: settings.prompts], *jax.device_get(sampled))
@@ -49,22 +50,22 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
         rewards = np.zeros(ids.shape[:2], np.float32)
         for row, step in enumerate(golden):
             for member in range(settings.group):
-                text = context.speaker.tokenizer.decode(ids[row, member, mask[row, member]], skip_special_tokens=True)
+                text = session.prompt_format.text(ids[row, member, mask[row, member]])
                 answer = parse_response(text, step.prompt.frame)
                 rewards[row, member] = step_reward(answer, Golden(step.action, step.box), settings.rules)
 
-        def each(values: np.ndarray, row: int) -> list[np.ndarray]:
-            """Of every completion of the row's prompt, its own tokens' values."""
-            return [values[row, member, mask[row, member]] for member in range(settings.group)]
+        def completion(row: int, member: int) -> Completion:
+            real = mask[row, member]
+            cut = samples.truncated_logps
+            truncated = () if cut is None else tuple(cut[row, member, real])
+            return Completion(tuple(ids[row, member, real]), tuple(samples.logps[row, member, real]), truncated)
 
         advantages, informative = map(np.asarray, group_advantages(rewards, np.ones_like(rewards, bool)))
-        answered = [
-            Answered(
+        groups = [
+            PromptGroup(
                 golden[row].prompt,
-                each(ids, row),
-                each(samples.logps, row),
+                [completion(row, member) for member in range(settings.group)],
                 advantages[row],
-                None if samples.truncated_logps is None else each(samples.truncated_logps, row),
             )
             for row in np.flatnonzero(informative)
         ]
@@ -75,8 +76,8 @@ async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
             "zero_variance_groups": float((~informative).sum()),
             "response_tokens": float(mask.sum(-1).mean()),
         }
-        return Made(
-            micro_batches(context, answered, settings.micro_batch, settings.group, cache), metrics, stream.get_state()
+        return UpdateData(
+            session.batches(groups, settings.micro_batch, settings.group, cache), metrics, stream.get_state()
         )
 
-    return await train(context, stage, policy, make_batches)
+    return await run_updates(session, stage, policy, make_batches)

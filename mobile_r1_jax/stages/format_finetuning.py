@@ -7,24 +7,25 @@ this is a group of one completion with weight one.
 from typing import Any
 
 from data_pipelines.steps import StepTable, stream_steps
+from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.loop import Made, train
+from mobile_r1_jax.stages.loop import UpdateData, run_updates
 from mobile_r1_jax.training.state import TrainState
 
 
-async def run(context: Context, policy: Policy, steps: StepTable) -> Policy:
+async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
     """Trains `policy` on the annotated steps; returns what came out of it."""
-    settings, stage = context.run.format_finetuning, stage_of("format_finetuning", context.run)
-    cache = context.screen_cache(policy) if "vision" in stage.frozen else None
-    stream = iter(stream_steps(steps, context.speaker.tokenizer, seed=context.run.seed))
+    settings, stage = session.run.format_finetuning, stage_of("format_finetuning", session.run)
+    cache = session.screen_cache(policy) if "vision" in stage.frozen else None
+    stream = iter(stream_steps(steps, session.prompt_format.tokenizer, seed=session.run.seed))
 
-    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update and position != stream.get_state():
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.batch)]
-        answered = [Answered(step.prompt, [step.response_ids], None, [1.0]) for step in golden]
-        return Made(micro_batches(context, answered, settings.micro_batch, 1, cache), {}, stream.get_state())
+        groups = [PromptGroup(step.prompt, [Completion(step.response_ids)], [1.0]) for step in golden]
+        return UpdateData(session.batches(groups, settings.micro_batch, 1, cache), {}, stream.get_state())
 
-    return await train(context, stage, policy, make_batches)
+    return await run_updates(session, stage, policy, make_batches)

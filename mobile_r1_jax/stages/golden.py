@@ -12,11 +12,9 @@ from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.coordinates import FoundFrame
 from mobile_r1_jax.agent.data_files import DATA
 from mobile_r1_jax.agent.trajectory import write_trajectories
-from mobile_r1_jax.config import Annotations, ConfigError, Run
-from mobile_r1_jax.model.config import VisionConfig
-from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket
+from mobile_r1_jax.config import Annotations, ConfigError
 from mobile_r1_jax.run_directory import ANNOTATIONS, left_out_name
-from mobile_r1_jax.stages.context import Context, most_tokens
+from mobile_r1_jax.session import Session, check_screen
 from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split
 
 
@@ -29,29 +27,29 @@ class GoldenSteps:
     report: tuple[str, ...]
 
 
-def golden_steps(context: Context) -> GoldenSteps:
+def golden_steps(session: Session) -> GoldenSteps:
     """Read, check and count the golden steps of both stages. Raise ConfigError in one line."""
-    run, field = context.run, "annotations"
+    run, field = session.run, "annotations"
     try:
-        first, report = annotated_steps(context, run.annotations, field)
+        first, report = annotated_steps(session, run.annotations, field)
         if run.action_level.annotations is None:
             return GoldenSteps(first, first, report)
         field = "action_level.annotations"
-        second, more = annotated_steps(context, run.action_level.annotations, field)
+        second, more = annotated_steps(session, run.action_level.annotations, field)
         return GoldenSteps(first, second, (*report, *more))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"{field}: {error}") from error
 
 
-def annotated_steps(context: Context, settings: Annotations, field: str) -> tuple[StepTable, tuple[str, ...]]:
+def annotated_steps(session: Session, settings: Annotations, field: str) -> tuple[StepTable, tuple[str, ...]]:
     """Return the annotated steps that a stage trains on, without held-out instructions, and lines that report on them.
 
     field: the settings' name in the config. What was left out is listed in the run directory. Raise ValueError and
     FileNotFoundError in one line.
     """
-    run = context.run
+    run = session.run
     if settings.directory is None:  # written by this run: its pixels are known
-        folder, frame, annotated = demonstrations(context, settings, ANNOTATIONS[field]), "resized", run.resizing
+        folder, frame, annotated = demonstrations(session, settings, ANNOTATIONS[field]), "resized", run.resizing
     else:
         folder, frame, annotated = settings.directory, settings.frame, settings.resizing
     dataset = prepare([folder], data_dir=run.directory / "prepared")
@@ -59,16 +57,16 @@ def annotated_steps(context: Context, settings: Annotations, field: str) -> tupl
     table = step_table(
         source,
         run.resizing,
-        held_out=context.tasks.instructions(Split.UNSEEN_PARAMETERS),
+        held_out=session.tasks.instructions(Split.UNSEEN_PARAMETERS),
         frame=frame,
         annotated=annotated,
     )
     room = Room(
         prompt_tokens=max(run.shapes.prompt_tokens),
         response_tokens=run.shapes.response_tokens,
-        check_screen=lambda size: check_screen(run, context.config.vision, size),
+        check_screen=lambda size: check_screen(run, session.config.vision, size),
     )
-    table = fitting_steps(table, context.speaker.tokenizer, room)
+    table = fitting_steps(table, session.prompt_format.tokenizer, room)
     lines = [f"{file}:{line}: {reason}" for file, line, reason in dataset.info.metadata["broken"]]
     used = f"{field}: {len(table.steps)} steps of {len(table.frames)} file(s)"
     if left_out := [*lines, *table.broken]:
@@ -79,24 +77,16 @@ def annotated_steps(context: Context, settings: Annotations, field: str) -> tupl
     return table, (*found, used)
 
 
-def demonstrations(context: Context, settings: Annotations, name: str) -> Path:
+def demonstrations(session: Session, settings: Annotations, name: str) -> Path:
     """Return the folder `name` of the run directory; where it is missing, the task suite's expert writes it."""
-    run, folder = context.run, context.run.directory / name
+    run, folder = session.run, session.run.directory / name
     if not (folder / DATA).exists():
         style = DemonstrationStyle(run.system, run.resizing, settings.mistakes, settings.popups)
         draft = folder.with_name(f"draft-of-{name}")  # whole or not at all, though the run be killed
         shutil.rmtree(draft, ignore_errors=True)
-        write_trajectories(draft, context.tasks.demonstrations(settings.count, run.seed, style))
+        write_trajectories(draft, session.tasks.demonstrations(settings.count, run.seed, style))
         draft.rename(folder)
     return folder
-
-
-def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:
-    """Raise ValueError in one line where the run's shapes have no room for a screen of (width, height) model pixels."""
-    smallest_bucket(blocks_of(size, vision), run.shapes.windows, f"shapes.windows, for a screen of {size}")
-    tokens = size[0] * size[1] // (vision.patch * vision.merge) ** 2
-    if tokens > (most := most_tokens(run, vision)):
-        raise ValueError(f"a screen of {size} has {tokens} tokens, there is room for {most}; raise shapes.windows")
 
 
 def write_list(path: Path, lines: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.runtime.compilations import compilations, recompiled
-from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import Stage
 from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore, save
 from mobile_r1_jax.training.metrics import MetricsLog
@@ -28,7 +28,7 @@ MOST_SKIPPED = 3  # updates in a row whose loss or gradient was not finite
 
 
 @dataclass(frozen=True)
-class Made:
+class UpdateData:
     """What an update learns from (nothing, if no group was informative), what to write down, the place in the data."""
 
     batches: Sequence[Batch]
@@ -36,11 +36,11 @@ class Made:
     position: dict[str, Any]
 
 
-MakeBatches = Callable[[TrainState, int, dict[str, Any]], Awaitable[Made]]
+MakeBatches = Callable[[TrainState, int, dict[str, Any]], Awaitable[UpdateData]]
 """(state, number of the update, position before it) -> what the update learns from."""
 
 
-def bar(context: Context) -> Progress:
+def bar(session: Session) -> Progress:
     """A progress bar with a metric beside it."""
     columns = (
         TextColumn("{task.description}"),
@@ -49,21 +49,21 @@ def bar(context: Context) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, TextColumn("{task.fields[shown]}"), console=context.console)
+    return Progress(*columns, TextColumn("{task.fields[shown]}"), console=session.console)
 
 
-async def train(context: Context, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
+async def run_updates(session: Session, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
     """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out.
 
     Raises NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError where
     a checkpoint cannot be written or none can be read, OSError for a disk that is full.
     """
-    directory = context.run.directory
+    directory = session.run.directory
     optimizer = over(stage.optimizer, stage.updates)
-    state = create_state(policy, optimizer, frozen=stage.frozen, key=context.key(stage.number))
+    state = create_state(policy, optimizer, frozen=stage.frozen, key=session.key(stage.number))
     needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
     reference = reference_policy(state) if needs_reference else None  # before what a checkpoint holds
-    settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=context.forbidden)
+    settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=session.forbidden)
     position: dict[str, Any] = {}
     with open_checkpoints(directory / "checkpoints" / stage.name) as checkpoints:
         done = 0
@@ -71,11 +71,11 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
             state, done, position = restore(checkpoints, state)
         first = done
         log = MetricsLog(directory, stage.name, after_step=done)
-        with bar(context) as progress, compilations() as compiled:
+        with bar(session) as progress, compilations() as compiled:
             shown = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
             )
-            following: Made | None = None
+            following: UpdateData | None = None
             skipped, saved = 0, done
             try:
                 for update in range(done, stage.updates):
@@ -93,7 +93,7 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                     for level, words in recompiled(compiled, known) if update > first else ():  # the first warms up
                         LOG.log(level, "%s, update %d: %s", stage.name, done, words)
                     progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
-                    if done % context.run.save_every == 0 or done == stage.updates:
+                    if done % session.run.save_every == 0 or done == stage.updates:
                         save(checkpoints, state, done, position)
                         saved = done
                     if updated.cancelled:
@@ -102,7 +102,7 @@ async def train(context: Context, stage: Stage, policy: Policy, make_batches: Ma
                 if done > saved:
                     save(checkpoints, state, done, position)
                 finish(checkpoints)
-                context.console.print(f"{stage.name} is saved after update {done}", highlight=False)
+                session.console.print(f"{stage.name} is saved after update {done}", highlight=False)
                 raise
         finish(checkpoints)
     return state.policy
@@ -115,13 +115,17 @@ class Updated:
 
     state: TrainState
     metrics: Metrics
-    following: Made | None
+    following: UpdateData | None
     waited: float
     cancelled: bool
 
 
 async def make_update(
-    state: TrainState, made: Made, reference: Policy | None, settings: StepSettings, ahead: Awaitable[Made] | None
+    state: TrainState,
+    made: UpdateData,
+    reference: Policy | None,
+    settings: StepSettings,
+    ahead: Awaitable[UpdateData] | None,
 ) -> Updated:
     """Update the state, and make the next update's batches (`ahead`) while the devices are busy.
 

@@ -25,9 +25,8 @@ from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, evaluation_name, locked
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
-from mobile_r1_jax.session import open_session
+from mobile_r1_jax.session import Session, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
-from mobile_r1_jax.stages.context import Context
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.loop import bar
@@ -49,15 +48,15 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         policy_hash = hash_of_policy(run)
         if not force:
             check(run, policy_hash)
-        context, policy = open_session(run, console)
+        session, policy = open_session(run, console)
         begin(run, policy_hash, say=partial(console.print, highlight=False, soft_wrap=True))
-        steps = golden_steps(context)
+        steps = golden_steps(session)
         for line in steps.report:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        with open_phones(run.phones, run.seed) as phones, computing_on(context.mesh):
-            results = interrupts.run(train_and_evaluate(context, policy, steps, phones))
+        with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
+            results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
-        console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(context)}", soft_wrap=True)
+        console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(session)}", soft_wrap=True)
 
 
 def hash_of_policy(run: Run) -> str:
@@ -69,30 +68,30 @@ def hash_of_policy(run: Run) -> str:
 
 
 async def train_and_evaluate(
-    context: Context, policy: Policy, steps: GoldenSteps, phones: Sequence[Any]
+    session: Session, policy: Policy, steps: GoldenSteps, phones: Sequence[Any]
 ) -> list[Result]:
     """Run the three stages, the first two on `steps`, and the evaluations around them; return their results.
 
     What is done already is not done again: a stage goes on from its last checkpoint, and a result is reused where the
     same weights met the same tasks under the same settings.
     """
-    run, results = context.run, []
+    run, results = session.run, []
     records = Records(run.directory / TRAJECTORIES)
     async with Fleet(phones) as fleet:
-        results.append(await evaluate(context, "base", policy, fleet, records))
-        policy = await format_finetuning.run(context, policy, steps.format_finetuning)
-        results.append(await evaluate(context, STAGES["format_finetuning"], policy, fleet, records))
-        policy = await action_level.run(context, policy, steps.action_level)
-        results.append(await evaluate(context, STAGES["action_level"], policy, fleet, records))
-        policy = await task_level.run(context, policy, fleet, StateJudge(), records)
-        results.append(await evaluate(context, STAGES["task_level"], policy, fleet, records))
+        results.append(await evaluate(session, "base", policy, fleet, records))
+        policy = await format_finetuning.train(session, policy, steps.format_finetuning)
+        results.append(await evaluate(session, STAGES["format_finetuning"], policy, fleet, records))
+        policy = await action_level.train(session, policy, steps.action_level)
+        results.append(await evaluate(session, STAGES["action_level"], policy, fleet, records))
+        policy = await task_level.train(session, policy, fleet, StateJudge(), records)
+        results.append(await evaluate(session, STAGES["task_level"], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
     return results
 
 
-async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
+async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
     """Play held-out tasks, the same for every stage, and write the result down, unless it is there already."""
-    run, suite = context.run, context.tasks
+    run, suite = session.run, session.tasks
     tasks = (
         suite.draw(run.evaluation.episodes, run.seed, Split.UNSEEN_PARAMETERS),
         suite.draw(run.evaluation.unseen_app_episodes, run.seed, Split.UNSEEN_APPS),
@@ -100,16 +99,16 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
     provenance = measured_on(run, tasks, weights=weights_hash(policy))
     if known := find_result(run.directory, stage, provenance):
         return known
-    with bar(context) as progress:
+    with bar(session) as progress:
         shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
-        async with context.engine(
-            sampling_copy(policy), run.evaluation.temperature, context.screen_cache(policy)
+        async with session.engine(
+            sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy)
         ) as engine:
             episodes = await run_episodes(
                 fleet,
                 [*tasks[0], *tasks[1]],
                 engine,
-                context.speaker,
+                session.prompt_format,
                 most_turns=run.phones.most_turns,
                 seed=run.seed,
                 finished=lambda episode: progress.advance(shown),
@@ -118,13 +117,13 @@ async def evaluate(context: Context, stage: str, policy: Policy, fleet: Fleet[An
         progress.update(shown, shown=f"success {result.success}")
     records.write(evaluation_name(stage), 0, episodes)
     write_result(run.directory, result)
-    report(context)
+    report(session)
     return result
 
 
-def report(context: Context) -> Path | str:
+def report(session: Session) -> Path | str:
     """Write the report page; a run does not fail because its report does."""
     try:
-        return write_report(context.run.directory)
+        return write_report(session.run.directory)
     except ReportError as error:
-        return f"{context.run.directory} (no report: {error})"
+        return f"{session.run.directory} (no report: {error})"

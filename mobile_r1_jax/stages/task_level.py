@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.completion import PromptGroup
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import sampling_copy
@@ -20,27 +21,28 @@ from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.stages.context import Answered, Context, micro_batches, sharing_prompts
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.loop import Made, train
+from mobile_r1_jax.stages.loop import UpdateData, run_updates
 from mobile_r1_jax.tasks.suite import Split
+from mobile_r1_jax.training.batches import sharing_prompts
 from mobile_r1_jax.training.state import TrainState
 
 
-async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
+async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
     """Trains `policy` on what its own episodes earn; returns what came out of it."""
-    settings, phones, temperature = context.run.task_level, context.run.phones, context.run.temperature
-    stage = stage_of("task_level", context.run)
+    settings, phones, temperature = session.run.task_level, session.run.phones, session.run.temperature
+    stage = stage_of("task_level", session.run)
 
-    cache = context.screen_cache(policy)
+    cache = session.screen_cache(policy)
 
-    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
-        seed = context.run.seed * 1_000_003 + update
-        tasks = context.tasks.draw(settings.tasks, seed, Split.TRAIN)
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
+        seed = session.run.seed * 1_000_003 + update
+        tasks = session.tasks.draw(settings.tasks, seed, Split.TRAIN)
         played = [task for task in tasks for _ in range(settings.group)]
-        async with context.engine(sampling_copy(state.policy), temperature, cache) as engine:
+        async with session.engine(sampling_copy(state.policy), temperature, cache) as engine:
             episodes = await run_episodes(
-                fleet, played, engine, context.speaker, most_turns=phones.most_turns, seed=seed
+                fleet, played, engine, session.prompt_format, most_turns=phones.most_turns, seed=seed
             )
         rewards, counted = await score(episodes, judge)
         records.write("task_level", update + 1, episodes, rewards)
@@ -54,14 +56,14 @@ async def run(context: Context, policy: Policy, fleet: Fleet[Any], judge: Judge,
         advantages, informative = compared(rewards, counted)
         steps, _ = compared(*steps_nearer(episodes, counted, phones.most_turns))
         advantages = advantages[:, None] + settings.step_weight * steps
-        answered = sharing_prompts(weighted_turns(episodes, advantages), settings.group)
-        return Made(
-            micro_batches(context, answered, settings.micro_batch, settings.group, cache),
+        groups = sharing_prompts(weighted_turns(episodes, advantages), settings.group)
+        return UpdateData(
+            session.batches(groups, settings.micro_batch, settings.group, cache),
             measures(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
             {},
         )
 
-    return await train(context, stage, policy, make_batches)
+    return await run_updates(session, stage, policy, make_batches)
 
 
 async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
@@ -85,16 +87,10 @@ def steps_nearer(episodes: Sequence[Episode], counted: np.ndarray, most_turns: i
     return nearer, known
 
 
-def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[Answered]:
-    """Every turn that has an advantage [N, T], as a prompt with one completion."""
+def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[PromptGroup]:
+    """Return every turn that has an advantage [N, T], as a prompt with one completion."""
     return [
-        Answered(
-            prompt,
-            [turn.response_ids],
-            [turn.logps],
-            [float(advantage)],
-            [turn.truncated_logps] if turn.truncated_logps else None,
-        )
+        PromptGroup(prompt, [turn.completion], [float(advantage)])
         for episode, row in zip(episodes, advantages, strict=True)
         for prompt, turn, advantage in zip(episode.prompts, episode.trajectory.turns, row, strict=False)
         if advantage != 0

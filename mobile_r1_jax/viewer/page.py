@@ -240,7 +240,7 @@ def _filters(parts: Sequence[Part]) -> Html:
         )
         for ending in present
     ]
-    if any(one.left_the_path for part in parts for one in part.strips):
+    if any(one.off_path for part in parts for one in part.strips):
         buttons.append(
             tag(
                 "button",

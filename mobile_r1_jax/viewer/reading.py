@@ -59,14 +59,14 @@ class Strip:
     task_id: str = ""
 
     @property
-    def left_the_path(self) -> bool:
+    def off_path(self) -> bool:
         """Whether the policy left the right path on its way, as far as the run can tell."""
-        return bool(self.scores.get("left_the_path"))
+        return bool(self.scores.get("off_path"))
 
     @property
     def recovered(self) -> bool:
         """Whether it left the right path and still did what it was asked to do."""
-        return self.left_the_path and self.ending is Ending.SUCCESS
+        return self.off_path and self.ending is Ending.SUCCESS
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -
         if isinstance(read, Malformed):
             broken.append((line, read.reason))
             continue
-        sampled = sampled or any(turn.response_ids for turn in read.turns)
+        sampled = sampled or any(turn.completion for turn in read.turns)
         names = [base + quote(step["image"]) for step in json.loads(str(written))["trajectory"]]
         looks = tuple(
             Look(image, turn.frame, turn.response, turn.effect, turn.bbox)

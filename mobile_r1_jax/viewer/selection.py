@@ -93,5 +93,5 @@ def _kind(strip: Strip) -> int:
     if strip.ending is Ending.INFRASTRUCTURE_FAILURE:
         return 3
     if strip.ending is Ending.SUCCESS:
-        return 0 if strip.left_the_path else 2
+        return 0 if strip.off_path else 2
     return 1

@@ -47,7 +47,7 @@ def strip(part: Part, shown: Strip) -> Html:
         data_part=part.name,
         data_ending=shown.ending,
         data_task=shown.task_id or None,
-        data_astray=shown.left_the_path,
+        data_astray=shown.off_path,
     )
 
 
@@ -61,7 +61,7 @@ def _about(part: Part, shown: Strip) -> Html:
         facts.append(("milestones", reached))
     if shown.scores.get("step"):
         facts.append(("update", f"{shown.scores['step']:g}"))
-    path = "left the path and recovered" if shown.recovered else "left the path" if shown.left_the_path else None
+    path = "left the path and recovered" if shown.recovered else "left the path" if shown.off_path else None
     title = (
         tag("button", shown.task, type="button", class_="task", title="show this task in every part")
         if shown.task_id

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import (
     Ending,
@@ -37,8 +38,8 @@ ROLLOUT = Trajectory(
     app="商店",
     system="你操作手机。买苹果",
     turns=(
-        Turn(screenshot(0), RESPONSE, (5, 6, 7), (-0.5, -1.25, 0.0), (1, 2, 30, 40), "tapped"),
-        Turn(screenshot(9), "no tags at all", (8,), (-2.0,), truncated_logps=(-1.5,)),
+        Turn(screenshot(0), RESPONSE, Completion((5, 6, 7), (-0.5, -1.25, 0.0)), (1, 2, 30, 40), "tapped"),
+        Turn(screenshot(9), "no tags at all", Completion((8,), (-2.0,), (-1.5,))),
         Turn(screenshot(0), RESPONSE),
     ),
     ending=Ending.OUT_OF_STEPS,

@@ -73,14 +73,14 @@ def test_ending_a_task_that_is_not_done_is_a_wrong_turn() -> None:
 
 
 def test_an_episode_left_the_path_when_a_turn_before_its_last_came_no_nearer() -> None:
-    assert not STRAIGHT.left_the_path and ASTRAY.left_the_path and LOST.left_the_path
-    assert not episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).left_the_path  # it stopped on the path, too early
-    assert episode(Ending.SUCCESS, (3, 3, 2, 1, 1), GARBAGE, MOVE, MOVE, DONE).left_the_path
+    assert not STRAIGHT.off_path and ASTRAY.off_path and LOST.off_path
+    assert not episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).off_path  # it stopped on the path, too early
+    assert episode(Ending.SUCCESS, (3, 3, 2, 1, 1), GARBAGE, MOVE, MOVE, DONE).off_path
 
 
 def test_a_phone_that_cannot_tell_has_no_right_and_no_wrong_turns() -> None:
     silent = episode(Ending.SUCCESS, (), MOVE, DONE)
-    assert silent.nearer == () and not silent.left_the_path
+    assert silent.nearer == () and not silent.off_path
 
 
 def test_what_is_measured_is_counted_over_the_right_things() -> None:

@@ -14,7 +14,7 @@ from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.packing import Screens, Shape, Size, first_fit, pack_screens, screen_layout, smallest_shape
 from mobile_r1_jax.model.sharding import AXES
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
-from mobile_r1_jax.stages.context import cached_rows, most_tokens
+from mobile_r1_jax.session import cached_rows, most_tokens
 
 CONFIG = VisionConfig()
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from tiny_run import CONFIG, OPTIMIZER
 from transformers import PreTrainedTokenizerFast
 
-from mobile_r1_jax.agent.prompts import Past, build_prompt
+from mobile_r1_jax.agent.completion import Completion, PromptGroup
+from mobile_r1_jax.agent.prompts import Past, PromptFormat, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.config import Precision, Run, Shapes
 from mobile_r1_jax.model.lora import with_adapters
@@ -25,8 +26,7 @@ from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
 from mobile_r1_jax.planning.programs import Amounts, bucket_shares, programs_of
 from mobile_r1_jax.rl import GRPO
-from mobile_r1_jax.rollouts.episodes import Speaker
-from mobile_r1_jax.stages.context import Answered, Context, micro_batches
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.training.state import abstract_state, create_state
 from tools.base_policy.tokenizer import train_tokenizer
@@ -73,19 +73,19 @@ def test_a_planned_state_of_adapters_is_the_one_that_a_run_creates() -> None:
 
 def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
-    speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
-    context = Context(RUN, CONFIG, speaker, open_tasks(RUN.phones), mesh, Console(quiet=True))
+    prompt_format = PromptFormat(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
+    session = Session(RUN, CONFIG, prompt_format, open_tasks(RUN.phones), mesh, Console(quiet=True))
     device = Device(RUN.phones.simulated.size)
     shots = []
     for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show
         device.launch(f"com.sim.{app}")
         shots.append(Screenshot(device.screenshot()))
     prompts = [
-        build_prompt(speaker.tokenizer, "go", [Past(before, (1, 2))], now, RUN.resizing)
+        build_prompt(prompt_format.tokenizer, "go", [Past(before, (1, 2))], now, RUN.resizing)
         for before, now in (shots[:2], shots[2:])
     ]
-    answered = [Answered(prompt, [[1, 2, 3]] * 2, None, [1.0, -1.0]) for prompt in prompts]
-    (real,) = micro_batches(context, answered, 2, 2, None)
+    groups = [PromptGroup(prompt, [Completion((1, 2, 3))] * 2, [1.0, -1.0]) for prompt in prompts]
+    (real,) = session.batches(groups, 2, 2, None)
     length = real.prompts.ids.shape[1]
     planned = abstract_batch(RUN, CONFIG, 2, 2, length, mesh, encoded=False, reference=False)
     assert jax.tree.structure(planned) == jax.tree.structure(real)

@@ -14,7 +14,8 @@ from real_processes import hit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate
-from mobile_r1_jax.agent.prompts import Prompt, response_ids
+from mobile_r1_jax.agent.completion import Completion
+from mobile_r1_jax.agent.prompts import Prompt, PromptFormat, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
 from mobile_r1_jax.phones.adb.phone import AdbPhone
@@ -25,9 +26,8 @@ from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.rewards.judges.state import StateJudge
-from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, Speaker, run_episodes
+from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.sampling.engine import Sampled
 from mobile_r1_jax.tasks.task import Task
 from tools.base_policy.tokenizer import train_tokenizer
 
@@ -71,12 +71,12 @@ class Script:
         self.asked: list[tuple[Prompt, int]] = []
         self.at: dict[int, Callable[[], None]] = {}  # what happens while the answer of that number is written
 
-    async def sample(self, prompt: Prompt, seed: int) -> Sampled:
+    async def sample(self, prompt: Prompt, seed: int) -> Completion:
         self.asked.append((prompt, seed))
         self.at.get(len(self.asked), lambda: None)()
         system = self.tokenizer.decode(prompt.ids).split("<|im_end|>")[0]
         ids = response_ids(self.tokenizer, next(self.lines[system.split("Task: ")[1]]))
-        return Sampled(ids, (-0.5,) * len(ids))
+        return Completion(ids, (-0.5,) * len(ids))
 
 
 Play = Callable[..., list[Episode]]
@@ -99,9 +99,9 @@ def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...])
 
         async def inside() -> list[Episode]:
             async with Fleet(on, retries) as fleet:
-                speaker = Speaker(tokenizer, SYSTEM, RESIZING)
+                prompt_format = PromptFormat(tokenizer, SYSTEM, RESIZING)
                 return await run_episodes(
-                    fleet, tasks, run.script, speaker, most_turns=most_turns, seed=7, finished=run.finished.append
+                    fleet, tasks, run.script, prompt_format, most_turns=most_turns, seed=7, finished=run.finished.append
                 )
 
         return asyncio.run(inside())
@@ -127,19 +127,19 @@ def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play
     for task, episode in zip(tasks, play(tasks, written(tasks)), strict=True):
         assert episode.trajectory.task == task.instruction and episode.trajectory.ending is Ending.SUCCESS
         assert all(episode.nearer) and len(episode.nearer) == len(episode.answers)
-        assert remaining(episode) == (*range(len(episode.answers), 0, -1), 1) and not episode.left_the_path
+        assert remaining(episode) == (*range(len(episode.answers), 0, -1), 1) and not episode.off_path
         assert StateJudge().score(episode.trajectory).grade == 4
 
 
 def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
     tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
     plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
-    assert any(episode.left_the_path for episode in plain)
+    assert any(episode.off_path for episode in plain)
     assert all(all(episode.nearer) for episode in plain)  # a pop-up that opens is no wrong step
     for straight, astray in zip(plain, mistaken, strict=True):
         assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
         assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody
-        assert astray.left_the_path and StateJudge().score(astray.trajectory).grade == 3
+        assert astray.off_path and StateJudge().score(astray.trajectory).grade == 3
 
 
 def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_the_episode(play: Play) -> None:
@@ -178,8 +178,8 @@ def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token
     first, second, third = episode.prompts
     assert [len(prompt.screenshots) for prompt in episode.prompts] == [1, 2, 2]
     for turn, later in zip(episode.trajectory.turns, (second, third), strict=False):
-        ids = ",".join(map(str, turn.response_ids))
-        assert ids in ",".join(map(str, later.ids.tolist())) and len(turn.logps) == len(turn.response_ids)
+        ids = ",".join(map(str, turn.completion.ids))
+        assert ids in ",".join(map(str, later.ids.tolist())) and len(turn.completion.logps) == len(turn.completion.ids)
     assert third.screenshots[-1] == episode.trajectory.turns[2].screenshot and first.sizes == (SIZE,)
 
 
@@ -287,8 +287,8 @@ def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -
     read = [trajectory for _, trajectory in read_trajectories(tmp_path / "task_level")]
     assert [trajectory.ending for trajectory in read] == [Ending.SUCCESS, Ending.SUCCESS, Ending.GAVE_UP]
     assert [trajectory.turns for trajectory in read] == [episode.trajectory.turns for episode in episodes]
-    scores = {"step": 4.0, "reward": 1.5, "left_the_path": 0.0} | episodes[1].trajectory.scores
-    assert read[1].scores.items() >= scores.items() and read[2].scores["left_the_path"] == 1.0
+    scores = {"step": 4.0, "reward": 1.5, "off_path": 0.0} | episodes[1].trajectory.scores
+    assert read[1].scores.items() >= scores.items() and read[2].scores["off_path"] == 1.0
     assert [trajectory.task_id for trajectory in read] == [task.id for task in tasks]
     assert len(list(read_trajectories(tmp_path / "evaluation"))) == 1
     shots = {turn.screenshot.sha for trajectory in read for turn in trajectory.turns}

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt, torch_inputs
 
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.sampling import engine as engine_module
-from mobile_r1_jax.sampling.engine import Engine, Sampled
+from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 
 ROWS, TOKENS, LENGTHS = 4, 6, (32, 64)
@@ -38,13 +39,13 @@ def too_long(tied_pair) -> SmallPrompt:
 
 
 @pytest.fixture(scope="module")
-def greedy(tied_pair, prompts) -> list[Sampled]:
+def greedy(tied_pair, prompts) -> list[Completion]:
     """What each prompt is answered greedily, by the sampler itself."""
     inputs = batch(prompts, tied_pair.policy.config.vision, rows=ROWS)
     keys = jax.random.split(jax.random.key(0), ROWS)
     samples = jax.device_get(sample(tied_pair.policy, *inputs, keys, group=1, sampling=GREEDY))
     return [
-        Sampled(tuple(ids[0][mask[0]].tolist()), tuple(logps[0][mask[0]].tolist()))
+        Completion(tuple(ids[0][mask[0]].tolist()), tuple(logps[0][mask[0]].tolist()))
         for ids, mask, logps in zip(samples.ids, samples.mask, samples.logps, strict=True)
     ]
 
@@ -87,7 +88,7 @@ def test_many_requests_at_once_get_each_its_own_answer(make_engine, prompts, gre
 
 
 def test_requests_that_come_later_are_answered_too(make_engine, prompts, greedy) -> None:
-    async def one_after_the_other(engine: Engine) -> list[Sampled]:
+    async def one_after_the_other(engine: Engine) -> list[Completion]:
         return [await engine.sample(prompt, 0) for prompt in prompts]
 
     engine = make_engine()
@@ -134,7 +135,7 @@ def test_log_probabilities_are_those_that_training_recomputes(tied_pair, prompts
 def test_requests_of_one_prompt_share_its_prefill_and_a_group_is_what_the_sampler_gives_for_that_prompt(
     tied_pair, make_engine, prompts
 ) -> None:
-    async def talk(engine: Engine) -> tuple[list[Sampled], Sampled]:
+    async def talk(engine: Engine) -> tuple[list[Completion], Completion]:
         return await asyncio.gather(engine.sample_group(prompts[2], 5, 3), engine.sample(prompts[2], 5))
 
     engine = make_engine(WARM)
@@ -214,7 +215,7 @@ def beginning_of(prompt: SmallPrompt) -> SmallPrompt:
 def test_what_a_prompt_begins_with_is_not_computed_again_while_a_slot_holds_it(make_engine, prompts, greedy) -> None:
     first = beginning_of(prompts[2])
 
-    async def talk(engine: Engine) -> tuple[Sampled, Sampled]:
+    async def talk(engine: Engine) -> tuple[Completion, Completion]:
         await engine.sample(first, 0)
         await engine.sample(prompts[0], 0)  # of this nothing is alike
         return await engine.sample(prompts[2], 0), await engine.sample(prompts[2], 0)
@@ -233,7 +234,7 @@ def test_what_a_prompt_begins_with_is_not_computed_again_while_a_slot_holds_it(m
 def test_a_slot_that_is_taken_meanwhile_is_no_beginning_any_more(make_engine, prompts, greedy) -> None:
     first, order = beginning_of(prompts[2]), (2, 3, 2, 0, 3, 1, 2, 3)
 
-    async def talk(engine: Engine) -> list[Sampled]:
+    async def talk(engine: Engine) -> list[Completion]:
         answers = []
         for which in order:
             asked = [(first, 0), (prompts[which], 0), (prompts[2], 0)]
@@ -248,7 +249,7 @@ def test_a_slot_that_is_taken_meanwhile_is_no_beginning_any_more(make_engine, pr
 def test_another_policy_computes_every_prompt_anew(tied_pair, make_engine, prompts) -> None:
     other = jax.tree.map(lambda weights: weights * 1.1, tied_pair.policy)
 
-    async def talk(engine: Engine) -> Sampled:
+    async def talk(engine: Engine) -> Completion:
         await engine.sample(prompts[2], 0)
         engine.policy = other
         return await engine.sample(prompts[2], 0)
@@ -279,7 +280,7 @@ def test_a_prompt_too_long_is_the_error_of_whoever_asked_and_of_nobody_else(
 
 
 def test_an_engine_goes_on_after_an_error(make_engine, prompts, greedy, too_long) -> None:
-    async def talk(engine: Engine) -> Sampled:
+    async def talk(engine: Engine) -> Completion:
         with pytest.raises(ValueError, match="largest declared bucket is 64"):
             await engine.sample(too_long, 0)
         return await engine.sample(prompts[0], 0)
@@ -290,7 +291,7 @@ def test_an_engine_goes_on_after_an_error(make_engine, prompts, greedy, too_long
 def test_a_failure_on_the_device_is_told_to_all_under_way_and_the_engine_goes_on(
     make_engine, prompts, greedy, monkeypatch
 ) -> None:
-    async def talk(engine: Engine) -> tuple[list, Sampled]:
+    async def talk(engine: Engine) -> tuple[list, Completion]:
         with monkeypatch.context() as broken:
             broken.setattr(engine_module, "decode", fail)
             told = await all_at_once((prompts[0], 0), (prompts[1], 0), errors=True)(engine)
@@ -317,7 +318,7 @@ def test_what_a_chunk_takes_from_the_host_is_an_error_unless_it_was_put_on_the_d
 
 
 def test_a_cancelled_request_harms_nobody_and_costs_nothing(make_engine, prompts, greedy) -> None:
-    async def talk(engine: Engine) -> list[Sampled]:
+    async def talk(engine: Engine) -> list[Completion]:
         given_up = [asyncio.create_task(engine.sample(prompt, 0)) for prompt in prompts]
         kept = [asyncio.create_task(engine.sample(prompt, 0)) for prompt in prompts[:2]]
         await asyncio.sleep(0)
@@ -333,7 +334,7 @@ def test_a_cancelled_request_harms_nobody_and_costs_nothing(make_engine, prompts
 def test_a_request_cancelled_while_it_is_sampled_harms_nobody(make_engine, prompts, greedy) -> None:
     gate = threading.Event()
 
-    async def talk(engine: Engine) -> list[Sampled]:
+    async def talk(engine: Engine) -> list[Completion]:
         tasks = [asyncio.create_task(engine.sample(prompt, 0)) for prompt in prompts]
         await asyncio.sleep(0.02)
         tasks[0].cancel()

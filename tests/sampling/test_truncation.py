@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from small_models import FORBIDDEN, SIZES, SmallPrompt, batch, make_prompt
 
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
-from mobile_r1_jax.sampling.engine import Engine, Sampled
+from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Samples, Sampling, draw, sample
 from mobile_r1_jax.sampling.truncation import truncate
 
@@ -107,7 +108,7 @@ def test_the_engine_draws_what_the_sampler_draws_and_tells_the_same_log_probabil
 ) -> None:
     cut = replace(WHOLE, top_p=0.7, top_k=12)
 
-    async def answers() -> list[list[Sampled]]:
+    async def answers() -> list[list[Completion]]:
         def collate(some: list[SmallPrompt], rows: int) -> tuple[Screens, Prompts]:
             return batch(list(some), tied_pair.policy.config.vision, rows=rows)
 

@@ -14,21 +14,22 @@ from rich.console import Console
 from tiny_run import CONFIG, SETTINGS
 from transformers import PreTrainedTokenizerFast
 
-from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens
+from mobile_r1_jax.agent.completion import Completion, PromptGroup
+from mobile_r1_jax.agent.prompts import Past, Prompt, PromptFormat, build_prompt, chat_tokens
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.config import Run, Shapes, TaskLevel
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh
 from mobile_r1_jax.phones.providers import open_tasks
-from mobile_r1_jax.rollouts.episodes import Speaker
-from mobile_r1_jax.stages.context import Answered, Context, fitted, micro_batches, sharing_prompts
+from mobile_r1_jax.session import Session, round_to_mesh
+from mobile_r1_jax.training.batches import sharing_prompts
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import train_step
 from tools.base_policy.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=train_tokenizer())
     tokens = chat_tokens(tokenizer)
     config = dataclasses.replace(
@@ -40,11 +41,11 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     )
     shapes = Shapes(prompt_tokens=(64, 160), response_tokens=4, windows=(2,), screens=2)
     run = Run(folder=tmp_path_factory.mktemp("runs"), shapes=shapes, resizing=Resizing(scale=1.0))
-    speaker = Speaker(tokenizer, "{instruction}", run.resizing)
-    return Context(run, config, speaker, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
+    prompt_format = PromptFormat(tokenizer, "{instruction}", run.resizing)
+    return Session(run, config, prompt_format, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
 
 
-def prompt(context: Context, *colors: str) -> Prompt:
+def prompt(session: Session, *colors: str) -> Prompt:
     """Asked anew each time, as it is in each episode; a past screenshot for every colour but the last."""
 
     def screenshot(color: str) -> Screenshot:
@@ -54,84 +55,95 @@ def prompt(context: Context, *colors: str) -> Prompt:
 
     *past, now = map(screenshot, colors)
     answers = [Past(screenshot, (20, 21)) for screenshot in past]
-    return build_prompt(context.speaker.tokenizer, "Open Shop", answers, now, context.speaker.resizing)
+    return build_prompt(session.prompt_format.tokenizer, "Open Shop", answers, now, session.prompt_format.resizing)
 
 
-def turns(context: Context) -> list[Answered]:
+def turns(session: Session) -> list[PromptGroup]:
     """Three answers to one screen, and one each to another screen and to a later turn."""
     rng = np.random.default_rng(0)
     shown = (["red"], ["blue"], ["red"], ["red", "blue"], ["red"])
     return [
-        Answered(
-            prompt(context, *colors),
-            [tuple(rng.integers(8, 60, 1 + n % 4).tolist())],
-            [rng.normal(size=1 + n % 4).tolist()],
+        PromptGroup(
+            prompt(session, *colors),
+            [
+                Completion(
+                    tuple(rng.integers(8, 60, 1 + n % 4).tolist()),
+                    tuple(rng.normal(size=1 + n % 4).tolist()),
+                    tuple(rng.normal(size=1 + n % 4).tolist()),
+                )
+            ],
             [rng.normal()],
-            [rng.normal(size=1 + n % 4).tolist()],
         )
         for n, colors in enumerate(shown)
     ]
 
 
-def updated(context: Context, answered: Sequence[Answered], group: int) -> tuple[list[np.ndarray], list[tuple]]:
+def without_truncated(groups: Sequence[PromptGroup]) -> list[PromptGroup]:
+    return [
+        dataclasses.replace(one, completions=[dataclasses.replace(c, truncated_logps=()) for c in one.completions])
+        for one in groups
+    ]
+
+
+def updated(session: Session, answered: Sequence[PromptGroup], group: int) -> tuple[list[np.ndarray], list[tuple]]:
     """The weights after one update, and the batches' (prompts, completions each)."""
-    policy = Policy(context.config, rngs=nnx.Rngs(0))
+    policy = Policy(session.config, rngs=nnx.Rngs(0))
     state = create_state(policy, SETTINGS.optimizer, frozen=("vision",), key=jax.random.key(0))
-    batches = micro_batches(context, answered, 2, group, context.screen_cache(policy))
+    batches = session.batches(answered, 2, group, session.screen_cache(policy))
     state, _ = train_step(state, *batches, settings=SETTINGS)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.policy)]
     return leaves, [batch.completions.ids.shape[:2] for batch in batches]
 
 
-def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(context: Context) -> None:
-    alone = turns(context)
+def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(session: Session) -> None:
+    alone = turns(session)
     shared = sharing_prompts(alone, 4)
-    assert [len(one.ids) for one in shared] == [3, 1, 1]
-    for field in ("ids", "logps", "advantages", "truncated_logps"):
+    assert [len(one.completions) for one in shared] == [3, 1, 1]
+    for field in ("completions", "advantages"):
         everything = [value for one in shared for value in getattr(one, field)]
         assert sorted(map(str, everything)) == sorted(str(getattr(one, field)[0]) for one in alone)
-    assert [len(one.ids) for one in sharing_prompts(alone, 2)] == [2, 1, 1, 1]
+    assert [len(one.completions) for one in sharing_prompts(alone, 2)] == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("group", "shapes"), [(4, [(2, 1), (2, 4)]), (2, [(2, 1), (2, 1), (2, 2)])])
-def test_an_update_from_shared_prompts_is_the_one_from_each_alone(context: Context, group: int, shapes: list) -> None:
-    alone, _ = updated(context, turns(context), 1)
-    shared, made = updated(context, sharing_prompts(turns(context), group), group)
+def test_an_update_from_shared_prompts_is_the_one_from_each_alone(session: Session, group: int, shapes: list) -> None:
+    alone, _ = updated(session, turns(session), 1)
+    shared, made = updated(session, sharing_prompts(turns(session), group), group)
     assert made == shapes
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_log_probabilities_stand_beside_their_tokens_the_truncated_ones_where_there_are_any(context: Context) -> None:
-    answered = turns(context)[:2]
-    (batch,) = micro_batches(context, answered, 2, 1, None)
+def test_log_probabilities_stand_beside_their_tokens_the_truncated_ones_where_there_are_any(session: Session) -> None:
+    answered = turns(session)[:2]
+    (batch,) = session.batches(answered, 2, 1, None)
     for row, one in enumerate(answered):
         at = row, 0, np.asarray(batch.completions.mask[row, 0])
-        assert batch.completions.ids[at].tolist() == list(one.ids[0])
-        np.testing.assert_allclose(batch.completions.logps[at], one.logps[0], rtol=1e-6)
-        np.testing.assert_allclose(batch.completions.truncated_logps[at], one.truncated_logps[0], rtol=1e-6)
-    (batch,) = micro_batches(context, [dataclasses.replace(one, truncated_logps=None) for one in answered], 2, 1, None)
+        assert batch.completions.ids[at].tolist() == list(one.completions[0].ids)
+        np.testing.assert_allclose(batch.completions.logps[at], one.completions[0].logps, rtol=1e-6)
+        np.testing.assert_allclose(batch.completions.truncated_logps[at], one.completions[0].truncated_logps, rtol=1e-6)
+    (batch,) = session.batches(without_truncated(answered), 2, 1, None)
     assert batch.completions.truncated_logps is None
 
 
-def test_a_response_longer_than_its_room_is_an_error_that_says_so(context: Context) -> None:
-    long = [Answered(prompt(context, "red"), [(9,) * 5], None, [1.0])]
+def test_a_response_longer_than_its_room_is_an_error_that_says_so(session: Session) -> None:
+    long = [PromptGroup(prompt(session, "red"), [Completion((9,) * 5)], [1.0])]
     with pytest.raises(ValueError, match=r"5 tokens, shapes\.response_tokens is 4; raise it"):
-        micro_batches(context, long, 2, 1, None)
+        session.batches(long, 2, 1, None)
 
 
 @pytest.mark.parametrize(("frozen", "lasts"), [(("vision",), True), ((), False)])
-def test_screens_are_kept_from_stage_to_stage_while_the_tower_does_not_learn(context, frozen, lasts) -> None:
-    policy = Policy(context.config, rngs=nnx.Rngs(0))
-    cache = context.screen_cache(policy)
+def test_screens_are_kept_from_stage_to_stage_while_the_tower_does_not_learn(session, frozen, lasts) -> None:
+    policy = Policy(session.config, rngs=nnx.Rngs(0))
+    cache = session.screen_cache(policy)
     state = create_state(policy, SETTINGS.optimizer, frozen=frozen, key=jax.random.key(0))
-    batches = micro_batches(context, turns(context), 2, 1, cache if frozen else None)
+    batches = session.batches(turns(session), 2, 1, cache if frozen else None)
     state, _ = train_step(state, *batches, settings=SETTINGS)
-    assert (context.screen_cache(state.policy) is cache) == lasts
+    assert (session.screen_cache(state.policy) is cache) == lasts
 
 
 @pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 12), ((1, 8, 1), 16), ((2, 4, 2), 16), ((1, 4, 2), 12)])
 def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch_and_among_the_slots(mesh, rows) -> None:
-    run = fitted(Run(task_level=TaskLevel(micro_batch=12), shapes=Shapes(slots=12)), AbstractMesh(mesh, AXES))
+    run = round_to_mesh(Run(task_level=TaskLevel(micro_batch=12), shapes=Shapes(slots=12)), AbstractMesh(mesh, AXES))
     assert run.task_level.micro_batch == run.slots == rows
     assert run.format_finetuning.micro_batch == run.action_level.micro_batch == 8

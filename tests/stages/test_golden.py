@@ -12,13 +12,13 @@ from rich.console import Console
 from tiny_run import CONFIG
 from transformers import PreTrainedTokenizerFast
 
+from mobile_r1_jax.agent.prompts import PromptFormat
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.config import ActionLevel, Annotations, ConfigError, Run, Shapes
 from mobile_r1_jax.model.sharding import make_mesh
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
-from mobile_r1_jax.rollouts.episodes import Speaker
-from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.golden import check_screen, golden_steps
 from tools.base_policy.tokenizer import train_tokenizer
 
@@ -26,7 +26,7 @@ SIZE = (112, 224)
 SHAPES = Shapes(prompt_tokens=(4000,), response_tokens=400, windows=(2,), screens=8)
 
 
-def context(folder: Path, annotations: Annotations, **changes: object) -> Context:
+def session(folder: Path, annotations: Annotations, **changes: object) -> Session:
     settings = {
         "resizing": Resizing(scale=1.0),
         "shapes": SHAPES,
@@ -34,8 +34,8 @@ def context(folder: Path, annotations: Annotations, **changes: object) -> Contex
     } | changes
     run = Run(folder=folder, system="{instruction}", annotations=annotations, **settings)
     run.directory.mkdir(exist_ok=True)
-    speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), run.system, run.resizing)
-    return Context(run, CONFIG, speaker, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
+    prompt_format = PromptFormat(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), run.system, run.resizing)
+    return Session(run, CONFIG, prompt_format, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
 
 
 def line(*points: Sequence[int], image: str = "a.png", size: tuple[int, int] = SIZE, **changes: object) -> str:
@@ -78,7 +78,7 @@ LEFT_OUT = (
 def test_each_start_says_how_many_steps_are_used_and_where_the_list_of_the_others_is(tmp_path: Path) -> None:
     lines = [line((50, 60), (90, 200)), "{", line((50, 60), (900, 60), (1, 1)), BAD, line((5, 6), image="no.png")]
     data = directory(tmp_path, *lines)
-    ctx = context(tmp_path, Annotations(data, frame="screenshot"))
+    ctx = session(tmp_path, Annotations(data, frame="screenshot"))
     listed = ctx.run.directory / "annotations-left-out.txt"
     for _ in range(2):
         steps = golden_steps(ctx)
@@ -93,7 +93,7 @@ def test_each_start_says_how_many_steps_are_used_and_where_the_list_of_the_other
 
 
 def test_healthy_data_leaves_no_list(tmp_path: Path) -> None:
-    ctx = context(tmp_path, Annotations(directory(tmp_path, line((50, 60)))))
+    ctx = session(tmp_path, Annotations(directory(tmp_path, line((50, 60)))))
     found, used = golden_steps(ctx).report
     assert used == "annotations: 1 steps of 1 file(s)" and "coordinates are in screenshot pixels" in found
     assert not list(ctx.run.directory.glob("*left-out*"))
@@ -102,7 +102,7 @@ def test_healthy_data_leaves_no_list(tmp_path: Path) -> None:
 def test_coordinates_that_fit_both_images_ask_for_the_setting(tmp_path: Path) -> None:
     shapes = replace(SHAPES, windows=(100,))
     data = directory(tmp_path, line((259, 526), image="big.png", size=(1440, 3200)))
-    ctx = context(tmp_path, Annotations(data), shapes=shapes, resizing=Resizing(scale=1.0, max_pixels=500_000))
+    ctx = session(tmp_path, Annotations(data), shapes=shapes, resizing=Resizing(scale=1.0, max_pixels=500_000))
     found, _ = golden_steps(ctx).report
     assert "in resized pixels" in found and "set annotations.frame to screenshot or resized" in found
     both = replace(ctx.run, action_level=ActionLevel(Annotations(data, frame="resized")))
@@ -117,7 +117,7 @@ def test_coordinates_that_fit_both_images_ask_for_the_setting(tmp_path: Path) ->
 
 def test_what_the_oracle_writes_is_read_in_the_runs_own_pixels_and_order(tmp_path: Path) -> None:
     for number, resizing in enumerate((Resizing(scale=1.0), Resizing(scale=2.0))):
-        ctx = context(
+        ctx = session(
             tmp_path, Annotations(count=3), resizing=resizing, name=f"run{number}", shapes=replace(SHAPES, windows=(8,))
         )
         steps = golden_steps(ctx)
@@ -143,7 +143,7 @@ def test_a_screen_of_more_windows_than_the_shapes_have_is_named_before_stage_1(
         / "images"
         / "ok.png"
     )
-    ctx = context(
+    ctx = session(
         tmp_path,
         Annotations(tmp_path / "data", frame="screenshot"),
         resizing=Resizing(scale=1.0, min_pixels=784),
@@ -162,7 +162,7 @@ def test_pixels_that_end_early_are_found_before_stage_1(tmp_path: Path) -> None:
     start, content = whole.index(b"IDAT") - 4, b"IDAT" + zlib.compress(bytes(1000))
     chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
     (data / "images" / "short.png").write_bytes(whole[:start] + chunk + whole[-12:])
-    ctx = context(tmp_path, Annotations(data))
+    ctx = session(tmp_path, Annotations(data))
     assert "1 lines and 0 steps" in golden_steps(ctx).report[-1]
     assert (
         "jsonl:2: step 0: image short.png: screenshot is damaged"
@@ -173,4 +173,4 @@ def test_pixels_that_end_early_are_found_before_stage_1(tmp_path: Path) -> None:
 def test_nothing_left_stops_the_run_in_one_line_that_names_the_field(tmp_path: Path) -> None:
     data = directory(tmp_path, BAD)
     with pytest.raises(ConfigError, match=r"^annotations: no usable step.*jsonl:1: step 0: text holds <\|im_end\|>"):
-        golden_steps(context(tmp_path, Annotations(data)))
+        golden_steps(session(tmp_path, Annotations(data)))

@@ -16,16 +16,16 @@ from rich.console import Console
 from tiny_run import CONFIG, OPTIMIZER, make_batch, make_policy
 from transformers import PreTrainedTokenizerFast
 
+from mobile_r1_jax.agent.prompts import PromptFormat
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.rl import GRPO
-from mobile_r1_jax.rollouts.episodes import Speaker
-from mobile_r1_jax.stages.context import Context
+from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import Stage
-from mobile_r1_jax.stages.loop import Made, train
+from mobile_r1_jax.stages.loop import UpdateData, run_updates
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
 from tools.base_policy.tokenizer import train_tokenizer
@@ -38,18 +38,20 @@ class KilledError(Exception):
 
 
 @pytest.fixture
-def context_in() -> Callable[[Path], Context]:
-    speaker = Speaker(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), "{instruction}", Resizing())
+def session_in() -> Callable[[Path], Session]:
+    prompt_format = PromptFormat(
+        PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), "{instruction}", Resizing()
+    )
 
-    def make(folder: Path) -> Context:
+    def make(folder: Path) -> Session:
         run = Run(folder=folder, save_every=2)
-        return Context(run, CONFIG, speaker, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
+        return Session(run, CONFIG, prompt_format, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
 
     return make
 
 
 def play(
-    context: Context,
+    session: Session,
     stage: Stage = STAGE,
     *,
     killed_at: int = -1,
@@ -63,7 +65,7 @@ def play(
     """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from, one in
     `bad` a loss that is no number; `lengths` of prompts by place, where they differ."""
 
-    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> Made:
+    async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update == killed_at:
             raise KilledError
         if update == cancelled_at:
@@ -76,21 +78,21 @@ def play(
         if update in bad:
             batches[0].completions.advantages[:] = np.nan
         if on_the_device:
-            batches = [place_batch(batch, context.mesh) for batch in batches]
-        return Made(batches, {"reward": float(place)}, {"place": place + 1})
+            batches = [place_batch(batch, session.mesh) for batch in batches]
+        return UpdateData(batches, {"reward": float(place)}, {"place": place + 1})
 
     async def all_updates() -> Policy:
         nonlocal outer
         outer = asyncio.current_task()
-        return await train(context, stage, shard_policy(make_policy(), context.mesh), make_batches)
+        return await run_updates(session, stage, shard_policy(make_policy(), session.mesh), make_batches)
 
     outer: asyncio.Task[Policy] | None = None
     return asyncio.run(all_updates())
 
 
-def rows(context: Context) -> list[dict[str, Any]]:
+def rows(session: Session) -> list[dict[str, Any]]:
     """The run's metrics, but for the clock."""
-    lines = (context.run.directory / "metrics.jsonl").read_text().splitlines()
+    lines = (session.run.directory / "metrics.jsonl").read_text().splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if not name.startswith("seconds")} for line in lines
     ]
@@ -106,9 +108,9 @@ def same(one: Policy, other: Policy) -> bool:
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
 def test_a_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
-    killed_at: int, context_in: Callable[[Path], Context], tmp_path: Path
+    killed_at: int, session_in: Callable[[Path], Session], tmp_path: Path
 ) -> None:
-    whole, broken = context_in(tmp_path / "whole"), context_in(tmp_path / "broken")
+    whole, broken = session_in(tmp_path / "whole"), session_in(tmp_path / "broken")
     policy = play(whole)
     with pytest.raises(KilledError):
         play(broken, killed_at=killed_at)
@@ -119,9 +121,9 @@ def test_a_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
 
 @pytest.mark.parametrize("killed_at", [-1, 3])
 def test_batches_made_ahead_make_the_same_run_and_are_there_before_the_update_is_over(
-    killed_at: int, context_in: Callable[[Path], Context], tmp_path: Path
+    killed_at: int, session_in: Callable[[Path], Session], tmp_path: Path
 ) -> None:
-    whole, ahead = context_in(tmp_path / "whole"), context_in(tmp_path / "ahead")
+    whole, ahead = session_in(tmp_path / "whole"), session_in(tmp_path / "ahead")
     policy, stage = play(whole), dataclasses.replace(STAGE, ahead=True)
     if killed_at > 0:
         with pytest.raises(KilledError):
@@ -130,26 +132,26 @@ def test_batches_made_ahead_make_the_same_run_and_are_there_before_the_update_is
     assert same(play(ahead, stage), policy) and rows(ahead) == rows(whole)
 
 
-def test_a_finished_stage_gives_its_policy_and_makes_no_batch(context_in, tmp_path: Path) -> None:
-    context = context_in(tmp_path)
-    policy = play(context)
-    assert same(play(context, killed_at=5), policy) and len(rows(context)) == 5
+def test_a_finished_stage_gives_its_policy_and_makes_no_batch(session_in, tmp_path: Path) -> None:
+    session = session_in(tmp_path)
+    policy = play(session)
+    assert same(play(session, killed_at=5), policy) and len(rows(session)) == 5
 
 
-def test_an_update_with_nothing_to_learn_from_is_written_down_and_changes_nothing(context_in, tmp_path: Path) -> None:
+def test_an_update_with_nothing_to_learn_from_is_written_down_and_changes_nothing(session_in, tmp_path: Path) -> None:
     stage = dataclasses.replace(STAGE, updates=1)
-    before, after = make_policy(), play(context_in(tmp_path), stage, empty=(0,))
-    assert same(before, after) and rows(context_in(tmp_path)) == [{"stage": "action_level", "step": 1, "reward": 100.0}]
+    before, after = make_policy(), play(session_in(tmp_path), stage, empty=(0,))
+    assert same(before, after) and rows(session_in(tmp_path)) == [{"stage": "action_level", "step": 1, "reward": 100.0}]
 
 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize(("bad", "empty"), [((0,), ()), ((1, 2), ()), ((0, 1, 3, 4), ()), ((4,), (2, 3))], ids=str)
-def test_bad_updates_are_written_down_and_skipped(bad, empty, ahead, context_in, tmp_path: Path, caplog) -> None:
+def test_bad_updates_are_written_down_and_skipped(bad, empty, ahead, session_in, tmp_path: Path, caplog) -> None:
     """Up to two in a row; where there was nothing to learn from is neither good nor bad."""
-    context = context_in(tmp_path)
-    policy = play(context, dataclasses.replace(STAGE, ahead=ahead), bad=bad, empty=empty)
+    session = session_in(tmp_path)
+    policy = play(session, dataclasses.replace(STAGE, ahead=ahead), bad=bad, empty=empty)
     assert all(np.isfinite(leaf).all() for leaf in weights(policy))
-    written = rows(context)
+    written = rows(session)
     assert [row["step"] for row in written] == [1, 2, 3, 4, 5]
     assert [row.get("skipped") for row in written] == [None if n in empty else float(n in bad) for n in range(5)]
     assert all((row.get("loss", 0) is None) == (n in bad) for n, row in enumerate(written))
@@ -157,44 +159,44 @@ def test_bad_updates_are_written_down_and_skipped(bad, empty, ahead, context_in,
     assert len(warned) == len(bad) and all("not finite: grad_norm, " in line and "\n" not in line for line in warned)
 
 
-def test_an_update_with_nothing_to_learn_from_does_not_end_a_row_of_bad_ones(context_in, tmp_path: Path) -> None:
+def test_an_update_with_nothing_to_learn_from_does_not_end_a_row_of_bad_ones(session_in, tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match="action_level: "):
-        play(context_in(tmp_path), bad=(1, 2, 4), empty=(3,))
+        play(session_in(tmp_path), bad=(1, 2, 4), empty=(3,))
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_three_bad_updates_in_a_row_stop_the_run_in_one_line_and_it_can_go_on(
-    first, context_in, tmp_path: Path
+    first, session_in, tmp_path: Path
 ) -> None:
-    context = context_in(tmp_path)
+    session = session_in(tmp_path)
     with pytest.raises(NonFiniteError, match=rf"last 3 updates, up to {first + 3}, .* not finite: .*loss") as caught:
-        play(context, bad=(first, first + 1, first + 2))
+        play(session, bad=(first, first + 1, first + 2))
     assert "\n" not in str(caught.value) and caught.value.args[0].startswith("action_level: ")
-    assert [row.get("skipped") for row in rows(context)] == [0.0] * first + [1.0] * 3
+    assert [row.get("skipped") for row in rows(session)] == [0.0] * first + [1.0] * 3
     # What was saved in between holds the weights from before, and the run goes on from there.
-    assert all(np.isfinite(leaf).all() for leaf in weights(play(context)))
-    assert [row["step"] for row in rows(context)] == [1, 2, 3, 4, 5]
+    assert all(np.isfinite(leaf).all() for leaf in weights(play(session)))
+    assert [row["step"] for row in rows(session)] == [1, 2, 3, 4, 5]
 
 
-def test_the_reference_stays_where_the_stage_began(context_in, tmp_path: Path) -> None:
-    context = context_in(tmp_path)
-    policy = play(context)
-    kl = [row["kl"] for row in rows(context)]
+def test_the_reference_stays_where_the_stage_began(session_in, tmp_path: Path) -> None:
+    session = session_in(tmp_path)
+    policy = play(session)
+    kl = [row["kl"] for row in rows(session)]
     assert kl[0] == pytest.approx(0, abs=1e-6) and all(later > 1e-6 for later in kl[1:])
     assert not same(policy, make_policy())
 
 
-def test_the_vision_tower_stays_frozen_where_the_stage_says_so(context_in, tmp_path: Path) -> None:
-    before, after = make_policy(), play(context_in(tmp_path))
+def test_the_vision_tower_stays_frozen_where_the_stage_says_so(session_in, tmp_path: Path) -> None:
+    before, after = make_policy(), play(session_in(tmp_path))
     for one, other in zip(jax.tree.leaves(before.vision), jax.tree.leaves(after.vision), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_bucket_that_comes_late_is_news_and_no_warning(context_in, tmp_path: Path, caplog) -> None:
+def test_a_bucket_that_comes_late_is_news_and_no_warning(session_in, tmp_path: Path, caplog) -> None:
     """Longer prompts in the fourth update: the program of the reference and that of the gradients have to know them."""
     jax.clear_caches()  # of what other tests compiled
     caplog.set_level(logging.INFO, train.__module__)
-    play(context_in(tmp_path), lengths={103: 12})
+    play(session_in(tmp_path), lengths={103: 12})
     said = [record for record in caplog.records if record.name == train.__module__]
     assert [record.getMessage().split(" for ")[0] for record in said] == [
         f"action_level, update 4: jit({program}) was compiled" for program in ("completion_logps", "batch_gradients")
@@ -203,29 +205,29 @@ def test_a_bucket_that_comes_late_is_news_and_no_warning(context_in, tmp_path: P
     assert {record.levelno for record in said} == {logging.INFO}
 
 
-def test_a_batch_left_on_the_host_is_an_error_and_no_silent_copy_in_each_update(context_in, tmp_path: Path) -> None:
+def test_a_batch_left_on_the_host_is_an_error_and_no_silent_copy_in_each_update(session_in, tmp_path: Path) -> None:
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
-        play(context_in(tmp_path), on_the_device=False)
+        play(session_in(tmp_path), on_the_device=False)
 
 
-def test_the_seconds_of_an_update_are_in_the_metrics(context_in, tmp_path: Path) -> None:
-    context = context_in(tmp_path)
-    play(context, dataclasses.replace(STAGE, updates=1))
-    row = json.loads((context.run.directory / "metrics.jsonl").read_text())
+def test_the_seconds_of_an_update_are_in_the_metrics(session_in, tmp_path: Path) -> None:
+    session = session_in(tmp_path)
+    play(session, dataclasses.replace(STAGE, updates=1))
+    row = json.loads((session.run.directory / "metrics.jsonl").read_text())
     assert row["seconds"] >= row["seconds_data"] > 0
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["while batches are made", "while the devices are at an update"])
-def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there(context_in, tmp_path, ahead) -> None:
+def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there(session_in, tmp_path, ahead) -> None:
     """save_every is 2: without a checkpoint at the cancellation, update 3 would be made twice."""
     stage = dataclasses.replace(STAGE, ahead=ahead)
-    whole, context = context_in(tmp_path / "whole"), context_in(tmp_path / "cancelled")
+    whole, session = session_in(tmp_path / "whole"), session_in(tmp_path / "cancelled")
     policy = play(whole, stage)
     with pytest.raises(asyncio.CancelledError):
-        play(context, stage, cancelled_at=3, ahead_of_devices=ahead)
-    saved = sorted(int(path.name) for path in (context.run.directory / "checkpoints" / stage.name).glob("[0-9]*"))
-    assert saved[-1] == 3 and len(rows(context)) == 3
-    resumed = play(context, stage)
-    assert rows(context) == rows(whole)
+        play(session, stage, cancelled_at=3, ahead_of_devices=ahead)
+    saved = sorted(int(path.name) for path in (session.run.directory / "checkpoints" / stage.name).glob("[0-9]*"))
+    assert saved[-1] == 3 and len(rows(session)) == 3
+    resumed = play(session, stage)
+    assert rows(session) == rows(whole)
     same = jax.tree.map(lambda one, other: bool((one == other).all()), resumed, policy)
     assert all(jax.tree.leaves(same))

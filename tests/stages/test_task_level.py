@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sample_episodes import ASTRAY, BROKEN, GARBAGE, LOST, STRAIGHT, episode
 
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator.screen import Screen, draw
@@ -38,7 +39,7 @@ def test_steps_are_compared_with_all_of_their_group() -> None:
 def played(*advantages: float) -> tuple[Episode, np.ndarray]:
     """An episode with a turn for each advantage, and these in a row of FOUR."""
     screenshot = Screenshot(draw(Screen("", 0, ()), (112, 224)))
-    turns = tuple(Turn(screenshot, "", (number,), logps=(-1.0,)) for number in range(len(advantages)))
+    turns = tuple(Turn(screenshot, "", Completion((number,), (-1.0,))) for number in range(len(advantages)))
     prompts = tuple(f"prompt {number}" for number in range(len(turns)))
     row = np.zeros(FOUR)
     row[: len(advantages)] = advantages
@@ -48,7 +49,7 @@ def played(*advantages: float) -> tuple[Episode, np.ndarray]:
 def test_turns_keep_their_own_advantage_and_those_without_one_are_left_out() -> None:
     episodes, rows = zip(played(0.5, 0.0, -0.25), played(0.0), strict=True)
     learnt = weighted_turns(episodes, np.stack(rows))
-    assert [(one.prompt, one.ids, one.advantages) for one in learnt] == [
+    assert [(one.prompt, [c.ids for c in one.completions], one.advantages) for one in learnt] == [
         ("prompt 0", [(0,)], [0.5]),
         ("prompt 2", [(2,)], [pytest.approx(-0.25)]),
     ]

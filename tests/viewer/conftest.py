@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mobile_r1_jax.agent.actions import Action
+from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.responses import Response, format_response
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
@@ -35,7 +36,7 @@ def make() -> Make:
             Turn(
                 screen(*size),
                 one if isinstance(one, str) else format_response(Response("Thinking.", "Doing.", one)),
-                response_ids=ids,
+                Completion(ids) if ids else None,
                 effect=effect,
             )
             for one in said

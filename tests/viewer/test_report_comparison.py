@@ -86,7 +86,7 @@ def test_outcomes_do_not_decide_which_tasks_are_shown_nor_how_many_successes_are
         rng = Random(seed)
         stages = [
             tuple(
-                replace(strip, ending=rng.choice([Ending.SUCCESS, Ending.FAILURE]), scores={"left_the_path": seed % 2})
+                replace(strip, ending=rng.choice([Ending.SUCCESS, Ending.FAILURE]), scores={"off_path": seed % 2})
                 for strip in strips(*ids, *ids)  # every task twice
             )
             for _ in range(3)

@@ -99,7 +99,7 @@ def test_a_malformed_response_is_shown_raw_with_what_is_wrong(run: Path, play: P
 def strips(*kinds: tuple[Ending, bool], tasks: int = 1000, **scores: float) -> list[Strip]:
     looks = (Look("a.png", SCREEN, "", "", None),)
     return [
-        Strip(line, f"task {line % tasks}", "shop", ending, {"left_the_path": float(astray), **scores}, looks)
+        Strip(line, f"task {line % tasks}", "shop", ending, {"off_path": float(astray), **scores}, looks)
         for line, (ending, astray) in enumerate(kinds)
     ]
 
@@ -107,7 +107,7 @@ def strips(*kinds: tuple[Ending, bool], tasks: int = 1000, **scores: float) -> l
 def test_a_selection_has_something_of_each_kind_recoveries_first() -> None:
     many = [(Ending.SUCCESS, False)] * 50 + [(Ending.FAILURE, True)] * 50 + [(Ending.SUCCESS, True)] * 50
     chosen = choose(strips(*many), SHOWN)
-    kinds = [(strip.ending, strip.left_the_path) for strip in chosen]
+    kinds = [(strip.ending, strip.off_path) for strip in chosen]
     assert len(chosen) == SHOWN
     assert kinds == [(Ending.SUCCESS, True)] * 4 + [(Ending.FAILURE, True)] * 4 + [(Ending.SUCCESS, False)] * 4
 
