@@ -19,7 +19,7 @@ from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.sampling.sampler import sample
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.loop import UpdateData, run_updates
+from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.training.state import TrainState
 
 

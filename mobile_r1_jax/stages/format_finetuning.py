@@ -11,7 +11,7 @@ from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.loop import UpdateData, run_updates
+from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.training.state import TrainState
 
 

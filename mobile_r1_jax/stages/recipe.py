@@ -29,7 +29,7 @@ from mobile_r1_jax.session import Session, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.loop import bar
+from mobile_r1_jax.stages.trainer import bar
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.viewer import ReportError, write_report
 

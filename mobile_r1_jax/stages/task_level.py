@@ -23,7 +23,7 @@ from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.loop import UpdateData, run_updates
+from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.batches import sharing_prompts
 from mobile_r1_jax.training.state import TrainState

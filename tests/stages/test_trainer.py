@@ -25,7 +25,7 @@ from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import Stage
-from mobile_r1_jax.stages.loop import UpdateData, run_updates
+from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
 from tools.base_policy.tokenizer import train_tokenizer
