@@ -195,9 +195,9 @@ def test_the_vision_tower_stays_frozen_where_the_stage_says_so(session_in, tmp_p
 def test_a_bucket_that_comes_late_is_news_and_no_warning(session_in, tmp_path: Path, caplog) -> None:
     """Longer prompts in the fourth update: the program of the reference and that of the gradients have to know them."""
     jax.clear_caches()  # of what other tests compiled
-    caplog.set_level(logging.INFO, train.__module__)
+    caplog.set_level(logging.INFO, run_updates.__module__)
     play(session_in(tmp_path), lengths={103: 12})
-    said = [record for record in caplog.records if record.name == train.__module__]
+    said = [record for record in caplog.records if record.name == run_updates.__module__]
     assert [record.getMessage().split(" for ")[0] for record in said] == [
         f"action_level, update 4: jit({program}) was compiled" for program in ("completion_logps", "batch_gradients")
     ]
