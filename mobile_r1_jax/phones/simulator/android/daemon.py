@@ -5,6 +5,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
 from mobile_r1_jax.phones.simulator.android.sync import serve_sync
 from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
@@ -39,7 +40,8 @@ async def listen(device: Device, host: str = "127.0.0.1", port: int = 0) -> List
     listener = socket.create_server((host, port))  # asyncio's own ignores that there is no free descriptor
     port = listener.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(connect, sock=listener)
-    android = Android(device, f"emulator-{port - 1}")  # adb names what is announced as an emulator by port - 1
+    # adb gives a phone that is announced as an emulator the serial emulator-(port - 1).
+    android = Android(device, f"emulator-{port - 1}", COMMANDS)
     return ListeningPhone(android, host, port, server)
 
 

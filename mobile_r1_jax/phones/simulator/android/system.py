@@ -1,6 +1,6 @@
 """What Android keeps around a simulated phone's apps: settings, keyboards, storage. The shell runs on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,12 +67,17 @@ def _fresh_settings() -> dict[str, dict[str, str]]:
     }
 
 
+Command = Callable[["Android", list[str], bytes], Result]
+"""A program: takes the system, the arguments and standard input."""
+
+
 @dataclass
 class Android:
     """One simulated phone's system. `touched` is where a finger went down and has not come up."""
 
     device: Device
     serial: str
+    commands: Mapping[str, Command]  # programs by name
     files: Files = field(default_factory=Files)
     settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
     awake: bool = True
@@ -84,10 +89,7 @@ class Android:
         self.home_package = self.device.focus[0]
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
-        # Imported late: the commands are written in terms of this class.
-        from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
-
-        handler = COMMANDS.get(name.removeprefix("/system/bin/"))
+        handler = self.commands.get(name.removeprefix("/system/bin/"))
         return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)
 
     @property
