@@ -1,4 +1,4 @@
-"""The programs on a simulated phone: name to handler, which gets the system, the arguments and standard input."""
+"""The commands of a simulated phone by name."""
 
 from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, plain, simulator, system, touch
 from mobile_r1_jax.phones.simulator.android.system import Command
