@@ -5,12 +5,12 @@ from random import Random
 import pytest
 
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.apps import LABELS
-from mobile_r1_jax.phones.simulator.apps.shop import ITEMS
-from mobile_r1_jax.phones.simulator.oracle import MOST_STEPS, Move
+from mobile_r1_jax.phones.simulator.apps import LABELS, TEMPLATES
+from mobile_r1_jax.phones.simulator.apps.shop.app import ITEMS
+from mobile_r1_jax.phones.simulator.oracle import MOST_STEPS
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import Placed, combinations, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Template
+from mobile_r1_jax.phones.simulator.templates import Move, Template
 
 SIZE = (112, 224)
 KEYS = ("BACK", "HOME", "MENU", "ENTER", "VOLUME_UP", "VOLUME_DOWN")

@@ -8,10 +8,10 @@ from string import Formatter
 import pytest
 
 from mobile_r1_jax.phones.simulator import oracle
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
-from mobile_r1_jax.phones.simulator.oracle import Move
 from mobile_r1_jax.phones.simulator.tasks import combinations, draw_tasks, held_out_instructions, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Template
+from mobile_r1_jax.phones.simulator.templates import Move, Template
 
 APPS = ("settings", "shop", "messages", "clock", "launcher")
 SETUP = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 1}

@@ -10,10 +10,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mobile_r1_jax.agent.prompts import chat_tokens, encode
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.apps import APPS, TEMPLATES
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
 from mobile_r1_jax.phones.simulator.tasks import combinations, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from tools.base_policy.tokenizer import LARGEST_NUMBER, NAMES, PIECES, SPECIAL, save_tokenizer, train_tokenizer
 
 CALL = '<tool_call>{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}</tool_call>'

@@ -15,10 +15,10 @@ from mobile_r1_jax.agent.responses import Response, format_response
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.oracle import Goal, Move
 from mobile_r1_jax.phones.simulator.screen import draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import Placed, place
+from mobile_r1_jax.phones.simulator.templates import Goal, Move
 from mobile_r1_jax.tasks.task import Task
 
 HOLD_SECONDS = 1

@@ -6,37 +6,14 @@ annotations, it counts the steps that remain (which tells when an episode left t
 task could have been.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element
 from mobile_r1_jax.phones.simulator.state import State
+from mobile_r1_jax.phones.simulator.templates import Goal, Move
 
 GRID = (COLUMNS * 28, ROWS * 28)  # any size would do: the oracle taps centres
 MOST_STEPS = 15
-
-
-@dataclass(frozen=True)
-class Move:
-    """One step: `kind` tap, hold, swipe, type, button, key, open or finish; `name` what it is done to or with."""
-
-    kind: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A state to reach and the route there: page -> move. The route's first page is the app's home."""
-
-    reached: Callable[[State], bool]
-    route: dict[str, Move]
-    subject: str  # what is to be done to what, as a thought would say it
-
-    @property
-    def app(self) -> str:
-        return next(iter(self.route)).split("/")[0]
 
 
 def next_move(state: State, goals: tuple[Goal, ...]) -> Move:

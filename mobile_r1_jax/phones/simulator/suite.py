@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mobile_r1_jax.agent.trajectory import Trajectory
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import combinations, draw_tasks, held_out_instructions
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split
 from mobile_r1_jax.tasks.task import Task
 

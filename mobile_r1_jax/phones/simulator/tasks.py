@@ -12,9 +12,10 @@ from random import Random
 from typing import Any
 
 from mobile_r1_jax.phones.simulator import gestures
-from mobile_r1_jax.phones.simulator.oracle import Goal, remaining
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
+from mobile_r1_jax.phones.simulator.oracle import remaining
 from mobile_r1_jax.phones.simulator.state import State
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Parameters, Template
+from mobile_r1_jax.phones.simulator.templates import Goal, Parameters, Template
 from mobile_r1_jax.tasks.task import Task
 
 SETUP = ("template", "parameters", "seed", "popups")  # the keys of a task's setup

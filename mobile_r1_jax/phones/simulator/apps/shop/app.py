@@ -3,8 +3,9 @@
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
-from mobile_r1_jax.phones.simulator.state import State, go, open_menu
+from mobile_r1_jax.phones.simulator.state import Popup, State, go, open_menu
 
 ITEMS = (
     "Shoes",
@@ -117,3 +118,7 @@ def _pay(state: State) -> None:
     data = state.data["shop"]
     data["orders"], data["cart"] = data["orders"] + 1, []
     state.push("shop/done")
+
+
+POPUPS = (Popup("Big sale", accept="Look", dismiss="Close", astray="shop/me"),)
+APP = App("shop", "Shop", "com.sim.shop", 0, fresh, elements, typed=typed, choose=choose, popups=POPUPS)

@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import State, go, open_menu
 
@@ -80,3 +81,6 @@ def _run(state: State) -> None:
 def _keep(state: State) -> None:
     state.data["clock"]["alarms"] = {state.text: True, **state.data["clock"]["alarms"]}
     state.back()
+
+
+APP = App("clock", "Clock", "com.sim.clock", 4, fresh, elements, typed=typed, choose=choose)

@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import State, go, open_menu
 
@@ -62,3 +63,6 @@ def choose(state: State, name: str, choice: str) -> None:
         data["chats"].remove(name)
     elif choice == "Silence" and name not in data["muted"]:
         data["muted"].append(name)
+
+
+APP = App("messages", "Messages", "com.sim.messages", 2, fresh, elements, typed=typed, entered=entered, choose=choose)
