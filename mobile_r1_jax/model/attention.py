@@ -33,7 +33,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jax.sharding import PartitionSpec as P
 
-from mobile_r1_jax.model.layers import ROWS, rows_times
+from mobile_r1_jax.model.layers import ROWS, matmul_rows
 
 MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
 LANES = 128  # splash attention works in blocks of a multiple of it
@@ -43,29 +43,29 @@ LARGEST_BLOCK = 512  # tokens of queries and of keys in a block of splash attent
 Kernel = Literal["xla", "splash", "cudnn"]
 
 
-class Keys(NamedTuple):
+class KV(NamedTuple):
     """Keys and values, alike: [B, G, S, K, H], G = 1 where the group shares them."""
 
     k: jax.Array
     v: jax.Array
 
 
-def as_cache(keys: Keys) -> Keys:
+def to_cache_layout(keys: KV) -> KV:
     """Keys and values [..., S, K, H] as they lie in a cache, for products with one query at a time: k [..., K, H, S],
     v [..., K, S, H]. Laid out otherwise, a CPU would put the whole cache into this order at every token."""
-    return Keys(jnp.moveaxis(keys.k, -3, -1), jnp.moveaxis(keys.v, -3, -2))
+    return KV(jnp.moveaxis(keys.k, -3, -1), jnp.moveaxis(keys.v, -3, -2))
 
 
-def of_cache(cache: Keys) -> Keys:
+def from_cache_layout(cache: KV) -> KV:
     """The other way."""
-    return Keys(jnp.moveaxis(cache.k, -1, -3), jnp.moveaxis(cache.v, -2, -3))
+    return KV(jnp.moveaxis(cache.k, -1, -3), jnp.moveaxis(cache.v, -2, -3))
 
 
-def with_column(cache: Keys, new: Keys, column: jax.Array) -> Keys:
+def write_column(cache: KV, new: KV, column: jax.Array) -> KV:
     """The cache with one token's keys, [..., 1, K, H], at `column` []."""
-    k, v = as_cache(new)
+    k, v = to_cache_layout(new)
     put = jax.lax.dynamic_update_slice_in_dim
-    return Keys(put(cache.k, k, column, axis=cache.k.ndim - 1), put(cache.v, v, column, axis=cache.v.ndim - 2))
+    return KV(put(cache.k, k, column, axis=cache.k.ndim - 1), put(cache.v, v, column, axis=cache.v.ndim - 2))
 
 
 class Segments(NamedTuple):
@@ -77,7 +77,7 @@ class Segments(NamedTuple):
     keys: tuple[jax.Array | None, ...]
 
 
-ONE = np.ones((1, 1, 1), np.int32)  # the segment of queries that are all of one
+ONE_SEGMENT = np.ones((1, 1, 1), np.int32)  # the segment of queries that are all of one
 
 
 def kernel_for(platform: str) -> Kernel:
@@ -86,7 +86,7 @@ def kernel_for(platform: str) -> Kernel:
 
 
 def attention(
-    q: jax.Array, *parts: Keys, segments: Segments | None = None, causal: bool = False, kernel: Kernel
+    q: jax.Array, *parts: KV, segments: Segments | None = None, causal: bool = False, kernel: Kernel
 ) -> jax.Array:
     """Attention of queries to all the parts at once; grouped-query where keys have fewer heads.
 
@@ -108,7 +108,7 @@ def attention(
     return _xla(q, parts, segments, causal)
 
 
-def _xla(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal: bool) -> jax.Array:
+def _xla(q: jax.Array, parts: Sequence[KV], segments: Segments | None, causal: bool) -> jax.Array:
     """Plain products. A sequence that sees itself alone goes block by block of queries, each with no more keys than its
     last query sees: nearly half the products are not made, and what is in between stays small."""
     if not causal or segments is not None or len(parts) > 1:
@@ -120,7 +120,7 @@ def _xla(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal:
     return jnp.concatenate(blocks, axis=2)
 
 
-def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, before: int | None) -> jax.Array:
+def _products(q: jax.Array, parts: Sequence[KV], segments: Segments | None, before: int | None) -> jax.Array:
     """A part that the group shares is multiplied with all its queries at once, and never repeated.
 
     Heads stand before tokens and keys lie across, [..., H, S], so that no score is ever put into another order: on a
@@ -140,7 +140,7 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
         k, v = jnp.moveaxis(part.k, 2, 4), jnp.moveaxis(part.v, 2, 3)
         if _shared(part, q):
             k, v = k[:, 0], v[:, 0]
-            products = rows_times(_beside(grouped), k, dtype=jnp.float32)
+            products = matmul_rows(_beside(grouped), k, dtype=jnp.float32)
             visible = None if visible is None else visible[:, None, None]
         else:
             products = _each_times(grouped, k)
@@ -148,7 +148,7 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
         scores.append(products if visible is None else jnp.where(visible, products, MASKED))
         values.append(v)
 
-    def of_members(x: jax.Array, part: Keys) -> jax.Array:
+    def of_members(x: jax.Array, part: KV) -> jax.Array:
         return jnp.moveaxis(x, 3, 1) if _shared(part, q) else x
 
     highest = [of_members(each.max(axis=-1), part) for each, part in zip(scores, parts, strict=True)]
@@ -157,7 +157,7 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
     for part, each, v in zip(parts, scores, values, strict=True):
         weights = jnp.exp(each - (_beside(highest) if _shared(part, q) else highest)[..., None])
         total += of_members(weights.sum(axis=-1), part)
-        times = partial(rows_times, dtype=jnp.float32) if _shared(part, q) else _each_times
+        times = partial(matmul_rows, dtype=jnp.float32) if _shared(part, q) else _each_times
         out += of_members(times(weights.astype(q.dtype), v), part)
     return jnp.moveaxis(out / total[..., None], 4, 2).astype(q.dtype).reshape(q.shape)
 
@@ -165,11 +165,11 @@ def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, be
 def _each_times(x: jax.Array, y: jax.Array) -> jax.Array:
     """[B, G, ...] times [B, G, ...], as B * G: so the keys of a cache come to the product just as they lie in it. Else
     XLA on a CPU writes a new token twice, into two copies of the cache."""
-    product = rows_times(x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:]), dtype=jnp.float32)
+    product = matmul_rows(x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:]), dtype=jnp.float32)
     return product.reshape(*x.shape[:2], *product.shape[1:])
 
 
-def _shared(part: Keys, q: jax.Array) -> bool:
+def _shared(part: KV, q: jax.Array) -> bool:
     return part.k.shape[1] < q.shape[1]
 
 
@@ -178,7 +178,7 @@ def _beside(x: jax.Array) -> jax.Array:
     return jnp.moveaxis(x, 1, 3)
 
 
-def _alone(q: jax.Array, parts: Sequence[Keys]) -> bool:
+def _alone(q: jax.Array, parts: Sequence[KV]) -> bool:
     """Whether members of a group have nothing to do with each other: then they are rows like any."""
     return len(parts) == 1 and parts[0].k.shape[1] == q.shape[1]
 
@@ -192,7 +192,7 @@ def _seen(segments: Segments | None, number: int, in_time: jax.Array | None) -> 
     return same if in_time is None else same & in_time
 
 
-def _flat(kernel: Callable, q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal: bool) -> jax.Array:
+def _flat(kernel: Callable, q: jax.Array, parts: Sequence[KV], segments: Segments | None, causal: bool) -> jax.Array:
     """What a kernel takes for it: one row of queries, one of keys, a mask that is known now, and segments.
 
     kernel: (q [B, T, N, H], k, v [B, S, K, H], mask [T, S] NumPy, segments [B, T] and [B, S] or None) -> as q.

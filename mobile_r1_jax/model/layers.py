@@ -21,7 +21,7 @@ REMAT_POLICIES = {
 }
 
 
-def rows_times(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+def matmul_rows(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
     """x [*lead, ..., M] times y [*lead, M, N]: [*lead, ..., N] in dtype, that of x where None.
 
     One product for all rows of x. With axes of x apart the gradient of y would sum over several of them, and for that
@@ -32,8 +32,8 @@ def rows_times(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) ->
     return jnp.matmul(rows, y, preferred_element_type=dtype).reshape(*x.shape[:-1], y.shape[-1])
 
 
-def across_times(across: jax.Array, x: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
-    """As `rows_times`, of a matrix that lies across, [N, M]: how a CPU multiplies a few rows soonest.
+def matmul_transposed(across: jax.Array, x: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+    """As `matmul_rows`, of a matrix that lies across, [N, M]: how a CPU multiplies a few rows soonest.
 
     The weights are XLA's first factor then, which for up to 32 rows takes a fifth less time. Without the barriers it
     would turn the product around again."""
@@ -49,7 +49,7 @@ class Adapter(nnx.Module):
         self.a, self.b, self.scale = nnx.LoRAParam(a), nnx.LoRAParam(b), scale
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return rows_times(rows_times(x, self.a[...].astype(x.dtype)), self.b[...].astype(x.dtype)) * self.scale
+        return matmul_rows(matmul_rows(x, self.a[...].astype(x.dtype)), self.b[...].astype(x.dtype)) * self.scale
 
 
 class Linear(nnx.Module):
@@ -61,11 +61,11 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), (inner, outer), dtype))
         self.bias = nnx.Param(jnp.zeros((outer,), dtype)) if bias else None
         self.adapter: Adapter | None = nnx.data(None)  # given by lora.with_adapters
-        self.across = False  # set by text.with_layers_apart
+        self.transposed = False  # set by text.unstack_layers
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        y = across_times(kernel, x) if self.across else rows_times(x, kernel)
+        y = matmul_transposed(kernel, x) if self.transposed else matmul_rows(x, kernel)
         if self.adapter is not None:
             y += self.adapter(x)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
@@ -96,7 +96,7 @@ class FeedForward(nnx.Module):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
-def stacked(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> Layer:
+def stack_layers(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> Layer:
     """`layers` layers in one module whose every parameter has a leading axis L."""
     return nnx.vmap(make)(nnx.Rngs(params=jax.random.split(rngs.params(), layers)))
 
@@ -112,7 +112,7 @@ def remat(body: Callable, policy: str, *, looped: bool = True) -> Callable:
     return jax.checkpoint(body, policy=REMAT_POLICIES[policy], prevent_cse=not looped)
 
 
-def by_rows(x: jax.Array) -> jax.Array:
+def shard_rows(x: jax.Array) -> jax.Array:
     """Keep the leading (batch) axis of x split over ROWS of the mesh in context (`jax.set_mesh`), so that weights are
     gathered and not activations; x as it is where there is no mesh."""
     if jax.sharding.get_abstract_mesh().empty:

@@ -4,9 +4,9 @@ Adapters are applied on the fly, in training and in sampling alike, and never me
 computes with: a merged copy would be a second policy in memory, and in bfloat16 it would round most of a small A B
 away, so that what samples were not what learns. As it is, both are one function of the same arrays, and the policy that
 learns, the one that samples and the reference share one base. The base never learns, so it is held in the dtype that is
-computed in, which changes no answer (`policy.in_compute_dtype`).
+computed in, which changes no answer (`policy.to_compute_dtype`).
 
-They are merged where a policy leaves as a Hugging Face model, a layer at a time and in float32 (`merging`).
+They are merged where a policy leaves as a Hugging Face model, a layer at a time and in float32 (`merge_on_read`).
 """
 
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ def adapters_of(policy: Policy) -> dict[str, Matrices]:
     return {path: (one.a[...], one.b[...], one.scale) for path, one in found.items() if one is not None}
 
 
-def merging(read: Read, adapters: Mapping[str, Matrices]) -> Read:
+def merge_on_read(read: Read, adapters: Mapping[str, Matrices]) -> Read:
     """Reads what `read` does, with the adapters of `adapters_of` merged in: W + scale * A B in float32."""
 
     def read_merged(path: str, layer: int | None) -> Any:

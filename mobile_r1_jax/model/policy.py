@@ -6,25 +6,25 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, as_cache, kernel_for
+from mobile_r1_jax.model.attention import KV, Kernel, kernel_for, to_cache_layout
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.rotary import Rotation
-from mobile_r1_jax.model.text import LayerKeys, TextModel
+from mobile_r1_jax.model.text import LayerKV, TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """What decoding reads: the prompts' keys once, and the keys of their completions so far. Keys lie across, and heads
+    """What decoding reads: the prompts' keys once, and the keys of their completions so far. KV lie across, and heads
     before columns, as `attention` reads them; layers are kept apart, so that they are written in place."""
 
-    prompt: LayerKeys  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
+    prompt: LayerKV  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
     prompt_mask: jax.Array  # [B, P] bool
     start: jax.Array  # [B] int32: position of the first completion token, on all three axes
     rotation: Rotation  # [B, C, H / 2]: of the positions of the completions' tokens
-    own: LayerKeys  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
+    own: LayerKV  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
 
 
 class Policy(nnx.Module):
@@ -88,7 +88,7 @@ class Policy(nnx.Module):
         *,
         group: int,
         max_tokens: int,
-        before: tuple[Keys, jax.Array] | None = None,
+        before: tuple[KV, jax.Array] | None = None,
     ) -> tuple[jax.Array, Cache]:
         """Run the prompts once; returns the hidden states [B, D] that predict the first token, and a cache with room
         for `group` completions of `max_tokens` tokens each.
@@ -99,11 +99,11 @@ class Policy(nnx.Module):
         hidden, keys = self.text.run_prompt(embedded, prompts.positions, _last(prompts)[:, None], *(before or ()))
         batch, _, kv_heads, width = keys[0].k.shape
         room = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys[0].k.dtype)
-        own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * len(keys)
+        own = (KV(room, jnp.moveaxis(room, -1, -2)),) * len(keys)
         start = _start(prompts)
         rotation = self.text.rotation_from(start, max_tokens)
         # Behind a barrier, or XLA on a CPU would put them across anew at every token.
-        prompt = jax.lax.optimization_barrier(tuple(map(as_cache, keys)))
+        prompt = jax.lax.optimization_barrier(tuple(map(to_cache_layout, keys)))
         return hidden[:, 0], Cache(prompt, jnp.asarray(prompts.mask), start, rotation, own)
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
@@ -116,7 +116,7 @@ class Policy(nnx.Module):
         return hidden, replace(cache, own=own)
 
 
-def in_compute_dtype(policy: Policy) -> Policy:
+def to_compute_dtype(policy: Policy) -> Policy:
     """The policy with its weights in the dtype that it computes in: the same answers bit by bit, since every use casts
     to it, from half the bytes where that is bfloat16. Arrays that are in it already are shared."""
     return jax.tree.map(lambda leaf: leaf.astype(policy.text.dtype), policy)

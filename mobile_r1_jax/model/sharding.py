@@ -21,8 +21,8 @@ from jax.sharding import PartitionSpec as P
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.layers import ROWS
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.text import with_layers_apart
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
+from mobile_r1_jax.model.text import unstack_layers
 
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
@@ -92,7 +92,7 @@ def row_shards(mesh: Mesh | AbstractMesh) -> int:
 
 
 def computing_on(mesh: Mesh) -> AbstractContextManager[None]:
-    """What to compute under so that activations stay split by rows (`layers.by_rows`); nothing on a single device.
+    """What to compute under so that activations stay split by rows (`layers.shard_rows`); nothing on a single device.
 
     It holds for the thread that enters it alone.
     """
@@ -180,13 +180,13 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
 def sampling_copy(policy: Policy) -> Policy:
     """The policy as it samples best: in the dtype that it computes in, its language model gathered along "fsdp" and on
     a CPU with layers apart."""
-    policy = gathered(in_compute_dtype(policy))
+    policy = gather_weights(to_compute_dtype(policy))
     if policy.text.kernel == "xla":
-        policy.text = with_layers_apart(policy.text)
+        policy.text = unstack_layers(policy.text)
     return policy
 
 
-def gathered(policy: Policy) -> Policy:
+def gather_weights(policy: Policy) -> Policy:
     """The policy with its language model whole along "fsdp", split over "tensor" alone.
 
     A decoded token reads every weight once. Split over "fsdp", all of them would cross the links again for each token;

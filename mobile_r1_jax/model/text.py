@@ -12,22 +12,22 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import ONE, Kernel, Keys, Segments, attention, of_cache, with_column
+from mobile_r1_jax.model.attention import KV, ONE_SEGMENT, Kernel, Segments, attention, from_cache_layout, write_column
 from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import (
     INITIAL_STD,
     FeedForward,
     Linear,
     RMSNorm,
-    across_times,
-    by_rows,
+    matmul_rows,
+    matmul_transposed,
     remat,
-    rows_times,
-    stacked,
+    shard_rows,
+    stack_layers,
 )
 from mobile_r1_jax.model.rotary import Rotation, mrope, rotate
 
-LayerKeys = tuple[Keys, ...]  # each layer's, as in a `Cache`
+LayerKV = tuple[KV, ...]  # each layer's, as in a `Cache`
 Take = Callable[[jax.Array], jax.Array]  # some tokens of [B, T, ...]
 
 
@@ -45,24 +45,24 @@ class TextLayer(nnx.Module):
         self.feed_forward = FeedForward(width, config.feed_forward, bias=False, dtype=dtype, rngs=rngs)
         self.config = config
 
-    def project(self, x: jax.Array, rotation: Rotation, only: Take | None = None) -> tuple[jax.Array, Keys]:
+    def project(self, x: jax.Array, rotation: Rotation, only: Take | None = None) -> tuple[jax.Array, KV]:
         """x [B, T, D] to rotated queries [B, T, N, H], or of what `only` takes of the tokens, and keys, values
         [B, T, K, H]."""
         x = self.attention_norm(x)
         asking, rotation_q = (x, rotation) if only is None else (only(x), jax.tree.map(only, rotation))
         k = rotate(self._heads(self.k(x)), rotation)
-        return rotate(self._heads(self.q(asking)), rotation_q), Keys(k, self._heads(self.v(x)))
+        return rotate(self._heads(self.q(asking)), rotation_q), KV(k, self._heads(self.v(x)))
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.config.head_width)
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """Add what was attended, N * H numbers a token, and the feed-forward to the stream x [B, T, D]."""
-        x = by_rows(x + self.out(attended.reshape(x.shape)))
-        return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
+        x = shard_rows(x + self.out(attended.reshape(x.shape)))
+        return shard_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
-def as_group(keys: Keys) -> Keys:
+def add_group_axis(keys: KV) -> KV:
     """Keys of prompts, [B, P, K, H], as one part that all of a prompt's queries share: [B, 1, P, K, H]."""
     return jax.tree.map(lambda part: part[:, None], keys)
 
@@ -87,12 +87,12 @@ class TextModel(nnx.Module):
     ) -> None:
         shape = (config.vocab, config.width)
         self.embedding = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
-        self.layers = stacked(lambda rngs: TextLayer(config, dtype=param_dtype, rngs=rngs), config.layers, rngs)
+        self.layers = stack_layers(lambda rngs: TextLayer(config, dtype=param_dtype, rngs=rngs), config.layers, rngs)
         self.norm = RMSNorm(config.width, eps=config.norm_eps, dtype=param_dtype)
         self.head = (
             None if config.tied else nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
         )
-        self.apart: tuple[TextLayer, ...] | None = nnx.data(None)  # the layers once more, given by `with_layers_apart`
+        self.unstacked: tuple[TextLayer, ...] | None = nnx.data(None)  # the layers once more, given by `unstack_layers`
         self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
 
     def embed(self, ids: jax.Array) -> jax.Array:
@@ -102,11 +102,11 @@ class TextModel(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Final-normed hidden [..., D] to logits [..., V], float32."""
         table = (self.embedding if self.head is None else self.head)[...].astype(hidden.dtype)
-        if self.apart:
-            return across_times(table, hidden, dtype=jnp.float32)
-        return rows_times(hidden, table.T, dtype=jnp.float32)
+        if self.unstacked:
+            return matmul_transposed(table, hidden, dtype=jnp.float32)
+        return matmul_rows(hidden, table.T, dtype=jnp.float32)
 
-    def over_layers(self, body: Callable, x: jax.Array, scanned: Any, read: Take) -> tuple[jax.Array, list[Any]]:
+    def run_layers(self, body: Callable, x: jax.Array, scanned: Any, read: Take) -> tuple[jax.Array, list[Any]]:
         """All layers: what `read` takes of the tokens behind the last one, and of each layer what body made there.
 
         On a TPU a loop. On a CPU they are written out: a loop would copy a layer's weights out of the stack and what is
@@ -147,9 +147,9 @@ class TextModel(nnx.Module):
         x: jax.Array,
         positions: jax.Array,
         wanted: jax.Array,
-        before: Keys | None = None,
+        before: KV | None = None,
         before_mask: jax.Array | None = None,
-    ) -> tuple[jax.Array, list[Keys]]:
+    ) -> tuple[jax.Array, list[KV]]:
         """Prompts, or what follows a part of them that was computed already.
 
         Args:
@@ -163,18 +163,22 @@ class TextModel(nnx.Module):
         rotation = self.rotation(positions)
         there = () if before_mask is None else (before_mask[:, None].astype(jnp.int32),)
 
-        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None], only: Take | None) -> tuple[jax.Array, Keys]:
+        def body(x: jax.Array, scanned: tuple[TextLayer, KV | None], only: Take | None) -> tuple[jax.Array, KV]:
             layer, past = scanned
             q, keys = layer.project(x, rotation, only)
-            parts = [as_group(keys)] if past is None else [as_group(of_cache(past)), as_group(keys)]
+            parts = (
+                [add_group_axis(keys)]
+                if past is None
+                else [add_group_axis(from_cache_layout(past)), add_group_axis(keys)]
+            )
             attended = self.attend_prompt(q, parts, there, None if only is None else wanted)
             return layer.finish(x if only is None else only(x), attended), keys
 
-        x, keys = self.over_layers(body, x, (self.layers, before), partial(take_tokens, tokens=wanted))
+        x, keys = self.run_layers(body, x, (self.layers, before), partial(take_tokens, tokens=wanted))
         return self.norm(x), keys
 
     def attend_prompt(
-        self, q: jax.Array, parts: list[Keys], there: tuple[jax.Array, ...], wanted: jax.Array | None
+        self, q: jax.Array, parts: list[KV], there: tuple[jax.Array, ...], wanted: jax.Array | None
     ) -> jax.Array:
         """A prompt's tokens [B, P, N, H] attend to those before them, or only those `wanted` [B, R] do.
 
@@ -182,11 +186,11 @@ class TextModel(nnx.Module):
         Returns as many tokens as there are queries: [B, 1, P, N, H], or [B, R, 1, N, H].
         """
         if wanted is None:
-            segments = Segments(ONE, (*there, None)) if there else None
+            segments = Segments(ONE_SEGMENT, (*there, None)) if there else None
             return attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
         # Each is a member of a group, with one token: the causal mask is what it sees of the keys that all share.
         own = (jnp.arange(parts[-1].k.shape[2]) <= wanted[..., None]).astype(jnp.int32)
-        segments = Segments(ONE, (*there, own))
+        segments = Segments(ONE_SEGMENT, (*there, own))
         return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel)
 
     def run_group(
@@ -212,7 +216,7 @@ class TextModel(nnx.Module):
         own_positions = jnp.tile(start[:, None] + jnp.arange(tokens), (1, group))
         own_positions = jnp.broadcast_to(own_positions, (3, *own_positions.shape))
         rotation = self.rotation(jnp.concatenate([positions, own_positions], axis=-1))
-        segments = Segments(ONE, (mask[:, None].astype(jnp.int32), None))
+        segments = Segments(ONE_SEGMENT, (mask[:, None].astype(jnp.int32), None))
         x = jnp.concatenate([prompt, completions.reshape(batch, group * tokens, width)], axis=1)
 
         def split(y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -228,13 +232,13 @@ class TextModel(nnx.Module):
             (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(keys.k), split(keys.v)
             # A prompt is padded on the right: its own tokens see no padding before them, what its padding sees is not
             # read, and completions, which come after it, are kept from it by its segment.
-            shared = as_group(Keys(prompt_k, prompt_v))
-            own = attention(own_q, shared, Keys(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
+            shared = add_group_axis(KV(prompt_k, prompt_v))
+            own = attention(own_q, shared, KV(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
             first = self.attend_prompt(prompt_q, [shared], (), None if only is None else last[:, None])
             attended = [each.reshape(batch, -1, width) for each in (first, own)]
             return layer.finish(x if only is None else only(x), jnp.concatenate(attended, axis=1)), None
 
-        x, _ = self.over_layers(body, x, self.layers, read)
+        x, _ = self.run_layers(body, x, self.layers, read)
         prompt, completions = split(x)
         return prompt[:, 0], completions
 
@@ -243,10 +247,10 @@ class TextModel(nnx.Module):
         x: jax.Array,
         rotation: Rotation,
         step: jax.Array,
-        prompt: LayerKeys,
+        prompt: LayerKV,
         prompt_mask: jax.Array,
-        own: LayerKeys,
-    ) -> tuple[jax.Array, LayerKeys]:
+        own: LayerKV,
+    ) -> tuple[jax.Array, LayerKV]:
         """One new token for each of B x G completions.
 
         Args:
@@ -259,26 +263,26 @@ class TextModel(nnx.Module):
         batch, group, _ = x.shape
         written = (jnp.arange(own[0].k.shape[-1]) <= step)[None, None]
         there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
-        segments = Segments(ONE, tuple(there))
+        segments = Segments(ONE_SEGMENT, tuple(there))
 
-        def attend(q: jax.Array, new: Keys, shared: Keys, past: Keys) -> tuple[jax.Array, Keys]:
-            past = with_column(past, jax.tree.map(lambda part: part.reshape(-1, 1, *part.shape[2:]), new), step)
+        def attend(q: jax.Array, new: KV, shared: KV, past: KV) -> tuple[jax.Array, KV]:
+            past = write_column(past, jax.tree.map(lambda part: part.reshape(-1, 1, *part.shape[2:]), new), step)
             own = jax.tree.map(lambda part: part.reshape(batch, group, *part.shape[1:]), past)
-            parts = as_group(of_cache(shared)), of_cache(own)
+            parts = add_group_axis(from_cache_layout(shared)), from_cache_layout(own)
             return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel), past
 
-        return self.run_apart(x, rotation, attend, prompt, own)
+        return self.run_unstacked(x, rotation, attend, prompt, own)
 
-    def run_apart(
-        self, x: jax.Array, rotation: Rotation, attend: Callable[..., tuple[jax.Array, Keys]], *caches: LayerKeys
-    ) -> tuple[jax.Array, LayerKeys]:
+    def run_unstacked(
+        self, x: jax.Array, rotation: Rotation, attend: Callable[..., tuple[jax.Array, KV]], *caches: LayerKV
+    ) -> tuple[jax.Array, LayerKV]:
         """New tokens [B, T, D], layer by layer and not in a scan, so that caches are written in place.
 
         attend: (queries [B, T, N, H], the tokens' keys, the layer's `caches`) to what was attended and the new cache.
         """
         new = []
         for number, cache in enumerate(zip(*caches, strict=True)):
-            layer = self.apart[number] if self.apart else _layer(self.layers, number)
+            layer = self.unstacked[number] if self.unstacked else _layer(self.layers, number)
             attended, written = attend(*layer.project(x, rotation), *cache)
             x = layer.finish(x, attended)
             new.append(written)
@@ -290,7 +294,7 @@ def _layer(layers: TextLayer, number: int) -> TextLayer:
 
 
 @jax.jit
-def with_layers_apart(text: TextModel) -> TextModel:
+def unstack_layers(text: TextModel) -> TextModel:
     """The language model for decoding on a CPU: its layers once more, each in arrays of its own that lie across.
 
     Out of the stack XLA on a CPU copies a layer's weights at every token, which takes it longer than all that it
@@ -300,7 +304,7 @@ def with_layers_apart(text: TextModel) -> TextModel:
         layer = _layer(text.layers, number)
         for _, module in nnx.iter_modules(layer):
             if isinstance(module, Linear):
-                module.kernel, module.across = nnx.Param(module.kernel[...].T), True
+                module.kernel, module.transposed = nnx.Param(module.kernel[...].T), True
         apart.append(layer)
     text = nnx.clone(text)
     text.apart = nnx.data(tuple(apart))

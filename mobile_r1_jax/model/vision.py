@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, Segments, attention
+from mobile_r1_jax.model.attention import KV, Kernel, Segments, attention
 from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.inputs import Screens
-from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, by_rows, remat, stacked
+from mobile_r1_jax.model.layers import INITIAL_STD, FeedForward, Linear, RMSNorm, remat, shard_rows, stack_layers
 from mobile_r1_jax.model.rotary import Rotation, rope_2d, rotate
 
 NORM_EPS = 1e-6  # fixed in Qwen2.5-VL's vision tower
@@ -45,20 +45,20 @@ class VisionLayer(nnx.Module):
         q, k = rotate(q, rotation), rotate(k, rotation)
 
         def windows() -> jax.Array:
-            return attention(q, Keys(k, v), segments=Segments(window, (window,)), kernel=kernel)
+            return attention(q, KV(k, v), segments=Segments(window, (window,)), kernel=kernel)
 
         def screens() -> jax.Array:
             queries, *keys = (part.reshape(x.shape[0], 1, -1, *part.shape[3:]) for part in (q, k, v))
             segment = screen.reshape(x.shape[0], 1, -1)
-            out = attention(queries, Keys(*keys), segments=Segments(segment, (segment,)), kernel=kernel)
+            out = attention(queries, KV(*keys), segments=Segments(segment, (segment,)), kernel=kernel)
             return out.reshape(q.shape)
 
         if isinstance(full, bool):
             attended = screens() if full else windows()
         else:
             attended = jax.lax.cond(full, screens, windows)
-        x = by_rows(x + self.out(attended.reshape(x.shape)))
-        return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
+        x = shard_rows(x + self.out(attended.reshape(x.shape)))
+        return shard_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
 class VisionTower(nnx.Module):
@@ -76,7 +76,7 @@ class VisionTower(nnx.Module):
     ) -> None:
         merged = config.width * config.merge**2
         self.patch_embedding = Linear(config.patch_values, config.width, bias=False, dtype=param_dtype, rngs=rngs)
-        self.layers = stacked(lambda rngs: VisionLayer(config, dtype=param_dtype, rngs=rngs), config.layers, rngs)
+        self.layers = stack_layers(lambda rngs: VisionLayer(config, dtype=param_dtype, rngs=rngs), config.layers, rngs)
         self.merger_norm = RMSNorm(config.width, eps=NORM_EPS, dtype=param_dtype)
         self.merger_up = Linear(merged, merged, bias=True, dtype=param_dtype, rngs=rngs)
         self.merger_down = Linear(merged, config.out_width, bias=True, dtype=param_dtype, rngs=rngs)
