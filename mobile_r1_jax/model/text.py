@@ -142,7 +142,7 @@ class TextModel(nnx.Module):
     def rotation_from(self, start: jax.Array, tokens: int) -> Rotation:
         """Return the rotation of `tokens` positions from start [B] on, the same on all three axes: [B, T, H / 2].
 
-        Decoding computes it once, before its loop. In the loop, XLA on a CPU would repeat it in every layer and head."""
+        Decoding computes it before its loop. In the loop, XLA on a CPU would repeat it in every layer and head."""
         return self.rotation(jnp.broadcast_to(start[:, None] + jnp.arange(tokens), (3, len(start), tokens)))
 
     def run_prompt(
@@ -235,8 +235,8 @@ class TextModel(nnx.Module):
         def body(x: jax.Array, layer: TextLayer, select: Selector | None) -> tuple[jax.Array, None]:
             q, kv = layer.project(x, rotation, select)
             (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(kv.k), split(kv.v)
-            # A prompt is padded on the right: the causal mask hides the padding from its tokens, and segments hide it from
-            # completions. Results of padding are not used.
+            # A prompt is padded on the right: the causal mask hides the padding from its tokens, and segments hide it
+            # from completions. Results of padding are not used.
             shared = add_group_axis(KV(prompt_k, prompt_v))
             own = attention(own_q, shared, KV(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
             first = self.attend_prompt(prompt_q, [shared], (), None if select is None else last[:, None])

@@ -114,7 +114,7 @@ def fill(
       targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
     """
     before = None if beginnings is None else _keys_of(slots, beginnings)
-    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, before=before)
+    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, prefix=before)
     batch, group = targets.shape
     keys = jax.vmap(lambda seed, member: jax.random.fold_in(jax.random.key(seed), member))(
         seeds.ravel(), members.ravel()

@@ -40,8 +40,9 @@ def open_tensors(directory: Path, stack: ExitStack, *, named: str | None = None)
     first = next((name for name in ([named] if named else [SINGLE, INDEX]) if (directory / name).is_file()), None)
     if first is None:
         weights = (file.name for file in directory.glob("*") if file.suffix in (".safetensors", ".bin", ".pt", ".gguf"))
+        found = join_names(sorted(weights)) or "no weights"
         raise FileNotFoundError(
-            f"{directory}: no {named or f'{SINGLE} and no {INDEX}'}, but {join_names(sorted(weights)) or 'no weights'}; "
+            f"{directory}: no {named or f'{SINGLE} and no {INDEX}'}, but {found}; "
             "download the whole model, or save it by transformers' save_pretrained"
         )
     files = [first]
