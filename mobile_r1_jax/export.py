@@ -25,7 +25,7 @@ import yaml
 from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
-from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merging
+from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merge_on_read
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
@@ -99,7 +99,7 @@ def export(
         write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
     else:
         with stored_weights(policy, base) as read:
-            merged = merging(read, _matrices(stored, lora))
+            merged = merge_on_read(read, _matrices(stored, lora))
             write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
     draft.replace(out)
     files = list(out.glob("*.safetensors"))

@@ -12,7 +12,7 @@ from benchmarks.peers.work import Encoding, Sampling, Update, draw_patches, draw
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, blocks_of, pack_screens
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
 from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, sampling_copy, shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.sampling import sampler
@@ -85,7 +85,7 @@ def encoding(policy: Policy, work: Encoding, mesh: Mesh) -> Callable[[], np.ndar
     config, size = policy.config.vision, (work.width, work.height)
     shape = Shape(work.screens, blocks_of(size, config))
     screens, places = pack_screens(draw_patches(work, config), [size] * work.screens, config=config, shape=shape)
-    vision, screens = in_compute_dtype(policy).vision, shard_batch(screens, mesh)
+    vision, screens = to_compute_dtype(policy).vision, shard_batch(screens, mesh)
 
     def run() -> np.ndarray:
         with computing_on(mesh):

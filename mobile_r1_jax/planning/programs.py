@@ -21,8 +21,8 @@ from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.config import ActionLevel, FormatFinetuning, Run, TaskLevel
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.packing import blocks_of
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.sharding import gathered, row_shards
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
+from mobile_r1_jax.model.sharding import gather_weights, row_shards
 from mobile_r1_jax.planning.abstract import (
     Shape,
     abstract_batch,
@@ -42,7 +42,7 @@ from mobile_r1_jax.sampling.screen_cache import encode
 from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
 from mobile_r1_jax.session import cached_rows, round_to_mesh
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.training.optimizer_settings import over
+from mobile_r1_jax.training.optimizer_settings import with_total_steps
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
     StepSettings,
@@ -165,7 +165,7 @@ def _describe(
 ) -> _Stage:
     """Return what the programs of a stage share."""
     stage = stage_of(name, run)
-    optimizer = over(stage.optimizer, stage.updates)
+    optimizer = with_total_steps(stage.optimizer, stage.updates)
     state = abstract_state(policy, optimizer, frozen=stage.frozen)
     resident = bytes_per_chip((state.trained, state.frozen, state.optimizer))
     reference = None
@@ -216,8 +216,8 @@ def _encoding(stage: _Stage) -> Program:
 def _sampling(stage: _Stage) -> Iterator[Program]:
     """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
     run = stage.run
-    own, copy = stage.state.policy, jax.eval_shape(in_compute_dtype, stage.state.policy)
-    policy = gathered(same_places(copy, own))
+    own, copy = stage.state.policy, jax.eval_shape(to_compute_dtype, stage.state.policy)
+    policy = gather_weights(same_places(copy, own))
     # The weights themselves stay beside the sampler's copy; what it shares with them is not held twice.
     pairs = zip(*map(jax.tree.leaves, (own, policy)), strict=True)
     shared = [one for one, other in pairs if (one.dtype, one.sharding) == (other.dtype, other.sharding)]

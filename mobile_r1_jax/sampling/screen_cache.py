@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mobile_r1_jax.model.config import VisionConfig
-from mobile_r1_jax.model.inputs import EncodedScreens, Key, ScreenshotLike
+from mobile_r1_jax.model.inputs import EncodedScreens, ScreenId, ScreenshotLike
 from mobile_r1_jax.model.packing import Screens, Shape, Size, blocks_of, first_fit, pack_screens, smallest_shape
 from mobile_r1_jax.model.vision import VisionTower
 
@@ -35,10 +35,12 @@ class ScreenCache:
     most_bytes: int = 2**30
     encoded: int = 0  # screens that had to be encoded
     asked: int = 0  # screens that were asked for
-    _tokens: OrderedDict[Key, np.ndarray] = field(default_factory=OrderedDict)
+    _tokens: OrderedDict[ScreenId, np.ndarray] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def __call__(self, shown: Mapping[Key, Shown], *, screens: int) -> tuple[EncodedScreens, dict[Key, np.ndarray]]:
+    def __call__(
+        self, shown: Mapping[ScreenId, Shown], *, screens: int
+    ) -> tuple[EncodedScreens, dict[ScreenId, np.ndarray]]:
         """The screens as tokens [`screens`, M, D], zero where there are none, and their places as `stack_prompts` takes
         them. Raises ValueError in one line for a screen that is too large or of an odd size."""
         new = {key: one for key, one in shown.items() if key not in self._tokens}
@@ -50,7 +52,7 @@ class ScreenCache:
         found = [self._tokens[key] for key in shown]
         dtype = next((tokens.dtype for tokens in self._tokens.values()), np.float32)
         tokens = np.zeros((screens, self.tokens, self.config.out_width), dtype)
-        places: dict[Key, np.ndarray] = {}
+        places: dict[ScreenId, np.ndarray] = {}
         for number, (key, own) in enumerate(zip(shown, found, strict=True)):
             if len(own) > self.tokens:
                 raise ValueError(f"screen of {key[1]}: {len(own)} tokens, there is room for {self.tokens}; resize it")
@@ -60,7 +62,7 @@ class ScreenCache:
             self._bytes -= self._tokens.popitem(last=False)[1].nbytes
         return EncodedScreens(tokens), places
 
-    def _encode(self, new: Mapping[Key, Shown]) -> None:
+    def _encode(self, new: Mapping[ScreenId, Shown]) -> None:
         """In rows of the width that leaves the least empty, as many at once as there are."""
         sizes = [size for _, size in new.values()]
         unlimited = range(len(new) + 1)
@@ -72,7 +74,7 @@ class ScreenCache:
             self._encode_rows(dict(items[member] for row in filled[:rows] for member in row), Shape(rows, width))
             filled = filled[rows:]
 
-    def _encode_rows(self, shown: Mapping[Key, Shown], shape: Shape) -> None:
+    def _encode_rows(self, shown: Mapping[ScreenId, Shown], shape: Shape) -> None:
         values = [self.patches(screenshot, size) for screenshot, size in shown.values()]
         screens, places = pack_screens(values, [size for _, size in shown.values()], config=self.config, shape=shape)
         tokens = np.asarray(encode(self.vision, self.place(screens))).reshape(-1, self.config.out_width)

@@ -20,21 +20,21 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from mobile_r1_jax.model.attention import ONE, Keys, Segments, attention, of_cache
+from mobile_r1_jax.model.attention import KV, ONE_SEGMENT, Segments, attention, from_cache_layout
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.rotary import Rotation
-from mobile_r1_jax.model.text import LayerKeys, TextModel, as_group
+from mobile_r1_jax.model.text import LayerKV, TextModel, add_group_axis
 from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, uniforms
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Slots:
-    """R slots. LayerKeys are kept apart, so that their caches are written in place."""
+    """R slots. LayerKV are kept apart, so that their caches are written in place."""
 
-    prompt: LayerKeys  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
-    own: LayerKeys  # per layer k [R, K, H, C], v [R, K, C, H]
+    prompt: LayerKV  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
+    own: LayerKV  # per layer k [R, K, H, C], v [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
     keys: jax.Array  # [R] random keys
@@ -75,9 +75,9 @@ def empty_slots(
     sharding: over the rows, on a mesh; None leaves everything on the one device."""
     config = policy.config.text
 
-    def room(columns: int) -> LayerKeys:
+    def room(columns: int) -> LayerKV:
         k = jnp.zeros((rows, config.kv_heads, config.head_width, columns), policy.text.dtype)
-        return tuple(Keys(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
+        return tuple(KV(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
 
     zeros = jnp.zeros(rows, jnp.int32)
     slots = Slots(
@@ -114,7 +114,7 @@ def fill(
       targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
     """
     before = None if beginnings is None else _keys_of(slots, beginnings)
-    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, before=before)
+    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, prefix=before)
     batch, group = targets.shape
     keys = jax.vmap(lambda seed, member: jax.random.fold_in(jax.random.key(seed), member))(
         seeds.ravel(), members.ravel()
@@ -129,13 +129,11 @@ def fill(
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[where].set(new, mode="drop")
 
-    def put_keys(old: Keys, new: Keys) -> Keys:
+    def put_keys(old: KV, new: KV) -> KV:
         """Of one layer: new has B rows and P' <= P columns."""
         k, v = (part[source] for part in new)
         columns = v.shape[2]
-        return Keys(
-            old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop")
-        )
+        return KV(old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop"))
 
     prompt = tuple(put_keys(old, new) for old, new in zip(slots.prompt, computed, strict=True))
     filled = replace(
@@ -151,23 +149,23 @@ def fill(
     return _kept(filled)
 
 
-def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[Keys, jax.Array]:
+def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[KV, jax.Array]:
     """Keys of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and which columns are the beginnings', [B, P]."""
     layers = [jax.tree.map(lambda part: part[beginnings.slot], keys) for keys in slots.prompt]
     keys = jax.tree.map(lambda *parts: jnp.stack(parts), *layers)
     return keys, jnp.arange(keys.k.shape[-1]) < beginnings.tokens[:, None]
 
 
-def _behind(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
+def _behind(before: KV, rest: LayerKV, tokens: jax.Array) -> LayerKV:
     """Both in the columns of `before`, which is stacked: the rest behind the first `tokens` [B]."""
     columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
     place = jnp.clip(columns, 0, rest[0].k.shape[-1] - 1)
     first = columns < 0
 
-    def of_layer(first_k: jax.Array, first_v: jax.Array, rest: Keys) -> Keys:
+    def of_layer(first_k: jax.Array, first_v: jax.Array, rest: KV) -> KV:
         k = jnp.take_along_axis(rest.k, place[:, None, None, :], axis=-1)
         v = jnp.take_along_axis(rest.v, place[:, None, :, None], axis=-2)
-        return Keys(jnp.where(first[:, None, None], first_k, k), jnp.where(first[:, None, :, None], first_v, v))
+        return KV(jnp.where(first[:, None, None], first_k, k), jnp.where(first[:, None, :, None], first_v, v))
 
     return tuple(map(of_layer, *before, rest))
 
@@ -183,7 +181,7 @@ def decode(
       columns: int32 0, 1, 2 .. P' - 1; no going slot has more than P' tokens in its prompt, so no more is read.
     """
     slots = replace(slots, done=slots.done | ~wanted)
-    shown = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
+    shown = tuple(KV(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
     began, column = slots.drawn, _last_column(slots)
@@ -236,23 +234,23 @@ def _at(x: jax.Array, number: jax.Array) -> jax.Array:
 
 
 def _step(
-    text: TextModel, slots: Slots, shown: LayerKeys, columns: jax.Array, column: jax.Array, rotation: Rotation
-) -> tuple[jax.Array, LayerKeys]:
+    text: TextModel, slots: Slots, shown: LayerKV, columns: jax.Array, column: jax.Array, rotation: Rotation
+) -> tuple[jax.Array, LayerKV]:
     """Feed every slot's last token, which stands in column [R] of its own: the hidden states [R, D] that predict the
     next, and the caches with it in."""
     rows = column.shape[0]
     seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
     seen_prompt = columns < slots.length[:, None]
     there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
-    segments = Segments(ONE, there)
+    segments = Segments(ONE_SEGMENT, there)
 
-    def attend(q: jax.Array, new: Keys, prompt: Keys, own: Keys) -> tuple[jax.Array, Keys]:
+    def attend(q: jax.Array, new: KV, prompt: KV, own: KV) -> tuple[jax.Array, KV]:
         each, (k, v) = jnp.arange(rows), (part[:, 0] for part in new)
-        own = Keys(own.k.at[each, :, :, column].set(k), own.v.at[each, :, column].set(v))
-        parts = as_group(of_cache(own)), as_group(of_cache(prompt))
+        own = KV(own.k.at[each, :, :, column].set(k), own.v.at[each, :, column].set(v))
+        parts = add_group_axis(from_cache_layout(own)), add_group_axis(from_cache_layout(prompt))
         return attention(q[:, None], *parts, segments=segments, kernel=text.kernel), own
 
-    hidden, own = text.run_apart(text.embed(slots.token)[:, None], rotation, attend, shown, slots.own)
+    hidden, own = text.run_unstacked(text.embed(slots.token)[:, None], rotation, attend, shown, slots.own)
     return hidden[:, 0], own
 
 
