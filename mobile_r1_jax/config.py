@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jsonargparse
 import yaml
@@ -23,7 +23,7 @@ from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
 from mobile_r1_jax.help import help_text
-from mobile_r1_jax.limits import out_of_range
+from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.phones.settings import PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
@@ -51,11 +51,14 @@ class ConfigError(OneLineError):
 class Shapes:
     """Static shapes: each batch is padded to the smallest bucket that holds it; each bucket is compiled once."""
 
-    prompt_tokens: tuple[int, ...] = (1536, 2560)  # buckets of prompt lengths, in tokens (P)
-    response_tokens: int = 512  # room for a response, in tokens (C); [kin] 2048 to 4096
-    windows: tuple[int, ...] = (48, 64)  # buckets of 112x112-pixel windows in a row of screens (W)
-    screens: int = 8  # most rows of screens that are encoded at once while the vision tower is frozen
-    slots: int | None = None  # responses to phones that are decoded at once; null: one for each phone
+    prompt_tokens: Annotated[tuple[int, ...], "[1, inf)"] = (1536, 2560)  # buckets of prompt lengths, in tokens (P)
+    response_tokens: Annotated[int, "[1, inf)"] = 512  # room for a response, in tokens (C); [kin] 2048 to 4096
+    # buckets of 112x112-pixel windows in a row of screens (W)
+    windows: Annotated[tuple[int, ...], "[1, inf)"] = (48, 64)
+    # most rows of screens that are encoded at once while the vision tower is frozen
+    screens: Annotated[int, "[1, inf)"] = 8
+    # responses to phones that are decoded at once; null: one for each phone
+    slots: Annotated[int | None, "[1, inf)"] = None
     keep_keys: bool = True  # reuse the KV cache of a prompt's beginning; a small policy recomputes it faster
 
 
@@ -74,9 +77,9 @@ class Annotations:
     """Annotated trajectories for the first two stages: a directory in the published schema, or the oracle's own."""
 
     directory: Path | None = None  # directory with data.jsonl and images/; null: the oracle writes trajectories
-    count: int = 1000  # trajectories that the oracle writes
-    mistakes: float = 0.2  # share of them with a wrong step that is noticed and undone
-    popups: float = 0.1  # mean number of pop-ups in a task
+    count: Annotated[int, "[1, inf)"] = 1000  # trajectories that the oracle writes
+    mistakes: Annotated[float, "[0, 1]"] = 0.2  # share of them with a wrong step that is noticed and undone
+    popups: Annotated[float, "[0, 100]"] = 0.1  # mean number of pop-ups in a task
     frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: find out
     resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots, whatever this run does. [kin]
 
@@ -85,9 +88,10 @@ class Annotations:
 class FormatFinetuning:
     """Stage 1: supervised finetuning on golden steps."""
 
-    updates: int = 1000  # updates of the stage
-    batch: int = 32  # steps in an update
-    micro_batch: int = 8  # steps computed at once; every stage rounds it up to a multiple that the mesh can split
+    updates: Annotated[int, "[0, inf)"] = 1000  # updates of the stage
+    batch: Annotated[int, "[1, inf)"] = 32  # steps in an update
+    # steps computed at once; every stage rounds it up to a multiple that the mesh can split
+    micro_batch: Annotated[int, "[1, inf)"] = 8
     frozen: tuple[str, ...] = ()  # parts of the policy that do not learn, such as vision
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-5)  # Its optimizer.
 
@@ -97,10 +101,10 @@ class ActionLevel:
     """Stage 2: GRPO on single steps, scored by rule against the golden next action."""
 
     annotations: Annotations | None = None  # Golden steps of its own; null: those of format finetuning.
-    updates: int = 500  # updates of the stage
-    prompts: int = 8  # groups in an update
-    micro_batch: int = 8  # prompts computed at once
-    group: int = 4  # completions of a prompt [kin]
+    updates: Annotated[int, "[0, inf)"] = 500  # updates of the stage
+    prompts: Annotated[int, "[1, inf)"] = 8  # groups in an update
+    micro_batch: Annotated[int, "[1, inf)"] = 8  # prompts computed at once
+    group: Annotated[int, "[2, inf)"] = 4  # completions of a prompt [kin]
     loss: GRPO = GRPO()  # Its loss.
     rules: StepRules = StepRules()  # How an answer is compared with the golden action.
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)  # Its optimizer.
@@ -110,13 +114,13 @@ class ActionLevel:
 class TaskLevel:
     """Stage 3: GRPO over whole trajectories on live phones."""
 
-    updates: int = 40  # updates of the stage; [paper] only tens
-    tasks: int = 8  # groups in an update
-    micro_batch: int = 8  # turns computed at once
-    group: int = 4  # episodes of a task [kin]
+    updates: Annotated[int, "[0, inf)"] = 40  # updates of the stage; [paper] only tens
+    tasks: Annotated[int, "[1, inf)"] = 8  # groups in an update
+    micro_batch: Annotated[int, "[1, inf)"] = 8  # turns computed at once
+    group: Annotated[int, "[2, inf)"] = 4  # episodes of a task [kin]
     standardize: bool = True  # divide advantages by their group's deviation [kin]; false: do not (Dr. GRPO)
     # weight of a turn's own step beside its trajectory, where the phone reports progress; 0: none [UI-S1, verl-agent]
-    step_weight: float = 0.0
+    step_weight: Annotated[float, "[0, inf)"] = 0.0
     loss: GRPO = GRPO()  # Its loss.
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)  # Its optimizer.
 
@@ -125,9 +129,9 @@ class TaskLevel:
 class Evaluation:
     """Episodes on held-out tasks, before and after each stage."""
 
-    episodes: int = 200  # episodes on held-out tasks
-    unseen_app_episodes: int = 60  # episodes on tasks of apps that training never saw
-    temperature: float = 0.0  # sampling temperature; 0 is greedy
+    episodes: Annotated[int, "[0, inf)"] = 200  # episodes on held-out tasks
+    unseen_app_episodes: Annotated[int, "[0, inf)"] = 60  # episodes on tasks of apps that training never saw
+    temperature: Annotated[float, "[0, inf)"] = 0.0  # sampling temperature; 0 is greedy
 
 
 @dataclass(frozen=True)
@@ -138,14 +142,16 @@ class Run:
     folder: Path = Path("runs")  # the run directory is folder/name
     policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format, or PEFT adapters of one
     policy_base: Path | None = None  # the checkpoint that the adapters belong to; null: the one that they name
-    seed: int = 0  # of data, tasks and sampling
+    seed: Annotated[int, "[0, inf)"] = 0  # of data, tasks and sampling
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
     compiled: Path | None = None  # keeps compiled programs; null: on accelerators in the user's cache directory
     system: str = SYSTEM_TEMPLATE  # template of the system message, over {instruction} and {tools}
-    temperature: float = 1.0  # sampling temperature of both GRPO stages [kin]
-    top_p: float = 1.0  # all sampling draws from the likeliest tokens with this probability mass; 1: all [kin]
-    top_k: int | None = None  # all sampling draws from this many likeliest tokens; null: all [kin]
-    save_every: int = 50  # updates between checkpoints
+    temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
+    # all sampling draws from the likeliest tokens with this probability mass; 1: all [kin]
+    top_p: Annotated[float, "(0, 1]"] = 1.0
+    # all sampling draws from this many likeliest tokens; null: all [kin]
+    top_k: Annotated[int | None, "[1, inf)"] = None
+    save_every: Annotated[int, "[1, inf)"] = 50  # updates between checkpoints
     resizing: Resizing = Resizing()  # How screenshots become model images.
     shapes: Shapes = Shapes()  # Static shapes: each bucket is compiled once.
     precision: Precision = Precision()  # Data types, and what is recomputed.
@@ -193,7 +199,7 @@ def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
         for field in fields(Run):
             if is_dataclass(field.type) and not isinstance(parsed[field.name], jsonargparse.Namespace):
                 raise ConfigError(f"{field.name} is {parsed[field.name]!r}, but it has fields of its own")
-        if problem := next(out_of_range(parsed.items()), None):
+        if problem := next(out_of_range(parsed.items(), dict(ranges(Run))), None):
             raise ConfigError(problem)
         found = vars(parser.instantiate(parsed))
     except (argparse.ArgumentError, ValueError, TypeError) as error:

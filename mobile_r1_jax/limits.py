@@ -1,14 +1,22 @@
-"""Which numbers a run may have. What lies outside is refused in one line, before anything starts."""
+"""Which numbers a field of a run may hold.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+A field declares its interval with its type: `scale: Annotated[float, "(0, inf)"]`. A round bracket excludes the end, a
+square bracket includes it. An integer must fit int32, so "inf" means 2**31 - 1 for it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from math import inf
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+INTERVAL = re.compile(r"([\[(])(\d+), (\d+|inf)([\])])")
+MOST = 2**31 - 1  # the largest int32
 
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `least` to `most`; `above` and `below` leave the ends out."""
+    """Finite numbers from `least` to `most`; `above` and `below` exclude the ends."""
 
     least: float
     most: float = inf
@@ -16,7 +24,7 @@ class Range:
     below: bool = False
 
     def __contains__(self, value: float) -> bool:
-        """Whether a number lies inside; NaN and infinity never do."""
+        """Return whether a number is in the range. NaN and infinity never are."""
         over = value > self.least if self.above else value >= self.least
         under = value < self.most if self.below or self.most == inf else value <= self.most
         return over and under
@@ -28,70 +36,44 @@ class Range:
         )
 
 
-MOST = 2**31 - 1  # of a count: what an int32 holds
-COUNT, COUNT_OR_NONE = Range(1, MOST), Range(0, MOST)
-SHARE, POSITIVE, NOT_NEGATIVE = Range(0, 1), Range(0, above=True), Range(0)
+def parse_range(interval: str, whole: bool) -> Range:
+    """Return the range that an interval such as "[0, 1)" means; `whole`: of integers.
 
-# By the name of the field; with its section where fields of one name differ.
-LIMITS: dict[str, Range] = {
-    "seed": COUNT_OR_NONE,
-    "temperature": POSITIVE,
-    "evaluation.temperature": NOT_NEGATIVE,  # 0 is greedy
-    "top_p": Range(0, 1, above=True),
-    "top_k": COUNT,
-    "save_every": COUNT,
-    "scale": POSITIVE,
-    "factor": COUNT,
-    "min_pixels": COUNT,
-    "max_pixels": COUNT,
-    "prompt_tokens": COUNT,
-    "response_tokens": COUNT,
-    "windows": COUNT,
-    "screens": COUNT,
-    "slots": COUNT,
-    "rank": COUNT,
-    "alpha": POSITIVE,
-    "count": COUNT,
-    "size": Range(1, 16_384),  # pixels: no screen is larger
-    "popups": Range(0, 100),
-    "mistakes": SHARE,
-    "most_turns": COUNT,
-    "updates": COUNT_OR_NONE,
-    "batch": COUNT,
-    "micro_batch": COUNT,
-    "prompts": COUNT,
-    "tasks": COUNT,
-    "group": Range(2, MOST),  # a group of one has no better and no worse
-    "step_weight": NOT_NEGATIVE,
-    "closeness": Range(0, 1, below=True),
-    "epsilon_low": SHARE,
-    "epsilon_high": NOT_NEGATIVE,
-    "beta": NOT_NEGATIVE,
-    "importance_cap": POSITIVE,
-    "learning_rate": Range(0, 1, above=True),
-    "warmup_steps": COUNT_OR_NONE,
-    "total_steps": COUNT,
-    "b1": Range(0, 1, below=True),
-    "b2": Range(0, 1, below=True),
-    "eps": Range(0, 1, above=True),
-    "clip_norm": POSITIVE,
-    "weight_decay": NOT_NEGATIVE,
-    "episodes": COUNT_OR_NONE,
-    "unseen_app_episodes": COUNT_OR_NONE,
-}
+    Raise ValueError for text that is no interval.
+    """
+    match = INTERVAL.fullmatch(interval)
+    if match is None:
+        raise ValueError(f"{interval!r} is no interval such as '[0, 1)' or '(0, inf)'")
+    left, least, most, right = match.groups()
+    if most == "inf":
+        return Range(int(least), MOST if whole else inf, above=left == "(")
+    return Range(int(least), int(most), above=left == "(", below=right == ")")
 
 
-def out_of_range(values: Iterable[tuple[str, Any]]) -> Iterator[str]:
-    """Yield what is wrong with each field whose numbers are not all within its limits.
+def ranges(owner: type, name: str = "") -> Iterator[tuple[str, Range]]:
+    """Yield (dotted name, range) of each field that declares one, in a dataclass and in the dataclasses inside it."""
+    for field, hint in get_type_hints(owner, include_extras=True).items():
+        path = f"{name}.{field}".removeprefix(".")
+        if get_origin(hint) is Annotated:
+            kind, interval = get_args(hint)
+            yield path, parse_range(interval, whole=int in (kind, *get_args(kind)))
+        for part in (hint, *get_args(hint)):
+            if is_dataclass(part):
+                yield from ranges(part, path)
 
-    values: pairs of a field's dotted name and its value, a number, a sequence of numbers, or anything else.
+
+def out_of_range(values: Iterable[tuple[str, Any]], limits: Mapping[str, Range]) -> Iterator[str]:
+    """Yield a message for each field that holds a number outside its range.
+
+    Args:
+      values: pairs of a field's dotted name and its value: a number, a sequence of numbers, or anything else.
+      limits: ranges by dotted name; a field without one may hold anything.
     """
     for name, value in values:
-        limit = LIMITS.get(name) or LIMITS.get(name.rpartition(".")[2])
-        if limit is None or value is None:
+        if name not in limits or value is None:
             continue
         numbers = value if isinstance(value, (list, tuple)) else [value]
         if not numbers:
             yield f"{name} is empty; name at least one number"
-        elif not all(number in limit for number in numbers):
-            yield f"{name} is {value}; it must be {limit}"
+        elif not all(number in limits[name] for number in numbers):
+            yield f"{name} is {value}; it must be {limits[name]}"

@@ -26,7 +26,7 @@ import yaml
 from mobile_r1_jax.agent.data_files import data_file
 from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.config import CONFIG, ConfigError, Run, plain, save_run
-from mobile_r1_jax.evaluation.live import RESULTS
+from mobile_r1_jax.evaluation.results import RESULTS
 from mobile_r1_jax.stages.declaration import STAGES
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mobile_r1_jax.config import TINY, ConfigError, Run, parse_run, save_run
-from mobile_r1_jax.limits import LIMITS
+from mobile_r1_jax.limits import parse_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.phones.settings import SimulatedSettings
 from mobile_r1_jax.rl import GRPO
@@ -153,13 +153,23 @@ def numbers(kind: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, kind
 
 
-NUMBERS = dict(numbers(Run))
+NUMBERS, LIMITS = dict(numbers(Run)), dict(ranges(Run))
+
+
+def test_every_number_has_limits() -> None:
+    assert NUMBERS.keys() == LIMITS.keys()
+
+
+@pytest.mark.parametrize("interval", ["", "[0, 1", "0, 1", "[1,2]", "[0, nan)"])
+def test_an_interval_with_a_typing_error_is_refused(interval: str) -> None:
+    with pytest.raises(ValueError, match="is no interval"):
+        parse_range(interval, whole=False)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_outside_its_limits_is_refused_with_its_full_name(name: str) -> None:
     """Of every number that a run has: those below, above, infinite and no number at all."""
-    limit = LIMITS.get(name) or LIMITS[name.rpartition(".")[2]]
+    limit = LIMITS[name]
     wrong = [-1, limit.least - 1] + ([limit.least] if limit.above else [])
     wrong += [] if limit.most == inf else [limit.most if limit.below else limit.most + 1]
     if NUMBERS[name] is float:

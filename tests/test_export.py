@@ -19,12 +19,13 @@ from safetensors.numpy import load_file
 from small_models import SIZES, batch, make_prompt, torch_inputs
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.export import in_units, main
+from mobile_r1_jax.export import main
 from mobile_r1_jax.model.checkpoints import huggingface
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.stages.export import in_units
 from mobile_r1_jax.training import checkpoints
 from mobile_r1_jax.training.checkpoints import open_checkpoints, save, stored_parameters
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings

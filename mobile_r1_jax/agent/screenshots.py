@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -147,10 +148,10 @@ class Resizing:
     choice).
     """
 
-    scale: float = 0.3  # of both sides, before they are rounded [kin]
-    factor: int = 28  # both sides become multiples of it, in pixels
-    min_pixels: int = 4 * 28 * 28  # least area of a model image
-    max_pixels: int = 401_408  # largest area of a model image [kin]
+    scale: Annotated[float, "(0, inf)"] = 0.3  # of both sides, before they are rounded [kin]
+    factor: Annotated[int, "[1, inf)"] = 28  # both sides become multiples of it, in pixels
+    min_pixels: Annotated[int, "[1, inf)"] = 4 * 28 * 28  # least area of a model image
+    max_pixels: Annotated[int, "[1, inf)"] = 401_408  # largest area of a model image [kin]
 
     def __post_init__(self) -> None:
         if not (0 < self.scale < math.inf and self.factor > 0 and 0 < self.min_pixels <= self.max_pixels):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Annotated, Literal
 
 # Name of a projection -> path in the policy of its linear maps, those of all layers.
 PROJECTIONS = {
@@ -20,8 +20,8 @@ PROJECTIONS = {
 class LoRA:
     """The projections of the language model that have adapters, and the size of the adapters."""
 
-    rank: int = 16  # rank of an adapter (r)
-    alpha: float = 32.0  # the output of an adapter is scaled by alpha / rank
+    rank: Annotated[int, "[1, inf)"] = 16  # rank of an adapter (r)
+    alpha: Annotated[float, "(0, inf)"] = 32.0  # the output of an adapter is scaled by alpha / rank
     projections: tuple[Literal["q", "k", "v", "out", "gate", "up", "down"], ...] = tuple(PROJECTIONS)  # with adapters
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The reward of one step by rule, against the annotated ("golden") next action."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from mobile_r1_jax.agent.actions import (
     Action,
@@ -29,7 +29,7 @@ class StepRules:
 
     swipe: Literal["box", "direction"] = "box"  # a right swipe starts in the box [paper], or goes the same way [kin]
     back_by_click: bool = False  # golden Back also accepts a click on the on-screen back element [kin]
-    closeness: float = 0.9  # without a box, two points must be closer than this, of 1 [kin]
+    closeness: Annotated[float, "[0, 1)"] = 0.9  # without a box, two points must be closer than this, of 1 [kin]
 
     def __post_init__(self) -> None:
         if self.swipe not in ("box", "direction"):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,12 @@ KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 class GRPO:
     """What the GRPO loss is made of; static, so each distinct value compiles once."""
 
-    epsilon_low: float = 0.2  # the ratio is clipped to 1 - low .. 1 + high [kin]
-    epsilon_high: float = 0.2  # the same; larger leaves rare tokens more room to grow [kin]
-    beta: float = 0.04  # weight of the KL to the reference; 0 needs no reference [kin]
+    epsilon_low: Annotated[float, "[0, 1]"] = 0.2  # the ratio is clipped to 1 - low .. 1 + high [kin]
+    epsilon_high: Annotated[float, "[0, inf)"] = 0.2  # the same; larger leaves rare tokens more room to grow [kin]
+    beta: Annotated[float, "[0, inf)"] = 0.04  # weight of the KL to the reference; 0 needs no reference [kin]
     kl: Literal["k1", "k2", "k3"] = "k3"  # estimator of the KL [kin]
-    importance_cap: float | None = None  # largest importance weight; null: none are used [ours]
+    # largest importance weight; null: none are used [ours]
+    importance_cap: Annotated[float | None, "(0, inf)"] = None
     aggregation: Aggregation = "token_mean"  # mean over all tokens, or over each completion first [kin]
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class Episode:
     failure: str = ""
 
     @property
-    def nearer(self) -> tuple[bool, ...]:
+    def made_progress(self) -> tuple[bool, ...]:
         """Per turn: was it a step to the goal, or the end of a task that was done? A pop-up that opens is no fault."""
         left = [at.remaining - at.shortest for at in self.progress]
         steps = [after < before for before, after in pairwise(left)]

@@ -11,7 +11,9 @@ import jax
 from rich.console import Console
 
 from mobile_r1_jax.config import ConfigError, Run
-from mobile_r1_jax.evaluation.live import Result, find_result, measure, measured_on, results_table, write_result
+from mobile_r1_jax.evaluation.metrics import Result, measure
+from mobile_r1_jax.evaluation.results import find_result, provenance_of, write_result
+from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
@@ -96,7 +98,7 @@ async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[An
         suite.draw(run.evaluation.episodes, run.seed, Split.UNSEEN_PARAMETERS),
         suite.draw(run.evaluation.unseen_app_episodes, run.seed, Split.UNSEEN_APPS),
     )
-    provenance = measured_on(run, tasks, weights=weights_hash(policy))
+    provenance = provenance_of(run, tasks, weights=weights_hash(policy))
     if known := find_result(run.directory, stage, provenance):
         return known
     with bar(session) as progress:

@@ -54,7 +54,7 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
             return np.asarray(advantages).reshape(values.shape), np.asarray(informative)
 
         advantages, informative = compared(rewards, counted)
-        steps, _ = compared(*steps_nearer(episodes, counted, phones.most_turns))
+        steps, _ = compared(*step_progress(episodes, counted, phones.most_turns))
         advantages = advantages[:, None] + settings.step_weight * steps
         groups = merge_equal_prompts(weighted_turns(episodes, advantages), settings.group)
         return UpdateData(
@@ -77,12 +77,12 @@ async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, 
     return rewards, counted
 
 
-def steps_nearer(episodes: Sequence[Episode], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
+def step_progress(episodes: Sequence[Episode], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
     """([N, T] float32: 1 for a turn that led nearer to the goal, else 0; [N, T] bool: whether that is known), where an
     episode counts [N] bool and its phone can tell."""
     nearer, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
     for row in np.flatnonzero(counted):
-        steps = episodes[row].nearer
+        steps = episodes[row].made_progress
         nearer[row, : len(steps)], known[row, : len(steps)] = steps, True
     return nearer, known
 

@@ -2,22 +2,23 @@
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Literal
+from typing import Annotated, Literal
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
     """AdamW by optax, after clipping the gradient by its global norm."""
 
-    learning_rate: float = 1e-6  # full learning rate [kin]
-    warmup_steps: int = 0  # updates of linear warm-up; the first one is already above zero
+    learning_rate: Annotated[float, "(0, 1]"] = 1e-6  # full learning rate [kin]
+    warmup_steps: Annotated[int, "[0, inf)"] = 0  # updates of linear warm-up; the first one is already above zero
     schedule: Literal["constant", "cosine"] = "constant"  # learning rate after the warm-up
-    total_steps: int | None = None  # updates after which the cosine reaches zero; null: those of the stage
-    b1: float = 0.9  # decay of the first moment [kin]
-    b2: float = 0.999  # decay of the second moment [kin]
-    eps: float = 1e-8  # added to the root of the second moment [kin]
-    clip_norm: float = 1.0  # largest global norm of the gradient [kin]
-    weight_decay: float = 0.0  # of all parameters but biases and scales [kin]
+    # updates after which the cosine reaches zero; null: those of the stage
+    total_steps: Annotated[int | None, "[1, inf)"] = None
+    b1: Annotated[float, "[0, 1)"] = 0.9  # decay of the first moment [kin]
+    b2: Annotated[float, "[0, 1)"] = 0.999  # decay of the second moment [kin]
+    eps: Annotated[float, "(0, 1]"] = 1e-8  # added to the root of the second moment [kin]
+    clip_norm: Annotated[float, "(0, inf)"] = 1.0  # largest global norm of the gradient [kin]
+    weight_decay: Annotated[float, "[0, inf)"] = 0.0  # of all parameters but biases and scales [kin]
     first_moment: Literal["float32", "bfloat16"] = "float32"  # dtype of the first moment
 
     def __post_init__(self) -> None:

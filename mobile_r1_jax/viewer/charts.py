@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from mobile_r1_jax.evaluation.live import Share
+from mobile_r1_jax.evaluation.metrics import Share
 from mobile_r1_jax.viewer.markup import Html, join, number, tag
 
 MOST_POINTS = 400  # of a curve; longer ones are drawn as means of neighbours

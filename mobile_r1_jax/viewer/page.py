@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.evaluation.live import COLUMNS, Result, Share
+from mobile_r1_jax.evaluation.metrics import Result, Share
+from mobile_r1_jax.evaluation.tables import COLUMNS
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
 from mobile_r1_jax.viewer.markup import Html, join, raw, tag

@@ -19,7 +19,8 @@ from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, trajectory_from_json
-from mobile_r1_jax.evaluation.live import RESULTS, Result, read_results
+from mobile_r1_jax.evaluation.metrics import Result
+from mobile_r1_jax.evaluation.results import RESULTS, read_results
 from mobile_r1_jax.training.metrics import ROWS, read_rows
 from mobile_r1_jax.viewer.selection import choose, same_tasks
 

@@ -126,7 +126,7 @@ def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play
     tasks = one_of_each(popups=0)
     for task, episode in zip(tasks, play(tasks, written(tasks)), strict=True):
         assert episode.trajectory.task == task.instruction and episode.trajectory.ending is Ending.SUCCESS
-        assert all(episode.nearer) and len(episode.nearer) == len(episode.answers)
+        assert all(episode.made_progress) and len(episode.made_progress) == len(episode.answers)
         assert remaining(episode) == (*range(len(episode.answers), 0, -1), 1) and not episode.off_path
         assert StateJudge().score(episode.trajectory).grade == 4
 
@@ -135,7 +135,7 @@ def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
     tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
     plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
     assert any(episode.off_path for episode in plain)
-    assert all(all(episode.nearer) for episode in plain)  # a pop-up that opens is no wrong step
+    assert all(all(episode.made_progress) for episode in plain)  # a pop-up that opens is no wrong step
     for straight, astray in zip(plain, mistaken, strict=True):
         assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
         assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody
@@ -145,7 +145,7 @@ def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
 def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_the_episode(play: Play) -> None:
     [episode] = play([TASK], [["gibberish"] * 9])
     assert episode.trajectory.ending is Ending.FAILURE and len(episode.answers) == MOST_MALFORMED
-    assert len(set(remaining(episode))) == 1 and not any(episode.nearer)
+    assert len(set(remaining(episode))) == 1 and not any(episode.made_progress)
     assert len({turn.screenshot.sha for turn in episode.trajectory.turns}) == 1
     for turn, answer in zip(episode.trajectory.turns, episode.answers, strict=True):
         assert isinstance(answer, Malformed) and turn.effect == answer.reason and turn.response == "gibberish"
@@ -163,7 +163,7 @@ def test_an_episode_runs_out_of_steps(play: Play) -> None:
 
 def test_claiming_success_too_early_is_a_failure(play: Play) -> None:
     [episode] = play([TASK], [[SUCCESS]])
-    assert episode.trajectory.ending is Ending.FAILURE and episode.nearer == (False,)
+    assert episode.trajectory.ending is Ending.FAILURE and episode.made_progress == (False,)
     assert isinstance(episode.answers[0].action, Terminate) and StateJudge().score(episode.trajectory).grade == 0
 
 
@@ -254,7 +254,7 @@ def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: 
     real = AdbPhone(phones[0].serial, phones[0].server, INSTANT)
     [episode] = play([Task("settings", "Turn Wifi on")], [[WAIT, SUCCESS]], on=[real])
     assert episode.trajectory.ending is Ending.SUCCESS and episode.trajectory.scores == {}
-    assert episode.progress == () and episode.nearer == ()
+    assert episode.progress == () and episode.made_progress == ()
 
 
 def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, tmp_path) -> None:

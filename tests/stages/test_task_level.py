@@ -10,26 +10,26 @@ from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator.screen import Screen, draw
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.episodes import Episode
-from mobile_r1_jax.stages.task_level import steps_nearer, weighted_turns
+from mobile_r1_jax.stages.task_level import step_progress, weighted_turns
 
 MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tell how far it is
 FOUR = 4  # most turns
 
 
 def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
-    nearer, known = steps_nearer([STRAIGHT, LOST, MUTE], np.array([True, True, True]), FOUR)
+    nearer, known = step_progress([STRAIGHT, LOST, MUTE], np.array([True, True, True]), FOUR)
     assert nearer.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
 
 
 def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
-    _, known = steps_nearer([STRAIGHT, BROKEN], np.array([True, False]), FOUR)
+    _, known = step_progress([STRAIGHT, BROKEN], np.array([True, False]), FOUR)
     assert known.any(-1).tolist() == [True, False]
 
 
 def test_steps_are_compared_with_all_of_their_group() -> None:
     """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
-    nearer, known = steps_nearer([STRAIGHT, ASTRAY], np.ones(2, bool), 5)
+    nearer, known = step_progress([STRAIGHT, ASTRAY], np.ones(2, bool), 5)
     advantages, _ = group_advantages(nearer.reshape(1, -1), known.reshape(1, -1), standardize=False)
     right, wrong = 1 / 8, -7 / 8
     expected = [[right, right, right, 0, 0], [wrong, right, right, right, right]]

@@ -11,7 +11,8 @@ from mobile_r1_jax import view
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.trajectory import Ending, write_trajectories
-from mobile_r1_jax.evaluation.live import Result, Share, write_result
+from mobile_r1_jax.evaluation.metrics import Result, Share
+from mobile_r1_jax.evaluation.results import write_result
 from mobile_r1_jax.viewer import ReportError, write_report
 
 Play = Callable[..., None]

@@ -1,0 +1,30 @@
+"""The table of evaluation results that a run ends with."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from mobile_r1_jax.evaluation.metrics import Result
+
+COLUMNS = ("Stage", "Task success %", "Step accuracy %", "Format errors %", "Recovery %", "Unseen app %")
+
+
+def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Return the table's cells: each share in per cent with its 95 % Wilson interval."""
+    return [
+        (
+            result.stage,
+            *map(str, (result.success, result.steps, result.format_errors, result.recovery, result.unseen_app)),
+        )
+        for result in results
+    ]
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """Return the table that a run ends with."""
+    table = Table(title="Held-out tasks, with 95 % Wilson intervals")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, no_wrap=number == 0)  # in a narrow terminal a share's interval goes below it
+    for row in table_rows(results):
+        table.add_row(*row)
+    return table

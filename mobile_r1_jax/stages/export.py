@@ -1,0 +1,138 @@
+"""Export of the policy that a run has trained: from the Orbax checkpoint of a stage to a model directory.
+
+Weights go from the checkpoint into the files one part at a time, so the export needs little memory for any policy size.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
+from mobile_r1_jax.model.checkpoints.model_directory import find_model
+from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
+from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merge_on_read
+from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
+from mobile_r1_jax.stages.declaration import STAGES
+from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    stage: str | None = None,
+    dtype: str | None = None,
+    policy: Path | None = None,
+    peft: bool = False,
+) -> str:
+    """Export as the command does; returns a line that says what was written.
+
+    The directory appears when everything is in it. Raises ValueError or OSError, in one line.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already; choose a new directory for --out")
+    policy, lora = began_with(run) if policy is None else policy, adapters_of_run(run)
+    adapted = (policy / CONFIG).is_file()  # the run began with adapters of someone else
+    base = base_of_run(run) if adapted else None
+    if peft and lora is None:
+        raise ValueError(f"{run} trained no adapters but the weights themselves; leave --peft out")
+    if peft and adapted:
+        raise ValueError(f"the run began with the adapters in {policy}, which --peft cannot stack; leave --peft out")
+    source = find_model(policy, base)
+    values, config = source.config_json(), source.config() if lora is None else policy_config(policy, base)
+    dtype = dtype or ("float32" if peft else values.get("dtype") or values.get("torch_dtype") or "bfloat16")
+    stage, step, stored = latest(run, stage)
+    if "text.head" in stored:  # untied, though config.json may say otherwise (`stored_policy.open_policy`)
+        config = replace(config, text=replace(config.text, tied=False))
+    shapes = parameter_shapes(config)
+    learnt = shapes if lora is None else adapter_shapes(config, lora)
+    if problems := differences({path: array.shape for path, array in stored.items()}, learnt):
+        raise ValueError(f"the checkpoint of {stage} is not of the architecture of {policy}: {'; '.join(problems)}")
+    draft = out.with_name(f"{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    if lora is None:
+        write_model(draft, config, shapes, partial(_read, stored), dtype=dtype, like=policy, base=base)
+    elif peft:
+        write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
+    else:
+        with stored_weights(policy, base) as read:
+            merged = merge_on_read(read, _matrices(stored, lora))
+            write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
+    draft.replace(out)
+    files = list(out.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    return f"{out}: {stage} after {step} updates, {dtype}, {in_units(size)} in {len(files)} file(s)"
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes in words, with three digits: "512 bytes", "8.19 MB", "6.04 GB"."""
+    if size < 1000:
+        return f"{size} bytes"
+    digits = f"{size:.2e}"  # rounded before the unit is chosen: 999,999 bytes are 1 MB
+    power = min(int(digits[-2:]) // 3, 4)
+    return f"{float(digits) / 1000**power:.3g} {' kMGT'[power]}B"
+
+
+def began_with(run: Path) -> Path:
+    """The policy that a run began with, as its config.yaml says; ValueError where either isn't there."""
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise ValueError(f"no config.yaml in {run}; name a run directory, such as runs/tiny")
+    policy = Path(yaml.safe_load(file.read_text())["policy"])
+    if not policy.is_dir():
+        raise ValueError(f"the run began with {policy}, which is not there; say where it is now by --policy=DIR")
+    return policy
+
+
+def base_of_run(run: Path) -> Path | None:
+    """The base of the adapters that a run began with, where its config.yaml names one (policy_base)."""
+    file = run / "config.yaml"
+    base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
+    return None if base is None else Path(base)
+
+
+def adapters_of_run(run: Path) -> LoRA | None:
+    """What adapters a run has trained, as its config.yaml says; None where the weights themselves learnt."""
+    file = run / "config.yaml"
+    values = yaml.safe_load(file.read_text()).get("lora") if file.is_file() else None
+    return None if values is None else LoRA(**{**values, "projections": tuple(values["projections"])})
+
+
+def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
+    """(stage, updates it has made, its parameters) of the stage asked for, or of the latest that has a checkpoint."""
+    for name in [stage] if stage else reversed(STAGES):
+        try:
+            return name, *stored_parameters(run / "checkpoints" / name)
+        except NoCheckpointError:
+            continue
+    there = ", ".join(part.name for part in sorted((run / "checkpoints").glob("*/"))) or "none"
+    raise ValueError(f"no finished checkpoint of {stage or 'any stage'} in {run}; stages begun: {there}")
+
+
+def _read(stored: Mapping[str, Any], path: str, layer: int | None) -> Any:
+    return stored[path] if layer is None else stored[path][layer]
+
+
+def _matrices(stored: Mapping[str, Any], lora: LoRA) -> dict[str, Matrices]:
+    """What `lora.adapters_of` gives, of what a checkpoint holds."""
+    paths = [PROJECTIONS[name] for name in lora.projections]
+    return {path: (stored[f"{path}.adapter.a"], stored[f"{path}.adapter.b"], lora.scale) for path in paths}
+
+
+def differences(stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Every parameter that is missing, extra or of another shape, in words."""
+    return [
+        *(f"missing {path} {wanted[path]}" for path in sorted(wanted.keys() - stored.keys())),
+        *(f"extra {path}" for path in sorted(stored.keys() - wanted.keys())),
+        *(
+            f"{path} is {stored[path]}, need {wanted[path]}"
+            for path in sorted(wanted.keys() & stored.keys())
+            if stored[path] != wanted[path]
+        ),
+    ]

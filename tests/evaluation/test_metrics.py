@@ -1,0 +1,87 @@
+"""Evaluation metrics: what counts as a hit, and how uncertain a share is."""
+
+import math
+
+import pytest
+from sample_episodes import ASTRAY, BROKEN, DONE, GARBAGE, GIVEN_UP, LOST, MOVE, STRAIGHT, episode
+
+from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.evaluation.metrics import Result, Share, measure
+from mobile_r1_jax.evaluation.tables import table_rows
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    [  # R. G. Newcombe, Statistics in Medicine 17 (1998), table I; the others by hand
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+    ],
+)
+def test_intervals_are_wilsons(hits: int, of: int, low: float, high: float) -> None:
+    assert Share(hits, of).interval == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("of", [1, 7, 60, 200, 1000])
+def test_an_interval_holds_its_share_and_lies_between_0_and_1(of: int) -> None:
+    for hits in {0, 1, of // 3, of - 1, of}:
+        low, high = Share(hits, of).interval
+        assert 0 <= low <= hits / of <= high <= 1
+        assert "-0" not in str(Share(hits, of))
+
+
+def test_more_episodes_make_an_interval_narrower() -> None:
+    widths = [high - low for low, high in (Share(of // 2, of).interval for of in (20, 200, 2000))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_a_share_of_nothing_is_no_number_and_shown_as_a_dash() -> None:
+    assert math.isnan(Share(0, 0).value) and Share(0, 0).interval == (0, 1) and str(Share(0, 0)) == "-"
+
+
+def test_a_share_is_shown_in_per_cent_with_its_interval() -> None:
+    assert str(Share(50, 100)) == "50.0 [40.4, 59.6]"
+
+
+def test_a_turn_is_right_when_it_brings_the_phone_nearer_or_ends_a_task_that_is_done() -> None:
+    assert STRAIGHT.made_progress == (True, True, True)
+    assert ASTRAY.made_progress == (False, True, True, True, True)
+    assert LOST.made_progress == (False, False)
+
+
+def test_ending_a_task_that_is_not_done_is_a_wrong_turn() -> None:
+    assert episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).made_progress == (True, False)
+    assert episode(Ending.GAVE_UP, (3, 2, 2), MOVE, GIVEN_UP).made_progress == (True, False)
+
+
+def test_an_episode_left_the_path_when_a_turn_before_its_last_came_no_nearer() -> None:
+    assert not STRAIGHT.off_path and ASTRAY.off_path and LOST.off_path
+    assert not episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).off_path  # it stopped on the path, too early
+    assert episode(Ending.SUCCESS, (3, 3, 2, 1, 1), GARBAGE, MOVE, MOVE, DONE).off_path
+
+
+def test_a_phone_that_cannot_tell_has_no_right_and_no_wrong_turns() -> None:
+    silent = episode(Ending.SUCCESS, (), MOVE, DONE)
+    assert silent.made_progress == () and not silent.off_path
+
+
+def test_what_is_measured_is_counted_over_the_right_things() -> None:
+    result = measure("base", [STRAIGHT, ASTRAY, LOST, BROKEN], [LOST, STRAIGHT, STRAIGHT, BROKEN])
+    assert result == Result(
+        "base",
+        success=Share(2, 3),
+        steps=Share(7, 10),
+        format_errors=Share(1, 10),
+        recovery=Share(1, 2),
+        unseen_app=Share(2, 3),
+        infrastructure_failures=2,
+    )
+
+
+def test_nothing_played_is_measured_as_nothing() -> None:
+    result = measure("base", [BROKEN], [])
+    assert result.success == Share(0, 0) and result.infrastructure_failures == 1
+    assert table_rows([result]) == [("base", "-", "-", "-", "-", "-")]
