@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mobile_r1_jax.agent.screenshots import Resizing
+from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
@@ -64,6 +66,8 @@ def export(
         with stored_weights(policy, base) as read:
             merged = merge_on_read(read, _matrices(stored, lora))
             write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
+    if agent := agent_of_run(run):
+        agent.write(draft)
     draft.replace(out)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
@@ -95,6 +99,15 @@ def base_of_run(run: Path) -> Path | None:
     file = run / "config.yaml"
     base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
     return None if base is None else Path(base)
+
+
+def agent_of_run(run: Path) -> AgentSettings | None:
+    """Return how the run prompts its policy, as its config.yaml says; None where that does not say."""
+    file = run / "config.yaml"
+    values = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if "system" not in values or "resizing" not in values:
+        return None
+    return AgentSettings(values["system"], Resizing(**values["resizing"]))
 
 
 def adapters_of_run(run: Path) -> LoRA | None:
