@@ -29,7 +29,7 @@ from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.simulator import gestures
-from mobile_r1_jax.phones.simulator.oracle import make, next_move
+from mobile_r1_jax.phones.simulator.oracle import apply_move, next_move
 from mobile_r1_jax.phones.simulator.screen import draw
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, place
 from mobile_r1_jax.sampling.engine import Engine
@@ -118,7 +118,7 @@ def make_prompts(tokenizer: object, phones: int, turns: int) -> list[list[Prompt
             system = "Phone. Task: " + task.instruction
             prompts.append(build_prompt(tokenizer, system, past, screenshot, Resizing(scale=1.0)))
             past = [*past, Past(screenshot, said)]
-            make(placed.state, next_move(placed.state, placed.goals))
+            apply_move(placed.state, next_move(placed.state, placed.goals))
         found.append(prompts)
     return found
 

@@ -43,7 +43,7 @@ def names() -> set[str]:
         )
         while (move := oracle.next_move(placed.state, placed.goals)).kind != "finish":
             found |= {element.name for element in gestures.screen_of(placed.state).elements if " " not in element.name}
-            oracle.make(placed.state, move)
+            oracle.apply_move(placed.state, move)
     return found
 
 

@@ -185,7 +185,7 @@ def wander(state: State, placed: Placed, rng: Random) -> None:
             move = Move(kind, rng.choice(touchable).name)
         else:
             move = Move("button", "Back") if kind == "button" else Move("swipe", rng.choice(("up", "down")))
-    oracle.make(state, move)
+    oracle.apply_move(state, move)
 
 
 def labels(screen: Screen, size: tuple[int, int]) -> "Labels":

@@ -1,9 +1,4 @@
-"""What an app of the simulated phone is.
-
-An app is a function from the phone's state to the elements of its current page; what an element does when touched is an
-effect on that state. `fresh` gives an app's data on a phone as it comes out of a reset, with everything that can be
-shuffled shuffled.
-"""
+"""The definition of an app of the simulated phone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +11,23 @@ from mobile_r1_jax.phones.simulator.state import Popup, State
 
 @dataclass(frozen=True)
 class App:
-    name: str  # first part of its pages
-    label: str  # what the launcher and `open` call it
+    """One app. `elements` maps the phone's state to the elements of the app's current page; their effects change it."""
+
+    name: str  # the first part of its page paths
+    label: str  # its name in the launcher and for `open`
     package: str
     accent: int
-    fresh: Callable[[Random], dict[str, Any]]
+    fresh: Callable[[Random], dict[str, Any]]  # the app's data after a reset, in random order
     elements: Callable[[State], list[Element]]
-    typed: Callable[[State, str], None] | None = None  # what text does on the app's current page
-    entered: Callable[[State], None] | None = None  # what the Enter key does
-    choose: Callable[[State, str, str], None] | None = None  # what a choice does in the menu of a long-pressed name
+    typed: Callable[[State, str], None] | None = None  # effect of typed text on the current page
+    entered: Callable[[State], None] | None = None  # effect of the Enter key
+    choose: Callable[[State, str, str], None] | None = None  # effect of a menu choice on a long-pressed name
     scrolls: Callable[[str], bool] = lambda page: False  # whether a page is longer than the screen
     popups: tuple[Popup, ...] = ()  # windows that may open over any app
 
 
 def decoy(label: str, accent: int) -> App:
-    """An app that leads nowhere: the dead end of whoever opens the wrong one."""
+    """Return an app with one empty page. To open it is a mistake."""
     name = label.lower()
     title = [Element(label, "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
     return App(name, label, f"com.sim.{name}", accent, lambda rng: {}, lambda state: list(title))

@@ -1,4 +1,4 @@
-"""What gestures and keys do to a phone's state, and what the phone shows in a state: pure transitions, no device."""
+"""Transitions of a phone's state by gestures and keys, and the screen of a state. No device and no adb."""
 
 import dataclasses
 from random import Random
@@ -12,17 +12,17 @@ POPUPS = tuple(popup for app in APPS.values() for popup in app.popups)
 
 
 def shuffled(popup: Popup, rng: Random) -> Popup:
-    """The same pop-up with its buttons in a random order."""
+    """Return the pop-up with its buttons in random order."""
     return dataclasses.replace(popup, accept_first=rng.random() < 0.5)
 
 
 def fresh_state(rng: Random) -> State:
-    """A phone just set up: at its home screen, every app's data drawn from `rng`."""
+    """Return the state of a new phone: at the home screen, with every app's data drawn from `rng`."""
     return State(data={app.name: app.fresh(rng) for app in APPS.values()})
 
 
 def screen_of(state: State) -> Screen:
-    """What the phone shows in this state."""
+    """Return the screen of a state."""
     app = APPS[state.app]
     elements = app.elements(state)
     if state.menu:
@@ -72,7 +72,7 @@ def long_press(state: State, x: int, y: int, size: tuple[int, int]) -> None:
 
 
 def swipe(state: State, y1: int, y2: int, size: tuple[int, int]) -> None:
-    """A vertical swipe scrolls by a page when it covers at least one row."""
+    """Scroll by one page if the vertical distance is at least one row."""
     if state.popup or state.menu or not APPS[state.app].scrolls(state.page) or abs(y1 - y2) < size[1] // ROWS:
         return
     state.scroll = 1 if y1 > y2 else 0
@@ -85,7 +85,7 @@ def type_text(state: State, text: str) -> None:
 
 
 def press(state: State, key: str) -> None:
-    """A key by its Android name without KEYCODE_."""
+    """Press a key, by its Android name without KEYCODE_."""
     if key == "BACK":
         state.back()
     elif key == "HOME":

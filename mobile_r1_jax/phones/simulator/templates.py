@@ -1,4 +1,4 @@
-"""What tasks on simulated phones are made of: moves, goals, and templates with random parameters."""
+"""The parts of tasks on simulated phones: moves, goals, and templates with parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ ON_OFF = ("on", "off")
 
 @dataclass(frozen=True)
 class Move:
-    """One step: `kind` tap, hold, swipe, type, button, key, open or finish; `name` what it is done to or with."""
+    """One step. `kind`: tap, hold, swipe, type, button, key, open or finish. `name`: its target or text."""
 
     kind: str
     name: str = ""
@@ -19,11 +19,11 @@ class Move:
 
 @dataclass(frozen=True)
 class Goal:
-    """A state to reach and the route there: page -> move. The route's first page is the app's home."""
+    """A state to reach and the route to it: page -> move on that page. The first page is the app's home."""
 
     reached: Callable[[State], bool]
     route: dict[str, Move]
-    subject: str  # what is to be done to what, as a thought would say it
+    subject: str  # object and action in words, for the thought, such as "Tea to Add"
 
     @property
     def app(self) -> str:
@@ -32,7 +32,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Template:
-    """A kind of task. `english` and `chinese` are format strings over the parameters, `domains` what each may be."""
+    """A kind of task. `english` and `chinese` are format strings; `domains` lists the values of each parameter."""
 
     name: str
     app: str
@@ -44,7 +44,7 @@ class Template:
 
     @property
     def varied(self) -> bool:
-        """Whether the instruction names a parameter: where it names none, it is always the same."""
+        """Whether the instruction depends on a parameter."""
         return "{" in self.english
 
 

@@ -1,4 +1,4 @@
-"""The registry of apps and of the tasks on them: each folder is one app. The order decides which tasks a seed draws."""
+"""The registry of apps and their task templates. A different order changes the tasks that a seed draws."""
 
 from mobile_r1_jax.phones.simulator.app import App, decoy
 from mobile_r1_jax.phones.simulator.apps.clock import app as clock

@@ -1,4 +1,4 @@
-"""Clock: alarms with switches, a timer, adding an alarm by typing its time."""
+"""Clock: alarms with switches, a timer, and a page that adds an alarm by name."""
 
 from random import Random
 from typing import Any
@@ -61,7 +61,7 @@ def typed(state: State, text: str) -> None:
 
 
 def choose(state: State, name: str, choice: str) -> None:
-    """The menu of a long-pressed alarm."""
+    """Apply a menu choice to a long-pressed alarm."""
     if choice == "Delete":
         state.data["clock"]["alarms"].pop(name, None)
 

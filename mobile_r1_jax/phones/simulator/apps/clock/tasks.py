@@ -1,4 +1,4 @@
-"""Tasks on the clock."""
+"""Task templates of the clock."""
 
 from typing import Any
 
@@ -7,23 +7,25 @@ from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.templates import ON_OFF, Goal, Move, Template, menu_goal, page_goal, tap
 
 
-def alarm(name: str, english: str, chinese: str, goals: Any, prepare: Any, **more: tuple[str, ...]) -> Template:
+def alarm_template(
+    name: str, english: str, chinese: str, goals: Any, prepare: Any, **more: tuple[str, ...]
+) -> Template:
     return Template(name, "clock", english, chinese, {"name": ALARMS, **more}, goals, prepare)
 
 
-def with_alarm(state: State, name: str, on: bool = True) -> None:
+def ensure_alarm(state: State, name: str, on: bool = True) -> None:
     alarms = state.data["clock"]["alarms"]
     if name not in alarms:
         alarms.pop(next(iter(alarms)))
     alarms[name] = on
 
 
-def without_alarm(state: State, name: str) -> None:
+def remove_alarm(state: State, name: str) -> None:
     state.data["clock"]["alarms"].pop(name, None)
 
 
 TEMPLATES = (
-    alarm(
+    alarm_template(
         "alarm_switch",
         "Turn the {name} alarm {value}",
         "把{name}闹钟设为{value}",
@@ -34,10 +36,10 @@ TEMPLATES = (
                 f"{p['name']} to switch",
             ),
         ),
-        lambda state, p: with_alarm(state, p["name"], p["value"] != "on"),
+        lambda state, p: ensure_alarm(state, p["name"], p["value"] != "on"),
         value=ON_OFF,
     ),
-    alarm(
+    alarm_template(
         "alarm_delete",
         "Delete the {name} alarm",
         "删除{name}闹钟",
@@ -49,9 +51,9 @@ TEMPLATES = (
             {},
             f"{p['name']} to Delete",
         ),
-        lambda state, p: with_alarm(state, p["name"]),
+        lambda state, p: ensure_alarm(state, p["name"]),
     ),
-    alarm(
+    alarm_template(
         "alarm_new",
         "Set a new alarm called {name}",
         "新建闹钟{name}",
@@ -62,7 +64,7 @@ TEMPLATES = (
                 f"{p['name']} to Keep",
             ),
         ),
-        lambda state, p: without_alarm(state, p["name"]),
+        lambda state, p: remove_alarm(state, p["name"]),
     ),
     Template(
         "timer",

@@ -1,4 +1,4 @@
-"""The home screen: the apps' icons in an order that differs from phone to phone, and the page of recent apps."""
+"""The home screen with the apps' icons in random order, and the page of recent apps."""
 
 from random import Random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tasks on the home screen, the recent apps and the volume."""
+"""Task templates of the home screen, the recent apps and the volume keys."""
 
 from mobile_r1_jax.phones.simulator.apps.launcher.app import TILES
 from mobile_r1_jax.phones.simulator.templates import Goal, Move, Parameters, Template, tap
@@ -7,7 +7,7 @@ HOMES = {label: f"{label.lower()}/home" for label in TILES}
 KEY_PAGES = ("launcher/home", *HOMES.values())
 
 
-def key(name: str, english: str, chinese: str, step: int) -> Template:
+def key_template(name: str, english: str, chinese: str, step: int) -> Template:
     def goals(p: Parameters) -> tuple[Goal, ...]:
         return (
             Goal(
@@ -67,6 +67,6 @@ TEMPLATES = (
             ),
         ),
     ),
-    key("VOLUME_UP", "Make it louder", "调大音量", 1),
-    key("VOLUME_DOWN", "Make it quieter", "调小音量", -1),
+    key_template("VOLUME_UP", "Make it louder", "调大音量", 1),
+    key_template("VOLUME_DOWN", "Make it quieter", "调小音量", -1),
 )

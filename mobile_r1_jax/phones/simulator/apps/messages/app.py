@@ -1,4 +1,4 @@
-"""Messages: chats with people, a field to write in, a menu under a long press; Call leads astray."""
+"""Messages: chats, a text field, calls, and a menu on long press."""
 
 from random import Random
 from typing import Any
@@ -57,7 +57,7 @@ def entered(state: State) -> None:
 
 
 def choose(state: State, name: str, choice: str) -> None:
-    """The menu of a long-pressed chat."""
+    """Apply a menu choice to a long-pressed chat."""
     data = state.data["messages"]
     if choice == "Delete" and name in data["chats"]:
         data["chats"].remove(name)

@@ -1,4 +1,4 @@
-"""Tasks on Messages."""
+"""Task templates of Messages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.templates import Goal, Move, Parameters, Template, menu_goal, page_goal, tap
 
 
-def people(name: str, english: str, chinese: str, goals: Any, **more: tuple[str, ...]) -> Template:
+def chat_template(name: str, english: str, chinese: str, goals: Any, **more: tuple[str, ...]) -> Template:
     return Template(
         name,
         "messages",
@@ -16,16 +16,16 @@ def people(name: str, english: str, chinese: str, goals: Any, **more: tuple[str,
         chinese,
         {"name": PEOPLE, **more},
         goals,
-        lambda state, p: with_chat(state, p["name"]),
+        lambda state, p: ensure_chat(state, p["name"]),
     )
 
 
-def chat_menu(p: Parameters, choice: str, reached: Callable[[State], bool]) -> tuple[Goal, ...]:
+def chat_menu_goal(p: Parameters, choice: str, reached: Callable[[State], bool]) -> tuple[Goal, ...]:
     before = {"messages/home": tap(p["name"])}
     return menu_goal("messages/home", p["name"], choice, reached, before, f"{p['name']} to {choice}")
 
 
-def with_chat(state: State, name: str) -> None:
+def ensure_chat(state: State, name: str) -> None:
     chats = state.data["messages"]["chats"]
     if name not in chats:
         chats[sum(map(ord, name)) % len(chats)] = name
@@ -44,16 +44,16 @@ def send_goal(name: str, word: str) -> tuple[Goal, ...]:
 
 
 TEMPLATES = (
-    people(
+    chat_template(
         "chat_page",
         "Open the chat with {name}",
         "打开和{name}的聊天",
         lambda p: page_goal(f"messages/chat/{p['name']}", chat_route(p["name"]), f"{p['name']} to open"),
     ),
-    people(
+    chat_template(
         "send", "Send {word} to {name}", "给{name}发送{word}", lambda p: send_goal(p["name"], p["word"]), word=WORDS
     ),
-    people(
+    chat_template(
         "call",
         "Call {name}",
         "给{name}打电话",
@@ -63,16 +63,16 @@ TEMPLATES = (
             f"{p['name']} to Call",
         ),
     ),
-    people(
+    chat_template(
         "chat_delete",
         "Delete the chat with {name}",
         "删除和{name}的聊天",
-        lambda p: chat_menu(p, "Delete", lambda state: p["name"] not in state.data["messages"]["chats"]),
+        lambda p: chat_menu_goal(p, "Delete", lambda state: p["name"] not in state.data["messages"]["chats"]),
     ),
-    people(
+    chat_template(
         "silence",
         "Silence {name}",
         "静音{name}",
-        lambda p: chat_menu(p, "Silence", lambda state: p["name"] in state.data["messages"]["muted"]),
+        lambda p: chat_menu_goal(p, "Silence", lambda state: p["name"] in state.data["messages"]["muted"]),
     ),
 )

@@ -1,4 +1,4 @@
-"""Settings: switches and sub-pages in an order of the phone's own, two of them below the fold."""
+"""Settings: switches and subpages in random order; the last two need a scroll."""
 
 from random import Random
 from typing import Any

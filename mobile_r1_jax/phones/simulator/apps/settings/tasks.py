@@ -1,4 +1,4 @@
-"""Tasks on Settings."""
+"""Task templates of Settings."""
 
 from mobile_r1_jax.phones.simulator.apps.settings.app import PAGES, SWITCHES
 from mobile_r1_jax.phones.simulator.state import State
@@ -7,7 +7,7 @@ from mobile_r1_jax.phones.simulator.templates import ON_OFF, Goal, Parameters, T
 SUBSWITCHES = {name: page for page, names in PAGES.items() for name in names}
 
 
-def switch(name: str, english: str, chinese: str, names: tuple[str, ...]) -> Template:
+def switch_template(name: str, english: str, chinese: str, names: tuple[str, ...]) -> Template:
     return Template(
         name,
         "settings",
@@ -15,7 +15,7 @@ def switch(name: str, english: str, chinese: str, names: tuple[str, ...]) -> Tem
         chinese,
         {"name": names, "value": ON_OFF},
         lambda p: (switch_goal(p["name"], p["value"]),),
-        lambda state, p: off_before(state, p["name"], p["value"]),
+        lambda state, p: set_to_opposite(state, p["name"], p["value"]),
     )
 
 
@@ -25,18 +25,20 @@ def switch_goal(name: str, value: str) -> Goal:
     return Goal(lambda state: state.data["settings"]["on"][name] == (value == "on"), route, f"{name} to switch")
 
 
-def off_before(state: State, name: str, value: str) -> None:
+def set_to_opposite(state: State, name: str, value: str) -> None:
     state.data["settings"]["on"][name] = value != "on"
 
 
-def both_off_before(state: State, p: Parameters) -> None:
-    off_before(state, p["first"], p["value"])
-    off_before(state, p["second"], p["value"])
+def set_both_to_opposite(state: State, p: Parameters) -> None:
+    set_to_opposite(state, p["first"], p["value"])
+    set_to_opposite(state, p["second"], p["value"])
 
 
 TEMPLATES = (
-    switch("switch", "Turn {name} {value}", "把{name}设为{value}", SWITCHES),
-    switch("subswitch", "In Settings set {name} to {value}", "在Settings里把{name}设为{value}", tuple(SUBSWITCHES)),
+    switch_template("switch", "Turn {name} {value}", "把{name}设为{value}", SWITCHES),
+    switch_template(
+        "subswitch", "In Settings set {name} to {value}", "在Settings里把{name}设为{value}", tuple(SUBSWITCHES)
+    ),
     Template(
         "switch_two",
         "settings",
@@ -44,7 +46,7 @@ TEMPLATES = (
         "把{first}和{second}都设为{value}",
         {"first": SWITCHES[:2], "second": SWITCHES[2:], "value": ON_OFF},
         lambda p: (switch_goal(p["first"], p["value"]), switch_goal(p["second"], p["value"])),
-        both_off_before,
+        set_both_to_opposite,
     ),
     Template(
         "settings_page",
