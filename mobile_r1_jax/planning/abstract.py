@@ -105,6 +105,6 @@ def forbidden(config: PolicyConfig) -> tuple[int, ...]:
     return config.image_token, config.video_token, config.vision_start, config.vision_end
 
 
-def same_places(shapes: Any, like: Any) -> Any:
+def with_shardings_of(shapes: Any, like: Any) -> Any:
     """The shapes with the shardings of a tree of the same structure: of copies and of what adds up to it."""
     return jax.tree.map(lambda leaf, one: Shape(leaf.shape, leaf.dtype, sharding=one.sharding), shapes, like)

@@ -24,7 +24,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Taken:
+class Footprint:
     """Bytes a chip needs for a program, and what it does. Sampling has two parts: `parts` names them.
 
     compiled: arguments, temporaries and peak are the compiler's own; otherwise they are estimated. refused: the

@@ -70,7 +70,7 @@ def count_traffic(text: str, loops: Loops) -> Traffic:
     computes runs `loops.trips` times, every other one as often as its condition says."""
     computations, entry = parse(text)
     collectives: dict[str, float] = {}
-    memory = _count(computations, entry, 1.0, loops, collectives)
+    memory = _count_memory(computations, entry, 1.0, loops, collectives)
     return Traffic(memory, sum(collectives.values()))
 
 
@@ -93,7 +93,7 @@ def parse(text: str) -> tuple[Computations, str]:
     return computations, entry
 
 
-def trips(condition: dict[str, Instruction]) -> int | None:
+def trip_count(condition: dict[str, Instruction]) -> int | None:
     """How often a loop runs that counts up from 0 to a constant; None when its condition asks for more than that."""
     *_, root = condition.values()
     if root.opcode != "compare" or "direction=LT" not in root.attributes:
@@ -102,7 +102,7 @@ def trips(condition: dict[str, Instruction]) -> int | None:
     return int(limits[0].operands[0]) if limits else None
 
 
-def _count(
+def _count_memory(
     computations: Computations, name: str, times: float, loops: Loops, collectives: dict[str, float], moves: bool = True
 ) -> float:
     """Bytes moved by `times` runs of a computation; enters what each collective brings under its channel, once, since
@@ -112,40 +112,40 @@ def _count(
     for one in within.values():
         if one.opcode == "while":
             (condition,), (body,) = one.called("condition"), one.called("body")
-            known = trips(computations[condition])
+            known = trip_count(computations[condition])
             runs = times * (loops.trips if known is None else known)
-            memory += _count(computations, body, runs, loops, collectives, moves)
+            memory += _count_memory(computations, body, runs, loops, collectives, moves)
         elif one.opcode == "conditional":
             *others, last = one.called("branch_computations") or (
                 one.called("false_computation") + one.called("true_computation")
             )
             for branch in others:
                 share = (1 - loops.last_branch) / len(others)
-                memory += _count(computations, branch, times * share, loops, collectives, moves)
-            memory += _count(computations, last, times * loops.last_branch, loops, collectives, moves)
+                memory += _count_memory(computations, branch, times * share, loops, collectives, moves)
+            memory += _count_memory(computations, last, times * loops.last_branch, loops, collectives, moves)
         elif one.opcode in ("call", "async-start"):
             for callee in one.called("to_apply") + one.called("calls"):
-                memory += _count(computations, callee, times, loops, collectives, moves)
+                memory += _count_memory(computations, callee, times, loops, collectives, moves)
         elif one.opcode == "fusion":
-            _count(computations, *one.called("calls"), times, loops, collectives, moves=False)
+            _count_memory(computations, *one.called("calls"), times, loops, collectives, moves=False)
         if one.opcode.removesuffix("-start") in COLLECTIVES:
             channel = re.search(r"channel_id=(\d+)", one.attributes)
             key = channel.group(1) if channel else one.name
-            collectives[key] = max(collectives.get(key, 0.0), times * _received(one))
+            collectives[key] = max(collectives.get(key, 0.0), times * _received_bytes(one))
         if moves:
-            memory += times * _moved(one, within, computations)
+            memory += times * _moved_bytes(one, within, computations)
     return memory
 
 
-def _received(one: Instruction) -> float:
-    """Bytes that a collective brings to a chip, over rings; the chip's own share, 1 / chips, is not taken off."""
+def _received_bytes(one: Instruction) -> float:
+    """Bytes that a collective brings to a chip, over rings; the chip's own share, 1 / chips, is not footprint off."""
     sizes = [size for size, _ in _arrays(one.shape)]
     if one.opcode.endswith("-start"):  # (operand, result, ...): the larger of the two has travelled
         return max(sizes)
     return sum(sizes) * (2 if one.opcode == "all-reduce" else 1)
 
 
-def _moved(one: Instruction, within: dict[str, Instruction], computations: Computations) -> float:
+def _moved_bytes(one: Instruction, within: dict[str, Instruction], computations: Computations) -> float:
     """Bytes that one run of an instruction reads from HBM and writes to it."""
     if one.opcode in NOTHING_MOVES or one.opcode.endswith(("-done", "-update")) or one.opcode == "async-start":
         return 0.0
@@ -162,18 +162,18 @@ def _moved(one: Instruction, within: dict[str, Instruction], computations: Compu
     if one.opcode != "fusion":
         return sum(operand.hbm for operand in operands) + one.hbm
     body = computations[one.called("calls")[0]]
-    return _read_by_fusion(operands, body, computations) + _written_by_fusion(one, body)
+    return _fusion_read_bytes(operands, body, computations) + _fusion_written_bytes(one, body)
 
 
-def _read_by_fusion(operands: list[Instruction], body: dict[str, Instruction], computations: Computations) -> float:
+def _fusion_read_bytes(operands: list[Instruction], body: dict[str, Instruction], computations: Computations) -> float:
     parameters, total = _parameters(body), 0.0
     for number, operand in enumerate(operands):
-        read = _sliced(parameters[number].name, body, computations)
+        read = _sliced_bytes(parameters[number].name, body, computations)
         total += operand.hbm if read is None else min(operand.hbm, read)
     return total
 
 
-def _sliced(name: str, body: dict[str, Instruction], computations: Computations) -> float | None:
+def _sliced_bytes(name: str, body: dict[str, Instruction], computations: Computations) -> float | None:
     """Bytes of the slices that a fusion takes of a value, also in the fusions within it, where slices are all that it
     takes; what is updated where it lies is not read. None: it reads the whole."""
     if name == next(reversed(body)):  # the result
@@ -187,12 +187,16 @@ def _sliced(name: str, body: dict[str, Instruction], computations: Computations)
             continue
         read = None
         if user.opcode == "bitcast":
-            read = _sliced(user.name, body, computations)
+            read = _sliced_bytes(user.name, body, computations)
         elif user.opcode == "fusion":
             within = computations[user.called("calls")[0]]
             parameter = _parameters(within)[user.operands.index(name)].name
             is_bitcast = {each.opcode for each in within.values()} == {"parameter", "bitcast"}
-            read = _sliced(user.name, body, computations) if is_bitcast else _sliced(parameter, within, computations)
+            read = (
+                _sliced_bytes(user.name, body, computations)
+                if is_bitcast
+                else _sliced_bytes(parameter, within, computations)
+            )
         if read is None:
             return None
         total += read
@@ -203,7 +207,7 @@ def _parameters(body: dict[str, Instruction]) -> dict[int, Instruction]:
     return {int(each.operands[0]): each for each in body.values() if each.opcode == "parameter"}
 
 
-def _written_by_fusion(one: Instruction, body: dict[str, Instruction]) -> float:
+def _fusion_written_bytes(one: Instruction, body: dict[str, Instruction]) -> float:
     updates = [each for each in body.values() if each.opcode == "dynamic-update-slice" and each.size == one.size]
     if updates:  # the result is its operand, updated where it lies
         return sum(body[each.operands[1]].size for each in updates) * (one.hbm > 0)

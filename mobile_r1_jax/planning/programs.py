@@ -32,14 +32,14 @@ from mobile_r1_jax.planning.abstract import (
     abstract_slots,
     bytes_per_chip,
     forbidden,
-    same_places,
+    with_shardings_of,
 )
 from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.rl import GRPO, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.screen_cache import encode
-from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
+from mobile_r1_jax.sampling.slots import ReusedPrefixes, decode, fill
 from mobile_r1_jax.session import cached_rows, round_to_mesh
 from mobile_r1_jax.stages.declaration import stage_of
 from mobile_r1_jax.training.optimizer_settings import over
@@ -81,7 +81,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Amounts:
+class Workload:
     """What an update works through, as far as the run's settings don't say it."""
 
     turns: int  # of an episode
@@ -89,7 +89,7 @@ class Amounts:
 
 
 def programs_of(
-    run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, amounts: Amounts, stages: Sequence[str]
+    run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, workload: Workload, stages: Sequence[str]
 ) -> list[Program]:
     """Every program of the stages, in the order in which an update calls them.
 
@@ -97,13 +97,15 @@ def programs_of(
       ValueError: heads or an axis of a parameter do not divide by the mesh.
     """
     run, policy = round_to_mesh(run, mesh), abstract_policy(run, config, mesh)
-    return [program for name in stages for program in _programs(_describe(name, run, config, policy, mesh, amounts))]
+    return [
+        program for name in stages for program in _stage_programs(_describe(name, run, config, policy, mesh, workload))
+    ]
 
 
-def bucket_shares(run: Run, config: PolicyConfig, amounts: Amounts) -> dict[int, float]:
+def bucket_shares(run: Run, config: PolicyConfig, workload: Workload) -> dict[int, float]:
     """What share of an episode's turns goes up to each bucket of prompt lengths.
 
-    A prompt shows the last two screenshots and holds every earlier response. A token of its system text is taken
+    A prompt shows the last two screenshots and holds every earlier response. A token of its system text is footprint
     to have three characters, which is what schemas of tools come to.
     """
     unit = config.vision.patch * config.vision.merge
@@ -111,9 +113,9 @@ def bucket_shares(run: Run, config: PolicyConfig, amounts: Amounts) -> dict[int,
     screen = (width // unit) * (height // unit)
     text = len(system_text(run.system, " " * INSTRUCTION)) // 3
     shares = dict.fromkeys(sorted(run.shapes.prompt_tokens), 0.0)
-    for turn in range(amounts.turns):
-        length = text + min(turn + 1, 2) * screen + turn * amounts.tokens
-        shares[next((bucket for bucket in shares if bucket >= length), max(shares))] += 1 / amounts.turns
+    for turn in range(workload.turns):
+        length = text + min(turn + 1, 2) * screen + turn * workload.tokens
+        shares[next((bucket for bucket in shares if bucket >= length), max(shares))] += 1 / workload.turns
     return shares
 
 
@@ -131,7 +133,7 @@ class _Stage:
     reference: Policy | None
     encoded: bool  # the vision tower does not learn
     shares: dict[int, float]
-    amounts: Amounts
+    workload: Workload
     resident: float  # bytes held from one update to the next
 
     @property
@@ -147,7 +149,7 @@ class _Stage:
             return {1: self.own.batch}
         if isinstance(self.own, ActionLevel):
             return {self.own.group: self.own.prompts}
-        return {1: self.own.tasks * self.own.group * (self.amounts.turns - 1), self.own.group: self.own.tasks}
+        return {1: self.own.tasks * self.own.group * (self.workload.turns - 1), self.own.group: self.own.tasks}
 
     def micro_batches_of(self, width: int) -> int:
         return -(-self.prompts[width] // self.own.micro_batch)
@@ -161,7 +163,7 @@ class _Stage:
 
 
 def _describe(
-    name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, amounts: Amounts
+    name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, workload: Workload
 ) -> _Stage:
     """Return what the programs of a stage share."""
     stage = stage_of(name, run)
@@ -170,7 +172,7 @@ def _describe(
     resident = bytes_per_chip((state.trained, state.frozen, state.optimizer))
     reference = None
     if isinstance(stage.loss, GRPO) and stage.loss.beta > 0:
-        reference = same_places(jax.eval_shape(reference_policy, state), state.policy)
+        reference = with_shardings_of(jax.eval_shape(reference_policy, state), state.policy)
         resident += bytes_per_chip(reference) - bytes_per_chip(state.frozen)  # frozen parts are shared
     return _Stage(
         name=name,
@@ -182,28 +184,30 @@ def _describe(
         state=state,
         reference=reference,
         encoded="vision" in stage.frozen,
-        shares=bucket_shares(run, config, amounts),
-        amounts=amounts,
+        shares=bucket_shares(run, config, workload),
+        workload=workload,
         resident=resident,
     )
 
 
-def _programs(stage: _Stage) -> Iterator[Program]:
+def _stage_programs(stage: _Stage) -> Iterator[Program]:
     if stage.encoded:
-        yield _encoding(stage)
+        yield _encode_program(stage)
     if not isinstance(stage.own, FormatFinetuning):
-        yield from _sampling(stage)
+        yield from _sample_programs(stage)
     for width in stage.prompts:
         for bucket, share in stage.shares.items():
-            yield from _differentiating(stage, bucket, width, stage.micro_batches_of(width) * share)
-    yield from _updating(stage)
+            yield from _gradient_programs(stage, bucket, width, stage.micro_batches_of(width) * share)
+    yield from _update_programs(stage)
 
 
-def _encoding(stage: _Stage) -> Program:
+def _encode_program(stage: _Stage) -> Program:
     """The vision tower over new screenshots: each turn of an episode brings one, a golden step two. As many rows as are
     ever encoded at once, each with as many of the phones' screens as it has room for."""
     own, run, rows = stage.own, stage.run, max(cached_rows(stage.run, stage.mesh))
-    new = own.tasks * own.group * stage.amounts.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
+    new = (
+        own.tasks * own.group * stage.workload.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
+    )
     size = run.resizing.model_size(*run.phones.simulated.size)
     in_row = max(run.shapes.windows) // blocks_of(size, stage.config.vision)
     vision = stage.state.policy.vision
@@ -213,11 +217,11 @@ def _encoding(stage: _Stage) -> Program:
     return stage.program("encode screens", None, encode, vision, shown, beside=beside, calls=calls)
 
 
-def _sampling(stage: _Stage) -> Iterator[Program]:
+def _sample_programs(stage: _Stage) -> Iterator[Program]:
     """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
     run = stage.run
     own, copy = stage.state.policy, jax.eval_shape(in_compute_dtype, stage.state.policy)
-    policy = gathered(same_places(copy, own))
+    policy = gathered(with_shardings_of(copy, own))
     # The weights themselves stay beside the sampler's copy; what it shares with them is not held twice.
     pairs = zip(*map(jax.tree.leaves, (own, policy)), strict=True)
     shared = [one for one, other in pairs if (one.dtype, one.sharding) == (other.dtype, other.sharding)]
@@ -231,12 +235,14 @@ def _sampling(stage: _Stage) -> Iterator[Program]:
         top_k=run.top_k,
     )
     if isinstance(stage.own, ActionLevel):
-        yield from _answering(stage, stage.own, policy, sampling, beside)
+        yield from _batch_programs(stage, stage.own, policy, sampling, beside)
     elif isinstance(stage.own, TaskLevel):
-        yield from _in_slots(stage, stage.own, policy, sampling, beside)
+        yield from _slot_programs(stage, stage.own, policy, sampling, beside)
 
 
-def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
+def _batch_programs(
+    stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float
+) -> Iterator[Program]:
     """Prompts of like length are sampled together, as many as a micro-batch has."""
     rows = own.micro_batch
     for bucket, share in stage.shares.items():
@@ -251,10 +257,12 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
             beside=beside,
             calls=stage.micro_batches * share,
         )
-        yield replace(program, loops=replace(stage.loops, trips=stage.amounts.tokens))
+        yield replace(program, loops=replace(stage.loops, trips=stage.workload.tokens))
 
 
-def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
+def _slot_programs(
+    stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float
+) -> Iterator[Program]:
     """The engine's programs. As if no prompt were shared and none began like another, so that what computes the rest of
     a prompt is there for its memory, and not called."""
     run, rows = stage.run, row_shards(stage.mesh)
@@ -267,7 +275,7 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
         )
     )
     for bucket, share in stage.shares.items():
-        responses = own.tasks * own.group * stage.amounts.turns * share
+        responses = own.tasks * own.group * stage.workload.turns * share
         prompts = abstract_prompts(run, stage.config, rows, bucket, stage.mesh, encoded=True)
         yield stage.program(
             f"fill {rows} slots", bucket, fill, policy, slots, *prompts, *numbers, beside=beside, calls=responses / rows
@@ -281,7 +289,7 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
                 slots,
                 *prompts,
                 *numbers,
-                Beginnings(*[Shape((rows,), jnp.int32)] * 2),
+                ReusedPrefixes(*[Shape((rows,), jnp.int32)] * 2),
                 beside=beside,
                 calls=0,
             )
@@ -296,15 +304,15 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
             sampling,
             keywords={"tokens": Engine.chunk},
             beside=beside,
-            calls=responses / run.slots * stage.amounts.tokens / Engine.chunk,
+            calls=responses / run.slots * stage.workload.tokens / Engine.chunk,
         )
         yield replace(chunk, loops=replace(stage.loops, trips=Engine.chunk))
 
 
-def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:
+def _gradient_programs(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:
     """What a micro-batch goes through: the reference, then loss and gradients."""
     state = stage.state
-    batch, shape = _micro_batch(stage, bucket, width), f"{stage.own.micro_batch} x {width}"
+    batch, shape = _abstract_micro_batch(stage, bucket, width), f"{stage.own.micro_batch} x {width}"
     waiting = (stage.micro_batches - 1) * bytes_per_chip(batch)  # the update's other micro-batches
     if stage.reference is not None:
         yield stage.program(
@@ -325,14 +333,14 @@ def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> It
         state.trained,
         state.frozen,
         batch,
-        _totals(),
+        _abstract_totals(),
         keywords={"graph": state.graph, "placement": placement_of(state.trained), **stage.settings.objective},
         beside=stage.resident - bytes_per_chip((state.trained, state.frozen)) + waiting + summed,
         calls=calls,
     )
 
 
-def _updating(stage: _Stage) -> Iterator[Program]:
+def _update_programs(stage: _Stage) -> Iterator[Program]:
     """What comes after the gradients: their sum over micro-batches, and the optimizer."""
     state = stage.state
     _, metrics = jax.eval_shape(
@@ -344,8 +352,8 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         ),
         state.trained,
         state.frozen,
-        _micro_batch(stage, min(stage.shares), min(stage.prompts)),
-        _totals(),
+        _abstract_micro_batch(stage, min(stage.shares), min(stage.prompts)),
+        _abstract_totals(),
     )
     gradients = (state.trained, metrics)  # of the parameters' dtypes, and where they are
     if stage.micro_batches > 1:
@@ -359,14 +367,14 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         update_program(placement_of(core)),
         core,
         gradients,
-        _totals(),
+        _abstract_totals(),
         state.key,
         keywords={"settings": stage.settings.optimizer},
         beside=stage.resident - bytes_per_chip((state.trained, state.optimizer)),
     )
 
 
-def _micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
+def _abstract_micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
     return abstract_batch(
         stage.run,
         stage.config,
@@ -379,5 +387,5 @@ def _micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
     )
 
 
-def _totals() -> Totals:
+def _abstract_totals() -> Totals:
     return Totals(Shape((), jnp.float32), Shape((), jnp.float32))

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jaxlib
 
-from mobile_r1_jax.planning.footprint import Taken, Work
+from mobile_r1_jax.planning.footprint import Footprint, Work
 from mobile_r1_jax.planning.programs import Program
 
 FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # environment variables that change what the compiler does
@@ -43,22 +43,24 @@ class ResultCache:
 
     folder: Path
 
-    def read(self, key: str) -> Taken | None:
+    def read(self, key: str) -> Footprint | None:
         """Return the result under `key`, or None where there is no file or the file is damaged."""
         try:
             record = json.loads(self._path(key).read_bytes())
-            taken = record["taken"]
-            if record["sha256"] != _digest(taken):
+            footprint = record["taken"]
+            if record["sha256"] != _digest(footprint):
                 return None
-            return Taken(**{**taken, "parts": {name: Work(**work) for name, work in taken["parts"].items()}})
+            return Footprint(
+                **{**footprint, "parts": {name: Work(**work) for name, work in footprint["parts"].items()}}
+            )
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def write(self, key: str, taken: Taken) -> None:
+    def write(self, key: str, footprint: Footprint) -> None:
         """Write a result, whole or not at all. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._path(key).with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(json.dumps({"sha256": _digest(asdict(taken)), "taken": asdict(taken)}))
+        draft.write_text(json.dumps({"sha256": _digest(asdict(footprint)), "taken": asdict(footprint)}))
         draft.replace(self._path(key))
 
     def _path(self, key: str) -> Path:

@@ -14,7 +14,7 @@ from mobile_r1_jax.model.inputs import PromptLike
 P = TypeVar("P", bound=PromptLike)
 
 
-def alike(one: PromptLike, other: PromptLike) -> int:
+def common_prefix(one: PromptLike, other: PromptLike) -> int:
     """With how many tokens both prompts begin that are the same to the policy: ids, positions, what the screens show.
     A screen is there as a whole or not at all, and the last token of `one` never, since the next is predicted from it.
     """
@@ -27,8 +27,8 @@ def alike(one: PromptLike, other: PromptLike) -> int:
     return count
 
 
-def after(prompt: P, tokens: int) -> P:
-    """The prompt without its first tokens, at the positions that it has; `tokens` as `alike` counts them."""
+def drop_prefix(prompt: P, tokens: int) -> P:
+    """The prompt without its first tokens, at the positions that it has; `tokens` as `common_prefix` counts them."""
     screens = sum(start < tokens for start, _ in _screens(prompt))
     before = int((prompt.image_index[:tokens] >= 0).sum())
     index = prompt.image_index[tokens:]

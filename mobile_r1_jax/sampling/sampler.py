@@ -85,7 +85,7 @@ def member_keys(keys: jax.Array, group: int) -> jax.Array:
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, jnp.arange(group))
 
 
-def uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
+def draw_uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
     """What `draw` draws with: [..., T] float32 in [0, 1), each from a row's key alone, of `member_keys`, and a step.
 
     All of a loop's are made before it; in it they would be loops of their own at every step.
@@ -108,7 +108,7 @@ def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampli
         policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
     )
     kept = truncate(logits, top_p=sampling.top_p, top_k=sampling.top_k) if sampling.truncates else logits
-    tokens = invert(kept, uniform, greedy=jnp.asarray(sampling.temperature == 0))
+    tokens = sample_inverse_cdf(kept, uniform, greedy=jnp.asarray(sampling.temperature == 0))
 
     def logps_under(logits: jax.Array) -> jax.Array:
         return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
@@ -117,7 +117,7 @@ def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampli
     return Drawn(tokens, logps_under(logits), truncated_logps)
 
 
-def invert(logits: jax.Array, uniform: jax.Array, *, greedy: jax.Array) -> jax.Array:
+def sample_inverse_cdf(logits: jax.Array, uniform: jax.Array, *, greedy: jax.Array) -> jax.Array:
     """The token at which the sums of softmax(logits) pass `uniform`: one random number a row, where Gumbel noise would
     take one for every token of the vocabulary. Never a token of no weight.
 
@@ -163,7 +163,7 @@ def sample(
     """
     row_keys = member_keys(keys, group)
     steps = jnp.broadcast_to(jnp.arange(sampling.max_tokens), (*row_keys.shape, sampling.max_tokens))
-    uniform = uniforms(row_keys, steps)
+    uniform = draw_uniforms(row_keys, steps)
 
     def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""

@@ -12,7 +12,7 @@ from mobile_r1_jax.model.inputs import EncodedScreens, Key, ScreenshotLike
 from mobile_r1_jax.model.packing import Screens, Shape, Size, blocks_of, first_fit, pack_screens, smallest_shape
 from mobile_r1_jax.model.vision import VisionTower
 
-Shown = tuple[ScreenshotLike, Size]
+SizedScreenshot = tuple[ScreenshotLike, Size]
 
 
 @dataclass
@@ -38,7 +38,9 @@ class ScreenCache:
     _tokens: OrderedDict[Key, np.ndarray] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def __call__(self, shown: Mapping[Key, Shown], *, screens: int) -> tuple[EncodedScreens, dict[Key, np.ndarray]]:
+    def __call__(
+        self, shown: Mapping[Key, SizedScreenshot], *, screens: int
+    ) -> tuple[EncodedScreens, dict[Key, np.ndarray]]:
         """The screens as tokens [`screens`, M, D], zero where there are none, and their places as `stack_prompts` takes
         them. Raises ValueError in one line for a screen that is too large or of an odd size."""
         new = {key: one for key, one in shown.items() if key not in self._tokens}
@@ -60,7 +62,7 @@ class ScreenCache:
             self._bytes -= self._tokens.popitem(last=False)[1].nbytes
         return EncodedScreens(tokens), places
 
-    def _encode(self, new: Mapping[Key, Shown]) -> None:
+    def _encode(self, new: Mapping[Key, SizedScreenshot]) -> None:
         """In rows of the width that leaves the least empty, as many at once as there are."""
         sizes = [size for _, size in new.values()]
         unlimited = range(len(new) + 1)
@@ -72,7 +74,7 @@ class ScreenCache:
             self._encode_rows(dict(items[member] for row in filled[:rows] for member in row), Shape(rows, width))
             filled = filled[rows:]
 
-    def _encode_rows(self, shown: Mapping[Key, Shown], shape: Shape) -> None:
+    def _encode_rows(self, shown: Mapping[Key, SizedScreenshot], shape: Shape) -> None:
         values = [self.patches(screenshot, size) for screenshot, size in shown.values()]
         screens, places = pack_screens(values, [size for _, size in shown.values()], config=self.config, shape=shape)
         tokens = np.asarray(encode(self.vision, self.place(screens))).reshape(-1, self.config.out_width)

@@ -25,7 +25,7 @@ from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.rotary import Rotation
 from mobile_r1_jax.model.text import LayerKeys, TextModel, as_group
-from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, uniforms
+from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, draw_uniforms
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +59,7 @@ class Chunk:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Beginnings:
+class ReusedPrefixes:
     """Where the first tokens of B prompts are already; those of a row of padding are none."""
 
     slot: jax.Array  # [B] int32
@@ -92,7 +92,7 @@ def empty_slots(
         done=jnp.ones(rows, bool),
         sharding=sharding,
     )
-    return _kept(slots)
+    return _keep_sharding(slots)
 
 
 @partial(jax.jit, donate_argnames="slots")
@@ -104,16 +104,16 @@ def fill(
     seeds: jax.Array,
     members: jax.Array,
     targets: jax.Array,
-    beginnings: Beginnings | None = None,
+    prefixes: ReusedPrefixes | None = None,
 ) -> Slots:
     """Compute prompts once and put each into the G slots of its completions.
 
     Args:
-      prompts: without their first tokens where `beginnings` say in which slots the keys of these lie.
+      prompts: without their first tokens where `prefixes` say in which slots the keys of these lie.
       seeds, members: [B, G] uint32, of which the keys are made: those that `member_keys` gives for a seed's key.
       targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
     """
-    before = None if beginnings is None else _keys_of(slots, beginnings)
+    before = None if prefixes is None else _gather_prefix(slots, prefixes)
     hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, before=before)
     batch, group = targets.shape
     keys = jax.vmap(lambda seed, member: jax.random.fold_in(jax.random.key(seed), member))(
@@ -123,13 +123,13 @@ def fill(
     length = prompts.mask.sum(-1, dtype=jnp.int32)
     computed = cache.prompt
     if before is not None:
-        computed = _behind(before[0], computed, beginnings.tokens)
-        length += beginnings.tokens
+        computed = _join_prefix(before[0], computed, prefixes.tokens)
+        length += prefixes.tokens
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[where].set(new, mode="drop")
 
-    def put_keys(old: Keys, new: Keys) -> Keys:
+    def put_kv(old: Keys, new: Keys) -> Keys:
         """Of one layer: new has B rows and P' <= P columns."""
         k, v = (part[source] for part in new)
         columns = v.shape[2]
@@ -137,7 +137,7 @@ def fill(
             old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop")
         )
 
-    prompt = tuple(put_keys(old, new) for old, new in zip(slots.prompt, computed, strict=True))
+    prompt = tuple(put_kv(old, new) for old, new in zip(slots.prompt, computed, strict=True))
     filled = replace(
         slots,
         prompt=prompt,
@@ -148,17 +148,17 @@ def fill(
         drawn=put(slots.drawn, jnp.zeros_like(where)),
         done=put(slots.done, jnp.zeros(where.shape, bool)),
     )
-    return _kept(filled)
+    return _keep_sharding(filled)
 
 
-def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[Keys, jax.Array]:
-    """Keys of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and which columns are the beginnings', [B, P]."""
-    layers = [jax.tree.map(lambda part: part[beginnings.slot], keys) for keys in slots.prompt]
+def _gather_prefix(slots: Slots, prefixes: ReusedPrefixes) -> tuple[Keys, jax.Array]:
+    """Keys of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and which columns are the prefixes', [B, P]."""
+    layers = [jax.tree.map(lambda part: part[prefixes.slot], keys) for keys in slots.prompt]
     keys = jax.tree.map(lambda *parts: jnp.stack(parts), *layers)
-    return keys, jnp.arange(keys.k.shape[-1]) < beginnings.tokens[:, None]
+    return keys, jnp.arange(keys.k.shape[-1]) < prefixes.tokens[:, None]
 
 
-def _behind(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
+def _join_prefix(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
     """Both in the columns of `before`, which is stacked: the rest behind the first `tokens` [B]."""
     columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
     place = jnp.clip(columns, 0, rest[0].k.shape[-1] - 1)
@@ -183,15 +183,15 @@ def decode(
       columns: int32 0, 1, 2 .. P' - 1; no going slot has more than P' tokens in its prompt, so no more is read.
     """
     slots = replace(slots, done=slots.done | ~wanted)
-    shown = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
+    prompt = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
     began, column = slots.drawn, _last_column(slots)
-    uniform = uniforms(slots.keys, began[:, None] + jnp.arange(1 + tokens))
+    uniform = draw_uniforms(slots.keys, began[:, None] + jnp.arange(1 + tokens))
     rotations = policy.text.rotation_from(slots.start + column, 1 + tokens)
 
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
-        return draw(policy, hidden, _at(uniform, slots.drawn - began), sampling)
+        return draw(policy, hidden, _select(uniform, slots.drawn - began), sampling)
 
     def record(slots: Slots, chunk: Chunk, going: jax.Array, new: Drawn) -> tuple[Slots, Chunk]:
         drawn = slots.drawn + going
@@ -208,8 +208,8 @@ def decode(
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
         last = _last_column(slots)
-        rotation = jax.tree.map(lambda part: _at(part, last - column)[:, None], rotations)
-        hidden, own = _step(policy.text, slots, shown, columns, last, rotation)
+        rotation = jax.tree.map(lambda part: _select(part, last - column)[:, None], rotations)
+        hidden, own = _decode_step(policy.text, slots, prompt, columns, last, rotation)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
         return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
@@ -222,7 +222,7 @@ def decode(
     slots, chunk = jax.lax.while_loop(
         lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, record(slots, chunk, new, first)
     )
-    return _kept(slots), chunk
+    return _keep_sharding(slots), chunk
 
 
 def _last_column(slots: Slots) -> jax.Array:
@@ -230,13 +230,13 @@ def _last_column(slots: Slots) -> jax.Array:
     return jnp.maximum(slots.drawn - 1, 0)
 
 
-def _at(x: jax.Array, number: jax.Array) -> jax.Array:
+def _select(x: jax.Array, number: jax.Array) -> jax.Array:
     """Each row's own one of x [R, T, ...]: [R, ...]."""
     return x[jnp.arange(len(number)), number]
 
 
-def _step(
-    text: TextModel, slots: Slots, shown: LayerKeys, columns: jax.Array, column: jax.Array, rotation: Rotation
+def _decode_step(
+    text: TextModel, slots: Slots, prompt: LayerKeys, columns: jax.Array, column: jax.Array, rotation: Rotation
 ) -> tuple[jax.Array, LayerKeys]:
     """Feed every slot's last token, which stands in column [R] of its own: the hidden states [R, D] that predict the
     next, and the caches with it in."""
@@ -252,11 +252,11 @@ def _step(
         parts = as_group(of_cache(own)), as_group(of_cache(prompt))
         return attention(q[:, None], *parts, segments=segments, kernel=text.kernel), own
 
-    hidden, own = text.run_apart(text.embed(slots.token)[:, None], rotation, attend, shown, slots.own)
+    hidden, own = text.run_apart(text.embed(slots.token)[:, None], rotation, attend, prompt, slots.own)
     return hidden[:, 0], own
 
 
-def _kept(slots: Slots) -> Slots:
+def _keep_sharding(slots: Slots) -> Slots:
     """The slots where they were: left to the compiler, rows could wander over the mesh, and each way of lying on it
     would be another program."""
     if slots.sharding is None:
