@@ -1,4 +1,4 @@
-"""What one program takes: from the TPU compiler itself, or estimated from shapes where the compiler is not at hand."""
+"""The footprint of one program: from the TPU compiler, or estimated from shapes for GPUs."""
 
 import logging
 import re
@@ -28,9 +28,9 @@ SUFFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass
 class Measure:
-    """Measures programs, each distinct one once: stages share some of theirs, and runs that differ in a setting.
+    """A function from programs to footprints. It measures equal programs of several stages or runs once.
 
-    cache: compiled programs' results on disk; estimates are quick and are not stored.
+    cache: results of compiled programs on disk; estimates are quick and are not stored.
     """
 
     topology: Topology
@@ -62,7 +62,7 @@ class Measure:
         return footprint
 
     def _key(self, program: Program) -> Any:
-        """Return what tells programs apart: the function, its arguments' shapes and every static argument."""
+        """Return what identifies a program: the function, its arguments' shapes and every static argument."""
         leaves, structure = jax.tree.flatten((program.arguments, program.keywords.get("sampling")))
         shapes = tuple(
             (leaf.shape, leaf.dtype, leaf.sharding) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
@@ -73,7 +73,7 @@ class Measure:
 
 
 def compile_program(program: Program, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> Footprint:
-    """Compile it for its mesh's TPU; `beside` is left out."""
+    """Compile a program for its mesh's TPU and return its footprint, without `beside`."""
     try:
         compiled = _compile(lowered)
     except jax.errors.JaxRuntimeError as error:
@@ -106,9 +106,12 @@ def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 
 
 def estimate(program: Program) -> Footprint:
-    """From shapes alone, `beside` left out: arguments are exact; temporaries are what the jaxpr keeps alive, spread
-    evenly over the chips, and two layers' gathered weights; bytes moved are those of matrix products with everything
-    else fused into them, but at least the arguments; what travels between several chips is not known."""
+    """Estimate a program's footprint from shapes, without `beside`.
+
+    Arguments are exact. Temporaries are the jaxpr's live bytes, divided evenly over the chips, and the gathered weights
+    of two layers. Memory traffic is that of matrix products with everything else fused into them, but at least the
+    arguments. Traffic between chips is unknown.
+    """
     mesh = program.mesh
     with jax.sharding.use_abstract_mesh(mesh):
         jaxpr = program.function.trace(*program.arguments, **program.keywords).jaxpr.jaxpr
@@ -116,7 +119,7 @@ def estimate(program: Program) -> Footprint:
     def spread(aval: Any) -> float:
         return bytes_of(aval) / mesh.size
 
-    def multiplied(aval: Any) -> float:  # a matrix is a weight, which every chip gathers along fsdp
+    def multiplied(aval: Any) -> float:  # a matrix is a weight: every chip gathers it along fsdp
         return spread(aval) * (row_shards(mesh) if aval.ndim <= 2 else 1)
 
     arguments = bytes_per_chip(program.arguments)
@@ -128,7 +131,7 @@ def estimate(program: Program) -> Footprint:
 
 
 def _parts(program: Program, jaxpr: Any, traffic: Callable[[Loops], Traffic]) -> dict[str, Work]:
-    """The whole call; of sampling, what precedes the loop over tokens and that loop."""
+    """Return the work of the call; for sampling, split into prefill and the loop over tokens."""
 
     mesh = program.mesh
     compiled = isinstance(mesh, Mesh)
@@ -153,8 +156,10 @@ def _parts(program: Program, jaxpr: Any, traffic: Callable[[Loops], Traffic]) ->
 
 
 def refused_bytes(message: str, arguments: float) -> float | None:
-    """Bytes that the TPU compiler says a program with so many bytes of arguments would use, where it refused it for
-    memory; None for any other message. It names all of them, or the temporaries where these alone are too many."""
+    """Return the bytes that a refused program needs, from the TPU compiler's message; None for any other message.
+
+    The compiler states all bytes, or only the temporaries if these alone do not fit.
+    """
     everything = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
     temporaries = re.search(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds", message)
     found = everything or temporaries
@@ -164,7 +169,7 @@ def refused_bytes(message: str, arguments: float) -> float | None:
 
 
 def _gathered_bytes(program: Program) -> float:
-    """Bytes of two layers' weights, whole along fsdp, in two bytes a number; none on a single chip."""
+    """Return the bytes of two layers' weights, gathered along fsdp, at two bytes a number; 0 on a single chip."""
     mesh = program.mesh
     if mesh.size == 1:
         return 0.0

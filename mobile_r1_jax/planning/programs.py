@@ -1,12 +1,12 @@
-"""Every program of a run as the run calls it: the same functions, on shapes where the run has arrays.
+"""Every program of a run: the functions that the run calls, on shapes instead of arrays.
 
-    encode screens                 what the vision tower makes of new screenshots, where it does not learn
-    sample                         prefill and decode: groups of answers (action-level)
-    fill, decode                   the same for slots, in which phones are answered (task-level)
-    reference                      log-probabilities under the reference, where there is a KL
-    gradients, add, update         of a micro-batch; of two micro-batches; the optimizer
+    encode screens                 the vision tower on new screenshots, if it is frozen
+    sample                         prefill and decode for groups of completions (action-level)
+    fill, decode                   prefill and decode in the engine's slots (task-level)
+    reference                      log-probabilities under the reference, if there is a KL term
+    gradients, add, update         gradients of a micro-batch; sum of two micro-batches; optimizer
 
-A program of prompts comes once for every bucket of `shapes.prompt_tokens`.
+A program on prompts is listed once for every bucket of `shapes.prompt_tokens`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,10 +58,10 @@ INSTRUCTION = 60  # characters of a task's instruction
 
 @dataclass(frozen=True)
 class Program:
-    """A jitted function and the arguments that one call of it gets, as shapes.
+    """A jitted function and the arguments of one call, as shapes.
 
-    bucket: tokens of a prompt. beside: bytes a chip holds meanwhile that are no argument, such as the optimizer's
-    moments while gradients are made. calls: how often an update of the stage calls it.
+    bucket: tokens of a prompt. beside: bytes that a chip holds meanwhile that are no argument, such as the optimizer's
+    moments during the gradients. calls: calls per update of the stage.
     """
 
     stage: str
@@ -82,7 +82,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Workload:
-    """What an update works through, as far as the run's settings don't say it."""
+    """The size of an update, as far as the run's settings do not define it."""
 
     turns: int  # of an episode
     tokens: int  # of a response
@@ -91,10 +91,10 @@ class Workload:
 def programs_of(
     run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, workload: Workload, stages: Sequence[str]
 ) -> list[Program]:
-    """Every program of the stages, in the order in which an update calls them.
+    """Return every program of the stages, in the order in which an update calls them.
 
     Raises:
-      ValueError: heads or an axis of a parameter do not divide by the mesh.
+      ValueError: the mesh does not divide the heads or an axis of a parameter.
     """
     run, policy = round_to_mesh(run, mesh), abstract_policy(run, config, mesh)
     return [
@@ -103,10 +103,10 @@ def programs_of(
 
 
 def bucket_shares(run: Run, config: PolicyConfig, workload: Workload) -> dict[int, float]:
-    """What share of an episode's turns goes up to each bucket of prompt lengths.
+    """Return the share of an episode's turns in each bucket of prompt lengths.
 
-    A prompt shows the last two screenshots and holds every earlier response. A token of its system text is footprint
-    to have three characters, which is what schemas of tools come to.
+    A prompt contains the last two screenshots and every earlier response. A token of its system text is assumed to have
+    three characters, the average for tool schemas.
     """
     unit = config.vision.patch * config.vision.merge
     width, height = run.resizing.model_size(*run.phones.simulated.size)
@@ -121,7 +121,7 @@ def bucket_shares(run: Run, config: PolicyConfig, workload: Workload) -> dict[in
 
 @dataclass(frozen=True)
 class _Stage:
-    """What the programs of one stage share. Bytes are a chip's."""
+    """The values that the programs of one stage share. Bytes are per chip."""
 
     name: str
     run: Run
@@ -131,10 +131,10 @@ class _Stage:
     settings: StepSettings
     state: TrainState
     reference: Policy | None
-    encoded: bool  # the vision tower does not learn
+    encoded: bool  # the vision tower is frozen, so screens come from the screen cache
     shares: dict[int, float]
     workload: Workload
-    resident: float  # bytes held from one update to the next
+    resident: float  # bytes kept between updates
 
     @property
     def loops(self) -> Loops:
@@ -143,8 +143,8 @@ class _Stage:
 
     @property
     def prompts(self) -> dict[int, int]:
-        """Completions that a prompt has -> how many such prompts an update learns from. Of a task-level group's turns
-        the first one shares its prompt, the others are taken to share none."""
+        """Return completions per prompt -> number of such prompts in an update. In a task-level group, only the first
+        turns share a prompt; all other prompts are assumed to differ."""
         if isinstance(self.own, FormatFinetuning):
             return {1: self.own.batch}
         if isinstance(self.own, ActionLevel):
@@ -165,7 +165,7 @@ class _Stage:
 def _describe(
     name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, workload: Workload
 ) -> _Stage:
-    """Return what the programs of a stage share."""
+    """Return the values that the programs of a stage share."""
     stage = stage_of(name, run)
     optimizer = over(stage.optimizer, stage.updates)
     state = abstract_state(policy, optimizer, frozen=stage.frozen)
@@ -191,6 +191,7 @@ def _describe(
 
 
 def _stage_programs(stage: _Stage) -> Iterator[Program]:
+    """Yield the programs of one stage, in the order of an update."""
     if stage.encoded:
         yield _encode_program(stage)
     if not isinstance(stage.own, FormatFinetuning):
@@ -202,8 +203,8 @@ def _stage_programs(stage: _Stage) -> Iterator[Program]:
 
 
 def _encode_program(stage: _Stage) -> Program:
-    """The vision tower over new screenshots: each turn of an episode brings one, a golden step two. As many rows as are
-    ever encoded at once, each with as many of the phones' screens as it has room for."""
+    """Return the vision tower's program on new screenshots: one for each turn of an episode, two for a golden step. It
+    has the most rows that are encoded at once, each filled with screens of the phones' size."""
     own, run, rows = stage.own, stage.run, max(cached_rows(stage.run, stage.mesh))
     new = (
         own.tasks * own.group * stage.workload.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
@@ -218,11 +219,11 @@ def _encode_program(stage: _Stage) -> Program:
 
 
 def _sample_programs(stage: _Stage) -> Iterator[Program]:
-    """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
+    """Yield the sampling programs: whole batches for action-level, slots and chunks of tokens for task-level."""
     run = stage.run
     own, copy = stage.state.policy, jax.eval_shape(in_compute_dtype, stage.state.policy)
     policy = gathered(with_shardings_of(copy, own))
-    # The weights themselves stay beside the sampler's copy; what it shares with them is not held twice.
+    # The weights stay in memory with the sampler's copy; arrays that both share count once.
     pairs = zip(*map(jax.tree.leaves, (own, policy)), strict=True)
     shared = [one for one, other in pairs if (one.dtype, one.sharding) == (other.dtype, other.sharding)]
     beside = stage.resident - bytes_per_chip(shared)
@@ -243,7 +244,7 @@ def _sample_programs(stage: _Stage) -> Iterator[Program]:
 def _batch_programs(
     stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float
 ) -> Iterator[Program]:
-    """Prompts of like length are sampled together, as many as a micro-batch has."""
+    """Yield programs that sample prompts of one bucket together, as many as a micro-batch has."""
     rows = own.micro_batch
     for bucket, share in stage.shares.items():
         program = stage.program(
@@ -263,8 +264,8 @@ def _batch_programs(
 def _slot_programs(
     stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float
 ) -> Iterator[Program]:
-    """The engine's programs. As if no prompt were shared and none began like another, so that what computes the rest of
-    a prompt is there for its memory, and not called."""
+    """Yield the engine's programs. No prompt is assumed to be shared or to reuse a prefix, so the program that computes
+    the rest of a prompt is listed for its memory, with 0 calls."""
     run, rows = stage.run, row_shards(stage.mesh)
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (
@@ -310,7 +311,7 @@ def _slot_programs(
 
 
 def _gradient_programs(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:
-    """What a micro-batch goes through: the reference, then loss and gradients."""
+    """Yield the programs of a micro-batch: the reference, then loss and gradients."""
     state = stage.state
     batch, shape = _abstract_micro_batch(stage, bucket, width), f"{stage.own.micro_batch} x {width}"
     waiting = (stage.micro_batches - 1) * bytes_per_chip(batch)  # the update's other micro-batches
@@ -325,7 +326,7 @@ def _gradient_programs(stage: _Stage, bucket: int, width: int, calls: float) -> 
             beside=stage.resident - bytes_per_chip(stage.reference) + waiting,
             calls=calls,
         )
-    summed = bytes_per_chip(state.trained) if stage.micro_batches > 1 else 0.0  # gradients of those before
+    summed = bytes_per_chip(state.trained) if stage.micro_batches > 1 else 0.0  # gradients of earlier micro-batches
     yield stage.program(
         f"gradients {shape}",
         bucket,
@@ -341,7 +342,7 @@ def _gradient_programs(stage: _Stage, bucket: int, width: int, calls: float) -> 
 
 
 def _update_programs(stage: _Stage) -> Iterator[Program]:
-    """What comes after the gradients: their sum over micro-batches, and the optimizer."""
+    """Yield the programs after the gradients: their sum over micro-batches, and the optimizer."""
     state = stage.state
     _, metrics = jax.eval_shape(
         lambda *arguments: batch_gradients(
@@ -355,7 +356,7 @@ def _update_programs(stage: _Stage) -> Iterator[Program]:
         _abstract_micro_batch(stage, min(stage.shares), min(stage.prompts)),
         _abstract_totals(),
     )
-    gradients = (state.trained, metrics)  # of the parameters' dtypes, and where they are
+    gradients = (state.trained, metrics)  # gradients have the dtypes and shardings of the parameters
     if stage.micro_batches > 1:
         yield stage.program(
             "add", None, add_gradients, gradients, gradients, beside=stage.resident, calls=stage.micro_batches - 1

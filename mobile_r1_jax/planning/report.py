@@ -1,4 +1,4 @@
-"""The tables of a plan: memory and walls of every program, seconds of every stage's update."""
+"""The tables of a plan: memory and roofline of every program, seconds of every stage's update."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from mobile_r1_jax.planning.footprint import Footprint
 from mobile_r1_jax.planning.knobs import Saving
 from mobile_r1_jax.planning.programs import Program
 
-# What good programs reach of each wall: 45 % MFU is MaxText's Llama-3.1-8B on v6e-8; of the bandwidths, our own guess.
+# Share of each peak that good programs reach. 45 % MFU: MaxText, Llama-3.1-8B on v6e-8. Bandwidths: a guess [ours].
 REACHED = {"compute": 0.45, "memory": 0.7, "links": 0.7}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A program and what it takes."""
+    """A program and its footprint."""
 
     program: Program
     footprint: Footprint
 
 
 def memory_table(rows: Sequence[Row], chip: Chip) -> Table:
-    """GiB of a chip's memory while each program runs."""
+    """Return the table of memory in GiB of one chip while each program runs."""
     kind = (
         "as the compiler says" if all(row.footprint.compiled for row in rows) else "ESTIMATED from shapes, not compiled"
     )
@@ -44,7 +44,7 @@ def memory_table(rows: Sequence[Row], chip: Chip) -> Table:
 
 
 def row_line(row: Row, chip: Chip, seconds: float) -> str:
-    """Return one line for a program that was just measured; `seconds` is how long that took."""
+    """Return the line of a measured program; `seconds`: the time of the measurement."""
     footprint = row.footprint
     peak = f"{footprint.peak / GIB:.2f} of {chip.memory / GIB:.2f} GiB, fits: {_fits(footprint, chip)}"
     return f"{row.program.stage}: {row.program.title}: {peak} ({seconds:.0f} s)"
@@ -55,7 +55,7 @@ def _fits(footprint: Footprint, chip: Chip) -> str:
 
 
 def roofline_table(rows: Sequence[Row], chip: Chip) -> Table:
-    """What one chip does in one call of each program, and which wall it hits."""
+    """Return the table of one chip's work in one call of each program, and the limit that dominates."""
     title = f"One call on one {chip.name}, everything overlapped and every peak reached"
     table = _table(title, "stage", "program")
     for column in ("TFLOP", "memory GB", "links GB", "ms at least"):
@@ -72,7 +72,7 @@ def roofline_table(rows: Sequence[Row], chip: Chip) -> Table:
 
 
 def update_table(rows: Sequence[Row], chip: Chip, title: str) -> Table:
-    """Seconds of one update of each stage: at least, and as expected of good programs."""
+    """Return the table of seconds of one update of each stage: the minimum, and the expectation for good programs."""
     table = _table(title, "stage", "what")
     for column in ("calls", "s at least", "s expected"):
         table.add_column(column, justify="right")
@@ -89,7 +89,7 @@ def update_table(rows: Sequence[Row], chip: Chip, title: str) -> Table:
 
 
 def _times(rows: Sequence[Row], chip: Chip) -> Iterator[tuple[str, float, float, float]]:
-    """(what, calls, seconds at least, seconds expected) of each kind of program, over all buckets."""
+    """Yield (name, calls, minimum seconds, expected seconds) of each kind of program, over all buckets."""
     sums: dict[str, list[float]] = {}
     for row in rows:
         for name, work in row.footprint.parts.items():
@@ -101,17 +101,18 @@ def _times(rows: Sequence[Row], chip: Chip) -> Iterator[tuple[str, float, float,
     yield from ((what, *figures) for what, figures in sums.items())
 
 
-def knob_table(program: Program, freed: Sequence[Saving]) -> Table:
+def knob_table(program: Program, savings: Sequence[Saving]) -> Table:
+    """Return the table of settings that free memory for a program that does not fit."""
     table = _table(f"{program.stage}, {program.title} does not fit; what would free how much", "setting")
     table.add_column("frees GiB", justify="right")
     table.add_column("fits then")
-    for each in freed:
+    for each in savings:
         table.add_row(escape(each.flag), f"{each.freed / GIB:.2f}", "yes" if each.fits else "no")
     return table
 
 
 def _table(title: str, *names: str) -> Table:
-    """A table whose first columns are names, which are never cut."""
+    """Return a table whose first columns are `names`, which are never truncated."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
         table.add_column(name, no_wrap=True)
@@ -119,7 +120,7 @@ def _table(title: str, *names: str) -> Table:
 
 
 def verdict(rows: Sequence[Row], chip: Chip) -> str:
-    """One line: whether the run fits, and how close it comes."""
+    """Return one line: whether the run fits, and the margin."""
     tightest = max(rows, key=lambda row: row.footprint.peak)
     room = (chip.memory - tightest.footprint.peak) / GIB
     name = f"{tightest.program.stage}: {tightest.program.title}"

@@ -25,7 +25,7 @@ OPTIONS = (
 
 
 def program_key(lowered: str, program: Program, topology: str) -> str:
-    """Return a hash of everything that decides a result: the program, the hardware, the compiler and our counting.
+    """Return a hash of everything that a result depends on: program, hardware, compiler and our counting code.
 
     Args:
       lowered: the program's StableHLO text.
@@ -39,12 +39,12 @@ def program_key(lowered: str, program: Program, topology: str) -> str:
 
 @dataclass(frozen=True)
 class ResultCache:
-    """Stores what programs take, one JSON file a program, with a checksum."""
+    """A folder of footprints: one JSON file per program, with a checksum."""
 
     folder: Path
 
     def read(self, key: str) -> Footprint | None:
-        """Return the result under `key`, or None where there is no file or the file is damaged."""
+        """Return the result for `key`, or None if its file is missing or damaged."""
         try:
             record = json.loads(self._path(key).read_bytes())
             footprint = record["taken"]
@@ -57,7 +57,7 @@ class ResultCache:
             return None
 
     def write(self, key: str, footprint: Footprint) -> None:
-        """Write a result, whole or not at all. Raises OSError."""
+        """Write a result atomically. Raise OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._path(key).with_suffix(f".{os.getpid()}.draft")
         draft.write_text(json.dumps({"sha256": _digest(asdict(footprint)), "taken": asdict(footprint)}))
@@ -69,7 +69,7 @@ class ResultCache:
 
 @cache
 def _our_code() -> str:
-    """Return a hash of this package's source: other counting gives other results."""
+    """Return a hash of this package's source, because other counting code gives other results."""
     sources = [path for path in files(__package__).iterdir() if path.name.endswith(".py")]
     return _digest([path.read_text(encoding="utf-8") for path in sorted(sources, key=lambda path: path.name)])
 

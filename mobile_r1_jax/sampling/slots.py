@@ -1,16 +1,16 @@
-"""Rows that decode side by side, each at a place of its own in its own completion: what continuous batching is made of.
+"""Slots for continuous batching: rows that decode together, each at its own position in its own completion.
 
     slot 0  [prompt: 200 tokens ..........] [own: 11 tokens ....]   decodes its 12th token
-    slot 1  [prompt: 131 tokens ......    ] [                   ]   was filled a moment ago
+    slot 1  [prompt: 131 tokens ......    ] [                   ]   was just filled
     slot 2  [                             ] [                   ]   free
 
-Two programs work on the slots. `fill` computes prompts and puts them into free slots; `decode` draws up to so many
-tokens for every slot that is going. Both take the slots over (donated), so the caches stay where they are.
+Two programs work on the slots. `fill` computes prompts and puts them into free slots. `decode` samples up to T tokens
+for every active slot. Both donate the slots, so the caches are updated in place.
 
-A row has nothing of its neighbours: a token's keys stand in the column of its number in the completion, its own
-columns are summed before its prompt's (so that room left behind a prompt adds zeros at the end), and every token, the
-first too, is drawn in one program for all slots. What is left is rounding: a longer prompt elsewhere makes the products
-wider, and the compiler may then sum them in another order.
+A row does not depend on the other rows. Column n holds the keys and values of the n-th completion token. The columns
+of the completion are summed before those of the prompt, so the padding of a prompt adds zeros at the end. One program
+samples every token of all slots, also the first. Only rounding can differ: a longer prompt in another slot makes the
+products wider, and the compiler may then sum them in another order.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,36 +31,36 @@ from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, draw_uniforms
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Slots:
-    """R slots. LayerKeys are kept apart, so that their caches are written in place."""
+    """R slots. Each layer has its own arrays, so that its cache is updated in place."""
 
-    prompt: LayerKeys  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
-    own: LayerKeys  # per layer k [R, K, H, C], v [R, K, C, H]
+    prompt: LayerKeys  # KV cache of the prompt, per layer: k [R, K, H, P], v [R, K, P, H]
+    own: LayerKeys  # KV cache of the completion, per layer: k [R, K, H, C], v [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
-    keys: jax.Array  # [R] random keys
-    hidden: jax.Array  # [R, D]: predicts the first token
+    keys: jax.Array  # [R] PRNG keys
+    hidden: jax.Array  # [R, D]: hidden state that predicts the first token
     drawn: jax.Array  # [R] int32: tokens drawn so far
-    token: jax.Array  # [R] int32: the last of them
-    done: jax.Array  # [R] bool: has stopped, or is free
+    token: jax.Array  # [R] int32: the last token drawn
+    done: jax.Array  # [R] bool: the slot has stopped or is free
     sharding: NamedSharding | None = field(default=None, metadata={"static": True})  # of every array's rows
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Chunk:
-    """What one call of `decode` drew: T tokens at most for each slot, and before them the first of a new completion."""
+    """The tokens of one call of `decode`: the first token of a new completion, then at most T tokens for each slot."""
 
     ids: jax.Array  # [1 + T, R] int32
     logps: jax.Array  # [1 + T, R] float32
     mask: jax.Array  # [1 + T, R] bool: a token was drawn
-    steps: jax.Array  # [] int32: how many of the T were computed
-    truncated_logps: jax.Array | None = None  # [1 + T, R] float32, of what was drawn from; None: nothing is cut off
+    steps: jax.Array  # [] int32: how many of the T steps were computed
+    truncated_logps: jax.Array | None = None  # [1 + T, R] float32; None without top-p and top-k
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ReusedPrefixes:
-    """Where the first tokens of B prompts are already; those of a row of padding are none."""
+    """The slots that hold the first tokens of B prompts in their KV cache. A padding row reuses 0 tokens."""
 
     slot: jax.Array  # [B] int32
     tokens: jax.Array  # [B] int32
@@ -70,9 +70,10 @@ class ReusedPrefixes:
 def empty_slots(
     policy: Policy, *, rows: int, prompt_tokens: int, own_tokens: int, sharding: NamedSharding | None = None
 ) -> Slots:
-    """R = rows free slots with room for prompts of P and completions of C tokens.
+    """Return R = rows free slots with room for prompts of P and completions of C tokens.
 
-    sharding: over the rows, on a mesh; None leaves everything on the one device."""
+    sharding: of the rows over a mesh; None for a single device.
+    """
     config = policy.config.text
 
     def room(columns: int) -> LayerKeys:
@@ -106,12 +107,12 @@ def fill(
     targets: jax.Array,
     prefixes: ReusedPrefixes | None = None,
 ) -> Slots:
-    """Compute prompts once and put each into the G slots of its completions.
+    """Compute each prompt once and put it into the G slots of its completions.
 
     Args:
-      prompts: without their first tokens where `prefixes` say in which slots the keys of these lie.
-      seeds, members: [B, G] uint32, of which the keys are made: those that `member_keys` gives for a seed's key.
-      targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
+      prompts: without the first tokens that `prefixes` reuses from slots.
+      seeds, members: [B, G] uint32, which give the PRNG keys: `member_keys` of a seed's key.
+      targets: [B, G] int32, each slot at most once; R, which is not a slot, for padding.
     """
     before = None if prefixes is None else _gather_prefix(slots, prefixes)
     hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, before=before)
@@ -130,7 +131,7 @@ def fill(
         return old.at[where].set(new, mode="drop")
 
     def put_kv(old: Keys, new: Keys) -> Keys:
-        """Of one layer: new has B rows and P' <= P columns."""
+        """Write one layer: `new` has B rows and P' <= P columns."""
         k, v = (part[source] for part in new)
         columns = v.shape[2]
         return Keys(
@@ -152,14 +153,14 @@ def fill(
 
 
 def _gather_prefix(slots: Slots, prefixes: ReusedPrefixes) -> tuple[Keys, jax.Array]:
-    """Keys of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and which columns are the prefixes', [B, P]."""
+    """Return the KV cache of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and the prefixes' mask [B, P]."""
     layers = [jax.tree.map(lambda part: part[prefixes.slot], keys) for keys in slots.prompt]
     keys = jax.tree.map(lambda *parts: jnp.stack(parts), *layers)
     return keys, jnp.arange(keys.k.shape[-1]) < prefixes.tokens[:, None]
 
 
 def _join_prefix(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
-    """Both in the columns of `before`, which is stacked: the rest behind the first `tokens` [B]."""
+    """Return the first `tokens` [B] columns of `before`, which is stacked over layers, followed by those of `rest`."""
     columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
     place = jnp.clip(columns, 0, rest[0].k.shape[-1] - 1)
     first = columns < 0
@@ -176,11 +177,11 @@ def _join_prefix(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
 def decode(
     policy: Policy, slots: Slots, wanted: jax.Array, columns: jax.Array, sampling: Sampling, *, tokens: int
 ) -> tuple[Slots, Chunk]:
-    """Draw up to T = tokens tokens for every slot that is going; ends as soon as none is.
+    """Sample up to T = tokens tokens for every active slot; end when no slot is active.
 
     Args:
-      wanted: [R] bool; a slot whose completion nobody waits for any more stops here.
-      columns: int32 0, 1, 2 .. P' - 1; no going slot has more than P' tokens in its prompt, so no more is read.
+      wanted: [R] bool; a slot that is not wanted stops here.
+      columns: int32 0, 1, 2 .. P' - 1; only these columns are read. No active slot has a prompt of more than P' tokens.
     """
     slots = replace(slots, done=slots.done | ~wanted)
     prompt = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
@@ -226,20 +227,22 @@ def decode(
 
 
 def _last_column(slots: Slots) -> jax.Array:
-    """[R]: where the last token stands in a slot's own columns; 0 in one that was never filled, which has none."""
+    """Return the column [R] of the last token in each completion; 0 for a slot that was never filled."""
     return jnp.maximum(slots.drawn - 1, 0)
 
 
 def _select(x: jax.Array, number: jax.Array) -> jax.Array:
-    """Each row's own one of x [R, T, ...]: [R, ...]."""
+    """Return x[r, number[r]] for every row r of x [R, T, ...]: [R, ...]."""
     return x[jnp.arange(len(number)), number]
 
 
 def _decode_step(
     text: TextModel, slots: Slots, prompt: LayerKeys, columns: jax.Array, column: jax.Array, rotation: Rotation
 ) -> tuple[jax.Array, LayerKeys]:
-    """Feed every slot's last token, which stands in column [R] of its own: the hidden states [R, D] that predict the
-    next, and the caches with it in."""
+    """Feed every slot's last token, which is in column [R] of its completion.
+
+    Return the hidden states [R, D] that predict the next token, and the updated caches of the completions.
+    """
     rows = column.shape[0]
     seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
     seen_prompt = columns < slots.length[:, None]
@@ -257,8 +260,7 @@ def _decode_step(
 
 
 def _keep_sharding(slots: Slots) -> Slots:
-    """The slots where they were: left to the compiler, rows could wander over the mesh, and each way of lying on it
-    would be another program."""
+    """Constrain the sharding of the slots. Otherwise the compiler may choose another one, which needs new programs."""
     if slots.sharding is None:
         return slots
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, slots.sharding), slots)
