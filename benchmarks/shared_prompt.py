@@ -1,8 +1,8 @@
 """python benchmarks/shared_prompt.py: a GRPO step on shared prompts against the same step on repeated prompts.
 
 A prompt of P tokens has G completions of C tokens each. The shared layout costs P + G * C tokens. The usual layout
-repeats the prompt and costs G * (P + C). Both use the same policy (text, five million parameters, float32) and tokens and
-give the same gradients. They run in one process, in turns; the table has medians of the repetitions. Memory is the
+repeats the prompt and costs G * (P + C). Both use the same policy (text, five million parameters, float32) and tokens
+and give the same gradients. They run in one process, in turns; the table has medians of the repetitions. Memory is the
 compiler's figure for the temporaries of the gradients' program.
 """
 

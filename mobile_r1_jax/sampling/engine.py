@@ -184,7 +184,7 @@ class Engine:
         bucket = smallest_bucket(len(prompt.ids), self.prompt_buckets, "tokens in a prompt")
         if group > self.rows:
             raise ValueError(
-                f"{group} completions of one prompt requested, the engine has {self.rows} rows; request fewer"
+                f"{group} completions of one prompt asked for, the engine has {self.rows} rows; ask for less"
             )
         future: asyncio.Future[list[Completion]] = asyncio.get_running_loop().create_future()
         self._open.add(future)

@@ -118,7 +118,7 @@ def _results(results: Sequence[Result]) -> Html:
         " path or met a pop-up."
     )
     if failures:
-        note += f" {failures} episodes failed because of a phone and are in no share."
+        note += f" {failures} episodes failed by the phones' fault and are in no share."
     return join(
         tag("div", *drawn, class_="panels"),
         tag("div", _table(results), class_="wide", tabindex=0, role="region", aria_label="Table of results"),

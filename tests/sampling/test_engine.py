@@ -152,7 +152,7 @@ def test_requests_of_one_prompt_share_its_prefill_and_a_group_is_what_the_sample
 
 
 def test_more_completions_of_a_prompt_than_there_are_rows_are_refused(make_engine, prompts) -> None:
-    with pytest.raises(ValueError, match="5 completions of one prompt requested, the engine has 4 rows"):
+    with pytest.raises(ValueError, match="5 completions of one prompt asked for, the engine has 4 rows"):
         run(make_engine(), lambda engine: engine.sample_group(prompts[0], 0, 5))
 
 
