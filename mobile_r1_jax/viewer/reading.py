@@ -14,7 +14,7 @@ from urllib.parse import quote
 import yaml
 
 from mobile_r1_jax.agent.actions import Malformed
-from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.coordinates import CoordinateGroup, DetectedFrame, detect_frame, response_points
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
@@ -83,7 +83,7 @@ class Part:
     chosen: tuple[Strip, ...]
     endings: Counter[Ending]
     broken: tuple[tuple[int, str], ...]
-    found: FoundFrame
+    found: DetectedFrame
     resizing: Resizing
     assumed: bool
 
@@ -222,14 +222,14 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -
     return Part(name, (), tuple(strips), endings, tuple(broken), found, resizing or Resizing(), resizing is None)
 
 
-def _found_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> FoundFrame:
+def _found_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> DetectedFrame:
     """What a policy sampled is in model pixels; of what was annotated the coordinates themselves tell."""
     if sampled:
-        return FoundFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
+        return DetectedFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
     pairs = ((look, response_points(look.text)) for strip in strips for look in strip.looks)
     seen = (
-        Seen(tuple(points), look.frame.width, look.frame.height)
+        CoordinateGroup(tuple(points), look.frame.width, look.frame.height)
         for look, points in pairs
         if not isinstance(points, Malformed)
     )
-    return coordinate_frame(seen, resizing)
+    return detect_frame(seen, resizing)
