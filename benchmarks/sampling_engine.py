@@ -23,7 +23,7 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from mobile_r1_jax.agent.completion import Completion
-from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
@@ -114,13 +114,13 @@ def make_prompts(tokenizer: object, phones: int, turns: int) -> list[list[Prompt
     found, response = [], response_ids(tokenizer, RESPONSE)
     for task in draw_tasks(phones, seed=0, apps=("shop",), held_out=False, popups=0):
         placed = place(task.setup)
-        past: list[Past] = []
+        past: list[PastTurn] = []
         prompts = []
         for _ in range(turns):
             screenshot = Screenshot(draw(gestures.screen_of(placed.state), (112, 224)))
             system = "Phone. Task: " + task.instruction
             prompts.append(build_prompt(tokenizer, system, past, screenshot, Resizing(scale=1.0)))
-            past = [*past, Past(screenshot, response)]
+            past = [*past, PastTurn(screenshot, response)]
             apply_move(placed.state, next_move(placed.state, placed.goals))
         found.append(prompts)
     return found

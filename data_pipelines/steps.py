@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import grain
 
 from mobile_r1_jax.agent.actions import Action, Malformed, to_frame
-from mobile_r1_jax.agent.coordinates import FoundFrame, FrameSetting, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.coordinates import CoordinateGroup, DetectedFrame, FrameSetting, detect_frame, response_points
 from mobile_r1_jax.agent.frames import Box, Frame
-from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, response_ids, task_system
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, build_prompt, response_ids, task_system
 from mobile_r1_jax.agent.responses import Response, format_response, parse_response
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing, Screenshot
 
@@ -60,7 +60,7 @@ class StepTable:
     source: Sequence[Mapping[str, Any]]
     resizing: Resizing
     steps: tuple[tuple[int, int], ...]
-    frames: Mapping[str, FoundFrame]
+    frames: Mapping[str, DetectedFrame]
     broken: tuple[str, ...]
     left_out: int
 
@@ -76,7 +76,7 @@ def step_table(
     """Reads a PhoneTrajectories source through once and lists its usable steps.
 
     `resizing` makes the images that the policy sees. It has no say in how the data is read: `frame` and `annotated`,
-    the resizing of whoever annotated it, have (see `coordinate_frame`).
+    the resizing of whoever annotated it, have (see `detect_frame`).
 
     Left out: trajectories whose instruction is, to the letter, in `held_out` (kin); a step whose response or box is
     broken, with all that come after it in its trajectory, whose history it would be; a step marked as a mistake, which
@@ -84,7 +84,7 @@ def step_table(
     and listed as "file:line: step i: reason". Raises ValueError when no step is left.
     """
     held_out = frozenset(held_out)
-    found = {file: coordinate_frame(seen, annotated, frame) for file, seen in _seen_by_file(source).items()}
+    found = {file: detect_frame(seen, annotated, frame) for file, seen in _seen_by_file(source).items()}
     steps: list[tuple[int, int]] = []
     broken: list[str] = []
     left_out = 0
@@ -135,7 +135,7 @@ def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index
     goldens = [read_golden(record, index, found, table.resizing) for index in range(turn + 1)]
     texts = [format_response(golden.response) for golden in goldens]
     shots = [Screenshot(png) for png in record["trajectory"]["image"][: turn + 1]]
-    past = [Past(shot, response_ids(tokenizer, text)) for shot, text in zip(shots[:-1], texts[:-1], strict=True)]
+    past = [PastTurn(shot, response_ids(tokenizer, text)) for shot, text in zip(shots[:-1], texts[:-1], strict=True)]
     return Step(
         prompt=build_prompt(tokenizer, record_system(record), past, shots[-1], table.resizing),
         response=texts[-1],
@@ -166,7 +166,7 @@ class Golden:
     box: Box | None
 
 
-def read_golden(record: Mapping[str, Any], turn: int, found: FoundFrame, resizing: Resizing) -> Golden | Malformed:
+def read_golden(record: Mapping[str, Any], turn: int, found: DetectedFrame, resizing: Resizing) -> Golden | Malformed:
     """A step's response and box, brought into the model pixels of `resizing`."""
     turns = record["trajectory"]
     try:
@@ -184,8 +184,8 @@ def read_golden(record: Mapping[str, Any], turn: int, found: FoundFrame, resizin
     return Golden(Response(response.thought, response.sentence, to_frame(response.action, model)), box)
 
 
-def _seen_by_file(source: Sequence[Mapping[str, Any]]) -> dict[str, list[Seen]]:
-    seen: dict[str, list[Seen]] = {}
+def _seen_by_file(source: Sequence[Mapping[str, Any]]) -> dict[str, list[CoordinateGroup]]:
+    seen: dict[str, list[CoordinateGroup]] = {}
     for record in source:
         turns = record["trajectory"]
         group = seen.setdefault(record["file"].decode(), [])
@@ -193,5 +193,5 @@ def _seen_by_file(source: Sequence[Mapping[str, Any]]) -> dict[str, list[Seen]]:
             points = response_points(response.decode().strip())
             if not isinstance(points, Malformed):
                 width, height = map(int, size)
-                group.append(Seen(tuple(points), width, height, scaled=(size != picture).any()))
+                group.append(CoordinateGroup(tuple(points), width, height, scaled=(size != picture).any()))
     return seen

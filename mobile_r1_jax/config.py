@@ -2,7 +2,7 @@
 
     python -m mobile_r1_jax.launch --config=configs/tiny.yaml --task_level.updates=30 --mesh=8x1
 
-Defaults are the published recipe's where it is known ([paper], [kin]) and our own choice elsewhere.
+Defaults are those of the published recipe where it is known ([paper], [kin]), else our own choice [ours].
 """
 
 import argparse
@@ -30,10 +30,10 @@ from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
-SHIPPED = Path(__file__).resolve().parent  # holds configs/ and assets/, in a checkout and in an installed package
+SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
-CONFIG = "config.yaml"  # a run directory's own
-# Fields that have another name now.
+CONFIG = "config.yaml"  # in a run directory
+# Old names of fields -> new names.
 RENAMED = {
     "phones.apps": "phones.simulated.apps",
     "phones.withheld_apps": "phones.simulated.unseen_apps",
@@ -44,7 +44,7 @@ RENAMED = {
 
 
 class ConfigError(OneLineError):
-    """A run that cannot start, in one line: what is wrong, where, and how to put it right."""
+    """A run that cannot start. One line says what is wrong, where, and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -55,33 +55,33 @@ class Shapes:
     response_tokens: Annotated[int, "[1, inf)"] = 512  # room for a response, in tokens (C); [kin] 2048 to 4096
     # buckets of 112x112-pixel windows in a row of screens (W)
     windows: Annotated[tuple[int, ...], "[1, inf)"] = (48, 64)
-    # most rows of screens that are encoded at once while the vision tower is frozen
+    # largest number of rows of screens that are encoded at once while the vision tower is frozen
     screens: Annotated[int, "[1, inf)"] = 8
-    # responses to phones that are decoded at once; null: one for each phone
+    # responses that are decoded at once; null: one for each phone
     slots: Annotated[int | None, "[1, inf)"] = None
-    keep_keys: bool = True  # reuse the KV cache of a prompt's beginning; a small policy recomputes it faster
+    keep_keys: bool = True  # reuse the KV cache of common prompt prefixes; a small policy recomputes them faster
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Data types of the computation, and what is recomputed."""
+    """Data types, and what the backward pass recomputes."""
 
-    compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of the weights in use
-    # dtype of stored weights, gradients and second moments; bfloat16 rounds stochastically; adapters stay float32
+    compute: Literal["float32", "bfloat16"] = "float32"  # dtype of activations and of weights in computation
+    # dtype of stored weights, gradients and second moments; bfloat16 uses stochastic rounding; adapters stay float32
     master: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "matmuls", "full"] = "none"  # what the backward pass recomputes instead of storing
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Annotated trajectories for the first two stages: a directory in the published schema, or the oracle's own."""
+    """Annotated trajectories for the first two stages: from a directory, or written by the oracle."""
 
     directory: Path | None = None  # directory with data.jsonl and images/; null: the oracle writes trajectories
     count: Annotated[int, "[1, inf)"] = 1000  # trajectories that the oracle writes
-    mistakes: Annotated[float, "[0, 1]"] = 0.2  # share of them with a wrong step that is noticed and undone
+    mistakes: Annotated[float, "[0, 1]"] = 0.2  # share of them with a wrong step that is undone
     popups: Annotated[float, "[0, 100]"] = 0.1  # mean number of pop-ups in a task
-    frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: find out
-    resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots, whatever this run does. [kin]
+    frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: detect
+    resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots. [kin]
 
 
 @dataclass(frozen=True)
@@ -90,23 +90,23 @@ class FormatFinetuning:
 
     updates: Annotated[int, "[0, inf)"] = 1000  # updates of the stage
     batch: Annotated[int, "[1, inf)"] = 32  # steps in an update
-    # steps computed at once; every stage rounds it up to a multiple that the mesh can split
+    # steps computed at once; every stage rounds it up to a multiple that the mesh divides
     micro_batch: Annotated[int, "[1, inf)"] = 8
-    frozen: tuple[str, ...] = ()  # parts of the policy that do not learn, such as vision
+    frozen: tuple[str, ...] = ()  # parts of the policy that are not trained, such as vision
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-5)  # Its optimizer.
 
 
 @dataclass(frozen=True)
 class ActionLevel:
-    """Stage 2: GRPO on single steps, scored by rule against the golden next action."""
+    """Stage 2: GRPO on single steps, with a rule-based reward."""
 
-    annotations: Annotations | None = None  # Golden steps of its own; null: those of format finetuning.
+    annotations: Annotations | None = None  # Its own golden steps; null: those of format finetuning.
     updates: Annotated[int, "[0, inf)"] = 500  # updates of the stage
     prompts: Annotated[int, "[1, inf)"] = 8  # groups in an update
     micro_batch: Annotated[int, "[1, inf)"] = 8  # prompts computed at once
     group: Annotated[int, "[2, inf)"] = 4  # completions of a prompt [kin]
     loss: GRPO = GRPO()  # Its loss.
-    rules: StepRules = StepRules()  # How an answer is compared with the golden action.
+    rules: StepRules = StepRules()  # The comparison of an answer with the golden action.
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)  # Its optimizer.
 
 
@@ -118,8 +118,8 @@ class TaskLevel:
     tasks: Annotated[int, "[1, inf)"] = 8  # groups in an update
     micro_batch: Annotated[int, "[1, inf)"] = 8  # turns computed at once
     group: Annotated[int, "[2, inf)"] = 4  # episodes of a task [kin]
-    standardize: bool = True  # divide advantages by their group's deviation [kin]; false: do not (Dr. GRPO)
-    # weight of a turn's own step beside its trajectory, where the phone reports progress; 0: none [UI-S1, verl-agent]
+    standardize: bool = True  # divide advantages by their group's standard deviation [kin]; false: do not (Dr. GRPO)
+    # weight of the advantage of a turn's own step, if the phone reports progress; 0: none [UI-S1, verl-agent]
     step_weight: Annotated[float, "[0, inf)"] = 0.0
     loss: GRPO = GRPO()  # Its loss.
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6)  # Its optimizer.
@@ -130,62 +130,62 @@ class Evaluation:
     """Episodes on held-out tasks, before and after each stage."""
 
     episodes: Annotated[int, "[0, inf)"] = 200  # episodes on held-out tasks
-    unseen_app_episodes: Annotated[int, "[0, inf)"] = 60  # episodes on tasks of apps that training never saw
+    unseen_app_episodes: Annotated[int, "[0, inf)"] = 60  # episodes on tasks of apps that training does not use
     temperature: Annotated[float, "[0, inf)"] = 0.0  # sampling temperature; 0 is greedy
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a run needs to know."""
+    """All settings of a run."""
 
-    name: str = "run"  # name of the run; a run started again with its name goes on
+    name: str = "run"  # name of the run; a run with the name of an earlier run continues it
     folder: Path = Path("runs")  # the run directory is folder/name
     policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format, or PEFT adapters of one
-    policy_base: Path | None = None  # the checkpoint that the adapters belong to; null: the one that they name
-    seed: Annotated[int, "[0, inf)"] = 0  # of data, tasks and sampling
+    policy_base: Path | None = None  # the base checkpoint of the adapters; null: the one in their own config
+    seed: Annotated[int, "[0, inf)"] = 0  # seed of data, tasks and sampling
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
-    compiled: Path | None = None  # keeps compiled programs; null: on accelerators in the user's cache directory
-    system: str = SYSTEM_TEMPLATE  # template of the system message, over {instruction} and {tools}
+    compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
+    system: str = SYSTEM_TEMPLATE  # template of the system message, with {instruction} and {tools}
     temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
-    # all sampling draws from the likeliest tokens with this probability mass; 1: all [kin]
+    # sample only from the most likely tokens with this total probability; 1: all [kin]
     top_p: Annotated[float, "(0, 1]"] = 1.0
-    # all sampling draws from this many likeliest tokens; null: all [kin]
+    # sample only from this many most likely tokens; null: all [kin]
     top_k: Annotated[int | None, "[1, inf)"] = None
     save_every: Annotated[int, "[1, inf)"] = 50  # updates between checkpoints
     resizing: Resizing = Resizing()  # How screenshots become model images.
-    shapes: Shapes = Shapes()  # Static shapes: each bucket is compiled once.
-    precision: Precision = Precision()  # Data types, and what is recomputed.
-    lora: LoRA | None = None  # Adapters that learn in place of the weights, in all stages.
-    phones: PhoneSettings = PhoneSettings()  # The phones that the agent is evaluated and trained on.
+    shapes: Shapes = Shapes()  # Static shapes; each bucket is compiled once.
+    precision: Precision = Precision()  # Data types, and what the backward pass recomputes.
+    lora: LoRA | None = None  # Adapters that are trained instead of the weights, in all stages.
+    phones: PhoneSettings = PhoneSettings()  # The phones for training and evaluation.
     annotations: Annotations = Annotations()  # Annotated trajectories for the first two stages.
     format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
-    action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, scored by rule.
+    action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.
     task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
 
     @property
     def directory(self) -> Path:
+        """Return the run directory."""
         return self.folder / self.name
 
     @property
     def weights(self) -> str:
-        """The dtype in which the policy's weights are held; those that adapters learn in place of are as they are
-        used."""
+        """Return the dtype of the stored weights. With adapters the weights are frozen and stored as they are used."""
         return self.precision.master if self.lora is None else self.precision.compute
 
     @property
     def slots(self) -> int:
-        """Responses to phones that are under way at once."""
+        """Return the number of responses that are decoded at once."""
         return self.shapes.slots or self.phones.count
 
 
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
-    """The Run that a command line asks for: its --config file (else configs/tiny.yaml), then its flags.
+    """Return the Run of a command line: its --config file (default: configs/tiny.yaml), then its flags.
 
-    What neither names is as in the dataclasses here. A --config or --policy that is not there is looked for among the
-    files that come with the project. Raises ConfigError in one line for a key, value or file that is wrong.
+    Other fields have the defaults of the dataclasses. If --config or --policy is a missing path, the files that come
+    with the project are tried. Raise ConfigError in one line for a wrong key, value or file.
     """
-    arguments = [shipped_config(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
+    arguments = [resolve_config_flag(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     parser = jsonargparse.ArgumentParser(
         prog=f"python -m mobile_r1_jax.{command}",
         exit_on_error=False,
@@ -201,17 +201,17 @@ def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
                 raise ConfigError(f"{field.name} is {parsed[field.name]!r}, but it has fields of its own")
         if problem := next(out_of_range(parsed.items(), dict(ranges(Run))), None):
             raise ConfigError(problem)
-        found = vars(parser.instantiate(parsed))
+        values = vars(parser.instantiate(parsed))
     except (argparse.ArgumentError, ValueError, TypeError) as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         for old, new in RENAMED.items():
             section, _, field = old.rpartition(".")
-            if re.search(rf"\b{re.escape(old)}\b|'{section}' does not accept option '{field}'", said):
+            if re.search(rf"\b{re.escape(old)}\b|'{section}' does not accept option '{field}'", message):
                 raise ConfigError(f"{old} is called {new} now") from error
-        raise ConfigError(f"{said}; --help lists every field") from error
-    run = Run(**{field.name: found[field.name] for field in fields(Run)})
-    run = replace(run, policy=shipped(run.policy))
-    if problem := next(problems(run), None):
+        raise ConfigError(f"{message}; --help lists every field") from error
+    run = Run(**{field.name: values[field.name] for field in fields(Run)})
+    run = replace(run, policy=resolve_path(run.policy))
+    if problem := next(find_problems(run), None):
         raise ConfigError(problem)
     return run
 
@@ -222,8 +222,7 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def help_of(command: str, description: str, arguments: Sequence[str]) -> str:
-    """Return the text of a command's --help, with the values that the other arguments give; description: see
-    `help_text`."""
+    """Return the text of a command's --help, with the values of the other arguments; description: see `help_text`."""
     others = [argument for argument in arguments if argument not in ("-h", "--help")]
     origin = "of --config" if names_config(others) else "of configs/tiny.yaml"
     try:
@@ -233,27 +232,28 @@ def help_of(command: str, description: str, arguments: Sequence[str]) -> str:
 
 
 def names_config(arguments: Sequence[str]) -> bool:
+    """Return whether a command line has --config."""
     return any(argument.split("=")[0] == "--config" for argument in arguments)
 
 
-def shipped(path: Path) -> Path:
-    """Return `path`, or the file or folder of that name that comes with the project, where only that exists."""
+def resolve_path(path: Path) -> Path:
+    """Return `path`, or if it is missing, the file or folder of that name that comes with the project."""
     return SHIPPED / path if not path.exists() and (SHIPPED / path).exists() else path
 
 
-def shipped_config(argument: str) -> str:
-    """Return a command line's argument; of `--config=FILE` the file may be one that comes with the project."""
+def resolve_config_flag(argument: str) -> str:
+    """Return an argument of a command line; in `--config=FILE`, FILE may come with the project (`resolve_path`)."""
     name, _, file = argument.partition("=")
-    return f"--config={shipped(Path(file))}" if name == "--config" and file else argument
+    return f"--config={resolve_path(Path(file))}" if name == "--config" and file else argument
 
 
-def problems(run: Run) -> Iterator[str]:
-    """What no run could be made of, in words: field, value, and what it may be."""
+def find_problems(run: Run) -> Iterator[str]:
+    """Yield a message for each field with an impossible value: the field, its value, and what it may be."""
     try:
-        told = "{instruction}" in run.system and run.system.format(instruction="", tools="") is not None
+        is_valid = "{instruction}" in run.system and run.system.format(instruction="", tools="") is not None
     except (KeyError, IndexError, ValueError):
-        told = False
-    if not told:
+        is_valid = False
+    if not is_valid:
         yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
     for name in ("annotations", "action_level.annotations"):
         directory = getattr(attrgetter(name)(run), "directory", None)
@@ -262,17 +262,17 @@ def problems(run: Run) -> Iterator[str]:
 
 
 def save_run(run: Run) -> None:
-    """Write the run as config.yaml into its directory, whole or not at all; `--config` takes it again."""
+    """Write the run as config.yaml into its directory, atomically; `--config` accepts the file."""
     run.directory.mkdir(parents=True, exist_ok=True)
     draft = run.directory / f"{CONFIG}.draft"
-    draft.write_text(yaml.safe_dump(plain(asdict(run)), allow_unicode=True, sort_keys=False), encoding="utf-8")
+    draft.write_text(yaml.safe_dump(to_plain(asdict(run)), allow_unicode=True, sort_keys=False), encoding="utf-8")
     draft.replace(run.directory / CONFIG)
 
 
-def plain(value: Any) -> Any:
-    """Return `asdict` of a run as YAML and JSON hold it: lists for tuples, text for paths."""
+def to_plain(value: Any) -> Any:
+    """Return a value with the types of YAML and JSON: tuples become lists, paths become text."""
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
+        return {name: to_plain(part) for name, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return [plain(part) for part in value]
+        return [to_plain(part) for part in value]
     return str(value) if isinstance(value, Path) else value

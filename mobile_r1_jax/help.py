@@ -1,4 +1,4 @@
-"""`--help` of the commands that take a run: every field of every section, its value and one line of meaning."""
+"""`--help` of the commands that take a run: each field with its value and one line of meaning."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -11,7 +11,7 @@ USAGE = """usage: python -m mobile_r1_jax.{command} [--config=FILE] [--FIELD=VAL
 
 {description}
 Every field below is a flag, and a key of the YAML file that --config names. Flags win over the file.
-Each line shows the value that holds without the flag ({origin}). null stands for "none".
+Each line shows the value without the flag ({origin}). null means "none".
 """
 
 
@@ -19,9 +19,9 @@ def help_text(command: str, description: str, run: Any, origin: str) -> str:
     """Return the text of `--help`.
 
     Args:
-      description: lines that say what the command does, its own flags among them.
-      run: a config.Run, whose values are shown.
-      origin: where these values are from, in words.
+      description: lines that say what the command does, with its own flags.
+      run: a config.Run, whose values are printed.
+      origin: the source of these values, in words.
     """
     parts = [USAGE.format(command=command, description=description, origin=origin)]
     for name, note, rows in sections(run):
@@ -33,8 +33,9 @@ def help_text(command: str, description: str, run: Any, origin: str) -> str:
 
 
 def sections(value: Any, name: str = "") -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
-    """Yield (section, one line of meaning, its rows) for a dataclass and then for each dataclass inside it; a row is
-    ("--field=value", meaning)."""
+    """Yield (section, one line of meaning, its rows) for a dataclass, then for each dataclass inside it.
+
+    A row is ("--field=value", meaning)."""
     hints, inner, rows = get_type_hints(type(value)), [], []
     for field in fields(value):
         path = f"{name}.{field.name}".removeprefix(".")
@@ -54,12 +55,12 @@ def sections(value: Any, name: str = "") -> Iterator[tuple[str, str, list[tuple[
 
 
 def meaning_of(owner: type, name: str) -> str:
-    """Return the comment beside or above a field of a dataclass, as one line."""
+    """Return the comment after or above a field of a dataclass, as one line."""
     return " ".join(get_attribute_docstring(owner, name).help_string.split())
 
 
 def as_text(value: Any) -> str:
-    """Return a value as a flag takes it."""
+    """Return a value as text for a flag."""
     if value is None:
         return "null"
     if isinstance(value, bool):

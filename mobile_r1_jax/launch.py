@@ -1,4 +1,4 @@
-"""python -m mobile_r1_jax.launch: a policy through all three stages on phones, evaluated before and after each."""
+"""python -m mobile_r1_jax.launch: train a policy through all three stages, with evaluations on phones."""
 
 import os
 import shlex
@@ -17,13 +17,13 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would repo
 
 DESCRIPTION = """Train a policy through the three stages, and evaluate it on phones before and after each.
 Without arguments it runs configs/tiny.yaml: the demo, made for two cores and no accelerator.
-A run started again with the same name goes on where it stopped.
+A run with the name of an earlier run continues it.
 
   python -m mobile_r1_jax.launch
   python -m mobile_r1_jax.launch --config=configs/3b-v5e-8.yaml --policy=DIRECTORY
   python -m mobile_r1_jax.launch --annotations.directory=DIRECTORY --action_level.annotations=null
 
-  --force   discard what a run of this name left, where it was begun with other settings
+  --force   discard the work of an earlier run of this name that had other settings
 """
 FORCE = "--force"
 
@@ -32,29 +32,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if asks_for_help(arguments):
-        with suppress(BrokenPipeError):  # the reader, such as head, has seen enough
+        with suppress(BrokenPipeError):  # the reader, such as head, closed the pipe
             print(help_of("launch", DESCRIPTION, arguments), flush=True)
         return 0
     console, flags = Console(), [argument for argument in arguments if argument != FORCE]
     try:
         with Interrupts() as interrupts:
             run = parse_run("launch", flags)
-            from mobile_r1_jax.stages.recipe import run_recipe  # late: it imports JAX and transformers, for seconds
+            from mobile_r1_jax.stages.recipe import run_recipe  # here, as importing JAX and transformers takes seconds
 
             run_recipe(run, console, interrupts, force=FORCE in arguments)
     except ConfigError as error:
-        status, said = 2, f"[red]error:[/red] {error}"
+        status, message = 2, f"[red]error:[/red] {error}"
     except OneLineError as error:
-        status, said = 1, f"[red]error:[/red] {error}"
+        status, message = 1, f"[red]error:[/red] {error}"
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        status, said = 1, f"[red]error:[/red] {named}{error.strerror or error}"
+        status, message = 1, f"[red]error:[/red] {named}{error.strerror or error}"
     except Interrupted as error:
         command = shlex.join(["python", "-m", "mobile_r1_jax.launch", *flags])
-        status, said = error.status, f"stopped by {error}; to go on: {command}"
+        status, message = error.status, f"stopped by {error}; to go on: {command}"
     else:
         return 0
-    console.print(said, highlight=False, soft_wrap=True)
+    console.print(message, highlight=False, soft_wrap=True)
     return status
 
 

@@ -1,4 +1,4 @@
-"""What every command opens once and checks before anything expensive starts: mesh, policy, tokenizer and tasks."""
+"""The session of a command: mesh, policy, tokenizer and tasks, opened once and checked before expensive work."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.completion import PromptGroup
-from mobile_r1_jax.agent.prompts import Past, Prompt, PromptFormat, system_text
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text
 from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -39,12 +39,12 @@ from mobile_r1_jax.tasks.suite import Split, TaskSuite
 from mobile_r1_jax.training.batches import micro_batches
 from mobile_r1_jax.training.step import Batch
 
-SHOWN = 2  # screenshots that a prompt shows, at most
+PROMPT_SCREENSHOTS = 2  # the largest number of screenshots in a prompt
 
 
 @dataclass(frozen=True)
 class Session:
-    """One per run. `config` is the policy's; `tasks` the suite of its episodes; `mesh` what it is sharded over."""
+    """The session of a run. config: of the policy. tasks: the suite of its episodes. mesh: of the policy's shards."""
 
     run: Run
     config: PolicyConfig
@@ -56,7 +56,7 @@ class Session:
 
     @property
     def forbidden(self) -> tuple[int, ...]:
-        """Tokens that the policy never says: those that stand for screens, and the vocabulary's unused end."""
+        """Return the tokens that are never sampled: image and video tokens, and the unused end of the vocabulary."""
         config, words = self.config, len(self.prompt_format.tokenizer)
         return (
             config.image_token,
@@ -67,6 +67,7 @@ class Session:
         )
 
     def sampling(self, temperature: float) -> Sampling:
+        """Return the sampling settings of the run at a temperature."""
         return Sampling(
             max_tokens=self.run.shapes.response_tokens,
             temperature=temperature,
@@ -76,17 +77,18 @@ class Session:
             top_k=self.run.top_k,
         )
 
-    def key(self, *what: int) -> jax.Array:
-        """The run's random key, folded with what it is for."""
+    def key(self, *purpose: int) -> jax.Array:
+        """Return the run's PRNG key, folded with the numbers of its purpose."""
         key = jax.random.key(self.run.seed)
-        for number in what:
+        for number in purpose:
             key = jax.random.fold_in(key, number)
         return key
 
     def screen_cache(self, policy: Policy) -> ScreenCache:
-        """For as long as the policy's vision tower does not learn: all stages that it is frozen in share one, and so do
-        evaluations, which see the same screens again."""
-        tower = tuple(map(id, jax.tree.leaves(policy.vision)))  # a cache keeps its tower's arrays, so no id comes again
+        """Return the screen cache of a policy whose vision tower is frozen.
+
+        All stages and evaluations with the same tower share one cache, as they meet the same screens again."""
+        tower = tuple(map(id, jax.tree.leaves(policy.vision)))  # the cache keeps the arrays, so ids stay unique
         if tower not in self._caches:
             self._caches.clear()
             self._caches[tower] = ScreenCache(
@@ -101,14 +103,14 @@ class Session:
         return self._caches[tower]
 
     def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
-        """What answers the phones."""
+        """Return the sampling engine that answers the phones."""
         return Engine(
             policy,
             lambda prompts, rows: self.collate(prompts, rows, cache),
             self.sampling(temperature),
             self.run.slots,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=(row_shards(self.mesh),),  # few programs; and all devices hold these caches
+            prefill_rows=(row_shards(self.mesh),),  # few programs; every device computes a row
             keep_keys=self.run.shapes.keep_keys,
             sharding=NamedSharding(self.mesh, PartitionSpec(ROWS)),
         )
@@ -116,9 +118,9 @@ class Session:
     def collate(
         self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None
     ) -> tuple[Screens | EncodedScreens, Prompts]:
-        """Up to `rows` prompts as arrays of `rows` rows, on the mesh; screens encoded where there is a cache.
+        """Return up to `rows` prompts as arrays of `rows` rows, on the mesh. With a cache the screens are encoded.
 
-        Raises ValueError where a prompt fits no bucket."""
+        Raise ValueError when a prompt is too long for every bucket."""
         shapes, config = self.run.shapes, self.config.vision
         if cache is None:
             batch = collate(
@@ -131,7 +133,7 @@ class Session:
                 row_buckets=(rows,),
             )
         else:
-            screens, places = cache(distinct_screens(prompts), screens=SHOWN * rows)
+            screens, places = cache(distinct_screens(prompts), screens=PROMPT_SCREENSHOTS * rows)
             batch = screens, stack_prompts(prompts, places, rows=rows, prompt_buckets=shapes.prompt_tokens)
         return shard_batch(batch, self.mesh)
 
@@ -143,39 +145,40 @@ class Session:
 
 
 def round_to_mesh(run: Run, mesh: Mesh | AbstractMesh) -> Run:
-    """Return the run with micro-batches and slots rounded up to a multiple that the mesh can split."""
+    """Return the run with micro-batches and slots rounded up to a multiple that the mesh divides."""
 
-    def up(rows: int) -> int:
+    def round_up(rows: int) -> int:
         return rows + -rows % row_shards(mesh)
 
-    stages = {name: own for name, own in vars(run).items() if hasattr(own, "micro_batch")}
+    stages = {name: settings for name, settings in vars(run).items() if hasattr(settings, "micro_batch")}
     return replace(
         run,
-        shapes=replace(run.shapes, slots=up(run.slots)),
-        **{name: replace(own, micro_batch=up(own.micro_batch)) for name, own in stages.items()},
+        shapes=replace(run.shapes, slots=round_up(run.slots)),
+        **{name: replace(stage, micro_batch=round_up(stage.micro_batch)) for name, stage in stages.items()},
     )
 
 
 def most_tokens(run: Run, vision: VisionConfig) -> int:
-    """Room for the merged tokens of a screen: what a row of screens holds, or what a screen is resized to."""
+    """Return the largest number of merged tokens of a screen: limited by a row of screens and by the resizing."""
     return min(max(run.shapes.windows) * vision.window_tokens, run.resizing.max_pixels // run.resizing.factor**2)
 
 
 def cached_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
-    """How many rows of screens are encoded at once where the tower does not learn: the next turn of a phone brings one
-    new screen, a batch of golden steps brings many."""
-    most, across = run.shapes.screens, row_shards(mesh)
-    return tuple(sorted({min(most, across * max(1, rows // across)) for rows in (1, most // 4, most)}))
+    """Return the numbers of rows of screens that are encoded at once with a frozen tower.
+
+    The next turn of a phone has one new screen; a batch of golden steps has many."""
+    most, shards = run.shapes.screens, row_shards(mesh)
+    return tuple(sorted({min(most, shards * max(1, rows // shards)) for rows in (1, most // 4, most)}))
 
 
 def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
-    """How many rows of screens `rows` prompts may have where the tower learns: in quarters up to a row for each."""
-    most, across = SHOWN * rows, row_shards(mesh)
-    return tuple(sorted({min(most, across * -(-most * quarters // (4 * across))) for quarters in range(1, 5)}))
+    """Return the numbers of rows of screens for `rows` prompts with a trained tower: quarters of a row per screen."""
+    most, shards = PROMPT_SCREENSHOTS * rows, row_shards(mesh)
+    return tuple(sorted({min(most, shards * -(-most * quarters // (4 * shards))) for quarters in range(1, 5)}))
 
 
 def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
-    """Return the session of a run's stages and the policy that it begins with. Raises ConfigError in one line."""
+    """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line."""
     try:
         tasks = open_tasks(run.phones)
     except ValueError as error:
@@ -212,7 +215,7 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
 
 
 def check_lengths(session: Session, tasks: TaskSuite) -> None:
-    """Raise ConfigError where the phones' screens, or the episodes on them, are too large for the run's shapes."""
+    """Raise ConfigError when the phones' screens, or the prompts of an episode, are too large for the run's shapes."""
     run, prompt_format, size = session.run, session.prompt_format, session.run.phones.simulated.size
     try:
         check_screen(run, session.config.vision, run.resizing.model_size(*size))
@@ -221,7 +224,7 @@ def check_lengths(session: Session, tasks: TaskSuite) -> None:
     screenshot = blank_screenshot(size)
     instructions = tasks.instructions(Split.UNSEEN_PARAMETERS)
     longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)))
-    answer = Past(screenshot, (0,) * run.shapes.response_tokens)
+    answer = PastTurn(screenshot, (0,) * run.shapes.response_tokens)
     system = system_text(run.system, longest)
     prompt = prompt_format.prompt(system, [answer] * (run.phones.most_turns - 1), screenshot)
     if len(prompt.ids) > max(run.shapes.prompt_tokens):
@@ -233,7 +236,7 @@ def check_lengths(session: Session, tasks: TaskSuite) -> None:
 
 
 def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:
-    """Raise ValueError in one line where the run's shapes have no room for a screen of (width, height) model pixels."""
+    """Raise ValueError in one line when a screen of (width, height) model pixels is too large for the run's shapes."""
     smallest_bucket(blocks_of(size, vision), run.shapes.windows, f"shapes.windows, for a screen of {size}")
     tokens = size[0] * size[1] // (vision.patch * vision.merge) ** 2
     if tokens > (most := most_tokens(run, vision)):

@@ -25,7 +25,7 @@ from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.stages.export import in_units
+from mobile_r1_jax.stages.export import format_size
 from mobile_r1_jax.training import checkpoints
 from mobile_r1_jax.training.checkpoints import open_checkpoints, save, stored_parameters
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
@@ -95,7 +95,7 @@ def test_the_latest_stage_is_exported_and_transformers_gives_its_logits(pair, ru
     ],
 )
 def test_sizes_are_told_in_a_unit_that_shows_them(size: int, words: str) -> None:
-    assert in_units(int(size)) == words
+    assert format_size(int(size)) == words
 
 
 DAMAGE = {

@@ -15,7 +15,7 @@ from tiny_run import CONFIG, SETTINGS
 from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.completion import Completion, PromptGroup
-from mobile_r1_jax.agent.prompts import Past, Prompt, PromptFormat, build_prompt, chat_tokens
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, build_prompt, chat_tokens
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.config import Run, Shapes, TaskLevel
 from mobile_r1_jax.model.policy import Policy
@@ -54,7 +54,7 @@ def prompt(session: Session, *colors: str) -> Prompt:
         return Screenshot(file.getvalue())
 
     *past, now = map(screenshot, colors)
-    answers = [Past(screenshot, (20, 21)) for screenshot in past]
+    answers = [PastTurn(screenshot, (20, 21)) for screenshot in past]
     return build_prompt(session.prompt_format.tokenizer, "Open Shop", answers, now, session.prompt_format.resizing)
 
 

@@ -1,7 +1,7 @@
 """The `mobile_use` action space: one frozen dataclass per action and one table that reads, prints and documents them.
 
-Nine actions (paper, action space). One more (later relatives have `answer`) takes a dataclass, its place in the
-`Action` union and a row in `ACTIONS`: parsing, printing, frame changes and the prompt's tool schema follow.
+There are nine actions [paper]. To add an action, add a dataclass, put it into the `Action` union and give it a row in
+`ACTIONS`. Parsing, printing, frame changes and the prompt's tool schema read that table.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from mobile_r1_jax.agent.frames import Frame, Point
 
-# One hour, in seconds: far above what any phone is ever asked to wait, far below what breaks arithmetic (our choice).
+# One hour: longer than any useful wait, and small enough for all arithmetic [ours].
 LONGEST_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """Something that cannot be read, as a value: `reason` says what is wrong with it, in one line."""
+    """The result of reading something that is wrong; `reason` says in one line what is wrong."""
 
     reason: str
 
@@ -92,8 +92,8 @@ Action = Key | Click | LongPress | Swipe | Type | SystemButton | Open | Wait | T
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What an argument may be: how to read it from JSON (given the frame of its coordinates) and its JSON schema."""
+class ArgumentType:
+    """The type of an argument: how to read it from JSON (given the frame of its coordinates) and its JSON schema."""
 
     read: Callable[[Any, Frame], Any]
     schema: Mapping[str, Any]
@@ -101,11 +101,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of one action: its JSON key, the dataclass field that it fills, what it may be and what it means."""
+    """One argument of one action: its JSON key, the dataclass field that it fills, its type and its meaning."""
 
     name: str
     field: str
-    kind: Kind
+    type: ArgumentType
     meaning: str
 
 
@@ -138,7 +138,7 @@ def _read_text(value: Any, _: Frame) -> str | Malformed:
         return Malformed("must be a string")
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: JSON allows it, no keyboard can type it
+    except UnicodeEncodeError:  # half of a surrogate pair: JSON allows it
         return Malformed("must be valid Unicode")
     return value
 
@@ -148,17 +148,17 @@ def _read_name(value: Any, frame: Frame) -> str | Malformed:
     return Malformed("must not be empty") if isinstance(text, str) and not text.strip() else text
 
 
-def _one_of(*options: str) -> Kind:
+def _one_of(*options: str) -> ArgumentType:
     def read(value: Any, _: Frame) -> str | Malformed:
         return value if isinstance(value, str) and value in options else Malformed(f"must be one of {list(options)}")
 
-    return Kind(read, {"type": "string", "enum": list(options)})
+    return ArgumentType(read, {"type": "string", "enum": list(options)})
 
 
-_POINT = Kind(_read_point, {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2})
-_SECONDS = Kind(_read_seconds, {"type": "number"})
-_TEXT = Kind(_read_text, {"type": "string"})
-_NAME = Kind(_read_name, {"type": "string"})
+_POINT = ArgumentType(_read_point, {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2})
+_SECONDS = ArgumentType(_read_seconds, {"type": "number"})
+_TEXT = ArgumentType(_read_text, {"type": "string"})
+_NAME = ArgumentType(_read_name, {"type": "string"})
 _BUTTON = _one_of("Back", "Home", "Menu", "Enter")
 _STATUS = _one_of("success", "failure")
 
@@ -172,13 +172,13 @@ _ENDED = Argument("status", "status", _STATUS, "terminate: how the task ended")
 
 # Actions by their JSON names, arguments in the order in which they are printed.
 ACTIONS: Mapping[str, ActionRow] = {
-    "key": ActionRow(Key, (replace(_WORDS, kind=_NAME),)),
+    "key": ActionRow(Key, (replace(_WORDS, type=_NAME),)),
     "click": ActionRow(Click, (_AT,)),
     "long_press": ActionRow(LongPress, (_AT, _TIME)),
     "swipe": ActionRow(Swipe, (_FROM, _TO)),
     "type": ActionRow(Type, (_WORDS,)),
     "system_button": ActionRow(SystemButton, (_PRESSED,)),
-    "open": ActionRow(Open, (replace(_WORDS, field="app", kind=_NAME),)),
+    "open": ActionRow(Open, (replace(_WORDS, field="app", type=_NAME),)),
     "wait": ActionRow(Wait, (_TIME,)),
     "terminate": ActionRow(Terminate, (_ENDED,)),
 }
@@ -186,38 +186,38 @@ _NAMES: Mapping[type, str] = {row.type: name for name, row in ACTIONS.items()}
 
 
 def action_name(action: Action) -> str:
-    """The action's JSON name, such as "click"."""
+    """Return the action's JSON name, such as "click"."""
     return _NAMES[type(action)]
 
 
 def parse_action(arguments: Any, frame: Frame) -> Action | Malformed:
-    """Reads the `arguments` object of a `mobile_use` call whose coordinates are pixels of `frame`.
+    """Read the `arguments` object of a `mobile_use` call whose coordinates are pixels of `frame`.
 
-    Never raises: an unknown action, an argument that is missing, unknown, of the wrong type or off the screen gives
-    Malformed with the reason.
+    Never raise. Return Malformed for an unknown action, and for an argument that is missing, unknown, of the wrong type
+    or off the screen.
     """
     if not isinstance(arguments, dict):
         return Malformed("arguments must be an object")
     name = arguments.get("action")
     row = ACTIONS.get(name) if isinstance(name, str) else None
     if row is None:
-        return Malformed(f"unknown action {_shown(name)}")
+        return Malformed(f"unknown action {_abbreviate(name)}")
     if unknown := set(arguments) - {"action"} - {argument.name for argument in row.arguments}:
-        return Malformed(f"{name}: unknown argument {_shown(min(unknown, key=str))}")
+        return Malformed(f"{name}: unknown argument {_abbreviate(min(unknown, key=str))}")
     values = {}
     for argument in row.arguments:
         if argument.name not in arguments:
             return Malformed(f"{name}: argument {argument.name!r} is missing")
-        value = argument.kind.read(arguments[argument.name], frame)
+        value = argument.type.read(arguments[argument.name], frame)
         if isinstance(value, Malformed):
-            shown = _shown(arguments[argument.name])
-            return Malformed(f"{name}: {argument.name} {value.reason}, got {shown}")
+            received = _abbreviate(arguments[argument.name])
+            return Malformed(f"{name}: {argument.name} {value.reason}, got {received}")
         values[argument.field] = value
     return row.type(**values)
 
 
 def action_arguments(action: Action) -> dict[str, Any]:
-    """The `arguments` object of the action's call: "action" first, then the table's order."""
+    """Return the `arguments` object of the action's call: "action" first, then the order of the table."""
     name = action_name(action)
     printed: dict[str, Any] = {"action": name}
     for argument in ACTIONS[name].arguments:
@@ -227,18 +227,18 @@ def action_arguments(action: Action) -> dict[str, Any]:
 
 
 def to_frame(action: Action, frame: Frame) -> Action:
-    """The same action with its points, if it has any, brought into `frame`."""
+    """Return the action with its points converted to `frame`."""
     values = {field.name: getattr(action, field.name) for field in fields(action)}
     moved = {name: value.to(frame) for name, value in values.items() if isinstance(value, Point)}
     return replace(action, **moved) if moved else action
 
 
 def tool_schema() -> dict[str, Any]:
-    """The `mobile_use` function as a JSON schema (the form of Qwen's chat template for tools), from the table."""
+    """Return the JSON schema of the `mobile_use` function, as Qwen's chat template for tools needs it."""
     properties: dict[str, Any] = {"action": {"type": "string", "enum": list(ACTIONS), "description": "what to do"}}
     for row in ACTIONS.values():
         for argument in row.arguments:
-            properties.setdefault(argument.name, {**argument.kind.schema, "description": argument.meaning})
+            properties.setdefault(argument.name, {**argument.type.schema, "description": argument.meaning})
     usage = "; ".join(
         f"{name}({', '.join(argument.name for argument in row.arguments)})" for name, row in ACTIONS.items()
     )
@@ -252,7 +252,7 @@ def tool_schema() -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer too long to print, or lists nested too deep

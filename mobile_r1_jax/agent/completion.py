@@ -1,4 +1,4 @@
-"""What was sampled for a prompt, and a prompt with the completions that are compared."""
+"""Completions, and a prompt with the group of completions that are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from mobile_r1_jax.agent.prompts import Prompt
 
 @dataclass(frozen=True)
 class Completion:
-    """Token ids with the stop token, and what the sampler knew of them.
+    """The token ids of a response, with the stop token and the sampler's log-probabilities.
 
-    logps: log-probability of each token under the whole distribution, which training recomputes; empty where nothing
-    was sampled, as in annotations. truncated_logps: under the distribution that was drawn from, where top-p or top-k
-    cut it off; else empty. policy_version: updates of the policy that sampled it.
+    logps: log-probability of each token under the full distribution, which training recomputes; empty for annotations,
+    as nothing was sampled. truncated_logps: the same under the distribution after top-p or top-k; empty without them.
+    policy_version: number of updates of the policy that sampled it.
     """
 
     ids: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""Which pixels a data file's coordinates are in: the screenshot's own, or those of an image that it was resized to.
+"""Detection of the frame of a data file's coordinates: pixels of the screenshot, or of a resized image.
 
-The published data may be in either and does not say. A setting decides, or else the coordinates themselves, compared
-with the resizing of whoever annotated the file. The resizing of the run that reads the file has no say.
+The published data does not say which frame it uses. A setting decides; with "auto", the coordinates themselves decide,
+compared with the resizing of the file's annotators. The resizing of the run that reads the file does not matter.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from mobile_r1_jax.agent.screenshots import Resizing
 
 FrameSetting = Literal["auto", "screenshot", "resized"]
 
-# A response whose coordinates are in pixels yet unknown is read on an image that no coordinate can leave.
+# Responses are parsed in this frame while the real frame is unknown: every coordinate is inside it.
 _ANYWHERE = Frame("screenshot", 1 << 31, 1 << 31)
-# The share of the coordinates expected beyond the smaller image from which the file counts as being in the larger one's
-# pixels: low, as taps are not spread evenly; above 0, as one slip in a file must not move all others.
+# The larger image is chosen when the coordinates beyond the smaller image exceed this share of the expected number.
+# It is low because taps are not spread evenly, and above 0 because one error must not decide for the whole file.
 _SHARE = 0.1
-_FEW = 3  # expected beyond the smaller image: where none is, that may be chance
-_MANY = 20  # so many coordinates reach most of the screen, in the right pixels
-_REACH = (1 / 2, 2 / 3)  # of the screen's sides, at least: the side that they reach less of, and the other
+_FEW = 3  # below this expected number, no coordinate beyond the smaller image may be chance
+_MANY = 20  # this many coordinates cover most of the screen if the frame is right
+_REACH = (1 / 2, 2 / 3)  # the least share of each side that they then cover: the less covered side first
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Coordinates (x, y) met in one file on images of one size, in pixels not known yet.
+class CoordinateGroup:
+    """Coordinates (x, y) of one file on images of one size, in a frame that is not known yet.
 
-    width, height: of the image that the file says it was annotated on; scaled: the stored picture has another size.
+    width, height: of the image that the file declares; scaled: the stored picture has another size.
     """
 
     points: tuple[tuple[int, int], ...]
@@ -41,10 +41,10 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class FoundFrame:
-    """The pixels that a file's coordinates are in.
+class DetectedFrame:
+    """The frame of a file's coordinates.
 
-    resizing: what made the resized images. reason: how this was found, in one line. doubt: why it may be wrong, or "".
+    resizing: of the resized images. reason: why this frame was chosen, in one line. doubt: why it may be wrong, or "".
     """
 
     kind: Literal["screenshot", "resized"]
@@ -62,25 +62,26 @@ class FoundFrame:
 
 
 def response_points(response: str) -> list[tuple[int, int]] | Malformed:
-    """The coordinates in a response, whatever pixels they are in; Malformed when it is broken in any other way."""
+    """Return the coordinates in a response, in its own unknown frame. Return Malformed if it cannot be parsed."""
     parsed = parse_response(response, _ANYWHERE)
     if isinstance(parsed, Malformed):
         return parsed
     return [(value.x, value.y) for value in vars(parsed.action).values() if isinstance(value, Point)]
 
 
-def coordinate_frame(seen: Iterable[Seen], resizing: Resizing, setting: FrameSetting = "auto") -> FoundFrame:
-    """Decide for one file which pixels its coordinates are in: by `setting`, or where that is "auto" by themselves.
+def detect_frame(
+    groups: Iterable[CoordinateGroup], resizing: Resizing, setting: FrameSetting = "auto"
+) -> DetectedFrame:
+    """Return the frame of one file's coordinates: the one in `setting`, or with "auto" the detected one.
 
-    `resizing` is that of whoever annotated the file. What decides are the coordinates beyond the smaller of the two
-    images (our choice of rule). Were the file in the larger image's pixels, 1 - (smaller area / larger area) of evenly
-    spread coordinates would lie beyond the smaller one: a tenth of that decides for the larger image, less for the
-    smaller one. Equal sizes make no difference and count as resized. Screens so small that the resizing would enlarge
-    them were not resized by it.
+    `resizing` is that of the file's annotators. The rule counts the coordinates beyond the smaller of the two images
+    [ours]. If the file is in pixels of the larger image, 1 - (smaller area / larger area) of evenly spread coordinates
+    are beyond the smaller image. More than a tenth of that number selects the larger image, else it is the smaller
+    one. Images of equal size count as resized. Screens that the resizing would enlarge were not resized.
     """
-    groups = [group for group in seen if group.points]
+    groups = [group for group in groups if group.points]
     if not groups:
-        return FoundFrame("resized" if setting == "auto" else setting, resizing, "there are no coordinates")
+        return DetectedFrame("resized" if setting == "auto" else setting, resizing, "there are no coordinates")
     total = sum(len(group.points) for group in groups)
     largest = tuple(max(point[axis] for group in groups for point in group.points) for axis in (0, 1))
     scaled = sum(group.scaled for group in groups)
@@ -89,11 +90,11 @@ def coordinate_frame(seen: Iterable[Seen], resizing: Resizing, setting: FrameSet
         scaled
     )
     if setting != "auto":
-        return FoundFrame(setting, resizing, f"coordinates are in {setting} pixels, as set: {about}{stored}")
+        return DetectedFrame(setting, resizing, f"coordinates are in {setting} pixels, as set: {about}{stored}")
     pairs = [(group, resized) for group in groups if (resized := _resized(group, resizing))]
     if not pairs:
         reason = f"coordinates are in screenshot pixels: annotators would have enlarged screens so small{stored}"
-        return FoundFrame("screenshot", resizing, reason)
+        return DetectedFrame("screenshot", resizing, reason)
     beyond, expected, growth = 0, 0.0, 0
     for group, resized in pairs:
         shot = Frame("screenshot", group.width, group.height)
@@ -109,12 +110,12 @@ def coordinate_frame(seen: Iterable[Seen], resizing: Resizing, setting: FrameSet
         f" ({expected:.0f} would, were they spread over the {larger} image){stored}"
     )
     if not beyond and 0 < expected < _FEW:
-        return FoundFrame(kind, resizing, reason, "so few coordinates that they fit both images")
-    return FoundFrame(kind, resizing, reason, _short_reach([group for group, _ in pairs], kind, resizing))
+        return DetectedFrame(kind, resizing, reason, "so few coordinates that they fit both images")
+    return DetectedFrame(kind, resizing, reason, _short_reach([group for group, _ in pairs], kind, resizing))
 
 
-def _resized(group: Seen, resizing: Resizing) -> Frame | None:
-    """The image that a screenshot was resized to; None where the resizing cannot have made one."""
+def _resized(group: CoordinateGroup, resizing: Resizing) -> Frame | None:
+    """Return the frame of the resized screenshot, or None if the annotators' resizing does not apply to its size."""
     if group.width * group.height * resizing.scale**2 < resizing.min_pixels:
         return None
     try:
@@ -123,10 +124,10 @@ def _resized(group: Seen, resizing: Resizing) -> Frame | None:
         return None
 
 
-def _short_reach(groups: Sequence[Seen], kind: Literal["screenshot", "resized"], resizing: Resizing) -> str:
-    """Say that many coordinates leave a large part of the screen untouched; "" where they do not."""
-    found = FoundFrame(kind, resizing, "")
-    frames = [(found.of(group.width, group.height), group.points) for group in groups]
+def _short_reach(groups: Sequence[CoordinateGroup], kind: Literal["screenshot", "resized"], resizing: Resizing) -> str:
+    """Return a warning if many coordinates cover only a part of the screen, else ""."""
+    detected = DetectedFrame(kind, resizing, "")
+    frames = [(detected.of(group.width, group.height), group.points) for group in groups]
     across = max(x / frame.width for frame, points in frames for x, _ in points)
     down = max(y / frame.height for frame, points in frames for _, y in points)
     reached = all(reach >= least for reach, least in zip(sorted((across, down)), _REACH, strict=True))

@@ -15,7 +15,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def has_data(directory: Path | str) -> bool:
-    """Whether the directory has a data file."""
+    """Return whether the directory has a data file."""
     return any(path.is_file() for path in _candidates(directory))
 
 
@@ -30,8 +30,8 @@ def data_file(directory: Path | str) -> Path:
 def read_lines(directory: Path | str) -> Iterator[tuple[int, str | Malformed]]:
     """Stream the lines of the directory's data file with their numbers, from 1. Skip blank lines.
 
-    A line that is not UTF-8 is Malformed. So is line 1 of a file in UTF-16, and the line at which a gzip file is
-    damaged; nothing follows either. Byte order marks are dropped. Raise FileNotFoundError as `data_file`.
+    A line that is not UTF-8 is Malformed. Line 1 of a UTF-16 file and the line where a gzip file is damaged are
+    Malformed too, and reading stops there. Byte order marks are dropped. Raise FileNotFoundError as `data_file`.
     """
     with data_file(directory).open("rb") as stored:
         compressed = stored.read(len(_GZIP)) == _GZIP

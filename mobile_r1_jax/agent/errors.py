@@ -11,7 +11,7 @@ class OneLineError(ValueError):
 
 @contextmanager
 def name_file(path: Path) -> Iterator[None]:
-    """Raise an OSError of the block, such as for a full disk, with the name of the file: writing names none."""
+    """Add the name of the file to an OSError of the block, such as for a full disk: writing does not name it."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,8 @@
-"""Pixels with a name: which image a coordinate is measured in is part of its type.
+"""Points and boxes in named frames: a frame says which image a coordinate is measured in.
 
-Four frames are in play: the device's own pixels, the pixels of the screenshot that a data set stores, the pixels of
-the image that a data set's annotators resized it to, and the pixels of the image that the model sees after this run's
-resizing (Qwen2.5-VL answers in those). Most wrong taps of such agents are right points in the wrong frame, so a point
-cannot be had without its frame, and only `.to(frame)` moves it.
+There are four frames: pixels of the device; of the screenshot that a data set stores; of the image that a data set's
+annotators resized it to; and of the image that the model sees after this run's resizing (Qwen2.5-VL answers in the last
+one). A right point in the wrong frame is a wrong tap. So every point has a frame, and only `.to(frame)` converts it.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ class Frame:
     height: int
 
     def holds(self, x: int, y: int) -> bool:
-        """Whether pixel (x, y) lies on the image; the last one is (width - 1, height - 1)."""
+        """Return whether pixel (x, y) is on the image; the last pixel is (width - 1, height - 1)."""
         return 0 <= x < self.width and 0 <= y < self.height
 
 
 def _rescale(value: int, size: int, target: int) -> int:
-    # The target pixel under the centre of the source pixel: floor((value + 1/2) * target / size), in whole numbers.
-    # Monotone, so a point inside a box stays inside it, and the identity between equal sizes (our choice).
+    # The target pixel at the centre of the source pixel: floor((value + 1/2) * target / size), in integers. It is
+    # monotone, so a point in a box stays in the box, and it is the identity between equal sizes [ours].
     return min(max((2 * value + 1) * target // (2 * size), 0), target - 1)
 
 
@@ -40,7 +39,7 @@ class Point:
     frame: Frame
 
     def to(self, frame: Frame) -> Point:
-        """The same place in another frame, clamped to lie inside it."""
+        """Return the same place in another frame, clamped to the image."""
         return Point(
             _rescale(self.x, self.frame.width, frame.width), _rescale(self.y, self.frame.height, frame.height), frame
         )
@@ -57,18 +56,18 @@ class Box:
     frame: Frame
 
     def contains(self, point: Point) -> bool:
-        """Whether `point`, brought into this box's frame, lies in the box; its edges belong to it."""
+        """Return whether `point`, converted to the frame of the box, is in the box, edges included."""
         if point.frame != self.frame:
             point = point.to(self.frame)
         return self.x1 <= point.x <= self.x2 and self.y1 <= point.y <= self.y2
 
     @property
     def center(self) -> Point:
-        """The middle pixel (rounded down)."""
+        """Return the middle pixel (rounded down)."""
         return Point((self.x1 + self.x2) // 2, (self.y1 + self.y2) // 2, self.frame)
 
     def to(self, frame: Frame) -> Box:
-        """The same box in another frame, clamped; every point of the old one lies in the new one."""
+        """Return the same box in another frame, clamped; every point of this box is in it."""
         first = Point(self.x1, self.y1, self.frame).to(frame)
         last = Point(self.x2, self.y2, self.frame).to(frame)
         return Box(first.x, first.y, last.x, last.y, frame)

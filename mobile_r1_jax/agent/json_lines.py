@@ -1,8 +1,8 @@
-"""Files of JSON objects, one a line, that a process may be killed in the middle of writing.
+"""Files of JSON objects, one per line, that stay readable after a kill in the middle of a write.
 
-A kill or a full disk can leave the last line incomplete. The start of a JSON object is never a whole one, so parsing
-tells whether a last line without a line break is complete or torn. Readers ignore a torn last line. The next append
-removes it.
+A kill or a full disk can leave the last line incomplete. A part of a JSON object is never valid JSON, so parsing shows
+whether a last line without a line break is complete or torn. Readers ignore a torn last line. The next append removes
+it.
 """
 
 import json
@@ -18,15 +18,15 @@ BLOCK = 1 << 20  # bytes
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line (a JSON object without its line break) in one write; a torn last line is removed first.
+    """Append a line (a JSON object without its line break) in one write. Remove a torn last line first.
 
-    Raises OSError that names the file, such as for a full disk. The file then ends where it ended before.
+    Raise OSError that names the file, such as for a full disk. The file then has its old end.
     """
     with name_file(path), path.open("a+b", buffering=0) as file:
         end, start = _repair(file)
         data = start + line.encode() + b"\n"
         try:
-            while data:  # where the disk fills up within the line, the second write says so
+            while data:  # if the disk is full in the middle of the line, the second write raises
                 data = data[file.write(data) :]
         except OSError:
             with suppress(OSError):
@@ -35,17 +35,17 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_objects(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file in order, without a torn last line; none where there is no file.
+    """Return the objects of a file in order, without a torn last line. Return [] if the file does not exist.
 
-    Raises OneLineError with the file and the line for another line that is no JSON object.
+    Raise OneLineError with file and line number for any other line that is no JSON object.
     """
     return [row for row, _ in _parsed(path)]
 
 
 def keep_objects(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Remove every object that is not wanted, all or nothing; the other lines stay as they are.
+    """Remove every object that is not wanted, atomically. The other lines do not change.
 
-    Raises OneLineError as `read_objects`, and OSError when the new file cannot be written.
+    Raise OneLineError as `read_objects`, and OSError when the new file cannot be written.
     """
     rows = _parsed(path)
     kept = [line for row, line in rows if wanted(row)]
@@ -61,7 +61,7 @@ def keep_objects(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
 
 
 def _parsed(path: Path) -> list[tuple[dict[str, Any], bytes]]:
-    """Return every object beside the bytes of its line."""
+    """Return every object with the bytes of its line."""
     if not path.exists():
         return []
     *whole, last = path.read_bytes().split(b"\n")
@@ -96,7 +96,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _repair(file: Any) -> tuple[int, bytes]:
-    """Remove a torn last line from an open file; return where the file ends, and what must precede the next line."""
+    """Remove a torn last line from an open file. Return its end and the bytes to write before a new line."""
     end = file.seek(0, os.SEEK_END)
     tail, start = b"", end
     while start > 0 and b"\n" not in tail:

@@ -1,6 +1,6 @@
-"""Pictures as people store them, made into screenshots.
+"""Conversion of picture files to screenshots.
 
-A PNG is kept byte for byte. A JPEG or WebP becomes a PNG of the same pixels: a screenshot is a PNG everywhere else.
+A PNG keeps its bytes. A JPEG or WebP becomes a PNG of the same pixels, as every screenshot is a PNG.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mobile_r1_jax.agent.screenshots import SIGNATURE, Screenshot, check_screen_
 # Adam7: (first column, first row, column step, row step) of each pass of an interlaced PNG.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's color types
-_UPRIGHT = 1  # the value of EXIF's orientation where nothing is turned
+_UPRIGHT = 1  # the EXIF orientation of a picture that is not rotated
 _ORIENTATION = 0x0112
 _PIECE = 1 << 20  # bytes
 
@@ -23,9 +23,9 @@ _PIECE = 1 << 20  # bytes
 def read_picture(data: bytes) -> Screenshot:
     """Return a PNG, JPEG or WebP file as a screenshot.
 
-    A picture with an EXIF orientation is turned upright, as viewers show it. Checksums are verified; the pixels of a
-    PNG are not decoded (`check_pixels` does that). Raise ValueError in one line for a file that is something else,
-    damaged, animated or of a size that no screen has.
+    A picture with an EXIF orientation is rotated upright, as viewers show it. Checksums are verified; the pixels of a
+    PNG are not decoded (`check_pixels` does that). Raise ValueError in one line for a file of another type, and for one
+    that is damaged, animated or of a size that no screen has.
     """
     if data.startswith(SIGNATURE):
         screenshot = Screenshot(data)
@@ -33,7 +33,7 @@ def read_picture(data: bytes) -> Screenshot:
         kinds = {kind for kind, _ in chunks(screenshot.png)}
         if b"acTL" in kinds:
             raise ValueError(f"screenshot is an animation; {_AS_FRAMES}")
-        return Screenshot(_converted(data)) if b"eXIf" in kinds and _turned(data) else screenshot
+        return Screenshot(_converted(data)) if b"eXIf" in kinds and _is_rotated(data) else screenshot
     if data.startswith(b"\xff\xd8\xff") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return Screenshot(_converted(data))
     return Screenshot(data)  # raises ValueError: it is no PNG
@@ -45,7 +45,7 @@ def check_pixels(screenshot: Screenshot) -> None:
         screenshot.image()
     except Exception as error:  # Pillow raises errors of many types on damaged files
         raise ValueError(f"screenshot is damaged: {error}") from error
-    # Pillow leaves rows black, and says nothing, where the compressed data is whole but holds too few of them.
+    # Pillow leaves missing rows black without an error when the compressed data is intact but too short.
     expected, found = _pixel_bytes(screenshot.png), 0
     inflate = zlib.decompressobj()
     for kind, content in chunks(screenshot.png):
@@ -61,7 +61,7 @@ def check_pixels(screenshot: Screenshot) -> None:
 _AS_FRAMES = "give its frames as pictures, one a turn"
 
 
-def _turned(data: bytes) -> bool:
+def _is_rotated(data: bytes) -> bool:
     with Image.open(io.BytesIO(data)) as image:
         return image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
 
@@ -83,7 +83,7 @@ def _converted(data: bytes) -> bytes:
 
 
 def _pixel_bytes(png: bytes) -> int:
-    """Bytes of a PNG's pixel data, decompressed: each row has one byte for its filter."""
+    """Return the size in bytes of a PNG's decompressed pixel data. Each row has one more byte for its filter."""
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     bits, color, interlaced = png[24], png[25], png[28]
     passes = _PASSES if interlaced else ((0, 0, 1, 1),)

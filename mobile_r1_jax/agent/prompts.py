@@ -1,12 +1,12 @@
-"""One turn as the policy sees it: token ids, rotary positions and at most two screenshots.
+"""The prompt of one turn: token ids, rotary positions and at most two screenshots.
 
     first turn   system, user[screenshot 0]
     second       system, user[screenshot 0], assistant[response 0], user[screenshot 1]
     later (t)    system, assistant[responses 0..t-2 as text], user[screenshot t-1], assistant[response t-1],
-                 user[screenshot t]                                                                            (kin)
+                 user[screenshot t]                                                                            [kin]
 
-in Qwen's chat form, ending where the assistant speaks next. Past responses go in as the token ids that were sampled:
-decoding and encoding them again could give other ids than the ones that training weighs.
+It has Qwen's chat format and ends where the assistant's answer begins. Past responses are added as the sampled token
+ids: decoding and encoding them again could give other ids than those that training uses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SPECIAL = {
 
 _VIDEO = "<|video_pad|>"
 
-# Our own wording of what the facts say the system message holds.
+# The paper says what the system message contains, not its words. [ours]
 SYSTEM_TEMPLATE = """You operate a phone. Each turn shows you its screen; answer with one step towards the user's task.
 
 # Tools
@@ -74,8 +74,8 @@ class ChatTokens:
 
 
 @dataclass(frozen=True)
-class Past:
-    """An earlier turn: what was on the screen, and the answer's token ids as sampled (or as annotated)."""
+class PastTurn:
+    """An earlier turn: its screenshot, and the token ids of the response as sampled (or annotated)."""
 
     screenshot: Screenshot
     response_ids: tuple[int, ...]
@@ -83,10 +83,11 @@ class Past:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Everything before a response.
+    """The model input of one turn: everything before the response.
 
-    ids int32 [P]; positions int32 [3, P] (time, row, column); image_index int32 [P]: index of each merged image token
-    among this prompt's image tokens, -1 on text; screenshots and their model sizes (width, height) in pixels, in order.
+    ids: int32 [P]. positions: int32 [3, P] (time, row, column). image_index: int32 [P], the index of each merged image
+    token among the prompt's image tokens, -1 for text. screenshots: in order. sizes: their (width, height) in model
+    pixels.
     """
 
     ids: np.ndarray
@@ -97,20 +98,19 @@ class Prompt:
 
     @property
     def frame(self) -> Frame:
-        """The frame of the coordinates in the response to come: the last screenshot as the model sees it."""
+        """Return the frame of the coordinates in the response: the last screenshot as the model sees it."""
         return Frame("model", *self.sizes[-1])
 
 
 def system_text(template: str, instruction: str) -> str:
-    """The system message for a task; `template` names {instruction} and may name {tools} (see SYSTEM_TEMPLATE)."""
+    """Return the system message for a task; `template` has {instruction} and may have {tools} (see SYSTEM_TEMPLATE)."""
     return template.format(tools=json.dumps(tool_schema(), ensure_ascii=False), instruction=instruction)
 
 
 def task_system(system: str, instruction: str) -> str:
-    """The system message of an annotated trajectory: its own, or our wording where it has none.
+    """Return the system message of an annotated trajectory: its own, or SYSTEM_TEMPLATE if `system` is empty.
 
-    Where its own does not hold the task to the letter, the task is put after it (our choice): a prompt without the task
-    could not be answered.
+    If its own message does not contain the exact instruction, the instruction is appended [ours].
     """
     if not system:
         return system_text(SYSTEM_TEMPLATE, instruction)
@@ -119,7 +119,7 @@ def task_system(system: str, instruction: str) -> str:
 
 @lru_cache(maxsize=8)
 def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
-    """Looks the special tokens up by name. Raises ValueError when the tokenizer lacks one."""
+    """Return the ids of the special tokens by name. Raise ValueError when the tokenizer lacks one."""
     vocabulary = tokenizer.get_vocab()
     if missing := [token for token in _SPECIAL.values() if token not in vocabulary]:
         raise ValueError(f"tokenizer lacks {', '.join(missing)}; use a Qwen2.5-VL tokenizer")
@@ -128,16 +128,16 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase) -> ChatTokens:
 
 @lru_cache(maxsize=8)
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The ids of all special tokens: those that steer a model, and that no text may spell."""
+    """Return the ids of all special tokens: they control the model, and no text may contain them."""
     added = tokenizer.added_tokens_decoder.items()
     return frozenset(index for index, token in added if token.special or re.fullmatch(r"<\|.*\|>", token.content))
 
 
 @lru_cache(maxsize=4096)
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """Token ids of a piece of text. Raises ValueError when it spells a special token of the tokenizer, or a video's.
+    """Return the token ids of a text. Raise ValueError when it contains a special token of the tokenizer, or a video's.
 
-    A tokenizer reads special tokens in any text: data that spells one would end a turn, or begin another.
+    A tokenizer finds special tokens in any text: data that contains one would end a turn, or start another one.
     """
     if _VIDEO in text:
         raise ValueError(
@@ -151,32 +151,32 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """Token ids of an annotated response, its stop token included: what the policy should have sampled."""
+    """Return the token ids of an annotated response, with the stop token."""
     return (*encode(tokenizer, text), chat_tokens(tokenizer).im_end)
 
 
 def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     system: str,
-    past: Sequence[Past],
+    past: Sequence[PastTurn],
     screenshot: Screenshot,
     resizing: Resizing,
 ) -> Prompt:
-    """The prompt of the turn that shows `screenshot` after the turns in `past`.
+    """Return the prompt of the turn with `screenshot` that follows the turns in `past`.
 
-    `system` is the whole system message, the task in it. Older responses than the last are joined by line breaks (our
-    choice). A past response's own stop token is not doubled. Raises ValueError when a past response holds an image
+    `system` is the whole system message, with the task. All past responses but the last are joined by line breaks
+    [ours]. The stop token of a past response is not repeated. Raise ValueError when a past response contains an image
     token.
     """
     special = chat_tokens(tokenizer)
-    shown = (*(turn.screenshot for turn in past[-1:]), screenshot)
-    sizes = tuple(resizing.model_size(image.width, image.height) for image in shown)
+    screenshots = (*(turn.screenshot for turn in past[-1:]), screenshot)
+    sizes = tuple(resizing.model_size(image.width, image.height) for image in screenshots)
     row = np.asarray(prompt_ids(tokenizer, system, [turn.response_ids for turn in past], sizes), np.int32)
     grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
     positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)
     is_image = row == special.image_pad
     image_index = np.where(is_image, np.cumsum(is_image) - 1, -1).astype(np.int32)
-    return Prompt(row, positions, image_index, shown, sizes)
+    return Prompt(row, positions, image_index, screenshots, sizes)
 
 
 def prompt_ids(
@@ -185,10 +185,10 @@ def prompt_ids(
     responses: Sequence[Sequence[int]],
     sizes: Sequence[tuple[int, int]],
 ) -> list[int]:
-    """The token ids of `build_prompt`'s prompt.
+    """Return the token ids of the prompt that `build_prompt` returns.
 
-    responses: the token ids of all past turns; sizes: (width, height) in model pixels of the screenshots that the
-    prompt shows, the last turn's and this one's, or this one's alone.
+    responses: token ids of all past turns. sizes: (width, height) in model pixels of the screenshots in the prompt: the
+    last turn's and this turn's, or only this turn's.
     """
     special = chat_tokens(tokenizer)
     line_break = encode(tokenizer, "\n")
@@ -213,12 +213,12 @@ def prompt_ids(
 
 
 def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_token: int, merge: int) -> np.ndarray:
-    """Qwen2.5-VL's multimodal rotary positions (time, row, column) of one sequence: int32 [3, P].
+    """Return Qwen2.5-VL's multimodal rotary positions (time, row, column) of one sequence: int32 [3, P].
 
-    `ids` [P]; `grids`: (1, rows, columns) in patches of each image in order, as Hugging Face's image_grid_thw. Text
-    counts up by one in all three; an image's tokens start at the next position and spread over rows and columns; what
-    follows goes on after the image's longer side. Raises ValueError when image tokens and grids do not match, and for a
-    video, whose grid has several frames.
+    ids: [P]. grids: (1, rows, columns) in patches of each image in order, as Hugging Face's image_grid_thw. Each text
+    token adds one to all three positions. The tokens of an image start at the next position and count rows and columns.
+    The text after an image continues after its longer side. Raise ValueError when image tokens and grids do not match,
+    and for a video, whose grid has several frames.
     """
     if videos := [frames for frames, _, _ in grids if frames != 1]:
         raise ValueError(f"a video of {videos[0]} frames is not understood; show its frames as screenshots")
@@ -227,7 +227,7 @@ def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_to
     if is_image.sum() != sum(rows // merge * (columns // merge) for _, rows, columns in grids):
         raise ValueError(f"{is_image.sum()} image tokens do not fill the grids {list(grids)}")
     positions = np.empty((3, len(ids)), np.int32)
-    done, position = 0, 0  # tokens laid out so far, and the position that comes next
+    done, position = 0, 0  # tokens with a position so far, and the next position
     for _, rows, columns in grids:
         rows, columns = rows // merge, columns // merge
         start = done + int(np.argmax(is_image[done:]))
@@ -250,13 +250,13 @@ def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How a policy is prompted: `system` is a template over {instruction} (and {tools}, if it wants them)."""
+    """How prompts are made: `system` is a template with {instruction}, and with {tools} if needed."""
 
     tokenizer: PreTrainedTokenizerBase
     system: str
     resizing: Resizing
 
-    def prompt(self, system: str, past: Sequence[Past], screenshot: Screenshot) -> Prompt:
+    def prompt(self, system: str, past: Sequence[PastTurn], screenshot: Screenshot) -> Prompt:
         """Return the prompt of the next turn; `system`: the system message, see `system_text`."""
         return build_prompt(self.tokenizer, system, past, screenshot, self.resizing)
 

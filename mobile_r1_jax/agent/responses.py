@@ -1,4 +1,4 @@
-"""The policy's answer to one turn: thought, action sentence and tool call, parsed strictly and printed exactly."""
+"""The policy's response in one turn: thought, action sentence and tool call; strict parsing and exact printing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STRUCTURE = re.compile(r"\s*".join(f"<{part}>(.*?)</{part}>" for part in _PARTS
 
 @dataclass(frozen=True)
 class Response:
-    """What the policy thinks, the one sentence that it would say, and the action that it takes."""
+    """The thought, the action in one sentence, and the action itself."""
 
     thought: str
     sentence: str
@@ -27,7 +27,7 @@ class Response:
 
 @dataclass(frozen=True)
 class ResponseParts:
-    """A response cut at its tags, the call still as text."""
+    """A response split at its tags; the call is still text."""
 
     thought: str
     sentence: str
@@ -35,7 +35,7 @@ class ResponseParts:
 
 
 def split_response(text: str) -> ResponseParts | Malformed:
-    """Cuts a response at its tags: each exactly once, in order, nothing around them and at most whitespace between."""
+    """Split a response at its tags: each exactly once, in order, with nothing but whitespace between the parts."""
     for tag in _TAGS:
         if (count := text.count(tag)) != 1:
             return Malformed(f"{tag} occurs {count} times, must be once")
@@ -46,7 +46,7 @@ def split_response(text: str) -> ResponseParts | Malformed:
 
 
 def parse_call(text: str, frame: Frame) -> Action | Malformed:
-    """Reads a tool call, {"name": "mobile_use", "arguments": {…}}, whose coordinates are pixels of `frame`."""
+    """Parse a tool call, {"name": "mobile_use", "arguments": {…}}, whose coordinates are pixels of `frame`."""
     try:
         call = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -59,7 +59,7 @@ def parse_call(text: str, frame: Frame) -> Action | Malformed:
 
 
 def parse_response(text: str, frame: Frame) -> Response | Malformed:
-    """Reads a whole response whose coordinates are pixels of `frame`. Never raises."""
+    """Parse a whole response whose coordinates are pixels of `frame`. Never raise."""
     parts = split_response(text)
     if isinstance(parts, Malformed):
         return parts
@@ -70,15 +70,15 @@ def parse_response(text: str, frame: Frame) -> Response | Malformed:
 
 
 def format_call(action: Action) -> str:
-    """The tool call of an action: {"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}."""
+    """Return an action's call: {"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}."""
     return json.dumps({"name": TOOL, "arguments": action_arguments(action)}, ensure_ascii=False)
 
 
 def format_response(response: Response) -> str:
-    """Prints a response so that `parse_response` gives it back.
+    """Return the text of a response; `parse_response` returns the same response again.
 
-    Raises ValueError when the thought or the sentence holds one of the tags. A tag inside of the call (typed text) is
-    printed with its "<" as a JSON escape.
+    Raise ValueError when the thought or the sentence contains one of the tags. A tag inside the call (typed text) is
+    written with its "<" as a JSON escape.
     """
     for tag in _TAGS:
         if tag in response.thought or tag in response.sentence:

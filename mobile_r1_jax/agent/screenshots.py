@@ -1,7 +1,6 @@
-"""Screenshots as encoded bytes, the size at which the model sees them, and the patches that it is given.
+"""Screenshots as encoded bytes, their size as model images, and their patches.
 
-A screenshot stays the PNG that the phone sent until the moment its patches are needed: host memory, not device memory,
-is what runs out first when decoded images pile up.
+A screenshot stays an encoded PNG until its patches are needed, as many decoded images would fill the host memory.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ _MEAN = np.array([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as Qwen2.5-VL's
 _STD = np.array([0.26862954, 0.26130258, 0.27577711])
 # Every channel value after rescaling and normalising, float32 [256, 3].
 _NORMALIZED = ((np.arange(256)[:, None] / 255 - _MEAN) / _STD).astype(np.float32)
-_LONGEST_ASPECT = 200  # smart_resize takes no image longer than that
-LONGEST_SIDE = 16_384  # pixels, beyond any screen: a header that says more is broken, and decoding it fills the memory
+_LONGEST_ASPECT = 200  # smart_resize accepts no longer image
+LONGEST_SIDE = 16_384  # pixels, longer than any screen: a header with more is broken, and decoding fills the memory
 _MOST_PIXELS = 40_000_000  # an 8K screen has 33 million
 _TEMPORAL = 2  # Qwen2.5-VL's temporal patch size: a still image is two equal frames
 
 
 @dataclass(frozen=True)
 class Screenshot:
-    """Encoded PNG bytes; bytes after the end of the PNG are dropped.
+    """Encoded PNG bytes. Bytes after the end of the PNG are dropped.
 
-    Raises ValueError when they do not begin and end like the PNG of a screen, or are a video.
+    Raise ValueError when they do not begin and end like the PNG of a screen, or are a video.
     """
 
     png: bytes = field(repr=False)
@@ -55,36 +54,36 @@ class Screenshot:
 
     @cached_property
     def width(self) -> int:
-        """Pixels, from the header."""
+        """Return pixels, from the header."""
         return int.from_bytes(self.png[16:20], "big")
 
     @cached_property
     def height(self) -> int:
-        """Pixels, from the header."""
+        """Return pixels, from the header."""
         return int.from_bytes(self.png[20:24], "big")
 
     @cached_property
     def sha(self) -> str:
-        """SHA-256 of the bytes, in hex."""
+        """Return the SHA-256 of the bytes, in hex."""
         return hashlib.sha256(self.png).hexdigest()
 
     @property
     def frame(self) -> Frame:
-        """The frame of this screenshot's own pixels."""
+        """Return the frame of this screenshot's own pixels."""
         return Frame("screenshot", self.width, self.height)
 
     def verify(self) -> None:
-        """Holds every chunk against its checksum, without decoding. Raises ValueError when one is damaged."""
+        """Compare every chunk with its checksum, without decoding. Raise ValueError when one is damaged."""
         for _ in chunks(self.png):
             pass
 
     def image(self) -> Image.Image:
-        """Decodes to RGB, transparency composited onto white as `transformers` does. Raises OSError if broken."""
+        """Decode to RGB, with transparency on white as `transformers` does. Raise OSError if it is broken."""
         return to_rgb(Image.open(io.BytesIO(self.png)))
 
 
 def check_screen_size(width: int, height: int) -> None:
-    """Raise ValueError when no screen has so many pixels, or when no model can take its shape."""
+    """Raise ValueError for a size that no screen has, or a shape that the model does not accept."""
     short, long = sorted((width, height))
     possible = 0 < short <= long <= min(LONGEST_SIDE, _LONGEST_ASPECT * short) and short * long <= _MOST_PIXELS
     if not possible:
@@ -107,8 +106,8 @@ def chunks(png: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image as 8-bit RGB: transparency composited onto white, the high byte of 16-bit gray."""
-    if image.mode.startswith("I"):  # 16-bit gray, which `convert` would clip at 255; Pillow itself cuts 16-bit colors
+    """Return an image as 8-bit RGB: transparency on white; 16-bit gray keeps its high byte."""
+    if image.mode.startswith("I"):  # 16-bit gray: `convert` would clip at 255. Pillow reads 16-bit colors as 8 bits.
         gray = np.asarray(image)
         shades = (gray >> 8).astype(np.uint8)
         shades[gray == image.info.get("transparency", -1)] = 255
@@ -120,11 +119,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def smart_resize(width: float, height: float, *, factor: int = 28, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """The size at which Qwen2.5-VL sees an image: sides in multiples of `factor`, area within the limits.
+    """Return the (width, height) at which Qwen2.5-VL sees an image: multiples of `factor`, with an area in the limits.
 
-    Rounds each side to a multiple of `factor` (halves to even, as Python's `round`); over `max_pixels` scales by
-    sqrt(area / max_pixels) and rounds down, under `min_pixels` scales up and rounds up. Equal to `transformers`'.
-    Raises ValueError when one side is more than 200 times the other.
+    Round each side to a multiple of `factor` (halves to even, as Python's `round`). Above `max_pixels`, divide by
+    sqrt(area / max_pixels) and round down; below `min_pixels`, scale up and round up. Equal to `transformers`.
+    Raise ValueError when one side is more than 200 times the other.
     """
     if max(width, height) > _LONGEST_ASPECT * min(width, height):
         raise ValueError(f"cannot resize {width:g}x{height:g}: one side is more than {_LONGEST_ASPECT} times the other")
@@ -142,10 +141,9 @@ def smart_resize(width: float, height: float, *, factor: int = 28, min_pixels: i
 
 @dataclass(frozen=True)
 class Resizing:
-    """How screenshots become model images. Defaults (kin): a scale of 0.3, then smart_resize within 401,408 pixels.
+    """How screenshots become model images. Default: a scale of 0.3, then smart_resize within 401,408 pixels [kin].
 
-    min_pixels is the smallest that Qwen's own tools use. The image is resampled once, straight to the final size (our
-    choice).
+    min_pixels is the smallest value that Qwen's own tools use. The image is resampled once, to the final size [ours].
     """
 
     scale: Annotated[float, "(0, inf)"] = 0.3  # of both sides, before they are rounded [kin]
@@ -158,11 +156,11 @@ class Resizing:
             raise ValueError(f"impossible resizing {self}: all must be positive and min_pixels at most max_pixels")
 
     def model_size(self, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) in pixels at which the model sees a width x height screenshot."""
+        """Return the (width, height) in pixels at which the model sees a width x height screenshot."""
         scaled_width, scaled_height = width * self.scale, height * self.scale
         if scaled_width * scaled_height > self.max_pixels:
-            # Over the budget already before rounding: fit the full size into it. Rounding could otherwise slip back
-            # under the budget (432x960 to 420x952), while the kin's published 1440x3200 gives 420x924.
+            # Above max_pixels before rounding: start from the full size. Otherwise rounding could end below max_pixels
+            # without the reduction (432x960 to 420x952); the published 1440x3200 must give 420x924 [kin].
             scaled_width, scaled_height = max(width, scaled_width), max(height, scaled_height)
         return smart_resize(
             scaled_width,
@@ -173,7 +171,7 @@ class Resizing:
         )
 
     def model_frame(self, screenshot: Screenshot) -> Frame:
-        """The frame in which the model sees, and answers about, this screenshot."""
+        """Return the frame in which the model sees this screenshot and gives coordinates."""
         return Frame("model", *self.model_size(screenshot.width, screenshot.height))
 
 
@@ -188,12 +186,13 @@ def blank_screenshot(size: tuple[int, int]) -> Screenshot:
 
 
 def patches(screenshot: Screenshot, size: tuple[int, int], *, patch: int = 14, merge: int = 2) -> np.ndarray:
-    """The screenshot at `size` (width, height) as Qwen2.5-VL's vision patches: float32 [N, 3 * 2 * patch * patch].
+    """Return the screenshot at `size` (width, height) as vision patches: float32 [N, 3 * 2 * patch * patch].
 
-    N = (height / patch) * (width / patch). Rows go through blocks of merge x merge patches, blocks in reading order and
-    patches in reading order within one; columns are (channel, time, row, column), the two times equal. Bicubic
-    resampling in 8 bits, then CLIP's mean and standard deviation: equal to `transformers`' Qwen2VLImageProcessor.
-    Raises ValueError when `size` is no multiple of patch * merge, OSError when the PNG is broken.
+    N = (height / patch) * (width / patch). Patches are ordered by blocks of merge x merge patches: blocks in reading
+    order, and patches in reading order in each block. Columns are (channel, time, row, column); both times are equal.
+    The image is resampled (bicubic, 8 bits) and normalized by CLIP's mean and standard deviation, equal to
+    `transformers`' Qwen2VLImageProcessor. Raise ValueError when `size` is no multiple of patch * merge, OSError for a
+    broken PNG.
     """
     width, height = size
     block = patch * merge

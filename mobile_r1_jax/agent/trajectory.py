@@ -1,17 +1,17 @@
-"""Trajectories, and the published schema that they are read from and written to.
+"""Trajectories, and reading and writing them in the published schema.
 
-A directory holds `data.jsonl` (or `data.jsonl.gz`), one JSON object a line, beside `images/`:
+A directory holds `images/` and `data.jsonl` (or `data.jsonl.gz`) with one JSON object per line:
 
     app_name · trajectory_length · instruction · system · image_width · image_height · trajectory: list of
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
 A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
-trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. Annotations
-and rollouts are therefore the same file: a person can correct what the agent did, and the policy can train on it.
+trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So annotations
+and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
 
-image_width and image_height, or a step's own `size`, are those of the image that coordinates were annotated on. A
-stored picture of the same shape and another size is a scaled copy; one with its sides swapped is of a turned phone.
+image_width and image_height, or a step's own `size`, give the image that coordinates were annotated on. A picture of
+the same shape and another size is a scaled copy. A picture with swapped sides is from a rotated phone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOGPS = ("logps", "truncated_logps")  # of a step, one number for each of its re
 
 
 class Ending(StrEnum):
-    """How a trajectory ended. Infrastructure failures are the phone's, never the policy's."""
+    """How a trajectory ended. An infrastructure failure is never the policy's failure."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -51,13 +51,13 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Turn:
-    """One look at the screen and the answer to it.
+    """One screenshot and the response to it.
 
-    response: the text as the policy or the annotator wrote it, well-formed or not. completion: what was sampled; None
-    for annotations. bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's coordinates.
-    effect: what the phone did, in words. mistake: a step that the annotator marked as wrong; it is history for the
-    steps that undo it, and never an example to follow (our choice). size: (width, height) of the image that it was
-    annotated on, where that is not the screenshot's.
+    response: the text of the policy or the annotator, well-formed or not. completion: the sampled tokens; None for
+    annotations. bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's coordinates.
+    effect: what the phone did, in words. mistake: the annotator marked this step as wrong; it is history for the next
+    steps, and never a training example [ours]. size: (width, height) of the annotated image, if it is not the
+    screenshot's.
     """
 
     screenshot: Screenshot
@@ -70,15 +70,16 @@ class Turn:
 
     @property
     def frame(self) -> Frame:
-        """The pixels of the image that the turn was annotated on."""
+        """Return the frame of the image that the turn was annotated on."""
         return self.screenshot.frame if self.size is None else Frame("screenshot", *self.size)
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A task and the turns taken on it; `system` is the system message of its prompts, empty where none was kept.
+    """The turns of one episode or annotation.
 
-    task_id: `Task.id` of the task that was played, empty where it is not known.
+    task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
+    empty if it is not known.
     """
 
     task: str
@@ -91,7 +92,7 @@ class Trajectory:
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
-    """One line of data.jsonl (no line break); images are named by their hash. Raises ValueError without a turn."""
+    """Return the line of data.jsonl, without line break; images are named by hash. Raise ValueError without a turn."""
     if not trajectory.turns:
         raise ValueError(f"trajectory of {trajectory.task!r} has no turns; a file cannot hold it")
     first = trajectory.turns[0].frame
@@ -112,12 +113,12 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
 
 
 def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = None) -> Trajectory | Malformed:
-    """Reads one line of data.jsonl and the screenshots that it names from the folder `images`.
+    """Read one line of data.jsonl, and the screenshots that it names from the folder `images`.
 
-    `decoded`, where it is given, holds the hashes of screenshots whose pixels have been decoded: all others are decoded
-    too, and added. Malformed says what is wrong: no JSON, a field missing or of the wrong type, a wrong length, a
-    screenshot that is not there, damaged, or not of the shape that the line declares. Responses are taken as they are;
-    a line with no `ending` is an annotation: a success.
+    decoded: hashes of the screenshots whose pixels were decoded before; the others are decoded and added. None: no
+    pixels are decoded. Return Malformed with the reason for a line that is no JSON, for a field that is missing or of
+    the wrong type, for a wrong length, and for a screenshot that is missing, damaged or not of the declared shape.
+    Responses are not parsed. A line without `ending` is an annotation, and so a success.
     """
     try:
         record = json.loads(line)
@@ -129,7 +130,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
         width, height = (_side(_get(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
-        task_id = record.get("task_id")  # of another writer it may be anything
+        task_id = record.get("task_id")  # other writers may store anything here
         if ending not in list(Ending):
             raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
@@ -148,10 +149,10 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
 
 
 def read_trajectories(directory: Path, decoded: set[str] | None = None) -> Iterator[tuple[int, Trajectory | Malformed]]:
-    """Streams a directory's trajectories, each with its line number (from 1); blank lines are skipped.
+    """Yield a directory's trajectories, each with its line number (from 1). Skip blank lines.
 
-    Worker threads read ahead a few lines. They decode the pixels of each distinct screenshot, but for those whose hash
-    is in `decoded`, and add it there. Raises FileNotFoundError when there is no data.jsonl.
+    Worker threads read a few lines ahead. They decode the pixels of each distinct screenshot whose hash is not in
+    `decoded`, and add the hash. Raise FileNotFoundError when there is no data.jsonl.
     """
     images, decoded = Path(directory) / IMAGES, set() if decoded is None else decoded
     workers = os.cpu_count() or 1
@@ -171,7 +172,7 @@ def read_trajectories(directory: Path, decoded: set[str] | None = None) -> Itera
 
 
 def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> None:
-    """Appends trajectories to a directory's data.jsonl; each distinct screenshot is stored once, by its hash."""
+    """Append trajectories to a directory's data.jsonl; each distinct screenshot is stored once, by its hash."""
     directory = Path(directory)
     images = directory / IMAGES
     images.mkdir(parents=True, exist_ok=True)
@@ -179,17 +180,17 @@ def write_trajectories(directory: Path, trajectories: Iterable[Trajectory]) -> N
         line = trajectory_to_json(trajectory)
         for turn in trajectory.turns:
             store_image(images, turn.screenshot)
-        # Screenshots first, then the line in one write: a reader never sees half a line, nor one without its images.
+        # Images first, then the line in one write: a reader never sees half a line, or a line without its images.
         append_line(directory / DATA, line)
 
 
 def image_name(screenshot: Screenshot) -> str:
-    """The name of a stored screenshot's file, by its hash."""
+    """Return the file name of a stored screenshot, by its hash."""
     return f"{screenshot.sha}.png"
 
 
 def store_image(folder: Path, screenshot: Screenshot) -> None:
-    """Writes a screenshot into a folder, unless it is there: whole or not at all, whoever else writes the same one."""
+    """Write a screenshot into a folder, unless it exists. Atomic, also when several processes write the same one."""
     path = folder / image_name(screenshot)
     if path.exists():
         return
@@ -203,12 +204,12 @@ def store_image(folder: Path, screenshot: Screenshot) -> None:
 
 
 class _BrokenError(Exception):
-    """Carries the reason out of the readers below to trajectory_from_json, which makes it a value."""
+    """Carries the reason from the readers below to trajectory_from_json, which returns it as Malformed."""
 
 
 def _step(turn: Turn, first: Frame) -> dict[str, Any]:
     parts = split_response(turn.response)
-    if isinstance(parts, Malformed):  # a rollout's garbage: the published fields have nothing to say
+    if isinstance(parts, Malformed):  # a malformed response leaves the published fields empty
         parts = ResponseParts("", "", "")
     step: dict[str, Any] = {
         "image": image_name(turn.screenshot),
@@ -281,12 +282,12 @@ def _side(value: Any, what: str) -> int:
 
 
 def _annotated_size(declared: tuple[int, int], screenshot: Screenshot) -> tuple[int, int] | None:
-    """The declared size as the picture is turned; None where it is the picture's own."""
+    """Return the declared size in the orientation of the picture; None if it is the picture's own size."""
     width, height = screenshot.width, screenshot.height
     if (width, height) in (declared, declared[::-1]):
         return None
     for across, down in (declared, declared[::-1]):
-        # Of one shape: scaled to one height, the widths differ by a pixel at most (or the heights, at one width).
+        # The same shape: at the same height, the widths differ by at most a pixel (or the heights at the same width).
         if abs(across * height - down * width) <= max(across, down):
             return across, down
     raise _BrokenError(

@@ -1,4 +1,4 @@
-"""What an answer, a step and a trajectory are worth."""
+"""Rewards of responses, steps and trajectories."""
 
 from mobile_r1_jax.rewards.action import Golden, StepRules, action_reward, step_reward
 from mobile_r1_jax.rewards.format import step_format_reward, turn_format_reward

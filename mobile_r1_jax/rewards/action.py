@@ -1,4 +1,4 @@
-"""The reward of one step by rule, against the annotated ("golden") next action."""
+"""The rule-based reward of one step: the answer compared with the annotated ("golden") next action."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -25,11 +25,11 @@ Direction = Literal["up", "down", "left", "right"]
 
 @dataclass(frozen=True)
 class StepRules:
-    """Which of the known rules to score by."""
+    """The rules by which an action is compared with the golden one."""
 
-    swipe: Literal["box", "direction"] = "box"  # a right swipe starts in the box [paper], or goes the same way [kin]
+    swipe: Literal["box", "direction"] = "box"  # a swipe starts in the box [paper], or has the same direction [kin]
     back_by_click: bool = False  # golden Back also accepts a click on the on-screen back element [kin]
-    closeness: Annotated[float, "[0, 1)"] = 0.9  # without a box, two points must be closer than this, of 1 [kin]
+    closeness: Annotated[float, "[0, 1)"] = 0.9  # without a box, the points' closeness must be above this [kin]
 
     def __post_init__(self) -> None:
         if self.swipe not in ("box", "direction"):
@@ -40,18 +40,18 @@ class StepRules:
 
 @dataclass(frozen=True)
 class Golden:
-    """The annotated next action, with the boxes that the annotation may have; each in any frame."""
+    """The annotated next action and the boxes of its annotation; each may be in any frame."""
 
     action: Action
     box: Box | None = None  # the element that the action touches
-    back_box: Box | None = None  # the screen's own back element, where it has one
+    back_box: Box | None = None  # the back element on the screen, if there is one
 
 
 def action_reward(answer: Response | Malformed, golden: Golden, rules: StepRules) -> float:
-    """1 when the answer's action is the golden one as the rules see it, else 0; an answer that doesn't parse scores 0.
+    """Return 1 when the answer's action matches the golden action by the rules, else 0. A malformed answer gets 0.
 
-    Click, long press and swipe: the (first) point lies inside the golden box [paper]; type, system button, open, key:
-    the argument matches exactly [paper], stripped and lowercased [kin]; wait, terminate: the type is enough [kin].
+    Click, long press and swipe: the (first) point is inside the golden box [paper]. Type, system button, open and key:
+    the argument is equal [paper] after stripping and lowercasing [kin]. Wait and terminate: the type is equal [kin].
     """
     if isinstance(answer, Malformed):
         return 0.0
@@ -59,18 +59,18 @@ def action_reward(answer: Response | Malformed, golden: Golden, rules: StepRules
 
 
 def step_reward(answer: Response | Malformed, golden: Golden, rules: StepRules) -> float:
-    """The action-level stage's reward, `R_act + R_fmt`: 0, 1 or 2 [paper]."""
+    """Return the reward of the action-level stage, `R_act + R_fmt`: 0, 1 or 2 [paper]."""
     return action_reward(answer, golden, rules) + step_format_reward(answer)
 
 
 def closeness(a: Point, b: Point) -> float:
-    """`1 - (|dx|/W + |dy|/H) / 2` in b's frame: 1 at the same place, 0 in opposite corners [kin]."""
+    """Return `1 - (|dx|/W + |dy|/H) / 2` in b's frame: 1 for equal points, 0 for opposite corners [kin]."""
     a = a.to(b.frame)
     return 1 - (abs(a.x - b.x) / b.frame.width + abs(a.y - b.y) / b.frame.height) / 2
 
 
 def swipe_direction(swipe: Swipe) -> Direction | None:
-    """The way along the dominant axis from start to end [kin]; None for a swipe that goes nowhere."""
+    """Return the direction along the dominant axis from start to end [kin]; None if both are the same point."""
     end = swipe.end.to(swipe.start.frame)
     dx, dy = end.x - swipe.start.x, end.y - swipe.start.y
     if dx == dy == 0:
@@ -89,13 +89,13 @@ def _matches(action: Action, golden: Golden, rules: StepRules) -> bool:
                 direction = swipe_direction(action)
                 return direction is not None and direction == swipe_direction(golden.action)
             return _hits(action.start, golden.action.start, golden.box, rules)
-        case (Key(text=said), Key(text=meant)) | (Type(text=said), Type(text=meant)):
-            return _same(said, meant)
-        case (SystemButton(button=said), SystemButton(button=meant)) | (Open(app=said), Open(app=meant)):
-            return _same(said, meant)
+        case (Key(text=text), Key(text=expected)) | (Type(text=text), Type(text=expected)):
+            return _same_text(text, expected)
+        case (SystemButton(button=text), SystemButton(button=expected)) | (Open(app=text), Open(app=expected)):
+            return _same_text(text, expected)
         case (Wait(), Wait()) | (Terminate(), Terminate()):
             return True
-        case Click(), SystemButton(button=meant) if rules.back_by_click and golden.back_box and _same(meant, "back"):
+        case Click(), SystemButton(button=name) if rules.back_by_click and golden.back_box and _same_text(name, "back"):
             return golden.back_box.contains(action.point.to(golden.back_box.frame))
     return False
 
@@ -106,5 +106,5 @@ def _hits(point: Point, target: Point, box: Box | None, rules: StepRules) -> boo
     return box.contains(point.to(box.frame))
 
 
-def _same(said: str, meant: str) -> bool:
-    return said.strip().lower() == meant.strip().lower()
+def _same_text(text: str, expected: str) -> bool:
+    return text.strip().lower() == expected.strip().lower()

@@ -1,14 +1,14 @@
-"""What it is worth that an answer has the full structure, each tag once; whether it has, `parse_response` decides."""
+"""Format rewards. A response is well-formed if `parse_response` accepts it."""
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.responses import Response
 
 
 def step_format_reward(answer: Response | Malformed) -> float:
-    """1 for a well-formed answer, else 0: the scale of the action-level stage [paper]."""
+    """Return 1 for a well-formed answer, else 0: the scale of the action-level stage [paper]."""
     return 0.0 if isinstance(answer, Malformed) else 1.0
 
 
 def turn_format_reward(answer: Response | Malformed) -> float:
-    """+1 for a well-formed answer, else -1: in the task-level stage errors cost more [paper]."""
+    """Return 1 for a well-formed answer, else -1: the scale of the task-level stage [paper]."""
     return -1.0 if isinstance(answer, Malformed) else 1.0

@@ -1,6 +1,6 @@
 """Episodes: the policy operates a phone, turn by turn, until it ends the task or runs out of steps.
 
-Many run at once, one phone each; their requests for a next response meet in the sampling engine.
+Many episodes run at once, one on each phone. The sampling engine batches their requests for responses.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate
-from mobile_r1_jax.agent.prompts import Past, Prompt, PromptFormat, system_text
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text
 from mobile_r1_jax.agent.responses import Response, parse_response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
@@ -21,14 +21,14 @@ from mobile_r1_jax.tasks.task import Progress, Task
 
 log = logging.getLogger(__name__)
 
-MOST_MALFORMED = 3  # so many responses in a row that do not parse end the episode (our choice)
+MOST_MALFORMED = 3  # this many malformed responses in a row end the episode [ours]
 
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished trajectory, with what training and evaluation need of it beyond the schema.
+    """A finished trajectory, and the data for training and evaluation that the schema does not hold.
 
-    prompts, answers: one per turn. progress: before each turn, and at the end; empty where the phone cannot tell.
+    prompts, answers: one per turn. progress: before each turn and at the end; empty if the phone does not report it.
     failure: why the phone failed, if the ending is an infrastructure failure.
     """
 
@@ -40,26 +40,27 @@ class Episode:
 
     @property
     def made_progress(self) -> tuple[bool, ...]:
-        """Per turn: was it a step to the goal, or the end of a task that was done? A pop-up that opens is no fault."""
-        left = [at.remaining - at.shortest for at in self.progress]
-        steps = [after < before for before, after in pairwise(left)]
+        """Return for each turn whether it came nearer to the goal, or ended a task that was done. A pop-up that opens
+        does not count against a turn."""
+        distances = [progress.remaining - progress.shortest for progress in self.progress]
+        steps = [after < before for before, after in pairwise(distances)]
         if steps and isinstance(self.answers[-1], Response) and isinstance(self.answers[-1].action, Terminate):
             steps[-1] = self.trajectory.ending is Ending.SUCCESS
         return tuple(steps)
 
     @property
     def off_path(self) -> bool:
-        """Whether some turn before the last left the phone no nearer: a wrong step, or a pop-up that opened."""
+        """Return whether a turn before the last made no progress: a wrong step, or a pop-up that opened."""
         return any(after.remaining >= before.remaining for before, after in pairwise(self.progress[:-1]))
 
 
 async def run_episode(
     phone: LeasedPhone[Any], task: Task, engine: Engine, prompt_format: PromptFormat, *, most_turns: int, rng: Random
 ) -> Episode:
-    """Resets the phone to the task and lets the policy operate it.
+    """Reset the phone to the task, let the policy operate it, and return the episode.
 
-    A phone that fails ends the episode as an infrastructure failure; a response that does not parse costs a turn and
-    leaves the phone alone. Raises PhonesUnavailable where no phone can be used any more."""
+    A failing phone ends the episode as an infrastructure failure. A malformed response takes a turn and performs no
+    action. Raise PhonesUnavailable when no phone is usable any more."""
     system = system_text(prompt_format.system, task.instruction)
     turns: list[Turn] = []
     prompts: list[Prompt] = []
@@ -69,7 +70,7 @@ async def run_episode(
     try:
         await phone.reset(task)
         progress.append(await phone.progress())
-        past: list[Past] = []
+        past: list[PastTurn] = []
         for _ in range(most_turns):
             screenshot = await phone.screenshot()
             prompt = prompt_format.prompt(system, past[-most_turns:], screenshot)
@@ -80,7 +81,7 @@ async def run_episode(
             turns.append(Turn(screenshot, text, completion, effect=effect))
             prompts.append(prompt)
             answers.append(answer)
-            past.append(Past(screenshot, completion.ids))
+            past.append(PastTurn(screenshot, completion.ids))
             progress.append(await phone.progress())
             if isinstance(answer, Response) and isinstance(answer.action, Terminate):
                 ending = Ending.GAVE_UP
@@ -95,7 +96,7 @@ async def run_episode(
     except InfrastructureFailure as error:
         ending, failure = Ending.INFRASTRUCTURE_FAILURE, str(error)
         log.warning("episode of %r ends in turn %d, by no fault of the policy: %s", task.instruction, len(turns), error)
-    known = tuple(at for at in progress if at is not None)
+    known = tuple(reported for reported in progress if reported is not None)
     scores = known[-1].as_scores() if known else {}
     trajectory = Trajectory(task.instruction, task.app, system, tuple(turns), ending, scores, task.id)
     return Episode(trajectory, tuple(prompts), tuple(answers), known, failure)
@@ -109,23 +110,24 @@ async def run_episodes(
     *,
     most_turns: int,
     seed: int,
-    finished: Callable[[Episode], None] = lambda episode: None,
+    on_finished: Callable[[Episode], None] = lambda episode: None,
 ) -> list[Episode]:
-    """An episode for each task, as many at once as there are phones; `finished` hears of each. In the tasks' order.
+    """Run an episode for each task, as many at once as there are phones; return them in the order of the tasks.
 
-    The same policy, tasks and `seed` give the same episodes on simulated phones, whichever phone is how fast."""
+    on_finished: called with each finished episode. The same policy, tasks and `seed` give the same episodes on
+    simulated phones, independent of the speed of each phone."""
 
-    async def one(index: int, task: Task) -> Episode:
+    async def play(index: int, task: Task) -> Episode:
         rng = Random(f"{seed}/{index}")
         async with fleet.lease() as phone:
             episode = await run_episode(phone, task, engine, prompt_format, most_turns=most_turns, rng=rng)
-        finished(episode)
+        on_finished(episode)
         return episode
 
-    playing = [asyncio.create_task(one(index, task)) for index, task in enumerate(tasks)]
+    playing = [asyncio.create_task(play(index, task)) for index, task in enumerate(tasks)]
     try:
         return await asyncio.gather(*playing)
-    finally:  # after an error in one, none goes on
+    finally:  # after an error in one episode, cancel the others
         for episode in playing:
             episode.cancel()
         await asyncio.gather(*playing, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The trajectories of a run, in the annotation schema: what the agent did can be corrected and trained on."""
+"""The trajectories of a run, in the annotation schema: people can correct them and use them as training data."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from mobile_r1_jax.rollouts.episodes import Episode
 
 @dataclass(frozen=True)
 class Records:
-    """Writes to folder/NAME, one directory in the published schema for each part of the run."""
+    """Writer of folder/NAME, one directory in the published schema for each part of the run."""
 
     folder: Path
 
     def write(self, name: str, step: int, episodes: Sequence[Episode], rewards: Sequence[float] | None = None) -> None:
-        """Appends the episodes that have a turn; `step` and the rewards go into their scores.
+        """Append the episodes that have a turn, with `step` and the rewards in their scores.
 
-        What a run that was killed wrote of this step, and of later ones, is taken out: it is now done again. Raises
-        OSError that names the file, such as for a full disk; the trajectories before it stay."""
-        keep_objects(self.folder / name / DATA, lambda written: written.get("scores", {}).get("step", -1) < step)
+        First remove the episodes of this step and of later steps, which a killed run left: they are repeated now. Raise
+        OSError that names the file, such as for a full disk; the trajectories written before stay."""
+        keep_objects(self.folder / name / DATA, lambda row: row.get("scores", {}).get("step", -1) < step)
         played = []
         for index, episode in enumerate(episodes):
             extra = {"step": float(step)} | ({} if rewards is None else {"reward": float(rewards[index])})

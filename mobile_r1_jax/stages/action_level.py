@@ -1,7 +1,7 @@
-"""Stage 2: the policy learns to act right, by GRPO on single steps.
+"""Stage 2: the policy learns to choose the right action, by GRPO on single steps.
 
-The history is golden; a group of answers to one step is sampled and scored by rule against the golden next action. The
-vision encoder is frozen [paper].
+The history is golden. For each step a group of answers is sampled, and rules compare each answer with the golden next
+action. The vision encoder is frozen [paper].
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from mobile_r1_jax.training.state import TrainState
 
 
 async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
-    """Trains `policy` on the annotated steps' rewards; returns what came out of it."""
+    """Train `policy` by the rewards of its answers to annotated steps; return the trained policy."""
     settings, temperature = session.run.action_level, session.run.temperature
     stage = stage_of("action_level", session.run)
     cache = session.screen_cache(policy)
@@ -35,16 +35,16 @@ async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
         if update and position != stream.get_state():
             stream.set_state(position)
         golden = [next(stream) for _ in range(settings.prompts)]
-        # As in training, prompts of like length stand together: less padding, and less waiting for the longest answer.
+        # Prompts of similar length are sampled together: less padding, and less waiting for the longest answer.
         golden.sort(key=lambda step: len(step.prompt.ids))
         starts = range(0, settings.prompts, settings.micro_batch)
         keys = jax.random.split(session.key(2, update), (len(starts), settings.micro_batch))
         policy, sampled = sampling_copy(state.policy), []
-        for start, some_keys in zip(starts, keys, strict=True):
-            some = [step.prompt for step in golden[start : start + settings.micro_batch]]
-            screens, prompts = session.collate(some, settings.micro_batch, cache)
-            sampled.append(sample(policy, screens, prompts, some_keys, group=settings.group, sampling=sampling))
-        del policy  # before the update needs its memory
+        for start, part_keys in zip(starts, keys, strict=True):
+            part = [step.prompt for step in golden[start : start + settings.micro_batch]]
+            screens, prompts = session.collate(part, settings.micro_batch, cache)
+            sampled.append(sample(policy, screens, prompts, part_keys, group=settings.group, sampling=sampling))
+        del policy  # the update needs its memory
         samples = jax.tree.map(lambda *parts: np.concatenate(parts)[: settings.prompts], *jax.device_get(sampled))
         ids, mask = samples.ids, samples.mask
         rewards = np.zeros(ids.shape[:2], np.float32)
@@ -56,8 +56,8 @@ async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
 
         def completion(row: int, member: int) -> Completion:
             real = mask[row, member]
-            cut = samples.truncated_logps
-            truncated = () if cut is None else tuple(cut[row, member, real])
+            truncated = samples.truncated_logps
+            truncated = () if truncated is None else tuple(truncated[row, member, real])
             return Completion(tuple(ids[row, member, real]), tuple(samples.logps[row, member, real]), truncated)
 
         advantages, informative = map(np.asarray, group_advantages(rewards, np.ones_like(rewards, bool)))

@@ -1,4 +1,4 @@
-"""The three stages, declared once: trainer, planning, export, run directory and report read this declaration."""
+"""The declaration of the three stages, for the trainer, planning, export, the run directory and the report."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ STAGES = {"format_finetuning": "format finetuning", "action_level": "action-leve
 
 @dataclass(frozen=True)
 class Stage:
-    """What is particular to the training of one stage.
+    """The settings in which the training of one stage differs from the others.
 
     number: its place in the recipe, from 1. frozen: parts of the policy that do not learn. temperature: of the
-    distribution whose log-probabilities are trained. shown: the metric beside the progress bar. ahead: the batches do
-    not depend on the policy, so the next ones are made while the devices are busy.
+    distribution whose log-probabilities are trained. metric: the name of the metric next to the progress bar. ahead:
+    the batches do not depend on the policy, so the next batches are made while the devices are busy.
     """
 
     number: int
@@ -26,7 +26,7 @@ class Stage:
     optimizer: OptimizerSettings
     frozen: tuple[str, ...]
     temperature: float
-    shown: str
+    metric: str
     ahead: bool = False
 
 
@@ -35,8 +35,8 @@ def stage_of(name: str, run: Run) -> Stage:
     settings, number = getattr(run, name), list(STAGES).index(name) + 1
     if name == "format_finetuning":
         frozen = settings.frozen if run.lora is None else ("vision",)  # the vision encoder has no adapters
-        loss, temperature, shown, ahead = Likelihood(), 1.0, "loss", True
+        loss, temperature, metric, ahead = Likelihood(), 1.0, "loss", True
     else:
         frozen = ("vision",)  # [paper]
-        loss, temperature, shown, ahead = settings.loss, run.temperature, "reward", False
-    return Stage(number, name, settings.updates, loss, settings.optimizer, frozen, temperature, shown, ahead)
+        loss, temperature, metric, ahead = settings.loss, run.temperature, "reward", False
+    return Stage(number, name, settings.updates, loss, settings.optimizer, frozen, temperature, metric, ahead)

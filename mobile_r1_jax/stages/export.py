@@ -33,15 +33,17 @@ def export(
     policy: Path | None = None,
     peft: bool = False,
 ) -> str:
-    """Export as the command does; returns a line that says what was written.
+    """Write the policy of the run directory `run` into `out`; return a line about what was written.
 
-    The directory appears when everything is in it. Raises ValueError or OSError, in one line.
+    stage: whose last checkpoint to take; None: the latest stage that has one. dtype: of the weights; None: that of the
+    policy that the run began with, or float32 with peft. policy: the directory of that policy, if it has moved. peft:
+    write only the adapters. `out` is created atomically. Raise ValueError or OSError, in one line.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; choose a new directory for --out")
-    policy, lora = began_with(run) if policy is None else policy, adapters_of_run(run)
-    adapted = (policy / CONFIG).is_file()  # the run began with adapters of someone else
-    base = base_of_run(run) if adapted else None
+    policy, lora = initial_policy(run) if policy is None else policy, trained_lora(run)
+    adapted = (policy / CONFIG).is_file()  # the run began with PEFT adapters
+    base = initial_base(run) if adapted else None
     if peft and lora is None:
         raise ValueError(f"{run} trained no adapters but the weights themselves; leave --peft out")
     if peft and adapted:
@@ -49,7 +51,7 @@ def export(
     source = find_model(policy, base)
     values, config = source.config_json(), source.config() if lora is None else policy_config(policy, base)
     dtype = dtype or ("float32" if peft else values.get("dtype") or values.get("torch_dtype") or "bfloat16")
-    stage, step, stored = latest(run, stage)
+    stage, step, stored = latest_checkpoint(run, stage)
     if "text.head" in stored:  # untied, though config.json may say otherwise (`stored_policy.open_policy`)
         config = replace(config, text=replace(config.text, tied=False))
     shapes = parameter_shapes(config)
@@ -71,11 +73,11 @@ def export(
     draft.replace(out)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
-    return f"{out}: {stage} after {step} updates, {dtype}, {in_units(size)} in {len(files)} file(s)"
+    return f"{out}: {stage} after {step} updates, {dtype}, {format_size(size)} in {len(files)} file(s)"
 
 
-def in_units(size: int) -> str:
-    """Return a number of bytes in words, with three digits: "512 bytes", "8.19 MB", "6.04 GB"."""
+def format_size(size: int) -> str:
+    """Return a number of bytes with a unit and three digits: "512 bytes", "8.19 MB", "6.04 GB"."""
     if size < 1000:
         return f"{size} bytes"
     digits = f"{size:.2e}"  # rounded before the unit is chosen: 999,999 bytes are 1 MB
@@ -83,8 +85,8 @@ def in_units(size: int) -> str:
     return f"{float(digits) / 1000**power:.3g} {' kMGT'[power]}B"
 
 
-def began_with(run: Path) -> Path:
-    """The policy that a run began with, as its config.yaml says; ValueError where either isn't there."""
+def initial_policy(run: Path) -> Path:
+    """Return the policy in a run's config.yaml. Raise ValueError if the file or the policy is missing."""
     file = run / "config.yaml"
     if not file.is_file():
         raise ValueError(f"no config.yaml in {run}; name a run directory, such as runs/tiny")
@@ -94,8 +96,8 @@ def began_with(run: Path) -> Path:
     return policy
 
 
-def base_of_run(run: Path) -> Path | None:
-    """The base of the adapters that a run began with, where its config.yaml names one (policy_base)."""
+def initial_base(run: Path) -> Path | None:
+    """Return policy_base in a run's config.yaml: the base of the adapters that the run began with. None if not set."""
     file = run / "config.yaml"
     base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
     return None if base is None else Path(base)
@@ -110,15 +112,15 @@ def agent_of_run(run: Path) -> AgentSettings | None:
     return AgentSettings(values["system"], Resizing(**values["resizing"]))
 
 
-def adapters_of_run(run: Path) -> LoRA | None:
-    """What adapters a run has trained, as its config.yaml says; None where the weights themselves learnt."""
+def trained_lora(run: Path) -> LoRA | None:
+    """Return the adapter settings in a run's config.yaml, or None if the run trained the weights themselves."""
     file = run / "config.yaml"
     values = yaml.safe_load(file.read_text()).get("lora") if file.is_file() else None
     return None if values is None else LoRA(**{**values, "projections": tuple(values["projections"])})
 
 
-def latest(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
-    """(stage, updates it has made, its parameters) of the stage asked for, or of the latest that has a checkpoint."""
+def latest_checkpoint(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
+    """Return (stage, updates, stored parameters) of the given stage, or of the latest stage with a checkpoint."""
     for name in [stage] if stage else reversed(STAGES):
         try:
             return name, *stored_parameters(run / "checkpoints" / name)
@@ -133,13 +135,13 @@ def _read(stored: Mapping[str, Any], path: str, layer: int | None) -> Any:
 
 
 def _matrices(stored: Mapping[str, Any], lora: LoRA) -> dict[str, Matrices]:
-    """What `lora.adapters_of` gives, of what a checkpoint holds."""
+    """Return the adapters in a checkpoint in the format of `lora.adapters_of`."""
     paths = [PROJECTIONS[name] for name in lora.projections]
     return {path: (stored[f"{path}.adapter.a"], stored[f"{path}.adapter.b"], lora.scale) for path in paths}
 
 
 def differences(stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Every parameter that is missing, extra or of another shape, in words."""
+    """Return a line for each parameter that is missing, extra or of another shape."""
     return [
         *(f"missing {path} {wanted[path]}" for path in sorted(wanted.keys() - stored.keys())),
         *(f"extra {path}" for path in sorted(stored.keys() - wanted.keys())),

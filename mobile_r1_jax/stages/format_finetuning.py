@@ -1,7 +1,7 @@
-"""Stage 1: the policy learns to answer in the right form, from annotated steps.
+"""Stage 1: the policy learns the response format from annotated steps.
 
-It sees the golden history and writes the golden next step: thought, action sentence and tool call. To the train step
-this is a group of one completion with weight one.
+Its prompt has the golden history. Its target is the golden response: thought, action sentence and tool call. The train
+step gets this as a group of one completion with weight one.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from mobile_r1_jax.training.state import TrainState
 
 
 async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
-    """Trains `policy` on the annotated steps; returns what came out of it."""
+    """Train `policy` on the annotated steps; return the trained policy."""
     settings, stage = session.run.format_finetuning, stage_of("format_finetuning", session.run)
     cache = session.screen_cache(policy) if "vision" in stage.frozen else None
     stream = iter(stream_steps(steps, session.prompt_format.tokenizer, seed=session.run.seed))

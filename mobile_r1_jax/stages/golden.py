@@ -1,4 +1,4 @@
-"""The golden steps that the first two stages train on, checked before anything expensive starts."""
+"""The golden steps for the first two stages, read and checked before anything expensive starts."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from data_pipelines.fitting import Room, fitting_steps
 from data_pipelines.steps import StepTable, step_table
 from data_pipelines.trajectories import prepare
-from mobile_r1_jax.agent.coordinates import FoundFrame
+from mobile_r1_jax.agent.coordinates import DetectedFrame
 from mobile_r1_jax.agent.data_files import DATA
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.config import Annotations, ConfigError
@@ -20,7 +20,7 @@ from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split
 
 @dataclass(frozen=True)
 class GoldenSteps:
-    """The steps of the first two stages, and lines that say how they were read and how many were left out."""
+    """The steps of the first two stages, and the lines of a report on how they were read."""
 
     format_finetuning: StepTable
     action_level: StepTable
@@ -42,14 +42,14 @@ def golden_steps(session: Session) -> GoldenSteps:
 
 
 def annotated_steps(session: Session, settings: Annotations, field: str) -> tuple[StepTable, tuple[str, ...]]:
-    """Return the annotated steps that a stage trains on, without held-out instructions, and lines that report on them.
+    """Return the annotated steps of a stage, without held-out instructions, and the lines of a report on them.
 
-    field: the settings' name in the config. What was left out is listed in the run directory. Raise ValueError and
-    FileNotFoundError in one line.
+    field: the name of the settings in the config. Steps that are left out are listed in the run directory. Raise
+    ValueError and FileNotFoundError in one line.
     """
     run = session.run
-    if settings.directory is None:  # written by this run: its pixels are known
-        folder, frame, annotated = demonstrations(session, settings, ANNOTATIONS[field]), "resized", run.resizing
+    if settings.directory is None:  # written by this run: the frame is known
+        folder, frame, annotated = write_demonstrations(session, settings, ANNOTATIONS[field]), "resized", run.resizing
     else:
         folder, frame, annotated = settings.directory, settings.frame, settings.resizing
     dataset = prepare([folder], data_dir=run.directory / "prepared")
@@ -73,16 +73,16 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
         path = run.directory / left_out_name(field)
         write_list(path, left_out)
         used += f"; left out: {len(lines)} lines and {table.left_out} steps, listed in {path}"
-    found = [] if settings.directory is None else [_found(file, one, field) for file, one in table.frames.items()]
-    return table, (*found, used)
+    frames = {} if settings.directory is None else table.frames
+    return table, (*(describe_frame(file, detected, field) for file, detected in frames.items()), used)
 
 
-def demonstrations(session: Session, settings: Annotations, name: str) -> Path:
-    """Return the folder `name` of the run directory; where it is missing, the task suite's expert writes it."""
+def write_demonstrations(session: Session, settings: Annotations, name: str) -> Path:
+    """Return the folder `name` of the run directory; if it is missing, the task suite's expert writes it."""
     run, folder = session.run, session.run.directory / name
     if not (folder / DATA).exists():
         style = DemonstrationStyle(run.system, run.resizing, settings.mistakes, settings.popups)
-        draft = folder.with_name(f"draft-of-{name}")  # whole or not at all, though the run be killed
+        draft = folder.with_name(f"draft-of-{name}")  # atomic: a killed run leaves only the draft
         shutil.rmtree(draft, ignore_errors=True)
         write_trajectories(draft, session.tasks.demonstrations(settings.count, run.seed, style))
         draft.rename(folder)
@@ -90,13 +90,13 @@ def demonstrations(session: Session, settings: Annotations, name: str) -> Path:
 
 
 def write_list(path: Path, lines: Sequence[str]) -> None:
-    """Write lines to a file, whole or not at all."""
+    """Write lines to a file, atomically."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     draft.write_text("".join(f"{line}\n" for line in lines))
     draft.replace(path)
 
 
-def _found(file: str, found: FoundFrame, field: str) -> str:
-    """What is said of one file's coordinates."""
-    asked = f"; this may be wrong: {found.doubt}; set {field}.frame to screenshot or resized" if found.doubt else ""
-    return f"{file}: {found.reason}{asked}"
+def describe_frame(file: str, detected: DetectedFrame, field: str) -> str:
+    """Return the line of the report on the frame of one file's coordinates."""
+    doubt = f"; this may be wrong: {detected.doubt}; set {field}.frame to screenshot or resized" * bool(detected.doubt)
+    return f"{file}: {detected.reason}{doubt}"

@@ -1,4 +1,4 @@
-"""The recipe: three stages, each from the last one's weights, with an evaluation on held-out tasks before and after."""
+"""The recipe: three stages in sequence, with an evaluation on held-out tasks before the first and after each."""
 
 import time
 from collections.abc import Sequence
@@ -32,23 +32,23 @@ from mobile_r1_jax.session import Session, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.trainer import bar
+from mobile_r1_jax.stages.trainer import progress_bar
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.viewer import ReportError, write_report
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
-    """Check everything that can be known, then train and evaluate, and print the table.
+    """Check the run, train and evaluate, and print the table of results.
 
     Args:
-      force: discard what the run's directory holds where that does not fit the run.
+      force: discard the contents of the run's directory that do not match the run.
 
-    Raises ConfigError in one line before anything expensive starts, OSError, and Interrupted.
+    Raise ConfigError in one line before anything expensive starts, OSError, and Interrupted.
     """
     keep_freed_memory()
     began = time.time()
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
-        policy_hash = hash_of_policy(run)
+        policy_hash = hash_policy(run)
         if not force:
             check(run, policy_hash)
         session, policy = open_session(run, console)
@@ -59,11 +59,11 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
-        console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {report(session)}", soft_wrap=True)
+        console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}", soft_wrap=True)
 
 
-def hash_of_policy(run: Run) -> str:
-    """Return the hash of the files of a run's policy. Raises ConfigError where they are not there."""
+def hash_policy(run: Run) -> str:
+    """Return the hash of the files of a run's policy. Raise ConfigError if they are missing."""
     try:
         return policy_files_hash(*find_model(run.policy, run.policy_base).directories)
     except (ValueError, OSError) as error:
@@ -73,10 +73,10 @@ def hash_of_policy(run: Run) -> str:
 async def train_and_evaluate(
     session: Session, policy: Policy, steps: GoldenSteps, phones: Sequence[Any]
 ) -> list[Result]:
-    """Run the three stages, the first two on `steps`, and the evaluations around them; return their results.
+    """Run the three stages, the first two on `steps`, and the evaluations; return the results of the evaluations.
 
-    What is done already is not done again: a stage goes on from its last checkpoint, and a result is reused where the
-    same weights met the same tasks under the same settings.
+    Completed work is not repeated: a stage continues from its last checkpoint, and a result is reused if weights, tasks
+    and settings are the same.
     """
     run, results = session.run, []
     records = Records(run.directory / TRAJECTORIES)
@@ -94,17 +94,17 @@ async def train_and_evaluate(
 
 
 async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
-    """Play held-out tasks, the same for every stage, and write the result down, unless it is there already."""
+    """Play the held-out tasks, the same for every stage, and write the result; reuse a result that exists."""
     run, suite = session.run, session.tasks
     tasks = (
         suite.draw(run.evaluation.episodes, run.seed, Split.UNSEEN_PARAMETERS),
         suite.draw(run.evaluation.unseen_app_episodes, run.seed, Split.UNSEEN_APPS),
     )
     provenance = provenance_of(run, tasks, weights=weights_hash(policy))
-    if known := find_result(run.directory, stage, provenance):
-        return known
-    with bar(session) as progress:
-        shown = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), shown="")
+    if existing := find_result(run.directory, stage, provenance):
+        return existing
+    with progress_bar(session) as progress:
+        row = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), metric="")
         async with session.engine(
             sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy)
         ) as engine:
@@ -115,18 +115,18 @@ async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[An
                 session.prompt_format,
                 most_turns=run.phones.most_turns,
                 seed=run.seed,
-                finished=lambda episode: progress.advance(shown),
+                on_finished=lambda episode: progress.advance(row),
             )
         result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :], provenance)
-        progress.update(shown, shown=f"success {result.success}")
+        progress.update(row, metric=f"success {result.success}")
     records.write(evaluation_name(stage), 0, episodes)
     write_result(run.directory, result)
-    report(session)
+    update_report(session)
     return result
 
 
-def report(session: Session) -> Path | str:
-    """Write the report page; a run does not fail because its report does."""
+def update_report(session: Session) -> Path | str:
+    """Write the report page; return its path, or the reason of a failure, which does not stop the run."""
     try:
         return write_report(session.run.directory)
     except ReportError as error:

@@ -1,8 +1,8 @@
-"""Stage 3: the policy learns to finish, by GRPO over whole trajectories on live phones.
+"""Stage 3: the policy learns to finish tasks, by GRPO over whole trajectories on live phones.
 
-A group of episodes of one task is played; each gets the judge's score plus its mean format reward, and its advantage
-within the group is shared by all tokens of all its turns. To it a turn may add an advantage of its own, for the step it
-made. The vision encoder is frozen [paper].
+For each task a group of episodes is played. The reward of an episode is the judge's score plus its mean format reward.
+All tokens of all its turns get its advantage within the group. A turn may add an advantage of its own, for the progress
+of its step. The vision encoder is frozen [paper].
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from mobile_r1_jax.training.state import TrainState
 
 
 async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
-    """Trains `policy` on what its own episodes earn; returns what came out of it."""
+    """Train `policy` by the rewards of its own episodes; return the trained policy."""
     settings, phones, temperature = session.run.task_level, session.run.phones, session.run.temperature
     stage = stage_of("task_level", session.run)
 
@@ -47,19 +47,19 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
         rewards, counted = await score(episodes, judge)
         records.write("task_level", update + 1, episodes, rewards)
 
-        def compared(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            """Advantages within each task's group, in the shape of `values`; which groups are informative."""
+        def compare(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Return the advantages within each task's group, as `values`, and whether each group is informative."""
             groups = (part.reshape(settings.tasks, -1) for part in (values, counted))
             advantages, informative = group_advantages(*groups, standardize=settings.standardize)
             return np.asarray(advantages).reshape(values.shape), np.asarray(informative)
 
-        advantages, informative = compared(rewards, counted)
-        steps, _ = compared(*step_progress(episodes, counted, phones.most_turns))
+        advantages, informative = compare(rewards, counted)
+        steps, _ = compare(*step_progress(episodes, counted, phones.most_turns))
         advantages = advantages[:, None] + settings.step_weight * steps
         groups = merge_equal_prompts(weighted_turns(episodes, advantages), settings.group)
         return UpdateData(
             session.batches(groups, settings.micro_batch, settings.group, cache),
-            measures(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
+            rollout_metrics(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
             {},
         )
 
@@ -67,7 +67,7 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
 
 
 async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
-    """(rewards [N] float32, counted [N] bool): where the phone or the judge failed, an episode does not count."""
+    """Return (rewards [N] float32, counted [N] bool); an episode whose phone or judge failed is not counted."""
     rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
     judged = await asyncio.gather(*(asyncio.to_thread(judge.score, episode.trajectory) for episode in episodes))
     for index, (episode, grade) in enumerate(zip(episodes, judged, strict=True)):
@@ -78,17 +78,18 @@ async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, 
 
 
 def step_progress(episodes: Sequence[Episode], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
-    """([N, T] float32: 1 for a turn that led nearer to the goal, else 0; [N, T] bool: whether that is known), where an
-    episode counts [N] bool and its phone can tell."""
-    nearer, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
+    """Return ([N, T] float32: 1 for a turn that made progress, else 0; [N, T] bool: whether that is known).
+
+    It is known for the turns of counted [N] bool episodes whose phones report progress."""
+    progress, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
     for row in np.flatnonzero(counted):
         steps = episodes[row].made_progress
-        nearer[row, : len(steps)], known[row, : len(steps)] = steps, True
-    return nearer, known
+        progress[row, : len(steps)], known[row, : len(steps)] = steps, True
+    return progress, known
 
 
 def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[PromptGroup]:
-    """Return every turn that has an advantage [N, T], as a prompt with one completion."""
+    """Return every turn whose advantage [N, T] is not 0, as a prompt with one completion."""
     return [
         PromptGroup(prompt, [turn.completion], [float(advantage)])
         for episode, row in zip(episodes, advantages, strict=True)
@@ -97,9 +98,10 @@ def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[
     ]
 
 
-def measures(
+def rollout_metrics(
     episodes: Sequence[Episode], rewards: np.ndarray, counted: np.ndarray, informative: np.ndarray
 ) -> dict[str, float]:
+    """Return the metrics of the episodes of an update."""
     answers = [answer for episode in episodes for answer in episode.answers]
     endings = [episode.trajectory.ending for episode in episodes]
     return {

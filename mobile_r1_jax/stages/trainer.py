@@ -1,4 +1,4 @@
-"""The loop that all three stages share: make batches, update, write down, save, and go on after a kill."""
+"""The training loop of all three stages: make batches, update, log, save, and resume after a kill."""
 
 import asyncio
 import logging
@@ -29,7 +29,10 @@ MOST_SKIPPED = 3  # updates in a row whose loss or gradient was not finite
 
 @dataclass(frozen=True)
 class UpdateData:
-    """What an update learns from (nothing, if no group was informative), what to write down, the place in the data."""
+    """The input of one update.
+
+    batches: empty if no group was informative. metrics: to log. position: the place in the data after these batches.
+    """
 
     batches: Sequence[Batch]
     metrics: dict[str, float]
@@ -37,11 +40,11 @@ class UpdateData:
 
 
 MakeBatches = Callable[[TrainState, int, dict[str, Any]], Awaitable[UpdateData]]
-"""(state, number of the update, position before it) -> what the update learns from."""
+"""(state, index of the update, position before it) -> the input of the update."""
 
 
-def bar(session: Session) -> Progress:
-    """A progress bar with a metric beside it."""
+def progress_bar(session: Session) -> Progress:
+    """Return a progress bar with a metric next to it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -49,20 +52,20 @@ def bar(session: Session) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, TextColumn("{task.fields[shown]}"), console=session.console)
+    return Progress(*columns, TextColumn("{task.fields[metric]}"), console=session.console)
 
 
 async def run_updates(session: Session, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
-    """Runs a stage's updates from `policy`, or from its last checkpoint in the run directory; returns what came out.
+    """Run a stage's updates from `policy`, or from the last checkpoint in the run directory; return the trained policy.
 
-    Raises NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError where
-    a checkpoint cannot be written or none can be read, OSError for a disk that is full.
+    Raise NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError when a
+    checkpoint cannot be written or none can be read, OSError for a full disk.
     """
     directory = session.run.directory
     optimizer = with_total_steps(stage.optimizer, stage.updates)
     state = create_state(policy, optimizer, frozen=stage.frozen, key=session.key(stage.number))
     needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
-    reference = reference_policy(state) if needs_reference else None  # before what a checkpoint holds
+    reference = reference_policy(state) if needs_reference else None  # of the policy before the stage
     settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=session.forbidden)
     position: dict[str, Any] = {}
     with open_checkpoints(directory / "checkpoints" / stage.name) as checkpoints:
@@ -71,28 +74,29 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
             state, done, position = restore(checkpoints, state)
         first = done
         log = MetricsLog(directory, stage.name, after_step=done)
-        with bar(session) as progress, record_compilations() as compiled:
-            shown = progress.add_task(
-                f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, shown=""
+        with progress_bar(session) as progress, record_compilations() as compiled:
+            row_id = progress.add_task(
+                f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, metric=""
             )
-            following: UpdateData | None = None
+            next_data: UpdateData | None = None
             skipped, saved = 0, done
             try:
                 for update in range(done, stage.updates):
                     began, known = time.perf_counter(), len(compiled)
-                    made = following or await make_batches(state, update, position)
+                    data = next_data or await make_batches(state, update, position)
                     seconds_data = time.perf_counter() - began
-                    going_on = stage.ahead and update + 1 < stage.updates
-                    ahead = make_batches(state, update + 1, made.position) if going_on else None
-                    updated = await make_update(state, made, reference, settings, ahead)
-                    state, metrics, following = updated.state, updated.metrics, updated.following
+                    more = stage.ahead and update + 1 < stage.updates
+                    ahead = make_batches(state, update + 1, data.position) if more else None
+                    updated = await make_update(state, data, reference, settings, ahead)
+                    state, metrics, next_data = updated.state, updated.metrics, updated.next_data
                     seconds = {"seconds_data": seconds_data + updated.waited, "seconds": time.perf_counter() - began}
-                    row = log.write(update + 1, {**metrics, **made.metrics, **seconds})
-                    done, position = update + 1, made.position
+                    row = log.write(update + 1, {**metrics, **data.metrics, **seconds})
+                    done, position = update + 1, data.position
                     skipped = count_skipped(stage, done, metrics, skipped)
                     for level, words in recompilations(compiled, known) if update > first else ():  # the first warms up
                         LOG.log(level, "%s, update %d: %s", stage.name, done, words)
-                    progress.update(shown, advance=1, shown=f"{stage.shown} {row.get(stage.shown, float('nan')):.3f}")
+                    metric = f"{stage.metric} {row.get(stage.metric, float('nan')):.3f}"
+                    progress.update(row_id, advance=1, metric=metric)
                     if done % session.run.save_every == 0 or done == stage.updates:
                         save(checkpoints, state, done, position)
                         saved = done
@@ -109,43 +113,46 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
 
 
 @dataclass(frozen=True)
-class Updated:
-    """The next state, an update's metrics on the host, what was made for the next update, how many seconds the devices
-    waited for that, and whether this task was cancelled meanwhile."""
+class UpdateResult:
+    """The result of one update.
+
+    metrics: on the host. next_data: input of the next update, if it was made ahead. waited: seconds for which the
+    devices waited for it. cancelled: whether this task was cancelled during the update.
+    """
 
     state: TrainState
     metrics: Metrics
-    following: UpdateData | None
+    next_data: UpdateData | None
     waited: float
     cancelled: bool
 
 
 async def make_update(
     state: TrainState,
-    made: UpdateData,
+    data: UpdateData,
     reference: Policy | None,
     settings: StepSettings,
     ahead: Awaitable[UpdateData] | None,
-) -> Updated:
+) -> UpdateResult:
     """Update the state, and make the next update's batches (`ahead`) while the devices are busy.
 
-    A cancellation does not cut an update in two: it is reported when the update has ended.
+    A cancellation does not stop an update in the middle: it is reported at the end of the update.
     """
-    batches, metrics = made.batches, {}
-    with jax.transfer_guard("disallow"):  # all that an update needs is on the devices by now
+    batches, metrics = data.batches, {}
+    with jax.transfer_guard("disallow"):  # all inputs of an update are on the devices already
         if reference is not None:
             batches = [with_reference(reference, batch, settings) for batch in batches]
         if batches:
             state, metrics = train_step(state, *batches, settings=settings)
-    fetching = asyncio.get_running_loop().run_in_executor(None, fetch, metrics)
-    following, early = await finished(asyncio.ensure_future(ahead)) if ahead else (None, False)
+    fetching = asyncio.get_running_loop().run_in_executor(None, fetch_metrics, metrics)
+    next_data, early = await wait_for(asyncio.ensure_future(ahead)) if ahead else (None, False)
     prepared = time.perf_counter()
-    (metrics, ended), late = await finished(fetching)
-    return Updated(state, metrics, following, max(0.0, prepared - ended), early or late)
+    (metrics, ended), late = await wait_for(fetching)
+    return UpdateResult(state, metrics, next_data, max(0.0, prepared - ended), early or late)
 
 
-async def finished(future: asyncio.Future[T]) -> tuple[T, bool]:
-    """Return a future's result, and whether this task was cancelled while it waited."""
+async def wait_for(future: asyncio.Future[T]) -> tuple[T, bool]:
+    """Return a future's result, and whether this task was cancelled during the wait."""
     cancelled = False
     while not future.done():
         try:
@@ -156,9 +163,9 @@ async def finished(future: asyncio.Future[T]) -> tuple[T, bool]:
 
 
 def count_skipped(stage: Stage, update: int, metrics: Mapping[str, Any], before: int) -> int:
-    """Return how many updates in a row were skipped, this one included; `before` is that number before it.
+    """Return how many updates in a row were skipped, with this one; `before` is the number before this update.
 
-    An update without batches changes nothing about the count. Raises NonFiniteError for the third.
+    An update without batches does not change the number. Raise NonFiniteError for the third skipped update.
     """
     if "skipped" not in metrics:
         return before
@@ -175,12 +182,12 @@ def count_skipped(stage: Stage, update: int, metrics: Mapping[str, Any], before:
     return before + 1
 
 
-def fetch(metrics: Metrics) -> tuple[Metrics, float]:
-    """An update's metrics on the host, and the time (perf_counter) at which it was done."""
+def fetch_metrics(metrics: Metrics) -> tuple[Metrics, float]:
+    """Return an update's metrics on the host, and the time (perf_counter) at which the update was done."""
     return jax.device_get(metrics), time.perf_counter()
 
 
 def with_reference(policy: Policy, batch: Batch, settings: StepSettings) -> Batch:
-    """The batch with its completions' log-probabilities under `policy`, which the KL is taken to."""
+    """Return the batch with its completions' log-probabilities under `policy`, for the KL."""
     logps, _ = completion_logps(policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
     return replace(batch, reference_logps=logps)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import yaml
 
 from mobile_r1_jax.agent.actions import Malformed
-from mobile_r1_jax.agent.coordinates import FoundFrame, Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.coordinates import CoordinateGroup, DetectedFrame, detect_frame, response_points
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
@@ -83,7 +83,7 @@ class Part:
     chosen: tuple[Strip, ...]
     endings: Counter[Ending]
     broken: tuple[tuple[int, str], ...]
-    found: FoundFrame
+    found: DetectedFrame
     resizing: Resizing
     assumed: bool
 
@@ -221,14 +221,14 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -
     return Part(name, (), tuple(strips), endings, tuple(broken), found, resizing or Resizing(), resizing is None)
 
 
-def _find_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> FoundFrame:
+def _find_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> DetectedFrame:
     """Return the frame of the responses: model pixels if sampled by a policy, else inferred from the coordinates."""
     if sampled:
-        return FoundFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
+        return DetectedFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
     pairs = ((turn, response_points(turn.text)) for strip in strips for turn in strip.turns)
     seen = (
-        Seen(tuple(points), turn.frame.width, turn.frame.height)
+        CoordinateGroup(tuple(points), turn.frame.width, turn.frame.height)
         for turn, points in pairs
         if not isinstance(points, Malformed)
     )
-    return coordinate_frame(seen, resizing)
+    return detect_frame(seen, resizing)

@@ -3,7 +3,7 @@
 import pytest
 
 from mobile_r1_jax.agent.actions import Malformed
-from mobile_r1_jax.agent.coordinates import Seen, coordinate_frame, response_points
+from mobile_r1_jax.agent.coordinates import CoordinateGroup, detect_frame, response_points
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing
 
@@ -20,29 +20,33 @@ CALL = '<think></think><action></action><tool_call>{{"name": "mobile_use", "argu
     ],
 )
 def test_coordinates_beyond_the_resized_image_are_screenshot_pixels(points: list[tuple[int, int]], kind: str) -> None:
-    found = coordinate_frame([Seen(tuple(points), 1440, 3200)], KIN)
+    found = detect_frame([CoordinateGroup(tuple(points), 1440, 3200)], KIN)
     assert found.kind == kind and f"in {kind} pixels" in found.reason
 
 
 def test_the_reason_names_the_largest_coordinates() -> None:
-    found = coordinate_frame([Seen(((1400, 20), (30, 3100)), 1440, 3200)], KIN)
+    found = detect_frame([CoordinateGroup(((1400, 20), (30, 3100)), 1440, 3200)], KIN)
     assert "of 2, the largest (1400, 3100), 2 lie beyond the resized image" in found.reason
 
 
 def test_where_the_model_sees_a_larger_image_coordinates_beyond_the_screenshot_are_its_pixels() -> None:
     double = Resizing(scale=2.0)
-    assert coordinate_frame([Seen(((200, 400), (10, 10)), 112, 224)], double).kind == "resized"
-    assert coordinate_frame([Seen(((100, 220), (10, 10)), 112, 224)], double).kind == "screenshot"
+    assert detect_frame([CoordinateGroup(((200, 400), (10, 10)), 112, 224)], double).kind == "resized"
+    assert detect_frame([CoordinateGroup(((100, 220), (10, 10)), 112, 224)], double).kind == "screenshot"
 
 
 def test_screens_of_several_sizes_are_each_held_against_their_own() -> None:
-    seen = [Seen(((300, 700),), 1080, 2400), Seen(((1300, 3000),), 1440, 3200), Seen(((900, 2000),), 1080, 2400)]
-    assert coordinate_frame(seen, KIN).kind == "screenshot"
+    seen = [
+        CoordinateGroup(((300, 700),), 1080, 2400),
+        CoordinateGroup(((1300, 3000),), 1440, 3200),
+        CoordinateGroup(((900, 2000),), 1080, 2400),
+    ]
+    assert detect_frame(seen, KIN).kind == "screenshot"
 
 
 def test_the_frame_of_one_screenshot_follows() -> None:
-    assert coordinate_frame([], KIN).of(1440, 3200) == Frame("resized", 420, 924)
-    found = coordinate_frame([Seen(((1400, 3100),), 1440, 3200)], KIN)
+    assert detect_frame([], KIN).of(1440, 3200) == Frame("resized", 420, 924)
+    found = detect_frame([CoordinateGroup(((1400, 3100),), 1440, 3200)], KIN)
     assert found.of(1080, 2400) == Frame("screenshot", 1080, 2400)
 
 
@@ -56,7 +60,7 @@ def test_points_are_read_from_a_response_whatever_their_pixels() -> None:
 @pytest.mark.parametrize("points", [[], [(5, 5)], [(1400, 3100)] * 9])
 @pytest.mark.parametrize("setting", ["screenshot", "resized"])
 def test_a_setting_decides_whatever_the_coordinates_look_like(points: list[tuple[int, int]], setting: str) -> None:
-    found = coordinate_frame([Seen(tuple(points), 1440, 3200)], KIN, setting)
+    found = detect_frame([CoordinateGroup(tuple(points), 1440, 3200)], KIN, setting)
     assert (found.kind, found.doubt) == (setting, "")
 
 
@@ -78,17 +82,17 @@ SPREAD = [(x, y) for x in range(10, 1000, 88) for y in range(10, 1000, 88)]  # i
     ],
 )
 def test_a_file_that_may_be_read_wrong_says_why(points, size, kind: str, doubt: str) -> None:
-    found = coordinate_frame([Seen(tuple(points), *size)], KIN)
+    found = detect_frame([CoordinateGroup(tuple(points), *size)], KIN)
     assert found.kind == kind and doubt in found.doubt and bool(doubt) == bool(found.doubt)
 
 
 def test_pictures_stored_in_another_size_are_counted() -> None:
-    seen = [Seen(((900, 2000),), 1080, 2400, scaled=True), Seen(((900, 2000),), 1080, 2400)]
-    assert "1 pictures are stored in another size than declared" in coordinate_frame(seen, KIN).reason
+    seen = [CoordinateGroup(((900, 2000),), 1080, 2400, scaled=True), CoordinateGroup(((900, 2000),), 1080, 2400)]
+    assert "1 pictures are stored in another size than declared" in detect_frame(seen, KIN).reason
 
 
 def test_a_screen_that_cannot_be_resized_has_no_say() -> None:
-    seen = [Seen(((1400, 3100),), 1440, 3200), Seen(((9, 1900),), 10, 2001)]
-    assert coordinate_frame(seen, KIN).kind == "screenshot"
+    seen = [CoordinateGroup(((1400, 3100),), 1440, 3200), CoordinateGroup(((9, 1900),), 10, 2001)]
+    assert detect_frame(seen, KIN).kind == "screenshot"
     with pytest.raises(ValueError, match="200 times"):
-        coordinate_frame([], KIN).of(10, 2001)
+        detect_frame([], KIN).of(10, 2001)

@@ -14,7 +14,7 @@ from transformers import AddedToken, PreTrainedTokenizerFast
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.prompts import (
     SYSTEM_TEMPLATE,
-    Past,
+    PastTurn,
     Prompt,
     build_prompt,
     chat_tokens,
@@ -56,7 +56,7 @@ def screenshot(size: tuple[int, int]) -> Screenshot:
 
 
 def turn_prompt(tokenizer: PreTrainedTokenizerFast, turn: int) -> Prompt:
-    past = [Past(screenshot(SIZES[index]), response_ids(tokenizer, ANSWERS[index])) for index in range(turn)]
+    past = [PastTurn(screenshot(SIZES[index]), response_ids(tokenizer, ANSWERS[index])) for index in range(turn)]
     return build_prompt(tokenizer, SYSTEM, past, screenshot(SIZES[turn]), RESIZING)
 
 
@@ -126,7 +126,7 @@ def test_image_tokens_are_numbered_across_both_screenshots_and_text_is_minus_one
 def test_past_responses_keep_the_ids_that_were_sampled(tokenizer: PreTrainedTokenizerFast) -> None:
     letters = tuple(tokenizer.convert_tokens_to_ids(list("<think>")))
     assert letters != response_ids(tokenizer, "<think>")[:-1], "the tokenizer would merge these: the test means nothing"
-    past = [Past(screenshot((28, 28)), letters)] * 3
+    past = [PastTurn(screenshot((28, 28)), letters)] * 3
     ids = build_prompt(tokenizer, SYSTEM, past, screenshot((28, 28)), RESIZING).ids.tolist()
     runs = [start for start in range(len(ids)) if tuple(ids[start : start + len(letters)]) == letters]
     assert len(runs) == 3
@@ -136,7 +136,7 @@ def test_the_stop_token_of_a_past_response_is_not_doubled(tokenizer: PreTrainedT
     special = chat_tokens(tokenizer)
 
     def ids(*ending: int) -> list[int]:
-        past = [Past(screenshot((28, 28)), (65, 66, *ending))] * 3
+        past = [PastTurn(screenshot((28, 28)), (65, 66, *ending))] * 3
         return build_prompt(tokenizer, SYSTEM, past, screenshot((28, 28)), RESIZING).ids.tolist()
 
     assert ids() == ids(special.im_end) == ids(special.text_end)
@@ -144,7 +144,7 @@ def test_the_stop_token_of_a_past_response_is_not_doubled(tokenizer: PreTrainedT
 
 
 def test_a_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
-    past = [Past(screenshot((28, 28)), (65, chat_tokens(tokenizer).image_pad))]
+    past = [PastTurn(screenshot((28, 28)), (65, chat_tokens(tokenizer).image_pad))]
     with pytest.raises(ValueError, match="image tokens do not fill"):
         build_prompt(tokenizer, SYSTEM, past, screenshot((28, 28)), RESIZING)
 

@@ -10,7 +10,7 @@ import pytest
 from altered import copy_of
 from transformers import AutoTokenizer
 
-from mobile_r1_jax.agent.prompts import Past, build_prompt, response_ids
+from mobile_r1_jax.agent.prompts import PastTurn, build_prompt, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.model.checkpoints.chat_template import CHAT_TEMPLATE
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
@@ -48,7 +48,7 @@ def conversation(answers: Sequence[str]) -> list[dict[str, Any]]:
 def test_it_renders_the_prompts_of_the_agent(exported, turns, shipped) -> None:
     tokenizer = AutoTokenizer.from_pretrained(TINY_BASE if shipped else exported)
     screenshot = Screenshot(Device((112, 224)).screenshot())
-    past = [Past(screenshot, response_ids(tokenizer, answer)) for answer in ANSWERS[:turns]]
+    past = [PastTurn(screenshot, response_ids(tokenizer, answer)) for answer in ANSWERS[:turns]]
     prompt = build_prompt(tokenizer, SYSTEM, past, screenshot, Resizing(scale=1.0))
     rendered = tokenizer.apply_chat_template(conversation(ANSWERS[:turns]), tokenize=False, add_generation_prompt=True)
     assert rendered == re.sub(r"(<\|image_pad\|>)+", "<|image_pad|>", tokenizer.decode(prompt.ids))

@@ -13,7 +13,7 @@ from tiny_run import CONFIG, OPTIMIZER
 from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.completion import Completion, PromptGroup
-from mobile_r1_jax.agent.prompts import Past, PromptFormat, build_prompt
+from mobile_r1_jax.agent.prompts import PastTurn, PromptFormat, build_prompt
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.config import Precision, Run, Shapes
 from mobile_r1_jax.model.lora import with_adapters
@@ -81,7 +81,7 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
         device.launch(f"com.sim.{app}")
         shots.append(Screenshot(device.screenshot()))
     prompts = [
-        build_prompt(prompt_format.tokenizer, "go", [Past(before, (1, 2))], now, RUN.resizing)
+        build_prompt(prompt_format.tokenizer, "go", [PastTurn(before, (1, 2))], now, RUN.resizing)
         for before, now in (shots[:2], shots[2:])
     ]
     groups = [PromptGroup(prompt, [Completion((1, 2, 3))] * 2, [1.0, -1.0]) for prompt in prompts]

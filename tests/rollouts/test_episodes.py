@@ -101,7 +101,13 @@ def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...])
             async with Fleet(on, retries) as fleet:
                 prompt_format = PromptFormat(tokenizer, SYSTEM, RESIZING)
                 return await run_episodes(
-                    fleet, tasks, run.script, prompt_format, most_turns=most_turns, seed=7, finished=run.finished.append
+                    fleet,
+                    tasks,
+                    run.script,
+                    prompt_format,
+                    most_turns=most_turns,
+                    seed=7,
+                    on_finished=run.finished.append,
                 )
 
         return asyncio.run(inside())

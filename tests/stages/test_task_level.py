@@ -17,8 +17,8 @@ FOUR = 4  # most turns
 
 
 def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
-    nearer, known = step_progress([STRAIGHT, LOST, MUTE], np.array([True, True, True]), FOUR)
-    assert nearer.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    progress, known = step_progress([STRAIGHT, LOST, MUTE], np.array([True, True, True]), FOUR)
+    assert progress.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
 
 
@@ -29,8 +29,8 @@ def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
 
 def test_steps_are_compared_with_all_of_their_group() -> None:
     """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
-    nearer, known = step_progress([STRAIGHT, ASTRAY], np.ones(2, bool), 5)
-    advantages, _ = group_advantages(nearer.reshape(1, -1), known.reshape(1, -1), standardize=False)
+    progress, known = step_progress([STRAIGHT, ASTRAY], np.ones(2, bool), 5)
+    advantages, _ = group_advantages(progress.reshape(1, -1), known.reshape(1, -1), standardize=False)
     right, wrong = 1 / 8, -7 / 8
     expected = [[right, right, right, 0, 0], [wrong, right, right, right, right]]
     np.testing.assert_allclose(np.asarray(advantages).reshape(2, 5), expected, atol=1e-6)

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mobile_r1_jax.agent.prompts import Past, Prompt, build_prompt, chat_tokens, encode, response_ids
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, build_prompt, chat_tokens, encode, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, patches
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
@@ -132,7 +132,7 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
         past = []
         if document.earlier:
             before, said = document.earlier
-            past = [Past(Screenshot(before.png), response_ids(tokenizer, said))]
+            past = [PastTurn(Screenshot(before.png), response_ids(tokenizer, said))]
             cells.setdefault(past[0].screenshot.sha, before.cells)
         now = Screenshot(document.look.png)
         cells.setdefault(now.sha, document.look.cells)

@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible chat completions endpoint: GPT-4o in the paper, any that sees here."""
+"""A judge behind an OpenAI-compatible chat completions endpoint: GPT-4o in the paper, any vision model here."""
 
 import base64
 import http.client
@@ -36,7 +36,7 @@ Answer with one JSON object and nothing else: {"reason": "<two sentences at the 
 
 @dataclass(frozen=True)
 class ChatJudge:
-    """Asks a chat model for the grade."""
+    """A judge that asks a chat model for the grade."""
 
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-4o"  # [paper]
@@ -44,10 +44,10 @@ class ChatJudge:
     temperature: float = 0.1  # [kin]
     tries: int = 3  # [kin]
     pause_s: float = 5.0  # [kin] between tries
-    timeout_s: float = 120.0  # of one try [our choice]
+    timeout_s: float = 120.0  # of one try [ours]
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
-        """The model's grade; an outage once every try has failed, by network, by status or by an unusable answer."""
+        """Return the model's grade, or an outage when every try failed (network, error status or unusable answer)."""
         request = self._request(trajectory)
         problem = "no try allowed"
         for attempt in range(self.tries):
@@ -56,7 +56,7 @@ class ChatJudge:
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                     return read_grade(json.load(answer)["choices"][0]["message"]["content"])
-            # OSError: no network, a timeout or an error status. The others: an answer that isn't what was asked for.
+            # OSError: no network, a timeout or an error status. The others: an unusable answer.
             except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
                 problem = f"{type(error).__name__}: {error}"
         return JudgeOutage(f"judge {self.model} at {self.base_url} failed {self.tries} times; last, {problem}")
@@ -77,18 +77,18 @@ class ChatJudge:
 
 
 def judge_messages(trajectory: Trajectory) -> list[dict[str, Any]]:
-    """The conversation to send: the rubric, then the task and per turn its number, screenshot and raw answer."""
+    """Return the messages: the rubric, then the task and for each turn its number, screenshot and raw answer."""
     content: list[dict[str, Any]] = [_text(f"Task: {trajectory.task}\nApp: {trajectory.app}")]
     for number, turn in enumerate(trajectory.turns, start=1):
         content += [_text(f"Screen {number} of {len(trajectory.turns)}:"), _image(turn.screenshot)]
         content.append(_text(f"Answer {number}: {turn.response}"))
-    # How the episode ended is left out: on the simulator it is the answer.
+    # The ending of the episode is left out: on the simulator it gives the answer away.
     content.append(_text("The agent stopped here. Grade it."))
     return [{"role": "system", "content": RUBRIC}, {"role": "user", "content": content}]
 
 
 def read_grade(content: str) -> Score:
-    """The grade in a model's JSON answer. ValueError, KeyError or TypeError where there is none from 0 to 4."""
+    """Return the grade in a model's JSON answer. Raise ValueError, KeyError or TypeError without one from 0 to 4."""
     answer = json.loads(content)
     grade = answer["score"]
     if isinstance(grade, bool) or not isinstance(grade, int):

@@ -1,4 +1,4 @@
-"""Grades of whole trajectories: what every judge returns, and the task-level reward made of it."""
+"""Grades of whole trajectories: the result of every judge, and the task-level reward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,27 +29,27 @@ class Score:
 
     @property
     def value(self) -> float:
-        """The trajectory score, in [0, 1]."""
+        """Return the trajectory score, in [0, 1]."""
         return self.grade / HIGHEST_GRADE
 
 
 @dataclass(frozen=True)
 class JudgeOutage:
-    """The judge could not say. The trajectory leaves its group, as a zero would teach that it was bad [our choice]."""
+    """The judge failed. The trajectory is left out of its group, as a score of 0 would count as its failure [ours]."""
 
     reason: str
 
 
 class Judge(Protocol):
-    """Anything that grades a finished trajectory; may block for seconds, so call it off the event loop."""
+    """Grades a finished trajectory. It may block for seconds, so call it in a thread."""
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage: ...
 
 
 def task_reward(score: Score, answers: Sequence[Response | Malformed]) -> float:
-    """The task-level stage's reward, in [-1, 2]: score + mean over turns of the format reward [paper; plain sum: ours].
+    """Return the task-level reward, in [-1, 2]: score + mean format reward of the turns [paper; the plain sum: ours].
 
-    `answers` are the trajectory's parsed turns; none at all leaves the score alone.
+    answers: the parsed turns of the trajectory; without any, the reward is the score.
     """
     if not answers:
         return score.value

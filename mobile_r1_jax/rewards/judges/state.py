@@ -1,25 +1,25 @@
-"""A judge that knows: grades by what the simulated phone says of its own state, given as data with the trajectory."""
+"""A judge that grades by the state of the simulated phone, which is stored in the trajectory's scores."""
 
 from dataclasses import dataclass
 
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.rewards.judges.judge import JudgeOutage, Score
 
-SCORES = ("done", "milestones_reached", "milestones_total", "shortest_steps")  # as Progress.as_scores names them
+SCORES = ("done", "milestones_reached", "milestones_total", "shortest_steps")  # names from Progress.as_scores
 
 
 @dataclass(frozen=True)
 class StateJudge:
-    """Grades by the paper's rubric, read as rules on the phone's state [our choice].
+    """Grades by the paper's rubric, as rules on the phone's state [ours].
 
-    4: done, and said so, in no more turns than the oracle's. 3: the same in more turns. 2: done without noticing (the
-    trajectory goes round in circles until it is out of steps, or gives up). 1: at least half of the milestones.
-    0: less. How it ended makes no difference to 1 and 0: were a success that is claimed and is not there worth less
-    than going on for ever, going on for ever would pay.
+    4: done, ended as a success, in at most as many turns as the oracle. 3: the same in more turns. 2: done, but not
+    ended as a success (the agent continued until it was out of steps, or gave up). 1: at least half of the milestones.
+    0: less. The ending does not change grades 1 and 0: if a false claim of success got a lower grade than continuing,
+    the policy would learn never to end a task.
     """
 
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
-        """Grade of a trajectory whose scores hold `Progress.as_scores()`; an outage where they don't."""
+        """Return the grade of a trajectory, or an outage if its scores lack `Progress.as_scores()`."""
         scores, turns = trajectory.scores, len(trajectory.turns)
         missing = [name for name in SCORES if name not in scores]
         if missing:
