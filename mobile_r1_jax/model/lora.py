@@ -30,8 +30,8 @@ Matrices = tuple[Any, Any, float]
 def with_adapters(policy: Policy, settings: LoRA, *, key: jax.Array) -> Policy:
     """Return the policy with new float32 adapters, whose output is zero. It shares all other arrays.
 
-    As in PEFT, A [L, in, r] is uniform in +-1 / sqrt(in) (Kaiming's with a = sqrt(5)) and B [L, r, out] is zero. JAX puts
-    them on its default device; `shard_policy` places them on a mesh.
+    As in PEFT, A [L, in, r] is uniform in +-1 / sqrt(in) (Kaiming's with a = sqrt(5)) and B [L, r, out] is zero. They
+    are on JAX's default device; `shard_policy` places them on a mesh.
     """
     policy = nnx.clone(policy)
     for name in settings.projections:
