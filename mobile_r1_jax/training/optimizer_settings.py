@@ -1,4 +1,4 @@
-"""What the optimizer of a stage is made of; this module imports no JAX, so that a command's --help is quick."""
+"""The settings of a stage's optimizer. This module imports no JAX, so that --help is fast."""
 
 from dataclasses import dataclass, replace
 from math import inf
@@ -10,14 +10,14 @@ class OptimizerSettings:
     """AdamW by optax, after clipping the gradient by its global norm."""
 
     learning_rate: float = 1e-6  # full learning rate [kin]
-    warmup_steps: int = 0  # updates of linear warm-up; the first one is already above zero
+    warmup_steps: int = 0  # updates of linear warm-up; the first rate is already above zero
     schedule: Literal["constant", "cosine"] = "constant"  # learning rate after the warm-up
-    total_steps: int | None = None  # updates after which the cosine reaches zero; null: those of the stage
+    total_steps: int | None = None  # number of updates until the cosine reaches zero; null: all updates of the stage
     b1: float = 0.9  # decay of the first moment [kin]
     b2: float = 0.999  # decay of the second moment [kin]
     eps: float = 1e-8  # added to the root of the second moment [kin]
     clip_norm: float = 1.0  # largest global norm of the gradient [kin]
-    weight_decay: float = 0.0  # of all parameters but biases and scales [kin]
+    weight_decay: float = 0.0  # of all parameters except biases and scales [kin]
     first_moment: Literal["float32", "bfloat16"] = "float32"  # dtype of the first moment
 
     def __post_init__(self) -> None:
@@ -35,6 +35,7 @@ class OptimizerSettings:
 
 
 def with_total_steps(settings: OptimizerSettings, updates: int) -> OptimizerSettings:
-    """Return the settings of a stage of so many updates: the cosine ends with the stage, unless total_steps says
-    otherwise. A stage that is shorter than the warm-up is all warm-up."""
+    """Return the settings for a stage of `updates` updates. Without total_steps, the cosine ends with the stage.
+
+    A stage that is shorter than the warm-up has warm-up only."""
     return replace(settings, total_steps=settings.total_steps or max(updates, settings.warmup_steps + 1))
