@@ -1,4 +1,4 @@
-"""The shape of a Qwen2.5-VL policy, and its translation from and to a Hugging Face `config.json`."""
+"""The shape of a Qwen2.5-VL policy, and its conversion from and to a Hugging Face `config.json`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from mobile_r1_jax.model.yarn import Yarn, read_yarn, rope_type, yarn_to_json
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision tower. Defaults are Qwen2.5-VL-3B's [paper: its published config.json]."""
+    """The vision tower. Defaults are those of Qwen2.5-VL-3B [paper: its published config.json]."""
 
     width: int = 1280
     feed_forward: int = 3420
@@ -18,10 +18,10 @@ class VisionConfig:
     heads: int = 16
     out_width: int = 2048  # the text model's width
     patch: int = 14  # pixels
-    temporal_patch: int = 2  # frames; a still image is repeated
+    temporal_patch: int = 2  # frames; an image is repeated
     merge: int = 2  # patches per side of a merged token
     window: int = 112  # pixels per side of an attention window
-    full_attention: tuple[int, ...] = (7, 15, 23, 31)  # layers that see the whole screen
+    full_attention: tuple[int, ...] = (7, 15, 23, 31)  # layers that attend to the whole screen
     channels: int = 3
     rope_theta: float = 10_000.0
 
@@ -48,7 +48,7 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The language model. Defaults are Qwen2.5-VL-3B's [paper: its published config.json]."""
+    """The language model. Defaults are those of Qwen2.5-VL-3B [paper: its published config.json]."""
 
     vocab: int = 151_936
     width: int = 2048
@@ -58,7 +58,7 @@ class TextConfig:
     kv_heads: int = 2
     rope_theta: float = 1_000_000.0
     mrope_section: tuple[int, ...] = (16, 24, 24)  # rotary frequencies per axis: time, row, column
-    yarn: Yarn | None = None  # how rotary frequencies are scaled for long prompts; None: not at all
+    yarn: Yarn | None = None  # scaling of rotary frequencies for long prompts; None: no scaling
     norm_eps: float = 1e-6
     tied: bool = True  # output embedding = input embedding
     max_positions: int = 128_000
@@ -70,7 +70,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """A whole policy: two towers and the special token ids that the config.json carries."""
+    """A whole policy: its two towers, and the special token ids of its config.json."""
 
     text: TextConfig = field(default_factory=TextConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -117,7 +117,7 @@ def config_from_json(values: Mapping[str, Any], generation: Mapping[str, Any] | 
       generation: the parsed generation_config.json. Its eos_token_id has priority, as in transformers.
 
     Raises:
-      ValueError: one line, if the model isn't Qwen2.5-VL, needs an unsupported part, or a field is missing or wrong.
+      ValueError: one line, if the model is not Qwen2.5-VL, needs an unsupported part, or a field is missing or wrong.
     """
     if values.get("model_type") != "qwen2_5_vl":
         raise ValueError(f"config.json: model_type is {values.get('model_type')!r}, need 'qwen2_5_vl'")
@@ -180,7 +180,7 @@ def config_from_json(values: Mapping[str, Any], generation: Mapping[str, Any] | 
 
 
 def config_to_json(config: PolicyConfig, dtype: str) -> dict[str, Any]:
-    """The config.json of `config` in the nested style that transformers 5 writes; dtype: "float32" or "bfloat16"."""
+    """Return `config` as a config.json in the nested form of transformers 5; dtype: "float32" or "bfloat16"."""
     text, vision = config.text, config.vision
     return {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"],

@@ -1,4 +1,4 @@
-"""Short hashes that tell one policy from another: of its files before a run, of its weights on the devices."""
+"""Short hashes that identify a policy: by its files, before a run, and by its weights on the devices."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ from mobile_r1_jax.model.policy import Policy
 
 FILES = ("*.safetensors", "*.safetensors.index.json", "*config.json", "tokenizer.json", "vocab.json", "merges.txt")
 WHOLE = 2**30  # bytes: a file up to this size is hashed whole
-SAMPLES, SAMPLE = 256, 2**20  # of a larger file, so many blocks of so many bytes, evenly spread
+SAMPLES, SAMPLE = 256, 2**20  # number of blocks, and bytes per block, that are hashed of a larger file
 DIGITS = 16
 
 
 def policy_files_hash(*directories: Path) -> str:
-    """Return a hash (hex) of a policy's weights, configuration and tokenizer files, by their names, sizes and contents.
+    """Return a hash (hex) of a policy's weights, configuration and tokenizer files: their names, sizes and contents.
 
-    Of a file above 1 GiB, 256 MiB in evenly spread blocks are read: weights that were trained further differ in them.
+    Of a file above 1 GiB, it reads 256 MiB in evenly spread blocks. Further training changes weights in all blocks.
 
     Args:
-      directories: of a model, or of a base model and of its adapters.
+      directories: that of a model, or those of a base model and its adapters.
     """
     digest = hashlib.sha256()
     for directory in directories:
@@ -34,7 +34,7 @@ def policy_files_hash(*directories: Path) -> str:
 
 
 def weights_hash(policy: Policy) -> str:
-    """Return a hash (hex) of all weights, bit by bit. It does not depend on the mesh, and reads 8 bytes an array."""
+    """Return a hash (hex) of all bits of the weights. It does not depend on the mesh, and copies 8 bytes per array."""
     sums = jax.device_get(_sums(jax.tree.leaves(policy)))
     return hashlib.sha256(np.asarray(sums).tobytes()).hexdigest()[:DIGITS]
 
@@ -53,9 +53,9 @@ def _blocks(file: Path) -> Iterator[bytes]:
 
 @jax.jit
 def _sums(arrays: list[jax.Array]) -> jax.Array:
-    """Two position-dependent sums of each array's bits, modulo 2**32: [arrays, 2] uint32.
+    """Return two position-dependent sums of each array's bits, modulo 2**32: [arrays, 2] uint32.
 
-    Integer sums have no rounding, so that any sharding and order of them gives the same result.
+    Integer sums have no rounding. So any sharding and any order give the same result.
     """
 
     def both(array: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The one batch: screens, prompts and completions as pytrees, and their assembly on the host in NumPy."""
+"""The one batch: screens, prompts and completions as pytrees, assembled on the host in NumPy."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ Array = jax.Array | np.ndarray
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class EncodedScreens:
-    """N distinct screens as a frozen vision tower has already encoded them: takes the place of Screens anywhere."""
+    """N distinct screens, already encoded by a frozen vision tower. They replace Screens anywhere."""
 
-    tokens: Array  # [N, M, D], raster order; beyond a screen's last token: no meaning
+    tokens: Array  # [N, M, D], raster order; tokens after a screen's last one have no meaning
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Prompts:
-    """B prompts, padded on the right to P tokens; a row without any True in its mask is padding of the batch."""
+    """B prompts, padded on the right to P tokens. A row whose mask is all False is a padding row."""
 
     ids: Array  # [B, P] int32
     positions: Array  # [3, B, P] int32: M-RoPE positions (time, row, column)
@@ -41,17 +41,17 @@ class Completions:
     mask: Array  # [B, G, C] bool
     logps: Array  # [B, G, C] float32: log-probabilities under the sampler
     advantages: Array  # [B, G] float32: the weight on every token of the completion
-    truncated_logps: Array | None = None  # [B, G, C] float32: under what was drawn from, where that was cut (top-p)
+    truncated_logps: Array | None = None  # [B, G, C] float32: under the truncated distribution, if sampling used one
 
 
 class ScreenshotLike(Protocol):
-    """What `collate` asks of a screenshot: agent/screenshots.py has it."""
+    """The part of a screenshot (agent/screenshots.py) that `collate` reads."""
 
     sha: str
 
 
 class PromptLike(Protocol):
-    """What `collate` asks of a prompt: agent/prompts.py has it. Sizes are (width, height) in model pixels."""
+    """The part of a prompt (agent/prompts.py) that `collate` reads. Sizes are (width, height) in model pixels."""
 
     ids: np.ndarray  # [P] int32
     positions: np.ndarray  # [3, P] int32
@@ -61,7 +61,7 @@ class PromptLike(Protocol):
 
 
 ScreenId = tuple[str, Size]
-"""Of a screenshot at a size: its hash, (width, height) in model pixels."""
+"""A screenshot at a size: (content hash, (width, height) in model pixels)."""
 
 
 def collate(
@@ -74,17 +74,17 @@ def collate(
     window_buckets: Sequence[int],
     row_buckets: Sequence[int] | None = None,
 ) -> tuple[Screens, Prompts]:
-    """Assemble a batch on the host: every distinct (screenshot, size) once, shapes up to the declared buckets.
+    """Assemble a batch on the host: each distinct (screenshot, size) once, with shapes from the declared buckets.
 
     Args:
-      patches: gives the patches of a screenshot at a size, as `pack_screens` wants them.
+      patches: (screenshot, size) -> its patches, as `pack_screens` takes them.
       prompt_buckets: allowed prompt lengths P.
-      screen_buckets: allowed numbers R of rows of screens. 0 is allowed, for text alone.
-      window_buckets: allowed numbers W of windows that such a row has room for.
-      row_buckets: allowed numbers of rows B, filled with padding rows; None takes as many as there are prompts.
+      screen_buckets: allowed numbers R of rows of screens; 0 for text only.
+      window_buckets: allowed numbers W of windows in such a row.
+      row_buckets: allowed numbers of rows B, filled with padding rows; None: as many as there are prompts.
 
     Raises:
-      ValueError: one line, when a prompt, a screen or their number fits no bucket.
+      ValueError: one line, if a prompt, a screen or their number fits no bucket.
     """
     distinct = distinct_screens(prompts)
     sizes = [size for _, size in distinct.values()]
@@ -98,13 +98,13 @@ def collate(
 
 
 def identity(prompt: PromptLike) -> tuple[bytes, ...]:
-    """Equal for prompts that are the same to the policy: same tokens, same screenshots at the same sizes."""
-    shown = zip(prompt.screenshots, prompt.sizes, strict=True)
-    return prompt.ids.tobytes(), *(f"{screenshot.sha} {size}".encode() for screenshot, size in shown)
+    """Return a value that is equal for equal prompts: same tokens, same screenshots at the same sizes."""
+    screens = zip(prompt.screenshots, prompt.sizes, strict=True)
+    return prompt.ids.tobytes(), *(f"{screenshot.sha} {size}".encode() for screenshot, size in screens)
 
 
 def distinct_screens(prompts: Sequence[PromptLike]) -> dict[ScreenId, tuple[ScreenshotLike, Size]]:
-    """Every (screenshot, size) that the prompts show, each once, in the order of its first appearance."""
+    """Return every distinct (screenshot, size) of the prompts, in the order of first appearance."""
     return {
         (screenshot.sha, size): (screenshot, size)
         for prompt in prompts
@@ -115,11 +115,10 @@ def distinct_screens(prompts: Sequence[PromptLike]) -> dict[ScreenId, tuple[Scre
 def stack_prompts(
     prompts: Sequence[PromptLike], places: Mapping[ScreenId, np.ndarray], *, rows: int, prompt_buckets: Sequence[int]
 ) -> Prompts:
-    """The prompts as `rows` padded rows.
+    """Return the prompts as `rows` padded rows.
 
     Args:
-      places: of every screen that they show, the index of each merged token, in raster order, into the tokens that the
-        policy is given (or encodes).
+      places: of each of their screens, the index of each merged token, in raster order, into the encoded screen tokens.
     """
     length = smallest_bucket(max(len(prompt.ids) for prompt in prompts), prompt_buckets, "tokens in a prompt")
     ids = np.zeros((rows, length), np.int32)
@@ -129,8 +128,8 @@ def stack_prompts(
     for b, prompt in enumerate(prompts):
         own = slice(0, len(prompt.ids))
         ids[b, own], positions[:, b, own], mask[b, own] = prompt.ids, prompt.positions, True
-        shown = zip(prompt.screenshots, prompt.sizes, strict=True)
-        flat = np.concatenate([np.empty(0, np.int32), *(places[screenshot.sha, size] for screenshot, size in shown)])
+        screens = zip(prompt.screenshots, prompt.sizes, strict=True)
+        flat = np.concatenate([np.empty(0, np.int32), *(places[screenshot.sha, size] for screenshot, size in screens)])
         on_image = prompt.image_index >= 0
         if int(on_image.sum()) != len(flat):
             raise ValueError(f"prompt {b}: {int(on_image.sum())} image tokens, its screenshots give {len(flat)}")

@@ -1,18 +1,18 @@
-"""Screens of any sizes side by side: their patches window by window, several screens to a row.
+"""Packing of screens of any sizes: their patches window by window, several screens in a row.
 
-A row is W blocks, and a block has room for one whole window (4 x 4 merged tokens), so that window attention is a
-batched matmul. Windows at a screen's right and lower edge are smaller: several share a block, told apart by number.
+A row has W blocks. A block has room for one full window (4 x 4 merged tokens), so that window attention is a batched
+matmul. Windows at the right and lower edge of a screen are smaller: several of them share a block, with numbers.
 
     screen of 6 x 5 merged tokens       two blocks of 16 slots           `.` is padding (window 0)
     00 01 02 03|04                      [00 01 02 03  05 06 07 08  10 11 12 13  15 16 17 18]   window 1
     05 06 07 08|09                      [20 21 22 23  25 26 27 28  04 09 14 19  24 29  .  .]   windows 2, 3, 4
     10 11 12 13|14
-    15 16 17 18|19                      every slot holds merge * merge patches, side by side as Qwen orders them
+    15 16 17 18|19                      every slot holds merge * merge patches, in Qwen's order
     -----------+--
     20 21 22 23|24                      row of W = 5 blocks, three screens:   [a a|b|c .]  screens 1 1 2 3 0
     25 26 27 28|29
 
-Full attention goes over a row, and sees what is of its own screen. Rows are filled first-fit, largest screens first.
+Full attention covers a row, within each screen. Rows are filled first-fit, largest screens first.
 """
 
 from collections.abc import Sequence
@@ -32,21 +32,21 @@ Size = tuple[int, int]  # (width, height) in model pixels
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Screens:
-    """Distinct screenshots in R rows of W blocks of S patches (S = 64 for Qwen2.5-VL), padding and all."""
+    """Distinct screenshots in R rows of W blocks of S patches (S = 64 for Qwen2.5-VL), padding included."""
 
     patches: Array  # [R, W, S, channels * frames * patch * patch] float32, normalised pixels
     positions: Array  # [R, W, S, 2] int32: (row, column) of the patch on its screen, in patches
-    window: Array  # [R, W, S] int32: attention window in the block, from 1; 0 is padding
-    screen: Array  # [R, W] int32: screen in the row, from 1; 0 is padding
+    window: Array  # [R, W, S] int32: number of the attention window in the block, from 1; 0 is padding
+    screen: Array  # [R, W] int32: number of the screen in the row, from 1; 0 is padding
 
 
 class Layout(NamedTuple):
-    """Where the T merged tokens of a screen go, in raster order."""
+    """The places of the T merged tokens of a screen, in raster order."""
 
     slots: np.ndarray  # [T] int32: slot, counted over the screen's blocks
-    windows: np.ndarray  # [T] int32: window in the block, from 1
-    positions: np.ndarray  # [T, merge**2, 2] int32: (row, column) in patches of each of its patches
-    blocks: int  # that the screen takes
+    windows: np.ndarray  # [T] int32: number of the window in the block, from 1
+    positions: np.ndarray  # [T, merge**2, 2] int32: (row, column), in patches, of each patch of the token
+    blocks: int  # number of blocks of the screen
 
 
 class Shape(NamedTuple):
@@ -57,9 +57,10 @@ class Shape(NamedTuple):
 
 
 def first_fit(sizes: Sequence[int], room: int) -> list[list[int]]:
-    """Bins of `room`, each with the numbers of its items: largest first, each into the first bin that has room left.
+    """Return bins of size `room`, each as the numbers of its items.
 
-    The order of items of one size is kept. Raises ValueError where an item is larger than a bin.
+    Items are taken largest first (stable for equal sizes), and each goes into the first bin that has room. Raises
+    ValueError if an item is larger than a bin.
     """
     bins: list[list[int]] = []
     left: list[int] = []
@@ -76,7 +77,7 @@ def first_fit(sizes: Sequence[int], room: int) -> list[list[int]]:
 
 
 def merged_grid(size: tuple[int, int], config: VisionConfig) -> tuple[int, int]:
-    """(rows, columns) of merged tokens on a screen of `size` = (width, height) model pixels."""
+    """Return (rows, columns) of merged tokens on a screen of `size` = (width, height) model pixels."""
     unit = config.patch * config.merge
     width, height = size
     if width % unit or height % unit:
@@ -86,7 +87,7 @@ def merged_grid(size: tuple[int, int], config: VisionConfig) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def screen_layout(rows: int, columns: int, config: VisionConfig) -> Layout:
-    """The layout of a screen of `rows` x `columns` merged tokens."""
+    """Return the layout of a screen of `rows` x `columns` merged tokens."""
     side, merge, room = config.window_side, config.merge, config.window_tokens
     row, column = (axis.reshape(-1) for axis in np.mgrid[:rows, :columns])
     window = row // side * -(-columns // side) + column // side
@@ -105,12 +106,12 @@ def screen_layout(rows: int, columns: int, config: VisionConfig) -> Layout:
 
 
 def blocks_of(size: Size, config: VisionConfig) -> int:
-    """How many blocks a screen takes. Raises ValueError as `merged_grid`."""
+    """Return the number of blocks of a screen. Raises ValueError as `merged_grid`."""
     return screen_layout(*merged_grid(size, config), config).blocks
 
 
 def smallest_bucket(needed: int, buckets: Sequence[int], what: str) -> int:
-    """The smallest bucket that holds `needed`; ValueError in one line when none does."""
+    """Return the smallest bucket that holds `needed`. Raises ValueError in one line if none does."""
     fitting = [bucket for bucket in buckets if bucket >= needed]
     if not fitting:
         raise ValueError(f"{what}: {needed} needed, largest declared bucket is {max(buckets)}; declare a larger one")
@@ -120,9 +121,9 @@ def smallest_bucket(needed: int, buckets: Sequence[int], what: str) -> int:
 def smallest_shape(
     sizes: Sequence[Size], *, config: VisionConfig, row_buckets: Sequence[int], block_buckets: Sequence[int]
 ) -> Shape:
-    """The shape of the declared buckets that holds the screens in the fewest blocks.
+    """Return the shape, among the declared buckets, that holds the screens in the fewest blocks.
 
-    Raises ValueError in one line when none does.
+    Raises ValueError in one line if none does.
     """
     blocks = [blocks_of(size, config) for size in sizes]
     least = smallest_bucket(max(blocks, default=0), block_buckets, "windows in a row of screens")
@@ -136,18 +137,18 @@ def smallest_shape(
 def pack_screens(
     patches: Sequence[np.ndarray], sizes: Sequence[Size], *, config: VisionConfig, shape: Shape
 ) -> tuple[Screens, list[np.ndarray]]:
-    """Screens in `shape`, and of each screen where its encoded tokens will be.
+    """Pack screens into `shape`.
 
     Args:
       patches: per screen [rows * columns * merge**2, patch_values] float32 in Qwen's order: merged tokens in raster
-        order, the merge**2 patches of each side by side (the pixel_values of transformers' image processor).
+        order, the merge**2 patches of each one together (the pixel_values of transformers' image processor).
 
     Returns:
       the screens; and per screen [T] int32, the index of each merged token, in raster order, into the [R * W * 16]
-      tokens that the vision tower makes.
+      output tokens of the vision tower.
 
     Raises:
-      ValueError: one line, when the screens do not fit or patches are not of their screen's size.
+      ValueError: one line, if the screens do not fit, or the patches do not match the size of their screen.
     """
     inner, room = config.merge**2, config.window_tokens
     layouts = [screen_layout(*merged_grid(size, config), config) for size in sizes]

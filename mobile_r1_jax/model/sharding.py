@@ -184,8 +184,9 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
 
 
 def sampling_copy(policy: Policy) -> Policy:
-    """Return a copy of the policy for fast sampling: in its compute dtype, with the language model gathered along
-    "fsdp", and on a CPU with unstacked layers."""
+    """Return a copy of the policy for fast sampling: in its compute dtype, its language model gathered along "fsdp".
+
+    On a CPU its layers are unstacked."""
     policy = gather_weights(to_compute_dtype(policy))
     if policy.text.kernel == "xla":
         policy.text = unstack_layers(policy.text)
@@ -195,8 +196,8 @@ def sampling_copy(policy: Policy) -> Policy:
 def gather_weights(policy: Policy) -> Policy:
     """Return the policy with its language model split over "tensor" only. Arrays on one device are shared.
 
-    Each decoded token reads every weight. Weights that are split over "fsdp" would be gathered again for each token.
-    Here they are gathered once, and decoding reads them from the device's own memory.
+    Each decoded token reads every weight. Weights split over "fsdp" would be gathered again for each token. Here they
+    are gathered once, and decoding reads them from the device's own memory.
     """
     graph, text, rest = nnx.split(policy, lambda path, _: path[0] == "text", ...)
     return nnx.merge(graph, jax.tree.map(_whole_along_fsdp, text), rest)

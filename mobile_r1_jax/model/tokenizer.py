@@ -1,4 +1,4 @@
-"""The tokenizer of a policy, checked against its config before a run begins."""
+"""The tokenizer of a policy, checked against its config before a run starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobile_r1_jax.model.config import PolicyConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Special token -> the field of config.json that names its id, where there is one.
+# Special token -> the field of config.json with its id, if there is one.
 SPECIAL = {
     "<|image_pad|>": "image_token",
     "<|video_pad|>": "video_token",
@@ -27,12 +27,12 @@ SPECIAL = {
 def load_tokenizer(directory: str | Path, base: str | Path | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a policy (`base`: as for `huggingface.load_policy`) and compare it with config.json.
 
-    No weights are read, so this can come before anything expensive.
+    It reads no weights, so it is fast.
 
     Raises:
-      FileNotFoundError, ValueError: one line. The tokenizer is missing or broken; it has a token without a row in the
-        embedding; a special token is missing or has another id than in config.json; or <|im_end|>, which ends a turn,
-        is not among the stop tokens.
+      FileNotFoundError, ValueError: one line. The tokenizer is missing or broken; a token has no row in the embedding;
+        a special token is missing or has another id than in config.json; or <|im_end|>, which ends a turn, is not a
+        stop token.
     """
     model = find_model(directory, base)
     config, place = model.config(), model.tokenizer
@@ -58,16 +58,16 @@ def _read(directory: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
-    there = {name for name in names if (directory / name).is_file()}
-    if not there & {"tokenizer.json", "vocab.json"}:
+    found = {name for name in names if (directory / name).is_file()}
+    if not found & {"tokenizer.json", "vocab.json"}:
         raise FileNotFoundError(
             f"{directory}: no tokenizer (tokenizer.json, or vocab.json and merges.txt); copy it there"
         )
-    for name in sorted(there):
+    for name in sorted(found):
         read_json(directory / name)
     try:
         return AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # tokenizers raises no narrower class for a file that it can't read
+    except Exception as error:  # tokenizers has no narrower class for a file that it cannot read
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{directory}: the tokenizer does not load ({reason}); copy its files again") from error
 

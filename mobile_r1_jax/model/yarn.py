@@ -1,6 +1,6 @@
 """YaRN: rotary frequencies scaled for prompts longer than those of pretraining. [arXiv:2309.00071]
 
-Fields, defaults and results are those of transformers' `modeling_rope_utils._compute_yarn_parameters`.
+Fields, defaults and results match `modeling_rope_utils._compute_yarn_parameters` of transformers.
 """
 
 import math
@@ -14,23 +14,23 @@ from mobile_r1_jax.model.checkpoints.json_section import Section
 
 @dataclass(frozen=True)
 class Yarn:
-    """How the rotary frequencies are scaled."""
+    """The scaling of rotary frequencies."""
 
-    factor: float  # low frequencies are divided by it
+    factor: float  # divisor of low frequencies
     original_positions: int  # the longest prompt of pretraining, in tokens
-    attention_factor: float  # cos and sin are multiplied by it
-    beta_fast: float = 32.0  # a frequency with more turns than this over original_positions is kept
-    beta_slow: float = 1.0  # a frequency with fewer turns than this is divided by factor
+    attention_factor: float  # factor on cos and sin
+    beta_fast: float = 32.0  # frequencies with more turns than this over original_positions stay unscaled
+    beta_slow: float = 1.0  # frequencies with fewer turns than this are divided by `factor`
     truncate: bool = True  # round the borders of these two ranges to whole frequencies
 
 
 def rope_type(rope: Section) -> str:
-    """Return the kind of rotary positions that a rope_scaling or rope_parameters object names."""
+    """Return the rope type that a rope_scaling or rope_parameters object names."""
     return rope.get("rope_type") or rope.get("type") or "default"
 
 
 def read_yarn(rope: Section, max_positions: int) -> Yarn | None:
-    """Read rope_scaling or rope_parameters; None where nothing is scaled. Raise ValueError for any other scaling."""
+    """Read rope_scaling or rope_parameters; None for no scaling. Raises ValueError for a scaling other than YaRN."""
     kind = rope_type(rope)
     if kind in ("default", "mrope"):
         return None
@@ -50,7 +50,7 @@ def read_yarn(rope: Section, max_positions: int) -> Yarn | None:
 
 
 def yarn_to_json(yarn: Yarn | None) -> dict[str, Any]:
-    """Return the fields of rope_parameters that say how frequencies are scaled."""
+    """Return the fields of rope_parameters that describe the scaling."""
     if yarn is None:
         return {"rope_type": "default"}
     return {

@@ -1,11 +1,11 @@
-"""Group-relative policy optimisation as pure, jitted functions on arrays; imports JAX alone, for any project to use.
+"""Group-relative policy optimisation as pure, jitted functions on arrays. It imports only JAX.
 
     from mobile_r1_jax.rl import GRPO, group_advantages, grpo_loss
 
     advantages_BG, informative_B = group_advantages(rewards_BG, counted_BG)
     loss, metrics = grpo_loss(logps_BGC, mask_BGC, advantages_BG, settings=GRPO(beta=0.0), sampler_logps=sampled_BGC)
 
-Axis letters: B prompts, G completions of one prompt (a group), C completion tokens; `...` stands for any leading axes.
+Axis letters: B prompts, G completions of one prompt (a group), C completion tokens; `...` means any leading axes.
 """
 
 from mobile_r1_jax.rl.advantages import group_advantages

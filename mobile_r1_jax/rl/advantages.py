@@ -1,4 +1,4 @@
-"""Advantages of a group's members relative to their group."""
+"""Group-relative advantages."""
 
 from functools import partial
 
@@ -6,26 +6,27 @@ import jax
 import jax.numpy as jnp
 
 STD_OFFSET = 1e-4  # [kin]
-EQUAL_REWARDS = 1e-6  # rewards closer together than this are float noise, not a preference [ours]
+EQUAL_REWARDS = 1e-6  # smaller differences of rewards are float noise, not a preference [ours]
 
 
 @partial(jax.jit, static_argnames="standardize")
 def group_advantages(
     rewards_BG: jax.Array, counted_BG: jax.Array, *, standardize: bool = True
 ) -> tuple[jax.Array, jax.Array]:
-    """Advantages `(r - mean) / (std + 1e-4)` within each group, over its counted members only [kin].
+    """Return the advantages `(r - mean) / (std + 1e-4)` within each group, over its counted members only [kin].
 
-    The standard deviation is the sample one (divides by n - 1), as in the trainer that the kin code was forked from.
+    The standard deviation is that of a sample (it divides by n - 1), as in the trainer that the kin code was forked
+    from.
 
     Args:
-      rewards_BG: float [B, G], one row per group; anything, NaN included, where not counted.
-      counted_BG: bool [B, G], False for members that must leave no trace (a failed phone, a judge outage, padding).
-      standardize: False leaves it at `r - mean` (Dr. GRPO, arXiv 2503.20783): a group whose rewards hardly differ then
-        has little to say, where divided by its deviation it says as much as one of which half succeeded.
+      rewards_BG: float [B, G], one row per group. Rewards of members that do not count are ignored, even NaN.
+      counted_BG: bool [B, G], False for members that must have no effect (a failed phone, a judge outage, padding).
+      standardize: False returns `r - mean` (Dr. GRPO, arXiv 2503.20783). Then a group with nearly equal rewards has
+        small advantages. With standardisation its advantages are as large as those of a group of which half succeeded.
 
     Returns:
-      advantages float32 [B, G]: zero for members that don't count and throughout uninformative groups;
-      informative bool [B]: groups with at least two counted members whose rewards differ. Others teach nothing.
+      advantages float32 [B, G]: zero for members that do not count, and in uninformative groups;
+      informative bool [B]: True for groups with at least two counted members whose rewards differ.
     """
     counted = counted_BG.astype(bool)
     rewards = jnp.where(counted, rewards_BG.astype(jnp.float32), 0.0)

@@ -1,7 +1,7 @@
-"""From a value per token to one scalar, in a way that micro-batches can share.
+"""Aggregation of a value per token to one scalar, additive over micro-batches.
 
-Every scalar is a sum divided by a count of `Totals`. Counted over a whole batch and handed to each of its
-micro-batches, the totals make the micro-batches' scalars *add up* to the batch's, however unevenly the tokens fall.
+Every scalar is a sum divided by a count in `Totals`. If each micro-batch gets the totals of the whole batch, the
+scalars of the micro-batches *add up* to that of the batch, even if they have different numbers of tokens.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ Aggregation = Literal["token_mean", "sequence_mean"]
 
 
 class Totals(NamedTuple):
-    """What the sums of a batch are divided by: float32 scalars."""
+    """The divisors of a batch's sums: float32 scalars."""
 
     tokens: jax.Array  # completion tokens that count
     sequences: jax.Array  # completions with at least one such token
@@ -22,23 +22,23 @@ class Totals(NamedTuple):
 
 @jax.jit
 def count_totals(mask: jax.Array) -> Totals:
-    """Totals of a mask, bool [..., C]. Those of micro-batches add up to their batch's; zero totals make zero means."""
+    """Return the totals of a mask, bool [..., C]. Totals of micro-batches add up; zero totals give zero means."""
     mask = mask.astype(bool)
     return Totals(mask.sum().astype(jnp.float32), mask.any(-1).sum().astype(jnp.float32))
 
 
 @jax.jit
 def token_mean(values: jax.Array, mask: jax.Array, totals: Totals) -> jax.Array:
-    """Sum of values [..., C] where mask [..., C], over the number of tokens: every token weighs the same."""
+    """Return the sum of values [..., C] where mask [..., C], over the number of tokens: all tokens weigh the same."""
     return jnp.where(mask, values, 0.0).sum() / jnp.maximum(totals.tokens, 1)
 
 
 @partial(jax.jit, static_argnames="how")
 def aggregate(values: jax.Array, mask: jax.Array, totals: Totals, how: Aggregation) -> jax.Array:
-    """One scalar of values [..., C] where mask [..., C].
+    """Return one scalar of values [..., C] where mask [..., C].
 
-    `token_mean` [kin]: every token weighs the same. `sequence_mean` [kin, the alternative]: each completion's mean,
-    then the mean over completions, so every completion weighs the same and a long one's tokens weigh less.
+    `token_mean` [kin]: all tokens have equal weight. `sequence_mean` [kin, the alternative]: the mean of each
+    completion, then the mean over completions; all completions have equal weight, so tokens of long ones have less.
     """
     if how == "token_mean":
         return token_mean(values, mask, totals)
@@ -50,5 +50,5 @@ def aggregate(values: jax.Array, mask: jax.Array, totals: Totals, how: Aggregati
 
 @jax.jit
 def masked_max(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Largest of values [..., C], none below zero, where mask [..., C]; 0 where nothing counts."""
+    """Return the largest of values [..., C] >= 0 where mask [..., C]; 0 if the mask is all False."""
     return jnp.where(mask, values, 0.0).max()

@@ -16,7 +16,7 @@ KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
 @dataclass(frozen=True)
 class GRPO:
-    """What the GRPO loss is made of; static, so each distinct value compiles once."""
+    """Settings of the GRPO loss; static, so each distinct value compiles once."""
 
     epsilon_low: Annotated[float, "[0, 1]"] = 0.2  # the ratio is clipped to 1 - low .. 1 + high [kin]
     epsilon_high: Annotated[float, "[0, inf)"] = 0.2  # the same; larger leaves rare tokens more room to grow [kin]
@@ -38,9 +38,9 @@ class GRPO:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What the likelihood loss is made of; static."""
+    """Settings of the likelihood loss; static."""
 
-    aggregation: Aggregation = "token_mean"  # [ours] as the GRPO loss
+    aggregation: Aggregation = "token_mean"  # as in the GRPO loss [ours]
 
     def __post_init__(self) -> None:
         _check_aggregation(self)
@@ -60,38 +60,39 @@ def grpo_loss(
     entropy: jax.Array | None = None,
     totals: Totals | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Clipped, importance-weighted policy loss plus `beta` times the KL to the reference (GRPO's equation 3).
+    """Return the clipped, importance-weighted policy loss plus `beta` times the KL to the reference (GRPO, equation 3).
 
-    Log ratios above 20 nats, the k3 estimator's too, count as 20 and have no gradient (see terms.py).
+    Log ratios above 20 nats count as 20 and have no gradient, also in the k3 estimator (see terms.py).
 
     Args:
-      logps: float [..., C], of the completions' tokens under the policy being trained; the gradient's only way.
-      mask: bool [..., C], tokens that count. Where False, nothing is read: not even NaN does harm.
+      logps: float [..., C], log-probabilities of the completion tokens under the trained policy. Only they have a
+        gradient.
+      mask: bool [..., C], True for tokens that count. Other positions are not read, so they may hold NaN.
       advantages: float [...], one per completion, shared by its tokens.
-      sampler_logps: float [..., C], as recorded by whatever sampled the tokens: under its whole distribution, at its
-        temperature. Against the same whole distribution, recomputed, they say how far sampler and trainer differ.
-      truncated_logps: float [..., C], under what the tokens were drawn from, where top-p or top-k cut that; None where
-        nothing was cut. They are the importance weights' denominator and nothing else's: every ratio and the KL are of
-        whole distributions. A weight is then the mass that the cut left (times how sampler and trainer differ), which
-        is what makes the tokens kept weigh as they would in draws from the whole; those cut off stay unseen.
-      old_logps: float [..., C], what the ratio is taken against. None: the policy as it is now, so the ratio is 1,
-        clipping is inactive and the gradient is the plain policy gradient (one update per batch [kin]). For several
-        updates per batch pass the log-probabilities from before the first.
-      reference_logps: float [..., C] of the frozen reference; needed when settings.beta > 0.
-      entropy: float [..., C] in nats, only measured.
-      totals: of the whole batch, when this is one micro-batch of it; None counts them here.
+      sampler_logps: float [..., C], as the sampler recorded them: under its full distribution, at its temperature.
+        Their difference to `logps` shows how far sampler and trainer differ.
+      truncated_logps: float [..., C], under the distribution after top-p or top-k; None if it was not truncated. Only
+        the denominator of the importance weights uses them; every ratio and the KL are those of full distributions. A
+        weight is then the probability mass that the truncation kept (times the difference of sampler and trainer). So
+        the kept tokens have the weight of draws from the full distribution; the others are never drawn.
+      old_logps: float [..., C], the denominator of the ratio. None: the policy itself; then the ratio is 1, clipping is
+        inactive, and the gradient is the plain policy gradient (one update per batch [kin]). For several updates per
+        batch, pass the log-probabilities before the first one.
+      reference_logps: float [..., C] under the frozen reference; required if settings.beta > 0.
+      entropy: float [..., C] in nats, for the metrics only.
+      totals: those of the whole batch, if this is one of its micro-batches; None counts them here.
 
     Returns:
-      loss, float32 scalar; metrics, float32 scalars, token means: policy_loss (this one as aggregated), ratio_mean,
-      ratio_max, clipped_low and clipped_high (shares of tokens), logp_difference (mean absolute train - sampler), and
-      where their inputs are given importance_mean, kl, entropy. All but `ratio_max` add up over micro-batches that
-      share totals.
+      loss, float32 scalar; metrics, float32 scalars, token means: policy_loss (aggregated as the settings say),
+      ratio_mean, ratio_max, clipped_low and clipped_high (shares of tokens), logp_difference (mean absolute difference
+      of trainer and sampler), and if their inputs are given importance_mean, kl, entropy. All except `ratio_max` add up
+      over micro-batches that share totals.
     """
     if settings.beta > 0 and reference_logps is None:
         raise ValueError(f"grpo_loss: beta is {settings.beta} but reference_logps is None; pass them, or set beta to 0")
     mask = mask.astype(bool)
     totals = count_totals(mask) if totals is None else totals
-    # Padding may hold anything; zeroed before any exp, neither value nor gradient can turn into NaN there.
+    # Padding may hold any value. It is zeroed before any exp, so that neither value nor gradient becomes NaN.
     logps, sampler_logps, truncated_logps, old_logps, reference_logps, entropy = (
         None if array is None else jnp.where(mask, array.astype(jnp.float32), 0.0)
         for array in (logps, sampler_logps, truncated_logps, old_logps, reference_logps, entropy)
@@ -134,7 +135,7 @@ def likelihood_loss(
     entropy: jax.Array | None = None,
     totals: Totals | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Weighted negative log-likelihood: supervised finetuning, where a golden completion weighs 1.
+    """Return the weighted negative log-likelihood. For supervised finetuning, a golden completion has weight 1.
 
     Args:
       logps: float [..., C]; mask: bool [..., C]; weights: float [...], one per completion; entropy, totals: as in
@@ -142,7 +143,7 @@ def likelihood_loss(
 
     Returns:
       loss, float32 scalar: nats per token (or per token of the average sequence); metrics: nll, the token mean without
-      weights, and entropy where given.
+      weights, and entropy if given.
     """
     mask = mask.astype(bool)
     totals = count_totals(mask) if totals is None else totals
@@ -155,7 +156,7 @@ def likelihood_loss(
 
 
 def _per_completion(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Values [...] as float32 [..., 1] beside their tokens; zero for a completion without a token that counts."""
+    """Return values [...] as float32 [..., 1], which broadcast to the tokens; 0 for a fully masked completion."""
     return jnp.where(mask.any(-1), values.astype(jnp.float32), 0.0)[..., None]
 
 

@@ -1,21 +1,21 @@
-"""The terms that a policy-gradient loss is made of, each a value per token.
+"""The terms of a policy-gradient loss, one value per token each.
 
-All arguments are float [..., C] unless said otherwise and are log-probabilities in nats. Positions that don't count
-must hold finite numbers: `grpo_loss` sees to that.
+Unless said otherwise, all arguments are float [..., C], log-probabilities in nats. Masked positions must hold finite
+numbers; `grpo_loss` ensures this.
 
-Ratios of probabilities are bounded: exp overflows in float32 above 88.7 nats, and an infinite ratio makes the whole
-update infinite or NaN. Log ratios up to 20 nats are exact, larger ones count as 20 and have no gradient, as in verl.
+Ratios of probabilities are bounded. In float32, exp overflows above 88.7 nats, and one infinite ratio makes the whole
+update infinite or NaN. Log ratios up to 20 nats are exact; larger ones count as 20 and have no gradient, as in verl.
 """
 
 import jax
 import jax.numpy as jnp
 
-MAX_LOG_RATIO = 20.0  # of a log ratio; exp(20) is 4.9e8
+MAX_LOG_RATIO = 20.0  # nats; exp(20) is 4.9e8
 
 
 @jax.jit
 def probability_ratio(logps: jax.Array, other_logps: jax.Array) -> jax.Array:
-    """Return `p / q`, at most exp(20): beyond that it is constant and has no gradient."""
+    """Return `p / q`, at most exp(20); above, it is constant and has no gradient."""
     return jnp.exp(jnp.minimum(logps - other_logps, MAX_LOG_RATIO))
 
 
@@ -23,15 +23,15 @@ def probability_ratio(logps: jax.Array, other_logps: jax.Array) -> jax.Array:
 def clipped_policy_loss(
     ratio: jax.Array, advantages: jax.Array, epsilon_low: float, epsilon_high: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """PPO's clipped surrogate `-min(ratio A, clip(ratio, 1 - low, 1 + high) A)` with a bound for either side.
+    """Return PPO's clipped surrogate `-min(ratio A, clip(ratio, 1 - low, 1 + high) A)`, with one bound for each side.
 
     Args:
       ratio: [..., C], new probability over old.
       advantages: broadcastable to it.
 
     Returns:
-      loss [..., C]; bool [..., C] where the low bound cut the gradient (A < 0); bool [..., C] where the high one did
-      (A > 0).
+      loss [..., C]; bool [..., C], True where the low bound cuts the gradient (A < 0); bool [..., C], True where the
+      high bound cuts it (A > 0).
     """
     clipped = jnp.clip(ratio, 1.0 - epsilon_low, 1.0 + epsilon_high)
     loss = -jnp.minimum(ratio * advantages, clipped * advantages)
@@ -42,21 +42,21 @@ def clipped_policy_loss(
 
 @jax.jit
 def kl_k1(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
-    """`log p - log q`: unbiased, of either sign. Good to watch; as a loss its expected gradient is zero on policy."""
+    """Return `log p - log q`: unbiased, of either sign. As a loss, its expected gradient on policy is 0."""
     return logps - reference_logps
 
 
 @jax.jit
 def kl_k2(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
-    """`(log p - log q)^2 / 2`: never negative, biased; on policy its gradient is the KL's own in expectation."""
+    """Return `(log p - log q)^2 / 2`: never negative, biased. On policy, its expected gradient is that of the KL."""
     return 0.5 * jnp.square(logps - reference_logps)
 
 
 @jax.jit
 def kl_k3(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
-    """`q/p - log(q/p) - 1`: unbiased and never negative; what GRPO and the kin code use.
+    """Return `q/p - log(q/p) - 1`: unbiased and never negative. GRPO and the kin code use it.
 
-    log(q/p) counts as at most 20 nats, so a token's value is at most 4.9e8. Beyond that it has no gradient.
+    log(q/p) counts as at most 20 nats, so the value of a token is at most 4.9e8. Above, it has no gradient.
     """
     difference = jnp.minimum(reference_logps - logps, MAX_LOG_RATIO)
     return jnp.exp(difference) - difference - 1.0
@@ -64,7 +64,7 @@ def kl_k3(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
 
 @jax.jit
 def importance_weights(train_logps: jax.Array, sampler_logps: jax.Array, cap: float) -> jax.Array:
-    """`min(p_train / p_sampler, cap)` without gradient: corrects for a sampler whose numbers are not the trainer's.
+    """Return `min(p_train / p_sampler, cap)`, without gradient. It corrects the difference of sampler and trainer.
 
-    sampler_logps: of what the tokens were drawn from; after top-p or top-k that is the truncated distribution."""
+    sampler_logps: under the distribution of the draws; after top-p or top-k, that is the truncated distribution."""
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(train_logps - sampler_logps), cap))

@@ -1,1 +1,1 @@
-"""The process that a command runs in."""
+"""The process of a command: compilation cache, recompilations, host memory, interrupts."""

@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that the second start of a run does not compile what the first one did."""
+"""A cache of compiled programs on disk, so that a restarted run does not compile them again."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,21 @@ import jax
 
 
 def enable_compilation_cache(folder: Path | None) -> Path | None:
-    """Lets JAX keep what it compiles in `folder`, and take it from there; before the first compilation of the process.
+    """Enable JAX's compilation cache. Call it before the first compilation of the process.
 
-    None: where JAX was told to already (JAX_COMPILATION_CACHE_DIR); else on an accelerator the user's cache directory,
-    for all runs together, as programs are kept under what they are made of. On a CPU nowhere: what is kept is machine
-    code, which JAX runs on whatever CPU reads it (a home directory that several machines share is enough for a crash),
-    and each program that is read logs a line about it. Whoever names a folder has it there too.
+    On a CPU there is no cache by default. The cache holds machine code, and JAX runs it on any CPU that reads it: a
+    home directory shared by different machines can cause a crash. JAX also logs a line per program that it reads.
+
+    Args:
+      folder: the folder of the cache, on any platform. None: the folder of JAX_COMPILATION_CACHE_DIR, if it is set;
+        else on an accelerator the user's cache directory, shared by all runs.
 
     Returns:
-      where they are kept, if anywhere.
+      the folder of the cache; None for no cache.
     """
-    told = jax.config.jax_compilation_cache_dir
-    if folder is None and (told or jax.default_backend() == "cpu"):
-        return Path(told) if told else None
+    configured = jax.config.jax_compilation_cache_dir
+    if folder is None and (configured or jax.default_backend() == "cpu"):
+        return Path(configured) if configured else None
     if folder is None:
         folder = user_cache()
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,30 +1,30 @@
-"""What is compiled while a run is under way: every program should be compiled once a shape, in the first update."""
+"""A record of compilations during a run. Every program should compile once per shape, in the first update."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-JAX_LOG = logging.getLogger("jax._src.interpreters.pxla")  # where JAX tells shapes; its monitoring events have none
+JAX_LOG = logging.getLogger("jax._src.interpreters.pxla")  # this log has shapes; JAX's monitoring events have none
 COMPILING = "Compiling %s with global shapes"
 
 
 @dataclass(frozen=True)
 class Compilation:
-    """program: as JAX names it, such as jit(sample). shapes: of its arguments, such as float32[8,4]."""
+    """program: its name in JAX, such as jit(sample). shapes: those of its arguments, such as float32[8,4]."""
 
     program: str
     shapes: tuple[str, ...]
 
 
-_open: list[list[Compilation]] = []  # those that `record_compilations` has given out
+_open: list[list[Compilation]] = []  # the lists of all `record_compilations` contexts
 
 
 @contextmanager
 def record_compilations() -> Iterator[list[Compilation]]:
-    """A list that grows by everything that JAX compiles, in any thread, until the context is left.
+    """Yield a list that grows by each compilation, in any thread, until the context ends.
 
-    What a compilation cache on disk then has counts as well: it was traced and lowered anew."""
+    Programs that the compilation cache holds count as well: they were traced and lowered again."""
     compiled: list[Compilation] = []
     JAX_LOG.addFilter(_note)
     JAX_LOG.setLevel(logging.DEBUG)
@@ -39,7 +39,7 @@ def record_compilations() -> Iterator[list[Compilation]]:
 
 
 def _note(record: logging.LogRecord) -> bool:
-    """Sees every record of JAX's log, and lets through what would have come through without us."""
+    """Record a compilation from JAX's log. Return whether the log's own level lets the record through."""
     if str(record.msg).startswith(COMPILING):
         program, shapes, *_ = record.args
         for compiled in _open:
@@ -48,8 +48,10 @@ def _note(record: logging.LogRecord) -> bool:
 
 
 def recompilations(compiled: Sequence[Compilation], start: int) -> Iterator[tuple[int, str]]:
-    """Every one from the `start`-th on whose program had been compiled before: how bad that is, as a logging level, and
-    the cause in words. A bucket that had not come before is news; compiling for shapes that had is a fault."""
+    """Yield (logging level, cause in words) for each compilation from `start` on whose program was compiled before.
+
+    New shapes, such as those of a new bucket, have level INFO. The same shapes again are a fault, with level
+    WARNING."""
     for number, one in enumerate(compiled[start:], start):
         before = [earlier.shapes for earlier in compiled[:number] if earlier.program == one.program]
         if one.shapes in before:

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: what is under way is cancelled, and gets a bounded time to save and to stop its phones.
+"""Ctrl-C and SIGTERM: the command is cancelled, and has a bounded time to save and to stop its phones.
 
-The first signal cancels the coroutine that `Interrupts.run` runs; what it is awaiting raises asyncio.CancelledError,
-and it saves on its way out. A second signal raises KeyboardInterrupt at once. A thread ends the process when the time
-is over, even while the main thread is inside a compilation, where Python handles no signals.
+The first signal cancels the coroutine of `Interrupts.run`: its current await raises asyncio.CancelledError, and it
+saves before it ends. A second signal raises KeyboardInterrupt at once. A thread ends the process when the time is over.
+It does so even while the main thread compiles, where Python handles no signals.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from types import FrameType, TracebackType
 from typing import Any
 
-SECONDS = 30.0  # for saving; a preempted VM is gone soon after
+SECONDS = 30.0  # for saving; a preempted VM stops soon after
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Groups of completions as the batches of a train step."""
+"""Conversion of groups of completions to batches of a train step."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,8 +17,7 @@ Collate = Callable[[Sequence[Prompt], int], tuple[Screens | EncodedScreens, Prom
 
 
 def merge_equal_prompts(groups: Sequence[PromptGroup], most: int) -> list[PromptGroup]:
-    """Return the same completions, those of equal prompts together, `most` in a group: a prompt is computed once for
-    all of its group."""
+    """Merge groups with equal prompts, at most `most` groups into one. A prompt is computed once for its group."""
     equal: dict[tuple[bytes, ...], list[PromptGroup]] = defaultdict(list)
     for group in groups:
         equal[identity(group.prompt)].append(group)
@@ -39,19 +38,19 @@ def micro_batches(
 ) -> list[Batch]:
     """Return all groups in batches of `rows` prompts.
 
-    There are two shapes, with room for `group` completions or for one: one group of G and G groups of one differ too
-    much to share a shape. Prompts of similar length share a batch. Empty rows pad the last batch of a shape.
+    There are two shapes: one for groups with one completion, one for up to `group` completions. One shared shape would
+    waste most of its room. Prompts of similar length share a batch. Empty rows pad the last batch of a shape.
 
     Args:
-      tokens: room for a completion, in tokens. mesh: where the arrays are placed.
+      tokens: length C of a completion. mesh: places the arrays.
 
-    Raises ValueError where a completion is longer than that.
+    Raises ValueError if a completion is longer than C.
     """
     ordered = sorted(groups, key=lambda one: len(one.prompt.ids))
-    alone, together = ([one for one in ordered if (len(one.completions) > 1) == several] for several in (False, True))
+    single, several = ([one for one in ordered if (len(one.completions) > 1) == many] for many in (False, True))
     return [
         make_batch(collate, some[start : start + rows], (rows, width, tokens), mesh)
-        for width, some in ((1, alone), (group, together))
+        for width, some in ((1, single), (group, several))
         for start in range(0, len(some), rows)
     ]
 
@@ -72,6 +71,6 @@ def make_batch(collate: Collate, groups: Sequence[PromptGroup], shape: tuple[int
                 logps[row, member, :length] = completion.logps
             if completion.truncated_logps:
                 truncated_logps[row, member, :length] = completion.truncated_logps
-    cut = any(completion.truncated_logps for one in groups for completion in one.completions)
-    completions = Completions(ids, mask, logps, advantages, truncated_logps if cut else None)
+    truncated = any(completion.truncated_logps for one in groups for completion in one.completions)
+    completions = Completions(ids, mask, logps, advantages, truncated_logps if truncated else None)
     return Batch(screens, prompts, shard_batch(completions, mesh))

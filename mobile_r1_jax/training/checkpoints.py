@@ -1,13 +1,13 @@
-"""Checkpoints of a training run, by Orbax: the whole state, and the place in the data as JSON beside it.
+"""Checkpoints of a training run, by Orbax: the whole state, and the position in the data as JSON.
 
-Orbax writes into a temporary folder and renames it when everything is there, so a process killed at any point leaves
-the checkpoints that it had. Arrays are stored under their names in the state ("trained.text.embedding"), whole: a run
-may go on with another mesh than it began with. Large parameters of many layers are stored a layer a chunk, so that one
-layer can be read alone. Of a state of adapters the frozen weights are not stored: they are those of the policy that the
-run began with, and it begins with them again.
+Orbax writes into a temporary folder and renames it when it is complete. So a killed process keeps its finished
+checkpoints. Arrays are stored whole, under their names in the state ("trained.text.embedding"): a run may resume on
+another mesh. Large stacked parameters have one chunk per layer, so that one layer can be read alone. If a run trains
+adapters, its frozen weights are not stored: they are those of the policy that the run started from, and a resumed run
+loads them again.
 
-A checkpoint holds the checksums of its files from the moment it is there. What they say is damaged is passed over for
-the newest one that is intact.
+Every finished checkpoint holds the checksums of its files. A damaged checkpoint is skipped, and the newest intact one
+is used.
 """
 
 import logging
@@ -33,57 +33,59 @@ from mobile_r1_jax.training.state import NonFiniteError, TrainState, is_finite
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 ORBAX_LOG = logging.getLogger("absl")
-DRAFT = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is being written
-WRITTEN_LATER = frozenset({"_CHECKPOINT_METADATA", "commit_success.txt"})  # by Orbax, and not needed to restore
+DRAFT = ".orbax-checkpoint-tmp"  # part of the name of an unfinished checkpoint
+WRITTEN_LATER = frozenset({"_CHECKPOINT_METADATA", "commit_success.txt"})  # by Orbax; a restore does not need them
 LONGEST_REASON = 160  # characters
-OF_THE_SYSTEM = re.compile(r": ([^:\[]+) \[os_error_code=")  # in tensorstore's errors: "No space left on device"
+OS_ERROR = re.compile(r": ([^:\[]+) \[os_error_code=")  # finds "No space left on device" in tensorstore's errors
 STATE, POSITION = "state", "position"
 FROZEN = "frozen."
-PARAMETERS = ("trained.", FROZEN)  # what the names of the policy's parameters begin with
-WHOLE = 16 * 2**20  # bytes: a parameter up to this is one chunk
-CHUNK = 512 * 2**20  # bytes: no chunk of a parameter is larger
+PARAMETERS = ("trained.", FROZEN)  # prefixes of the names of the policy's parameters
+WHOLE = 16 * 2**20  # bytes: a parameter up to this size is one chunk
+CHUNK = 512 * 2**20  # bytes: largest chunk of a parameter
 
 
 class CheckpointError(OneLineError):
-    """A checkpoint that cannot be written, or none that can be restored."""
+    """A checkpoint cannot be written, or none can be restored."""
 
 
 class NoCheckpointError(CheckpointError):
-    """No checkpoint is there yet."""
+    """There is no checkpoint yet."""
 
 
 @contextmanager
 def open_checkpoints(directory: Path, *, keep: int = 2) -> Iterator[ocp.CheckpointManager]:
-    """Open (or make) a directory of checkpoints of which the last `keep` stay; the one process that writes to it.
+    """Open (or create) a directory of checkpoints for writing, and keep the last `keep` of them.
 
-    Leaving the context waits until everything is written. Raises CheckpointError where that fails.
+    Leaving the context waits until everything is written. Raises CheckpointError if that fails.
     """
     directory = Path(directory).absolute()
-    sealing = ocp.options.AsyncOptions(post_finalization_callback=lambda: _seal(directory))
+    with_checksums = ocp.options.AsyncOptions(post_finalization_callback=lambda: _write_draft_checksums(directory))
     _silence_tracebacks()
-    manager = _manager(directory, max_to_keep=keep, create=True, cleanup_tmp_directories=True, async_options=sealing)
+    manager = _manager(
+        directory, max_to_keep=keep, create=True, cleanup_tmp_directories=True, async_options=with_checksums
+    )
     try:
         yield manager
     except BaseException:
-        with suppress(Exception):  # what ended the context is what the caller gets
+        with suppress(Exception):  # the caller gets the error that ended the context
             manager.close()
         raise
-    with _writing(directory):
+    with _write_errors(directory):
         manager.close()
 
 
 def save(checkpoints: ocp.CheckpointManager, state: TrainState, step: int, position: Mapping[str, Any]) -> None:
-    """Save the state after update number `step`, and whatever JSON says where the run is.
+    """Save the state after update number `step`, and the position of the run as JSON.
 
-    Returns when the arrays are copied to the host, and writes on from there: the state may be donated right after.
-    `finish(checkpoints)` waits for the files.
+    It returns when the arrays are copied to the host, so the state may be donated. Threads then write the files;
+    `finish(checkpoints)` waits for them.
 
     Raises:
       NonFiniteError: a trained parameter or the optimizer state is not finite; nothing is saved.
-      CheckpointError: this checkpoint or the one before could not be written, such as for a full disk. The finished
-        checkpoints stay, and the unfinished one is removed.
+      CheckpointError: this checkpoint or the previous one could not be written, for example because the disk is full.
+        The finished checkpoints stay, and the unfinished one is removed.
     """
-    arrays = _named(state)
+    arrays = _stored_arrays(state)
     if not is_finite((state.trained, state.optimizer)):
         bad = [name for name, array in arrays.items() if not name.startswith((FROZEN, "key")) and not is_finite(array)]
         raise NonFiniteError(
@@ -94,36 +96,36 @@ def save(checkpoints: ocp.CheckpointManager, state: TrainState, step: int, posit
     arguments = ocp.args.Composite(
         **{STATE: ocp.args.StandardSave(arrays, save_args=chunks), POSITION: ocp.args.JsonSave(dict(position))}
     )
-    with _writing(Path(checkpoints.directory)):
+    with _write_errors(Path(checkpoints.directory)):
         checkpoints.save(step, args=arguments, force=True)
 
 
 def finish(checkpoints: ocp.CheckpointManager) -> None:
-    """Wait until the last checkpoint is written. Raises CheckpointError where it could not be, as `save`."""
-    with _writing(Path(checkpoints.directory)):
+    """Wait until the last checkpoint is written. Raises CheckpointError as `save`."""
+    with _write_errors(Path(checkpoints.directory)):
         checkpoints.wait_until_finished()
 
 
 def restore(
     checkpoints: ocp.CheckpointManager, state: TrainState, step: int | None = None
 ) -> tuple[TrainState, int, dict[str, Any]]:
-    """Restore the newest intact checkpoint (or that of `step`); every array is placed as its counterpart in `state`.
+    """Restore the newest intact checkpoint, or that of `step`. Every array gets the sharding that it has in `state`.
 
-    A damaged one is reported in one line and renamed to damaged-STEP, so that its step can be saved again.
+    A damaged checkpoint is logged in one line and renamed to damaged-STEP, so that its step can be saved again.
 
     Returns:
-      state, number of updates that it has seen, position.
+      state, its number of updates, position.
 
     Raises:
-      CheckpointError: there is none, none is intact, or its arrays are not those of `state`.
+      CheckpointError: there is no checkpoint, none is intact, or its arrays do not match `state`.
     """
     directory, steps = Path(checkpoints.directory), checkpoints.all_steps()
     if not steps:
         raise NoCheckpointError(f"no finished checkpoint in {directory}; start this run without resuming")
     if step is not None and step not in steps:
-        there = ", ".join(map(str, steps))
-        raise CheckpointError(f"no checkpoint of step {step} in {directory}; there are: {there}")
-    wanted = _named(state)
+        found = ", ".join(map(str, steps))
+        raise CheckpointError(f"no checkpoint of step {step} in {directory}; there are: {found}")
+    wanted = _stored_arrays(state)
 
     def read(step: int) -> Mapping[str, Any]:
         stored = {name: array.shape for name, array in _metadata(checkpoints, step).items()}
@@ -145,16 +147,16 @@ def restore(
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints are renamed")
         checkpoints.reload()
-    return _unnamed(items[STATE], state), found, items[POSITION]
+    return _state_from(items[STATE], state), found, items[POSITION]
 
 
 def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.TensorStore]]:
-    """The policy's parameters in the newest intact checkpoint of a directory, not read before they are sliced.
+    """Return the policy's parameters in the newest intact checkpoint of a directory. They are read when sliced.
 
-    Nothing is changed there: a run may be writing to it. A damaged checkpoint is reported in one line.
+    The directory is not changed, since a run may be writing to it. A damaged checkpoint is logged in one line.
 
     Returns:
-      number of updates that they have seen; path in the policy, such as "text.layers.q.kernel" -> the array.
+      number of updates; path in the policy, such as "text.layers.q.kernel" -> the array.
 
     Raises:
       NoCheckpointError: there is no checkpoint; CheckpointError: none is intact.
@@ -167,7 +169,7 @@ def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.Tenso
 
         def read(step: int) -> dict[str, tensorstore.TensorStore]:
             names = [name for name in _metadata(checkpoints, step) if name.startswith(PARAMETERS)]
-            # As Orbax wrote it: zarr arrays in an OCDBT database.
+            # Orbax writes zarr arrays in an OCDBT database.
             specs = (
                 {"driver": "zarr", "kvstore": _database(directory / str(step)) | {"path": f"{name}/"}} for name in names
             )
@@ -178,16 +180,16 @@ def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.Tenso
 
 
 def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
-    # Handlers by name: without them a manager that has saved nothing yet could not read what another one wrote.
+    # Without named handlers, a manager that has saved nothing cannot read the checkpoints of another one.
     handlers = {STATE: ocp.StandardCheckpointHandler(), POSITION: ocp.JsonCheckpointHandler()}
     return ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers)
 
 
 def _silence_tracebacks() -> None:
-    """Keep Orbax from printing tracebacks, from now on: its errors reach the caller as exceptions.
+    """Keep Orbax from printing tracebacks in this process. The caller gets its errors as exceptions.
 
-    It logs each error first. When the disk is full, tensorstore also has an exception, which nothing can catch, for
-    every array whose write is no longer waited for.
+    Orbax also logs each error. When the disk is full, tensorstore adds an uncatchable exception for every array whose
+    write is no longer awaited.
     """
     ORBAX_LOG.addFilter(_is_no_traceback)
     if getattr(sys.unraisablehook, "func", None) is not _print_uncaught:
@@ -203,16 +205,16 @@ def _is_no_traceback(record: logging.LogRecord) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
 
 
-def _seal(directory: Path) -> None:
-    """Write checksums into the checkpoint that is about to be renamed: a finished one has them, whatever is killed."""
+def _write_draft_checksums(directory: Path) -> None:
+    """Write checksums into the draft before Orbax renames it, so that every finished checkpoint has them."""
     if jax.process_index() == 0:
         for draft in directory.glob(f"*{DRAFT}*"):
             write_checksums(draft, leave_out=WRITTEN_LATER)
 
 
 @contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Raise what goes wrong in Orbax or its threads as CheckpointError, and remove the unfinished checkpoint."""
+def _write_errors(directory: Path) -> Iterator[None]:
+    """Raise errors of Orbax and its threads as CheckpointError, and remove the unfinished checkpoint."""
     try:
         yield
     except Exception as error:
@@ -224,30 +226,30 @@ def _writing(directory: Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The system's own word for it where there is one, such as for a full disk; else what was said, cut short."""
+    """Return the operating system's message, if there is one, such as for a full disk; else a shortened message."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return f"{cause.strerror} ({cause.filename})" if cause.filename else cause.strerror
-        if found := OF_THE_SYSTEM.search(str(cause)):
+        if found := OS_ERROR.search(str(cause)):
             return found[1]
         cause = cause.__cause__ or cause.__context__
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]
 
 
 def _newest_intact(directory: Path, steps: Sequence[int], read: Callable[[int], T]) -> tuple[int, T, dict[int, str]]:
-    """Return the newest step that is intact, what `read` gives for it, and what is wrong with the newer ones.
+    """Return the newest intact step, the result of `read` for it, and the problem of each newer step.
 
-    Logs a line for each damaged one. Raises CheckpointError where none is intact.
+    It logs a line for each damaged checkpoint. Raises CheckpointError if none is intact.
     """
     damaged: dict[int, str] = {}
     for step in sorted(steps, reverse=True):
-        if not (problem := _damage(directory / str(step))):
+        if not (problem := _find_damage(directory / str(step))):
             try:
                 result = read(step)
-            except (CheckpointError, MemoryError, jax.errors.JaxRuntimeError):  # no fault of the files
+            except (CheckpointError, MemoryError, jax.errors.JaxRuntimeError):  # not an error of the files
                 raise
-            except Exception as error:  # Orbax has no narrower class for what it cannot read
+            except Exception as error:  # Orbax has no narrower class for unreadable files
                 problem = _reason(error)
             else:
                 for other, problem in damaged.items():
@@ -260,14 +262,14 @@ def _newest_intact(directory: Path, steps: Sequence[int], read: Callable[[int], 
     raise CheckpointError(f"no intact checkpoint in {directory} ({each}); to do this stage again, remove the directory")
 
 
-def _damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's files, in words; None where they are intact. All processes get an answer."""
+def _find_damage(folder: Path) -> str | None:
+    """Return the problem of a checkpoint's files, in words; None if they are intact. All processes get a result."""
     problem = None
     if jax.process_index() == 0:
         try:
             problem = find_damage(folder)
         except FileNotFoundError:
-            LOG.warning("%s has no checksums, as an earlier version wrote it: flipped bits would go unnoticed", folder)
+            LOG.warning("%s has no checksums: an earlier version wrote it; changed bits cannot be detected", folder)
             problem = _unreadable(folder)
     if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.asarray(problem is not None)):
         return problem or "process 0 found it damaged"
@@ -275,23 +277,23 @@ def _damage(folder: Path) -> str | None:
 
 
 def _unreadable(folder: Path) -> str | None:
-    """Read all that a checkpoint without checksums stores; None where everything is there."""
+    """Read all arrays of a checkpoint without checksums. Return the problem, in words; None if they are readable."""
     try:
         database = tensorstore.KvStore.open(_database(folder)).result()
-        for key in database.list().result():
-            database.read(key).result()
+        for name in database.list().result():
+            database.read(name).result()
     except ValueError as error:
         return _reason(error)
     return None
 
 
 def _database(folder: Path) -> dict[str, Any]:
-    """Where Orbax keeps a checkpoint's arrays: an OCDBT database, as tensorstore opens it."""
+    """Return tensorstore's spec of the OCDBT database that holds a checkpoint's arrays."""
     return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder / STATE}/"}}
 
 
 def _metadata(checkpoints: ocp.CheckpointManager, step: int) -> Mapping[str, Any]:
-    """Name of every stored array -> its metadata. Raises ValueError where they are not there."""
+    """Return name -> metadata of every stored array. Raises ValueError if they are missing."""
     metadata = checkpoints.item_metadata(step).get(STATE)
     if metadata is None:
         raise ValueError(f"the metadata of {STATE} is missing")
@@ -299,21 +301,21 @@ def _metadata(checkpoints: ocp.CheckpointManager, step: int) -> Mapping[str, Any
 
 
 def _chunks(name: str, array: jax.Array) -> ocp.SaveArgs:
-    """How an array is cut where it is stored, on top of how it is sharded."""
+    """Return the chunking of a stored array, in addition to its sharding."""
     if not name.startswith(PARAMETERS) or array.nbytes <= WHOLE:
         return ocp.SaveArgs()
     return ocp.SaveArgs(chunk_byte_size=CHUNK, shard_axes=(0,) if ".layers." in name else ())
 
 
-def _named(state: TrainState) -> dict[str, jax.Array]:
-    """Every array that is stored, under its name; the random key as its raw uint32 words, for any version to read."""
+def _stored_arrays(state: TrainState) -> dict[str, jax.Array]:
+    """Return name -> array of everything that is stored. The PRNG key is stored as raw uint32 words."""
     leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
     if state.trains_adapters:
         leaves = {name: leaf for name, leaf in leaves.items() if not name.startswith(FROZEN)}
     return {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in leaves.items()}
 
 
-def _unnamed(arrays: Mapping[str, jax.Array], like: TrainState) -> TrainState:
+def _state_from(arrays: Mapping[str, jax.Array], like: TrainState) -> TrainState:
     def find(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         array = arrays.get(_name(path), leaf)
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
@@ -330,7 +332,7 @@ def _is_key(array: jax.Array) -> bool:
 
 
 def _difference(stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, jax.Array]) -> str | None:
-    """What is first in the way of restoring, in words; None when nothing is."""
+    """Return the first difference that prevents restoring, in words; None if there is none."""
     for name, array in wanted.items():
         if name not in stored:
             return f"{name} is not in it"

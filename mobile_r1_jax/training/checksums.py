@@ -1,4 +1,4 @@
-"""Checksums of a folder's files, kept in the folder: they tell a file that was cut, lost or changed since."""
+"""Checksums of a folder's files, stored in the folder. They detect files that were truncated, lost or changed."""
 
 import json
 import zlib
@@ -12,21 +12,23 @@ BLOCK = 4 * 2**20  # bytes read at once
 
 
 def write_checksums(folder: Path, *, leave_out: frozenset[str] = frozenset()) -> None:
-    """Write the checksums of all files in `folder`, but for files at its top that are named in `leave_out`."""
+    """Write the checksums of all files in `folder`, except for the files at its top level named in `leave_out`."""
     paths = [
         path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in leave_out
     ]
     with ThreadPoolExecutor() as threads:
-        found = dict(zip((path.relative_to(folder).as_posix() for path in paths), threads.map(_of, paths), strict=True))
+        found = dict(
+            zip((path.relative_to(folder).as_posix() for path in paths), threads.map(_checksum, paths), strict=True)
+        )
     draft = folder / f"{CHECKSUMS}.draft"
     draft.write_text(json.dumps(found, indent=0, sort_keys=True))
     draft.replace(folder / CHECKSUMS)
 
 
 def find_damage(folder: Path) -> str | None:
-    """Return what is wrong with which file, in words; None where every file is as it was written.
+    """Return the first damaged file and its problem, in words; None if every file is intact.
 
-    Raises FileNotFoundError where the folder has no checksums.
+    Raises FileNotFoundError if the folder has no checksums.
     """
     text = (folder / CHECKSUMS).read_bytes()
     try:
@@ -44,14 +46,14 @@ def _difference(folder: Path, name: str, expected: Mapping[str, Any]) -> str | N
         size = path.stat().st_size
         if size != expected["bytes"]:
             return f"{name} has {size:,} of its {expected['bytes']:,} bytes"
-        return None if _of(path) == expected else f"{name} is not as it was written: its checksum is another"
+        return None if _checksum(path) == expected else f"{name} is not as it was written: its checksum is another"
     except FileNotFoundError:
         return f"{name} is missing"
     except OSError as error:
         return f"{name} cannot be read: {error.strerror}"
 
 
-def _of(path: Path) -> dict[str, Any]:
+def _checksum(path: Path) -> dict[str, Any]:
     size = checksum = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -1,7 +1,7 @@
 """Scalars for TensorBoard, written without a thread.
 
-tensorboardX's own writer has a thread and a queue. When the disk is full, its thread ends with a traceback and the next
-scalars wait for it forever. Here the caller gets the error.
+tensorboardX's own writer has a thread and a queue. When the disk is full, the thread ends with a traceback, and the
+next write blocks forever. Here the caller gets the error.
 """
 
 import socket
@@ -18,9 +18,9 @@ from mobile_r1_jax.agent.errors import name_file
 
 
 class Curves:
-    """Write scalars to a new event file in `folder`; TensorBoard hides what older files hold from `first_step` on.
+    """A writer of scalars to a new event file in `folder`. TensorBoard hides older files' values from `first_step` on.
 
-    Raises OSError that names the file, such as for a full disk.
+    Methods raise an OSError that names the file, for example when the disk is full.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:

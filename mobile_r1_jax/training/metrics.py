@@ -1,6 +1,6 @@
 """Metrics of a run: a line of JSON per step, and the same curves for TensorBoard.
 
-A run that resumes from step 7 has no rows after step 7: what it wrote before it was killed is what it now does again.
+When a run resumes from step 7, rows after step 7 are removed, since the run repeats these steps.
 """
 
 import json
@@ -19,14 +19,13 @@ CURVES = "tensorboard"
 
 
 class MetricsLog:
-    """Writes rows `{"stage": …, "step": …, name: number, …}` for one stage.
+    """A log of rows `{"stage": …, "step": …, name: number, …}` for one stage.
 
-    Several stages share a directory's metrics.jsonl, each with its own TensorBoard folder. In a run of several
-    processes the first one writes, and the others' logs do nothing.
+    All stages share the metrics.jsonl of a directory; each has its own TensorBoard folder. Only process 0 writes.
     """
 
     def __init__(self, directory: Path, stage: str, *, after_step: int) -> None:
-        """Opens the log of a stage that goes on after `after_step` updates; its later rows are dropped (-1: all)."""
+        """Open the log of a stage that resumes after `after_step` updates. Its later rows are removed (-1: all)."""
         self.stage = stage
         self._path = directory / ROWS
         self._curves: Curves | None = None
@@ -36,12 +35,12 @@ class MetricsLog:
             self._curves = Curves(directory / CURVES / stage, first_step=after_step + 1)
 
     def write(self, step: int, values: Mapping[str, Any]) -> dict[str, float]:
-        """Writes a row and returns its values; scalars on the device are fetched here.
+        """Write a row and return its values. It copies scalars from the device.
 
-        Raises OSError that names the file, such as for a full disk; the rows before it stay."""
+        Raises an OSError that names the file, for example when the disk is full. Earlier rows stay."""
         row = {name: float(value) for name, value in jax.device_get(dict(values)).items()}
         if self._curves is not None:
-            # JSON has no NaN or infinity; null says that there was a number which is none.
+            # JSON has no NaN or infinity; they are written as null.
             finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
             line = json.dumps({"stage": self.stage, "step": step, **finite}, allow_nan=False)
             append_line(self._path, line)
@@ -50,12 +49,12 @@ class MetricsLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl in order, without a last one that a kill cut short; none where there is no file.
+    """Return the rows of a metrics.jsonl in order, without an incomplete last row; no rows if there is no file.
 
-    Raises OneLineError with the file and the line for a row that is no JSON object."""
+    Raises OneLineError with the file and the line for a row that is not a JSON object."""
     return read_objects(path)
 
 
 def drop_rows(path: Path, stage: str, after_step: int) -> None:
-    """Takes the rows of `stage` after that step out of a metrics.jsonl, all or nothing."""
+    """Remove the rows of `stage` after this step from a metrics.jsonl, atomically."""
     keep_objects(path, lambda row: row.get("stage") != stage or row["step"] <= after_step)

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate that warms up, as a frozen description that compiled programs can be keyed by."""
+"""AdamW with learning-rate warm-up, from frozen settings that are static arguments of compiled programs."""
 
 from functools import partial
 from typing import Any
@@ -9,16 +9,16 @@ import optax
 
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
-NOT_DECAYED = ("bias", "scale")  # last part of the names of parameters that weight decay leaves alone
+NOT_DECAYED = ("bias", "scale")  # endings of the names of parameters without weight decay
 
 
 def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
-    """Learning rate of the n-th update, n from 0: linear to the full rate at n = warmup_steps, then as scheduled.
+    """Return the schedule, n -> learning rate of update n, from 0: linear up to n = warmup_steps, then as scheduled.
 
     Raises ValueError for a cosine without total_steps."""
     if settings.schedule == "cosine":
         if settings.total_steps is None:
-            raise ValueError("OptimizerSettings: a cosine has to know its total_steps")
+            raise ValueError("OptimizerSettings: a cosine needs total_steps")
         after = optax.cosine_decay_schedule(settings.learning_rate, settings.total_steps - settings.warmup_steps)
     else:
         after = optax.constant_schedule(settings.learning_rate)
@@ -28,9 +28,9 @@ def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformationExtraArgs:
-    """The optimizer for the trained parameters alone: frozen ones never reach it, so they cost it no memory.
+    """Return the optimizer of the trained parameters. Frozen parameters have no optimizer state.
 
-    Its update takes `grad_norm`, the global norm of the gradients, where the caller has it already."""
+    Its update takes `grad_norm`, the global norm of the gradients, if the caller has it already."""
     return optax.chain(
         optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), partial(_clip, settings.clip_norm)),
         optax.adamw(
@@ -40,7 +40,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformationE
             eps=settings.eps,
             weight_decay=settings.weight_decay,
             mu_dtype=settings.first_moment,
-            mask=_decayed,
+            mask=_decay_mask,
         ),
     )
 
@@ -48,15 +48,15 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformationE
 def _clip(
     norm: float, gradients: Any, state: Any, params: Any = None, *, grad_norm: jax.Array | None = None
 ) -> tuple[Any, Any]:
-    """As `optax.clip_by_global_norm`, with one factor instead of a division, which XLA on a CPU would not do twice: it
-    would write all gradients anew."""
+    """Clip as `optax.clip_by_global_norm`, but multiply by one factor. With a division, XLA on a CPU would write all
+    gradients again."""
     grad_norm = optax.tree.norm(gradients) if grad_norm is None else grad_norm
     factor = norm / jnp.maximum(grad_norm, norm)
     return jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients), state
 
 
-def _decayed(params: Any) -> Any:
-    """Same structure, True where weight decay applies: all but biases and norm scales."""
+def _decay_mask(params: Any) -> Any:
+    """Return a tree of bools, True for parameters with weight decay: all except biases and norm scales."""
 
     def decays(path: tuple[Any, ...], _: jax.Array) -> bool:
         names = [str(part.key) for part in path if isinstance(part, jax.tree_util.DictKey)]

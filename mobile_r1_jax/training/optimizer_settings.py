@@ -1,4 +1,4 @@
-"""What the optimizer of a stage is made of; this module imports no JAX, so that a command's --help is quick."""
+"""The settings of a stage's optimizer. This module imports no JAX, so that --help is fast."""
 
 from dataclasses import dataclass, replace
 from math import inf
@@ -36,6 +36,7 @@ class OptimizerSettings:
 
 
 def with_total_steps(settings: OptimizerSettings, updates: int) -> OptimizerSettings:
-    """Return the settings of a stage of so many updates: the cosine ends with the stage, unless total_steps says
-    otherwise. A stage that is shorter than the warm-up is all warm-up."""
+    """Return the settings for a stage of `updates` updates. Without total_steps, the cosine ends with the stage.
+
+    A stage that is shorter than the warm-up has warm-up only."""
     return replace(settings, total_steps=settings.total_steps or max(updates, settings.warmup_steps + 1))

@@ -1,4 +1,4 @@
-"""Everything that a training run carries from one update to the next."""
+"""The state that a training run carries from one update to the next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,41 +18,41 @@ from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
 
 class NonFiniteError(OneLineError):
-    """Training that ran into NaN or infinity; the message names where."""
+    """A number in training is NaN or infinite; the message names the place."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """A pytree; `train_step` consumes one and returns the next."""
+    """A pytree. `train_step` consumes one and returns the next."""
 
-    step: jax.Array  # int32 scalar: updates made
-    key: jax.Array  # PRNG key of the run; never replaced: each use folds in what it is for
-    trained: nnx.State  # parameters that learn
-    frozen: nnx.State  # parameters that don't
-    optimizer: optax.OptState  # of the trained ones
+    step: jax.Array  # int32 scalar: number of updates
+    key: jax.Array  # PRNG key of the run; constant, each use folds in its own number
+    trained: nnx.State  # parameters that are trained
+    frozen: nnx.State  # all other parameters
+    optimizer: optax.OptState  # of the trained parameters
     graph: nnx.GraphDef = field(metadata={"static": True})  # the policy without its parameters
 
     @property
     def policy(self) -> Policy:
-        """The policy as it is now. It shares its arrays with this state, so the next train step invalidates it."""
+        """The current policy. It shares its arrays with this state, so the next train step invalidates it."""
         return nnx.merge(self.graph, self.trained, self.frozen)
 
     @property
     def trains_adapters(self) -> bool:
-        """Whether adapters are all that learns; then everything frozen is as it was when the run began."""
+        """Whether only adapters are trained. Then all frozen parameters are those that the run started from."""
         return has_adapters(self.trained)
 
 
 def create_state(
     policy: Policy, optimizer: OptimizerSettings, *, frozen: Sequence[str] = (), key: jax.Array
 ) -> TrainState:
-    """A state before its first update. It takes the policy's arrays over, wherever they are sharded to.
+    """Return the state before the first update. It takes over the policy's arrays, with their shardings.
 
-    Where the policy has adapters (lora.py), they alone learn.
+    If the policy has adapters (lora.py), only they are trained.
 
     Args:
-      frozen: names of the policy's parts that don't learn, such as "vision"; ValueError in one line for an unknown one.
+      frozen: names of the policy's frozen parts, such as "vision". Raises ValueError in one line for an unknown name.
     """
     graph, held, trained = _split(policy, frozen)
     state = TrainState(
@@ -63,11 +63,11 @@ def create_state(
         optimizer=make_optimizer(optimizer).init(trained),
         graph=graph,
     )
-    return jax.tree.map(_beside(jax.tree.leaves(trained)[0]), state)
+    return jax.tree.map(_replicate_on_mesh_of(jax.tree.leaves(trained)[0]), state)
 
 
 def abstract_state(policy: Policy, optimizer: OptimizerSettings, *, frozen: Sequence[str] = ()) -> TrainState:
-    """What `create_state` makes of a policy on a mesh, in shapes, dtypes and shardings alone: nothing is allocated.
+    """Return the shapes, dtypes and shardings of `create_state` for a policy on a mesh. Nothing is allocated.
 
     Args:
       policy: its leaves are ShapeDtypeStructs with NamedShardings.
@@ -103,9 +103,9 @@ def is_finite(tree: Any) -> jax.Array:
 
 
 def reference_policy(state: TrainState) -> Policy:
-    """A copy of the policy that outlives train steps: trained parameters copied, frozen ones shared.
+    """Return a copy of the policy that train steps leave valid: trained parameters are copied, frozen ones shared.
 
-    The copy is in the dtype that the policy computes in, which changes nothing (`to_compute_dtype`).
+    The copy is in the policy's compute dtype, which changes no result (`to_compute_dtype`).
     """
     dtype = state.policy.text.dtype
     copied = jax.tree.map(lambda leaf: jnp.array(leaf, dtype, copy=True), state.trained)
@@ -113,7 +113,7 @@ def reference_policy(state: TrainState) -> Policy:
 
 
 def _split(policy: Policy, frozen: Sequence[str]) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """The policy without its parameters, the frozen ones, the trained ones."""
+    """Return the policy without its parameters, the frozen parameters, and the trained ones."""
     if unknown := set(frozen) - set(nnx.state(policy)):
         parts = ", ".join(map(str, nnx.state(policy)))
         raise ValueError(f"frozen: the policy has no part {', '.join(map(repr, sorted(unknown)))}; it has {parts}")
@@ -125,9 +125,10 @@ def _split(policy: Policy, frozen: Sequence[str]) -> tuple[nnx.GraphDef, nnx.Sta
     return nnx.split(policy, held, ...)
 
 
-def _beside(parameter: jax.Array) -> Any:
-    """Puts an array on the parameter's mesh, replicated, unless it is there: an array that moved there only by going
-    through the first step would make the second one compile anew."""
+def _replicate_on_mesh_of(parameter: jax.Array) -> Any:
+    """Return a function that replicates an array on the mesh of `parameter`, unless it is on a mesh already.
+
+    Otherwise the first step would move the array there, and the second step would compile again."""
     sharding = parameter.sharding
     if not isinstance(sharding, NamedSharding):
         return lambda array: array

@@ -24,38 +24,38 @@ from mobile_r1_jax.training.state import TrainState
 Metrics = dict[str, jax.Array]
 Gradients = tuple[nnx.State, Metrics]
 Core = tuple[jax.Array, nnx.State, optax.OptState]  # step, trained parameters, optimizer state
-Placement = tuple[NamedSharding | None, ...]  # of a tree's arrays, in the order of its leaves
-ROUNDING = 2**31 - 1  # folded into the run's key: no number of an update comes near it
+Placement = tuple[NamedSharding | None, ...]  # shardings of a tree's arrays, in the order of its leaves
+ROUNDING = 2**31 - 1  # folded into the run's PRNG key; far above any number of updates
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Batch:
-    """Prompts, their completions, and what the reference thinks of these."""
+    """Prompts, their completions, and the reference's log-probabilities of these."""
 
     screens: Screens | EncodedScreens
     prompts: Prompts
-    completions: Completions  # advantages: group advantages, or for format finetuning weights (G = 1, weight 1)
-    reference_logps: jax.Array | None = None  # [B, G, C] float32; needed by GRPO with beta > 0
+    completions: Completions  # advantages: group advantages; for format finetuning, weights (G = 1, weight 1)
+    reference_logps: jax.Array | None = None  # [B, G, C] float32; required by GRPO with beta > 0
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What a train step does; static, so each distinct value compiles once."""
+    """Settings of a train step; static, so each distinct value compiles once."""
 
     loss: GRPO | Likelihood
     optimizer: OptimizerSettings
-    temperature: float = 1.0  # the sampler's
-    forbidden: tuple[int, ...] = ()  # token ids that the sampler could not choose
+    temperature: float = 1.0  # that of the sampler
+    forbidden: tuple[int, ...] = ()  # token ids that the sampler never draws
 
     @property
     def objective(self) -> dict[str, Any]:
-        """What `batch_gradients` needs of them: not the optimizer, so both GRPO stages share their programs."""
+        """The arguments of `batch_gradients`. They exclude the optimizer, so both GRPO stages share their programs."""
         return {"loss": self.loss, "temperature": self.temperature, "forbidden": self.forbidden}
 
 
 def place_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """The batch with its rows and its screens split over the mesh. ValueError as `shard_batch`."""
+    """Return the batch with its rows and screens split over the mesh. Raises ValueError as `shard_batch`."""
     screens, prompts, completions = shard_batch((batch.screens, batch.prompts, batch.completions), mesh)
     reference_logps = batch.reference_logps
     if reference_logps is not None:
@@ -67,24 +67,24 @@ def place_batch(batch: Batch, mesh: Mesh) -> Batch:
 def completion_logps(
     policy: Policy, batch: Batch, *, temperature: float = 1.0, forbidden: tuple[int, ...] = ()
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities and entropies [B, G, C] float32 of the batch's completion tokens, such as under a reference."""
+    """Return log-probabilities and entropies [B, G, C] float32 of the completion tokens under `policy`."""
     ids = batch.completions.ids
     hidden = policy.completion_hidden(batch.screens, batch.prompts, ids, batch.completions.mask)
     return token_logps(policy, hidden, ids, temperature=temperature, forbidden=forbidden)
 
 
 def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tuple[TrainState, Metrics]:
-    """One update from one batch, or from several micro-batches as if they were one.
+    """Run one update on one batch, or on several micro-batches as if they were one batch.
 
-    Micro-batches may differ in their shapes (each has its own screens); their gradients are summed with weights as in
-    the whole batch, whose tokens or sequences they are counted over. The trained parameters and the optimizer state of
-    the old `state` are donated: it must not be used again, nor a policy made from it.
+    Micro-batches may have different shapes; each has its own screens. Tokens and sequences are counted over the whole
+    batch, so the sum of the micro-batches' gradients is the gradient of the batch. The trained parameters and the
+    optimizer state of `state` are donated: do not use it, or a policy made from it, again.
 
-    An update whose loss or gradient is not finite is skipped: step, parameters and optimizer state stay as they are.
+    An update whose loss or gradient is not finite is skipped: step, parameters and optimizer state stay unchanged.
 
     Returns:
-      the next state, and metrics: float32 scalars still on the device, so that fetching them is the only wait. They are
-      loss, grad_norm (before clipping), learning_rate, tokens, skipped (1 or 0), and those of `grpo_loss` or
+      the next state, and metrics: float32 scalars, still on the device, so that the call does not wait. They are loss,
+      grad_norm (before clipping), learning_rate, tokens, skipped (1 or 0), and those of `grpo_loss` or
       `likelihood_loss`.
     """
     counted = [count_totals(batch.completions.mask) for batch in batches]
@@ -108,8 +108,8 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
     return replace(state, step=step, trained=trained, optimizer=optimizer), metrics
 
 
-# Gradients and update are programs of their own, so that a new batch shape, or another number of micro-batches, brings
-# no second optimizer and no second backward pass to compile.
+# Gradients and update are separate programs. So a new batch shape does not compile the optimizer again, and another
+# number of micro-batches does not compile the backward pass again.
 
 
 @partial(jax.jit, static_argnames=("graph", "placement", "loss", "temperature", "forbidden"))
@@ -125,9 +125,9 @@ def batch_gradients(
     temperature: float,
     forbidden: tuple[int, ...],
 ) -> Gradients:
-    """Gradients with respect to the trained parameters alone: nothing is computed backwards through frozen ones.
+    """Return the gradients of the trained parameters. There is no backward pass through frozen parts.
 
-    placement: of the trained parameters; their gradients are split over the mesh as they are.
+    placement: the shardings of the trained parameters; gradients get the same ones.
     """
 
     def loss_of(parameters: nnx.State) -> tuple[jax.Array, Metrics]:
@@ -153,15 +153,15 @@ def batch_gradients(
     gradients, metrics = jax.grad(loss_of, has_aux=True)(trained)
     leaves, structure = jax.tree.flatten(gradients)
     placed = [
-        jax.lax.with_sharding_constraint(leaf, where) if where else leaf
-        for leaf, where in zip(leaves, placement, strict=True)
+        jax.lax.with_sharding_constraint(leaf, sharding) if sharding else leaf
+        for leaf, sharding in zip(leaves, placement, strict=True)
     ]
     return structure.unflatten(placed), metrics
 
 
 @partial(jax.jit, donate_argnums=0)
 def add_gradients(so_far: Gradients, new: Gradients) -> Gradients:
-    """Two micro-batches' gradients and metrics as one's."""
+    """Return the sum of two micro-batches' gradients and metrics."""
     metrics = {
         name: jnp.maximum(value, so_far[1][name]) if name.endswith("_max") else value + so_far[1][name]
         for name, value in new[1].items()
@@ -171,9 +171,9 @@ def add_gradients(so_far: Gradients, new: Gradients) -> Gradients:
 
 @cache
 def update_program(placement: Placement) -> Callable[..., tuple[tuple[jax.Array, ...], Metrics]]:
-    """The compiled update of a state that lies as `placement` says.
+    """Return the jitted update of a state with the shardings `placement`.
 
-    What it returns lies the same way: left to itself the compiler may shard it otherwise, and everything that takes the
+    Its result has the same shardings. Without this, the compiler may choose others, and every program that takes the
     state would compile again.
     """
     return jax.jit(_apply_update, static_argnames="settings", donate_argnums=0, out_shardings=(placement, None))
@@ -182,8 +182,9 @@ def update_program(placement: Placement) -> Callable[..., tuple[tuple[jax.Array,
 def _apply_update(
     core: Core, gradients: Gradients, totals: Totals, key: jax.Array, *, settings: OptimizerSettings
 ) -> tuple[tuple[jax.Array, ...], Metrics]:
-    """The leaves of the next core, and the metrics. Computed in float32; what is held in bfloat16 is rounded to it
-    stochastically, by the run's key and the number of the step."""
+    """Return the leaves of the next core, and the metrics.
+
+    It computes in float32. Arrays in bfloat16 are rounded stochastically, by the run's PRNG key and the step number."""
     step, key = core[0], jax.random.fold_in(key, ROUNDING)
     squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradients[0])]
     grad_norm = jnp.sqrt(sum(squares))
@@ -195,7 +196,7 @@ def _apply_update(
         "tokens": totals.tokens,
     }
 
-    def applied(core: Core) -> Core:
+    def apply(core: Core) -> Core:
         step, *held = core
         trained, optimizer = to_float32(held)
         updates, optimizer = make_optimizer(settings).update(
@@ -204,12 +205,12 @@ def _apply_update(
         noise = jax.random.fold_in(key, step)
         return (step + 1, *round_like([optax.apply_updates(trained, updates), optimizer], held, noise))
 
-    # Two branches, as a choice between two results would keep both: XLA could not update the donated arrays in place.
-    core = jax.lax.cond(finite, applied, lambda core: core, core)
+    # A cond: with a select, both results would exist, and XLA could not update the donated arrays in place.
+    core = jax.lax.cond(finite, apply, lambda core: core, core)
     return tuple(jax.tree.leaves(core)), metrics
 
 
 def placement_of(tree: Any) -> Placement:
-    """How each array lies on its mesh; None for one that is on one device."""
+    """Return the sharding of each array; None for an array on one device."""
     shardings = (leaf.sharding for leaf in jax.tree.leaves(tree))
     return tuple(sharding if isinstance(sharding, NamedSharding) else None for sharding in shardings)

@@ -140,7 +140,7 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_with_a_warning(directory: P
     with open_checkpoints(directory) as checkpoints:
         assert restore(checkpoints, tiny_run.make_state(1))[1] == 6
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"{directory / '6'} has no checksums, as an earlier version wrote it: flipped bits would go unnoticed"
+        f"{directory / '6'} has no checksums: an earlier version wrote it; changed bits cannot be detected"
     ]
 
 

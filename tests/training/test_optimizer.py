@@ -28,7 +28,7 @@ def test_a_cosine_ends_with_its_stage_unless_it_says_where_and_a_short_trial_is_
 def test_settings_that_cannot_work_are_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match="total_steps above warmup_steps, not 3 and 3"):
         OptimizerSettings(schedule="cosine", warmup_steps=3, total_steps=3)
-    with pytest.raises(ValueError, match="has to know its total_steps"):
+    with pytest.raises(ValueError, match="a cosine needs total_steps"):
         learning_rate(OptimizerSettings(schedule="cosine"))
     with pytest.raises(ValueError, match="choose constant or cosine"):
         OptimizerSettings(schedule="linear")

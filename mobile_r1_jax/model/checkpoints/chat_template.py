@@ -1,7 +1,7 @@
-"""The chat template of a policy that has none: Qwen2.5-VL's chat form, as `agent/prompts.py` builds prompts.
+"""The default chat template: Qwen2.5-VL's chat format, as `agent/prompts.py` builds prompts.
 
-Other programs (transformers, vLLM) render a conversation with it. One image is one <|image_pad|>; their processors
-repeat it to the image's number of tokens.
+Other programs (transformers, vLLM) render conversations with it. It writes one <|image_pad|> per image; their
+processors repeat it once per image token.
 """
 
 CHAT_TEMPLATE = """\

@@ -1,4 +1,4 @@
-"""JSON files of a model directory: each failure is one line with the file, and the field or the line in it."""
+"""Reading of a model directory's JSON files. Each error is one line with the file, and the field or the line in it."""
 
 import json
 from collections.abc import Mapping

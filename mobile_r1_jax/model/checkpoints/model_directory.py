@@ -1,4 +1,4 @@
-"""Where the parts of a policy are: one Hugging Face directory, or adapters (PEFT) and the directory of their base."""
+"""The directories of a policy: one Hugging Face directory, or PEFT adapters and the directory of their base."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,15 +49,15 @@ class ModelDirectory:
         return self.adapters if own else self.base
 
     def companions(self) -> Iterator[Path]:
-        """Yield the files beside the weights that a copy of the policy needs, config.json excepted."""
+        """Yield the files that a copy of the policy needs, except weights and config.json."""
         for directory, names in ((self.base, SETTINGS), (self.tokenizer, TOKENIZER)):
             yield from (directory / name for name in names if (directory / name).is_file())
 
     @property
     def has_chat_template(self) -> bool:
         file = self.tokenizer / "tokenizer_config.json"
-        inside = file.is_file() and read_json(file).get("chat_template")
-        return bool(inside) or any((self.tokenizer / name).is_file() for name in CHAT_TEMPLATES)
+        in_config = file.is_file() and read_json(file).get("chat_template")
+        return bool(in_config) or any((self.tokenizer / name).is_file() for name in CHAT_TEMPLATES)
 
     def config_json(self) -> dict[str, Any]:
         """Return the parsed config.json. Raise FileNotFoundError or ValueError in one line."""
@@ -69,9 +69,9 @@ class ModelDirectory:
         return read_json(file)
 
     def config(self) -> PolicyConfig:
-        """Return the policy's config: config.json, with the stop tokens of generation_config.json where it has any.
+        """Return the policy's config: config.json, with the stop tokens of generation_config.json if it has any.
 
-        Raises as `config_json` and `config_from_json`, with the directory.
+        Raises as `config_json` and `config_from_json`; messages name the directory.
         """
         values, generation = self.config_json(), self.base / "generation_config.json"
         try:
@@ -87,7 +87,7 @@ def find_model(directory: str | Path, base: str | Path | None = None) -> ModelDi
     if it holds a whole model too; else the directory that adapter_config.json names.
 
     Raises:
-      FileNotFoundError: the base isn't there.
+      FileNotFoundError: the base does not exist.
       ValueError: `base` is given, but `directory` holds no adapters; or adapter_config.json is broken.
     """
     directory = Path(directory)

@@ -1,7 +1,7 @@
-"""Adapters as PEFT has them: adapter_config.json and adapter_model.safetensors, for transformers' Qwen2.5-VL.
+"""Export of adapters to PEFT: adapter_config.json and adapter_model.safetensors, for transformers' Qwen2.5-VL.
 
-`peft.PeftModel.from_pretrained(model, directory)` puts them onto the model that training began with. PEFT's A is ours
-transposed, [r, in], and so is its B, [out, r]; its names are those of transformers' modules in memory.
+`peft.PeftModel.from_pretrained(model, directory)` adds them to the model that training started from. PEFT's A [r, in]
+and B [out, r] are our matrices transposed. Its names are those of the modules of a transformers model.
 """
 
 import json
@@ -22,10 +22,11 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def write_adapters(
     directory: Path, adapters: Mapping[str, Matrices], settings: LoRA, *, base: str, dtype: np.dtype
 ) -> None:
-    """Write the adapters of `lora.adapters_of`, made with `settings`, as a PEFT directory; the host holds them all.
+    """Write adapters, as `lora.adapters_of` returns them, as a PEFT directory. The host holds all of them.
 
     Args:
-      base: path or hub name of the model that they are for.
+      settings: those that the adapters were made with.
+      base: path or hub name of their base model.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {}
@@ -39,13 +40,13 @@ def write_adapters(
 
 
 def module_name(path: str, layer: int | str) -> str:
-    """The module of transformers that a linear map of the language model is, such as "text.layers.q"."""
+    """Return the name in transformers of a linear map of the language model, such as "text.layers.q"."""
     name = NAMES[f"{path}.kernel"].format(layer)
     return name.removesuffix(".weight").replace("model.", "model.language_model.", 1)
 
 
 def _config(settings: LoRA, base: str) -> dict[str, object]:
-    # A regular expression: by its last name alone a projection would be found in the vision tower, too.
+    # A regular expression: the last part of a name alone would also match projections of the vision tower.
     modules = [module_name(PROJECTIONS[name], "N").split(".N.")[1] for name in settings.projections]
     return {
         "base_model_name_or_path": base,

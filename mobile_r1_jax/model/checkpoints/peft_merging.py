@@ -1,6 +1,6 @@
-"""LoRA adapters of a PEFT directory, merged into the stored tensors of their base: W + scale * B A.
+"""Merging of a PEFT directory's LoRA adapters into the stored tensors of their base: W + scale * B A.
 
-Tensors are merged part by part as they are read, in float32, so the host never holds a merged model.
+Tensors are merged in float32, part by part as they are read. So the host never holds a merged model.
 """
 
 import re
@@ -17,9 +17,9 @@ from mobile_r1_jax.model.checkpoints.peft import CONFIG, WEIGHTS
 from mobile_r1_jax.model.checkpoints.safetensors_files import join_names, open_file
 from mobile_r1_jax.model.checkpoints.tensors import Shape, published_name
 
-ELSE = "merge them with peft (merge_and_unload, save_pretrained) and give the merged model"
-# Fields of adapter_config.json that change nothing about a merge, or that are read here. Any other one must be unset:
-# it may stand for a variant that computes something else.
+MERGE_FIRST = "merge them with peft (merge_and_unload, save_pretrained) and give the merged model"
+# Fields of adapter_config.json that do not affect a merge, or that are read here. All others must be unset: they may
+# select a variant that computes something else.
 FIELDS = {
     *("alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying"),
     *("eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern"),
@@ -27,13 +27,13 @@ FIELDS = {
     *("megatron_config", "megatron_core", "modules_to_save", "peft_type", "peft_version", "qalora_group_size", "r"),
     *("rank_pattern", "revision", "target_modules", "target_parameters", "task_type", "use_rslora"),
 }
-# What `init_lora_weights` may be: the others (pissa, olora, corda, loftq, ...) change the base when training begins.
+# Allowed `init_lora_weights`. The others (pissa, olora, corda, loftq, ...) change the base when training starts.
 INITIAL = (None, True, False, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
 class MergedTensor:
-    """A matrix [out, in] with an adapter merged in; it is indexed by slices, as the stored one is."""
+    """A matrix [out, in] with an adapter merged in. It is indexed by slices, as the stored one."""
 
     stored: Any
     a: Any  # [r, in]
@@ -53,23 +53,23 @@ def merge_adapters(tensors: Mapping[str, Any], directory: Path, stack: ExitStack
     """Return the tensors of the base, by published name, with the adapters of a PEFT directory merged in.
 
     Raises:
-      ValueError: one line, if the adapters are of another base or kind than LoRA of linear layers, or a file is broken.
+      ValueError: one line, if the adapters do not fit the base, are not LoRA of linear layers, or a file is broken.
     """
     if not (directory / WEIGHTS).is_file():
         raise ValueError(f"{directory}: no {WEIGHTS}, though there is an {CONFIG}; save the adapters as safetensors")
     config = _read_config(directory)
     parts = open_file(directory / WEIGHTS, stack)
     pattern = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-    if strange := sorted(name for name in parts if not pattern.fullmatch(name)):
+    if unknown := sorted(name for name in parts if not pattern.fullmatch(name)):
         raise ValueError(
-            f"{directory / WEIGHTS}: {join_names(strange)}: only LoRA of linear layers is read here; {ELSE}"
+            f"{directory / WEIGHTS}: {join_names(unknown)}: only LoRA of linear layers is read here; {MERGE_FIRST}"
         )
     merged = dict(tensors)
     for module in sorted({pattern.fullmatch(name)[1] for name in parts}):
         a, b = (parts.get(f"base_model.model.{module}.lora_{part}.weight") for part in "AB")
         name = published_name(f"{module}.weight")
         shapes = [None if part is None else tuple(part.get_shape()) for part in (a, b, tensors.get(name))]
-        if not _fit(*shapes):
+        if not _shapes_match(*shapes):
             raise ValueError(
                 f"{directory}: adapters of {module} don't fit their base: A is {shapes[0]}, B is {shapes[1]}, "
                 f"{name} of the base is {shapes[2]}; name the right base by --policy_base=DIR"
@@ -81,15 +81,15 @@ def merge_adapters(tensors: Mapping[str, Any], directory: Path, stack: ExitStack
 def _read_config(directory: Path) -> Section:
     values, file = read_json(directory / CONFIG), directory / CONFIG
     if values.get("peft_type") != "LORA":
-        raise ValueError(f"{file}: peft_type is {values.get('peft_type')!r}, only LORA is read here; {ELSE}")
+        raise ValueError(f"{file}: peft_type is {values.get('peft_type')!r}, only LORA is read here; {MERGE_FIRST}")
     if (initial := values.get("init_lora_weights")) not in INITIAL:
-        raise ValueError(f"{file}: init_lora_weights {initial!r} changes the base too; {ELSE}")
+        raise ValueError(f"{file}: init_lora_weights {initial!r} changes the base too; {MERGE_FIRST}")
     if unknown := sorted(name for name, value in values.items() if value and name not in FIELDS):
-        raise ValueError(f"{file}: {join_names(unknown)}: not supported here; {ELSE}")
+        raise ValueError(f"{file}: {join_names(unknown)}: not supported here; {MERGE_FIRST}")
     return Section(values, f"{file}: ")
 
 
-def _fit(a: Shape | None, b: Shape | None, weight: Shape | None) -> bool:
+def _shapes_match(a: Shape | None, b: Shape | None, weight: Shape | None) -> bool:
     return (
         None not in (a, b, weight)
         and len(a) == len(b) == len(weight) == 2
@@ -98,8 +98,8 @@ def _fit(a: Shape | None, b: Shape | None, weight: Shape | None) -> bool:
 
 
 def _scale(config: Section, module: str, rank: int) -> float:
-    """alpha / r, or alpha / sqrt(r) (rsLoRA); patterns choose another alpha for some modules, as in PEFT."""
+    """Return alpha / r, or alpha / sqrt(r) for rsLoRA. As in PEFT, patterns set another alpha for some modules."""
     patterns = config.section("alpha_pattern", {})
-    key = next((key for key in patterns.values if re.match(rf"(.*\.)?({key})$", module)), None)
-    alpha = config.number("lora_alpha") if key is None else patterns.number(key)
+    pattern = next((pattern for pattern in patterns.values if re.match(rf"(.*\.)?({pattern})$", module)), None)
+    alpha = config.number("lora_alpha") if pattern is None else patterns.number(pattern)
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)

@@ -1,4 +1,4 @@
-"""Recognises quantised checkpoints of every method: they hold scaled integers in place of weights, and are refused."""
+"""Detection of quantised checkpoints of any method. They are refused: they hold scaled integers and no weights."""
 
 import re
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Any
 from mobile_r1_jax.model.checkpoints.json_section import read_json
 
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")  # as safetensors names them
-# A file of the settings that older tools write beside the weights, or a section of config.json -> the method.
+# Settings file of an older tool -> the method.
 FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
 SECTIONS = ("quantization_config", "compression_config")
-# How the tensors of a method are named, the more special one first -> the method.
+# Pattern of a method's tensor names -> the method. More specific patterns come first.
 LAYOUTS = {
     r"\.g_idx$": "gptq",
     r"\.(qweight|qzeros)$": "awq or gptq",

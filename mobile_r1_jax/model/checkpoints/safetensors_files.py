@@ -1,7 +1,7 @@
-"""Tensors in one or several safetensors files: opened without reading them, written a block at a time.
+"""Tensors in one or several safetensors files. They are opened without reading, and written a block at a time.
 
-A file is the length of its header (8 bytes, little endian), a JSON header that says dtype, shape and place of every
-tensor, and the tensors' bytes one after the other. [https://github.com/huggingface/safetensors, "Format"]
+A file has the length of its header (8 bytes, little endian), a JSON header with dtype, shape and offsets of every
+tensor, and the bytes of all tensors. [https://github.com/huggingface/safetensors, "Format"]
 """
 
 import json
@@ -25,16 +25,16 @@ DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 def open_tensors(directory: Path, stack: ExitStack, *, named: str | None = None) -> dict[str, Any]:
-    """Name -> the tensor, not yet read: index it by slices; `stack` closes the files.
+    """Return name -> tensor. A tensor is read when it is sliced; `stack` closes the files.
 
-    The files are those that transformers takes: model.safetensors, or else the files of the index; other safetensors
-    files are ignored.
+    As in transformers, the files are model.safetensors, or else those of the index. Other safetensors files are
+    ignored.
 
     Args:
       named: the file or index to open instead, if config.json names one (transformers_weights).
 
     Raises:
-      FileNotFoundError: there is neither, or the index names files that aren't there.
+      FileNotFoundError: there is neither, or the index names missing files.
       ValueError: a file is truncated or broken; one line with its name.
     """
     first = next((name for name in ([named] if named else [SINGLE, INDEX]) if (directory / name).is_file()), None)
@@ -55,7 +55,7 @@ def open_tensors(directory: Path, stack: ExitStack, *, named: str | None = None)
 
 
 def open_file(file: Path, stack: ExitStack) -> dict[str, Any]:
-    """Name -> the tensor of one file, as `open_tensors`. Raise ValueError in one line if the file is broken."""
+    """Return name -> tensor of one file, as `open_tensors`. Raises ValueError in one line if the file is broken."""
     try:
         handle = stack.enter_context(safe_open(file, framework="numpy"))
         return {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (a handle is no dict)
@@ -67,7 +67,7 @@ def open_file(file: Path, stack: ExitStack) -> dict[str, Any]:
 
 
 def join_names(names: Sequence[str], most: int = 5) -> str:
-    """Join names by commas; beyond `most` of them, give their count."""
+    """Join names by commas; after `most` names, give the count of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
@@ -81,12 +81,13 @@ def write_tensors(
     max_file_bytes: int = FILE_BYTES,
     keep: bool = True,
 ) -> None:
-    """Write tensors of one dtype: one file, or several of at most `max_file_bytes` (a larger tensor has its own) and
-    the index of them. What an earlier model left in the directory is removed.
+    """Write tensors of one dtype to one file, or to several files of at most `max_file_bytes` and their index.
+
+    A larger tensor has its own file. Files of an earlier model in the directory are removed.
 
     Args:
-      blocks: name -> consecutive parts of the tensor in C order; each is written before the next is asked for.
-      keep: False in all processes but one: they make the blocks (which may take all processes) and write nothing.
+      blocks: name -> consecutive parts of the tensor in C order; each is written before the next one is computed.
+      keep: False in all processes but one. They compute the blocks, which may need all processes, and write nothing.
     """
     files = _split(shapes, np.dtype(dtype).itemsize, max_file_bytes)
     for file, names in files.items():
@@ -108,7 +109,7 @@ def write_tensors(
 
 
 def _split(shapes: Mapping[str, tuple[int, ...]], itemsize: int, limit: int) -> dict[str, list[str]]:
-    """File name -> names of its tensors, layer after layer."""
+    """Return file name -> names of its tensors, layer after layer."""
     files: list[list[str]] = [[]]
     size = 0
     for name in sorted(shapes, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]):

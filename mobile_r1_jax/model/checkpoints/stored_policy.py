@@ -1,4 +1,4 @@
-"""A policy on disk, opened: its config, and its tensors by published name, complete and of the right shapes."""
+"""An opened policy on disk: its config, and its tensors by published name, complete and with the right shapes."""
 
 import re
 from contextlib import ExitStack
@@ -22,14 +22,14 @@ COMPARED_ROWS = 8192
 
 
 def open_policy(model: ModelDirectory, stack: ExitStack) -> tuple[PolicyConfig, dict[str, Any]]:
-    """Return the policy's config, and name -> tensor: unread, indexed by slices, closed by `stack`.
+    """Return the policy's config, and name -> tensor. Tensors are read when sliced; `stack` closes their files.
 
-    The config has untied embeddings where a head is stored that differs from the embedding, whatever config.json says:
-    so does transformers.
+    If a head is stored that differs from the embedding, the config has untied embeddings, whatever config.json says.
+    transformers does the same.
 
     Raises:
-      FileNotFoundError, ValueError: one line, if a file is missing or broken, or the tensors are quantised or don't fit
-        config.json.
+      FileNotFoundError, ValueError: one line, if a file is missing or broken, or the tensors are quantised or do not
+        fit config.json.
     """
     config, values = model.config(), model.config_json()
     named = values.get("transformers_weights")
@@ -51,7 +51,7 @@ def open_policy(model: ModelDirectory, stack: ExitStack) -> tuple[PolicyConfig, 
 
 
 def parameter_shapes(config: PolicyConfig) -> dict[str, Shape]:
-    """Path, such as "text.layers.q.kernel" -> shape, of every parameter of a policy; nothing is allocated."""
+    """Return path -> shape of every parameter, such as "text.layers.q.kernel". Nothing is allocated."""
     state = nnx.state(nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0))))
     return {path: variable.shape for path, variable in by_path(state).items()}
 
@@ -61,7 +61,7 @@ def by_path(state: nnx.State) -> dict[str, nnx.Variable]:
 
 
 def _tie(config: PolicyConfig, tensors: dict[str, Any]) -> tuple[PolicyConfig, dict[str, Any]]:
-    """Drop a head that equals the embedding, or stands for it; untie the config where the two differ."""
+    """Drop a head that equals the embedding, or that replaces it. If the two differ, untie the config."""
     if HEAD not in tensors:
         return config, tensors
     if EMBEDDING in tensors and not _equal(tensors[HEAD], tensors[EMBEDDING]):
@@ -71,7 +71,7 @@ def _tie(config: PolicyConfig, tensors: dict[str, Any]) -> tuple[PolicyConfig, d
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Compare two unread matrices, some rows at a time."""
+    """Compare two stored matrices, a block of rows at a time."""
     shape = tuple(one.get_shape())
     if shape != tuple(other.get_shape()):
         return False

@@ -1,7 +1,7 @@
-"""Which tensors of a published Qwen2.5-VL checkpoint make up which parameter here, and how the two are laid out.
+"""The map from the tensors of a published Qwen2.5-VL checkpoint to our parameters, and the layouts of both.
 
-A matrix is stored there as [out, in] and held here as [in, out]; layers are stored apart and held in one array with a
-leading axis L. Between the two stands the *view*: the stored bytes with our axes, in their order.
+A checkpoint stores a matrix as [out, in] and each layer separately. We hold [in, out], and all layers in one array with
+a leading axis L. The *view* is in between: the stored bytes with our axes, in the stored order.
 
     stored [3 * N*H, D]   view [3, N*H, D]   parameter of one layer [D, 3, N*H] = view.transpose(2, 0, 1)
 """
@@ -59,10 +59,10 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one parameter is in a published checkpoint.
+    """The place of one parameter in a published checkpoint.
 
-    names: of the tensors, one per layer where layers are stacked, else one.
-    stored: shape of each of them; view: the same bytes with our axes; one layer of ours is view.transpose(axes).
+    names: names of the tensors; one per layer if layers are stacked, else one.
+    stored: shape of each tensor; view: the same bytes with our axes; our layer is view.transpose(axes).
     """
 
     names: tuple[str, ...]
@@ -73,12 +73,12 @@ class Layout:
 
     @property
     def back(self) -> tuple[int, ...]:
-        """The axes that take one layer of ours to the view."""
+        """The axes that transpose our layer to the view."""
         return tuple(np.argsort(self.axes))
 
 
 def layout_of(path: str, shape: Shape, config: PolicyConfig) -> Layout:
-    """The layout of the parameter at `path`, such as "text.layers.q.kernel", of that shape."""
+    """Return the layout of the parameter at `path`, such as "text.layers.q.kernel", with this shape."""
     name = NAMES[path]
     stacked = "{}" in name
     layers, one = (shape[0], shape[1:]) if stacked else (1, shape)
@@ -97,10 +97,10 @@ def layout_of(path: str, shape: Shape, config: PolicyConfig) -> Layout:
 
 
 def read_view(tensor: Any, layout: Layout, index: tuple[slice, ...]) -> np.ndarray:
-    """The part `index` of the view, reading no more than that from the file.
+    """Return the part `index` of the view. It reads only this part from the file.
 
     Args:
-      tensor: indexed by slices, of shape layout.stored, such as a safetensors slice.
+      tensor: an object that is indexed by slices, of shape layout.stored, such as a safetensors slice.
       index: one slice per axis of the view.
     """
     if len(layout.stored) < len(layout.view):  # [3, N*H, ...] is stored as [3 * N*H, ...]
@@ -115,7 +115,7 @@ def read_view(tensor: Any, layout: Layout, index: tuple[slice, ...]) -> np.ndarr
 
 
 def published_name(name: str) -> str:
-    """Return the published name of a tensor that is named as in one of transformers' modules.
+    """Return the published name of a tensor from its name in a module of transformers.
 
     model.language_model.X, model.model.X and language_model.X are model.X; model.visual.X is visual.X.
     """
@@ -125,7 +125,7 @@ def published_name(name: str) -> str:
 
 
 def describe_mismatches(found: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> list[str]:
-    """Say in words which tensors are missing, extra or misshapen, at most five of each; `found`: name -> shape."""
+    """Describe which tensors are missing, extra or of a wrong shape, at most five of each; `found`: name -> shape."""
     wanted = {name: layout.stored for layout in layouts.values() for name in layout.names}
     if prefix := _wrapper_prefix(found, wanted):
         return [f"tensor names begin with {prefix!r}, which a wrapper added: save the model inside it, or rename them"]
@@ -138,14 +138,14 @@ def describe_mismatches(found: Mapping[str, Shape], layouts: Mapping[str, Layout
             if name in found and found[name] != shape
         ],
     }
-    said = [kind + join_names(names) for kind, names in problems.items() if names]
+    lines = [kind + join_names(names) for kind, names in problems.items() if names]
     if "lm_head.weight" in wanted and "lm_head.weight" not in found:
-        said.append("config.json says that embeddings are not tied (tie_word_embeddings)")
-    return said
+        lines.append("config.json says that embeddings are not tied (tie_word_embeddings)")
+    return lines
 
 
 def _wrapper_prefix(found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> str | None:
-    """The prefix without which names in `found` would be wanted, such as "module." or "base_model.model."."""
+    """Return the prefix that a wrapper added to names in `found`, such as "module." or "base_model.model."."""
     for rename in (str, published_name):
         for name in sorted(found.keys() - wanted.keys()):
             for dot in re.finditer(r"\.", name):
