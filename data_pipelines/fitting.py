@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Room:
-    """The largest sizes of a step. check_screen: raises ValueError for too large a (width, height) in model pixels."""
+    """The largest sizes of a step. check_screen: raises ValueError if (width, height) in model pixels is too large."""
 
     prompt_tokens: int
     response_tokens: int
