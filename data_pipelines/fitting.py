@@ -1,4 +1,4 @@
-"""The steps whose prompts a run can build, and that its static shapes have room for."""
+"""Filter the steps of a table by the static shapes of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Room:
-    """What a step may take. check_screen: raises ValueError for a (width, height) in model pixels that is too large."""
+    """The largest sizes of a step. check_screen: raises ValueError if (width, height) in model pixels is too large."""
 
     prompt_tokens: int
     response_tokens: int
@@ -28,10 +28,10 @@ class Room:
 
 
 def fitting_steps(table: StepTable, tokenizer: PreTrainedTokenizerBase, room: Room) -> StepTable:
-    """Return the table without the steps that no prompt can be built for, or that there is no room for.
+    """Return the table without the steps that have no valid prompt or are too large for `room`.
 
-    Of a trajectory, the first step whose text spells a special token, whose screen or prompt is too large or whose
-    response is too long is left out, with all that come after it. Raise ValueError when no step is left.
+    A step is left out if its text contains a special token, its screen or prompt is too large, or its response is too
+    long. All later steps of its trajectory are left out too. Raises ValueError if no step is left.
     """
     steps: list[tuple[int, int]] = []
     broken, left_out = list(table.broken), table.left_out
@@ -57,7 +57,7 @@ def _first_problem(
     record: Mapping[str, Any],
     turns: Sequence[int],
 ) -> tuple[int, str]:
-    """The turn from which no step can be trained on, and why; the turn after the last one, and "", where all can."""
+    """Return the first unusable turn and the reason; the turn after the last one and "" if all are usable."""
     system, shots = record_system(record), record["trajectory"]["picture"]
     found = table.frames[record["file"].decode()]
     responses, sizes = list[Sequence[int]](), list[tuple[int, int]]()

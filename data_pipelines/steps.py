@@ -1,12 +1,12 @@
-"""A Grain pipeline of single steps with golden history: what the first two stages train on.
+"""A Grain pipeline of single steps with golden history, the data of the first two stages.
 
     table = step_table(dataset.as_data_source("train"), resizing, held_out=test_instructions)
-    table = fitting_steps(table, tokenizer, prompt_tokens=2560, response_tokens=512)  # data_pipelines/fitting.py
+    table = fitting_steps(table, tokenizer, room)  # data_pipelines/fitting.py
     steps = iter(stream_steps(table, tokenizer, seed=0))
     step = next(steps);  position = steps.get_state()  # a dict, for the checkpoint;  steps.set_state(position)
 
-The table holds which steps there are (record, turn), never their screenshots: those are read record by record as steps
-come up, and stay encoded.
+The table holds the steps as (record, turn), without screenshots. The pipeline reads screenshots when it loads a step
+and keeps them encoded.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 class Step:
     """One golden step. Coordinates are model pixels of the prompt's last screenshot.
 
-    response: the golden response as text; response_ids: its token ids, stop token included; action: what it does; box:
-    the element to act on, where the data has one; origin: file, line and step, for whoever looks into it.
+    response: the golden response as text. response_ids: its token ids with the stop token. action: its action. box: of
+    the element to act on, if the data has one. origin: file, line and step, for debugging.
     """
 
     prompt: Prompt
@@ -53,8 +53,8 @@ class Step:
 class StepTable:
     """The usable steps of a source.
 
-    resizing: the run's; steps: (record, turn) pairs; frames: what the coordinates of each file are in; broken: where a
-    trajectory was left out from, and why; left_out: how many steps that were.
+    resizing: of the run. steps: (record, turn) pairs. frames: the coordinate frame of each file. broken: origin and
+    reason of the first broken step of a trajectory. left_out: the number of steps left out for these reasons.
     """
 
     source: Sequence[Mapping[str, Any]]
@@ -73,15 +73,15 @@ def step_table(
     frame: FrameSetting = "auto",
     annotated: Resizing = PUBLISHED_RESIZING,
 ) -> StepTable:
-    """Reads a PhoneTrajectories source through once and lists its usable steps.
+    """Read a PhoneTrajectories source once and return its usable steps.
 
-    `resizing` makes the images that the policy sees. It has no say in how the data is read: `frame` and `annotated`,
-    the resizing of whoever annotated it, have (see `detect_frame`).
+    `resizing` makes the images for the policy. `frame` and `annotated`, the resizing of the annotation, determine the
+    coordinate frame of the data (see `detect_frame`).
 
-    Left out: trajectories whose instruction is, to the letter, in `held_out` (kin); a step whose response or box is
-    broken, with all that come after it in its trajectory, whose history it would be; a step marked as a mistake, which
-    stays in the history of those that undo it. Broken ones are logged, counted
-    and listed as "file:line: step i: reason". Raises ValueError when no step is left.
+    Left out are: trajectories whose instruction is exactly in `held_out` [kin]; a step with a broken response or box,
+    and all later steps of its trajectory, because it would be in their history; a step marked as a mistake, which stays
+    in the history of later steps. Broken steps are logged, counted and listed as "file:line: step i: reason". Raises
+    ValueError if no step is left.
     """
     held_out = frozenset(held_out)
     found = {file: detect_frame(seen, annotated, frame) for file, seen in _seen_by_file(source).items()}
@@ -119,9 +119,10 @@ def stream_steps(
     threads: int = 2,
     ahead: int = 16,
 ) -> grain.IterDataset[Step]:
-    """Steps in an order that `seed` decides, another one each epoch, for ever or for `epochs`; read by worker threads.
+    """Return steps in a random order by `seed`, a new one each epoch. `epochs` None means no end.
 
-    `iter()` of it has get_state and set_state: the position as a small dict. `ahead` steps at most are held in memory.
+    Worker threads load the steps, at most `ahead` in advance. Its iterator has get_state and set_state; the state is a
+    small dict.
     """
     steps = grain.MapDataset.source(table.steps).shuffle(seed=seed).repeat(epochs)
     steps = steps.map(lambda step: load_step(table, tokenizer, *step))
@@ -129,7 +130,7 @@ def stream_steps(
 
 
 def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index: int, turn: int) -> Step:
-    """Reads one step of the table and builds its prompt."""
+    """Read one step of the table and build its prompt."""
     record = table.source[record_index]
     found = table.frames[record["file"].decode()]
     goldens = [read_golden(record, index, found, table.resizing) for index in range(turn + 1)]
@@ -149,12 +150,12 @@ def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index
 
 
 def record_system(record: Mapping[str, Any]) -> str:
-    """The system message of a record's prompts."""
+    """Return the system message of a record's prompts."""
     return task_system(record["system"].decode(), record["instruction"].decode())
 
 
 def origin(record: Mapping[str, Any], turn: int) -> str:
-    """Where a step comes from, as "file:line: step i"."""
+    """Return the origin of a step, as "file:line: step i"."""
     return f"{record['file'].decode()}:{record['line']}: step {turn}"
 
 
@@ -167,7 +168,7 @@ class Golden:
 
 
 def read_golden(record: Mapping[str, Any], turn: int, found: DetectedFrame, resizing: Resizing) -> Golden | Malformed:
-    """A step's response and box, brought into the model pixels of `resizing`."""
+    """Return a step's response and box in the model pixels of `resizing`, or why they are broken."""
     turns = record["trajectory"]
     try:
         written = found.of(*map(int, turns["size"][turn]))

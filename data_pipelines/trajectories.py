@@ -1,11 +1,11 @@
-"""A TFDS builder over directories in the published trajectory schema: ArrayRecord files, read at random, no TensorFlow.
+"""A TFDS builder for directories in the published trajectory schema: ArrayRecord files with random access.
 
     dataset = prepare([Path("annotated")], data_dir=Path("prepared"))
     dataset.as_data_source("train")[0]["instruction"]
 
-Screenshots lie beside the records, each distinct one once, as a PNG named by its hash: TFDS keeps all records in memory
-while it puts them in order, and needs TensorFlow where they take more than a gigabyte. Every screenshot there has been
-decoded, so that no damaged picture reaches training.
+TensorFlow is not needed. Each distinct screenshot is stored once next to the records, as a PNG named by its hash. TFDS
+sorts all records in memory and needs TensorFlow if they have more than a gigabyte, so records hold no screenshots. The
+builder decodes every screenshot, so that training gets no damaged image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mobile_r1_jax.agent.data_files import IMAGES, data_file
 from mobile_r1_jax.agent.trajectory import Trajectory, Turn, image_name, read_trajectories, store_image
 
 logger = logging.getLogger(__name__)
-# TFDS warns of every configuration that is not one of a builder's list; here none is.
+# TFDS warns about every configuration outside a builder's list. This builder has no list.
 logging.getLogger("absl").addFilter(lambda record: "Using custom data configuration" not in str(record.msg))
 
 SPLIT, PICTURES = "train", "pictures"
@@ -34,7 +34,7 @@ NO_BOX = (-1, -1, -1, -1)
 
 
 class Pictures(Sequence[bytes]):
-    """The PNG bytes of a trajectory's screenshots, read from their files one by one."""
+    """The PNG bytes of a trajectory's screenshots, each read from its file on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -47,7 +47,7 @@ class Pictures(Sequence[bytes]):
 
 
 class Records(Sequence[dict[str, Any]]):
-    """Records of PhoneTrajectories, in which trajectory["image"] gives PNG bytes."""
+    """Records of PhoneTrajectories whose trajectory["image"] is PNG bytes."""
 
     def __init__(self, source: Sequence[dict[str, Any]], pictures: Path) -> None:
         self._source, self._pictures = source, pictures
@@ -62,42 +62,42 @@ class Records(Sequence[dict[str, Any]]):
         return record | {"trajectory": record["trajectory"] | {"image": Pictures(self._paths(record))}}
 
     def missing(self) -> list[Path]:
-        """The files of screenshots that are gone since the preparation."""
-        there = set(self._pictures.glob("*.png"))
+        """Return the screenshot files that no longer exist."""
+        found = set(self._pictures.glob("*.png"))
         named = (path for index in range(len(self)) for path in self._paths(self._source[index]))
-        return [path for path in named if path not in there]
+        return [path for path in named if path not in found]
 
     def _paths(self, record: dict[str, Any]) -> list[Path]:
         return [self._pictures / name.decode() for name in record["trajectory"]["image"]]
 
 
 class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
-    """One example a trajectory; `info.metadata["broken"]` lists [file, line, reason] of every line left out.
+    """A data set with one example per trajectory; `info.metadata["broken"]` lists [file, line, reason] of broken lines.
 
-    The configuration's name is a fingerprint of the data files and of the pictures' names, sizes and times, so that
-    changed data is prepared anew, not mistaken for what an earlier run left in the same place.
+    The configuration's name is a fingerprint of the data files and of the names, sizes and times of the images. Changed
+    data is therefore prepared again.
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # raised whenever the features or the checks change
+    VERSION = tfds.core.Version("1.2.0")  # increase when the features or the checks change
 
     def __init__(self, *, directories: Sequence[Path | str], data_dir: Path | str, **kwargs: Any) -> None:
-        """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError when one lacks data.jsonl."""
+        """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError if one has no data.jsonl."""
         self._directories = [Path(directory) for directory in directories]
         self._pictures = Path(data_dir) / PICTURES
         config = tfds.core.BuilderConfig(name=_fingerprint(self._directories))
         super().__init__(config=config, file_format="array_record", data_dir=str(data_dir), **kwargs)
 
     def as_data_source(self, split: str = SPLIT, **kwargs: Any) -> Records:
-        """The prepared trajectories, to be read at random; their screenshots are read when they are asked for."""
+        """Return the prepared trajectories with random access. Screenshots are read on access."""
         return Records(super().as_data_source(split, **kwargs), self._pictures)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
-            "file": tfds.features.Text(doc="the data.jsonl that the trajectory was read from"),
-            "line": tfds.features.Scalar(np.int32, doc="its line there, from 1"),
+            "file": tfds.features.Text(doc="the data.jsonl of the trajectory"),
+            "line": tfds.features.Scalar(np.int32, doc="its line in the file, from 1"),
             "app_name": tfds.features.Text(),
             "instruction": tfds.features.Text(),
-            "system": tfds.features.Text(doc="the system message, the task in it"),
+            "system": tfds.features.Text(doc="the system message with the task"),
             "ending": tfds.features.Text(),
             "trajectory": tfds.features.Sequence(
                 {
@@ -105,8 +105,10 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
                     "picture": tfds.features.Tensor(shape=(2,), dtype=np.int32, doc="its width, height in pixels"),
                     "response": tfds.features.Text(doc="the full tagged response"),
                     "bbox": tfds.features.Tensor(shape=(4,), dtype=np.int32, doc="x1, y1, x2, y2, or -1 four times"),
-                    "size": tfds.features.Tensor(shape=(2,), dtype=np.int32, doc="image annotated on: width, height"),
-                    "mistake": tfds.features.Scalar(np.bool_, doc="history for what undoes it, no example to follow"),
+                    "size": tfds.features.Tensor(
+                        shape=(2,), dtype=np.int32, doc="width, height of the annotated image"
+                    ),
+                    "mistake": tfds.features.Scalar(np.bool_, doc="stays in the history, is not trained on"),
                 }
             ),
         }
@@ -135,7 +137,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
                     usable += 1
                     for turn in trajectory.turns:
                         store_image(self._pictures, turn.screenshot)
-                    # By these TFDS puts them in order: not by where they lie, or one seed would not give one order.
+                    # TFDS sorts by these keys. They hold no paths, so that a seed gives one order on every machine.
                     yield f"{number}:{line}", _example(file, line, trajectory)
         if not usable:
             named = ", ".join(map(str, self._directories))
@@ -148,14 +150,14 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTrajectories:
-    """Prepares the directories' trajectories under `data_dir`, or finds them there; logs how many lines were broken.
+    """Prepare the directories' trajectories under `data_dir`, or reuse them; log the number of broken lines.
 
-    Raises ValueError when there is not one usable line, or when prepared files are gone; FileNotFoundError when a
-    directory has no data.jsonl.
+    Raises ValueError if no line is usable or prepared files are missing, FileNotFoundError if a directory has no
+    data.jsonl.
     """
     builder = PhoneTrajectories(directories=directories, data_dir=data_dir)
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints about downloads, of which there are none
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints about downloads; there are none
         builder.download_and_prepare()
     if missing := builder.as_data_source().missing():
         raise ValueError(f"{len(missing)} prepared screenshots are gone, the first: {missing[0]}; delete {data_dir}")

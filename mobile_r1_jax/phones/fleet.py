@@ -115,7 +115,8 @@ class LeasedPhone(Generic[P]):
 
 
 class Fleet(Generic[P]):
-    """Leases phones: `async with Fleet(phones) as fleet:`, then `async with fleet.lease() as phone:` in each episode.
+    """A pool of phones to lease: `async with Fleet(phones) as fleet:`, then in each episode
+    `async with fleet.lease() as phone:`.
 
     A broken phone is revived in the background. It returns to the fleet, or the fleet gives it up. The other phones
     and their adb server are not touched. `lease` raises PhonesUnavailable when no phone is left.

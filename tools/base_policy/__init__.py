@@ -1,6 +1,5 @@
-"""How the small base policy is made: its tokenizer, the documents it learns from, its pretraining.
+"""The small base policy of the demo: its tokenizer, its training documents and its pretraining.
 
-The recipe starts from a policy that can already read a screen and point at things. Qwen2.5-VL can; for the demo a
-policy of the same architecture with two million parameters is taught that much, and nothing of tasks or of the response
-format.
+The recipe starts from a policy that can read a screen and point at elements, such as Qwen2.5-VL. This package trains a
+policy of the same architecture with two million parameters to do that. It does not train tasks or the response format.
 """

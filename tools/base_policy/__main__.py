@@ -1,9 +1,9 @@
-"""python -m tools.base_policy: makes the small base policy, in an hour or two on two cores."""
+"""python -m tools.base_policy: pretrain the small base policy, in one to two hours on two cores."""
 
 import os
 from pathlib import Path
 
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it says that it finds no torch, which is not needed
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it warns about missing torch, which is not needed
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,9 @@ from tools.base_policy.pretraining import Pretraining, pretrain
 
 
 def main(folder: Path = Path("runs/base"), run: Pretraining = Pretraining()) -> None:  # noqa: B008
-    """Pretrains from the newest checkpoint in `folder`; the same command again goes on where it stopped.
+    """Pretrain from the newest checkpoint in `folder`. The same command resumes a stopped run.
 
-    The policy is left in `folder`/policy in Hugging Face format, in bfloat16.
+    The policy is saved in `folder`/policy in Hugging Face format, in bfloat16.
     """
     policy = jax.tree.map(lambda array: array.astype(jnp.bfloat16), pretrain(run, folder))
     save_policy(policy, folder / "policy")

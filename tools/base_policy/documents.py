@@ -1,12 +1,12 @@
-"""What the small base policy reads: screens of the simulated phone and dense text about what is where on them.
+"""The training documents of the small base policy: screens of the simulated phone with dense text about positions.
 
-No step of a task and no response format. A document shows one screen, or two in turn, and then asks for everything on
-the last: the names looked for in the system text, every element with its position, what is at some positions, where
-some names are. Asking for one point a document teaches nothing in any affordable time; asking for all of them does.
+They contain no steps of tasks and no response format. A document shows one or two screens and describes the last one:
+the positions of names from the system text, every element with its position, the elements at some positions, and the
+positions of some names. One point per document would teach too slowly.
 
-Some texts are instructions, of which it says what is to be done to what: as any policy that people start from can read
-before it sees a phone. Names stand in them at random, most of them where no task has them; no instruction that is held
-out for evaluation is among them, and none of the app that the demo withholds.
+Some system texts are instructions; the document then states their objects and actions. Other base policies can read
+instructions too. Most instructions contain random names that no task has. None is held out for evaluation, and none is
+about the unseen app of the demo.
 """
 
 import re
@@ -27,26 +27,26 @@ PARTS = [part for text in (*WORDING, *PHRASES) for part in re.split(r"\{\w+\}", 
 PLAIN_WORDS = sorted(
     {word for part in PARTS for word in re.findall(r" ?[A-Za-z]+ ?|[^\x00-\x7f]+", part) if word.strip() not in NAMES}
 )
-# Everything that the vocabulary is made of, to be repeated: so that no token comes as a surprise later.
+# All words of the vocabulary, which the policy learns to repeat, so that every token is trained.
 WORDS = (*PIECES, *PLAIN_WORDS)
 NUMBERS = tuple(map(str, range(LARGEST_NUMBER + 1)))
 SECTIONS = ("All\n", "Read\n", "Find\n")
-APART = 8  # most words between a name and its position: in a response, too, other words stand between them
-READ = [template for template in TEMPLATES.values() if template.app != "clock"]  # whose instructions are read
-ASTRAY = 0.5  # share of a walk's moves that are random taps, so that every page is seen and not only those on the way
+APART = 8  # most words between a name and its position, since responses also have words there
+READ = [template for template in TEMPLATES.values() if template.app != "clock"]  # templates for instructions
+ASTRAY = 0.5  # share of random moves in a walk, so that it visits every page
 
 
 Pieces = list[tuple[str, bool]]
-"""Text in pieces; True where it can be told from the screen and is learned, False where it is a question."""
+"""Pieces of text: True for answers, which are trained, False for questions."""
 
 
 Cell = tuple[str, tuple[int, int]] | None
-"""What covers a cell of the screen's grid: what it says and its centre (x, y) in pixels; None where nothing does."""
+"""The element in a grid cell of the screen: its text and its center (x, y) in pixels; None if there is none."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """A screen as it is shown: PNG bytes, and what covers each cell of its grid in reading order."""
+    """A screen: PNG bytes, and the element in each grid cell in reading order."""
 
     png: bytes
     cells: tuple[Cell, ...]
@@ -54,7 +54,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Document:
-    """`system`, then `earlier` (a look and the text of an earlier turn, or None), then the screen and its `text`."""
+    """The system text, the screen and text of an earlier turn (or None), the last screen and its text."""
 
     system: str
     earlier: tuple[Look, str] | None
@@ -63,7 +63,7 @@ class Document:
 
 
 def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
-    """Endless, the same for the same seed; screenshots of `size` (width, height)."""
+    """Yield documents without end, the same for the same seed; screenshots of `size` (width, height)."""
     rng = Random(seed)
     walked = walk(rng)
     while True:
@@ -76,28 +76,30 @@ def documents(seed: int, size: tuple[int, int]) -> Iterator[Document]:
         else:
             wanted, subject = some_names(labels(screen, size), rng, rng.choice((0, 1, 1, 1, 2))), ""
             asked = scattered(wanted, rng)
-        said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(2, 4)))
-        system = f"Phone. {asked}\nSay: {said}\n"
+        repeated = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(2, 4)))
+        system = f"Phone. {asked}\nSay: {repeated}\n"
         found = [
-            (text, told or text == name) for name in wanted for text, told in where(labels(screen, size), name, rng)
+            (text, answer or text == name) for name in wanted for text, answer in where(labels(screen, size), name, rng)
         ]
         text = [piece for part in sections(screen, size, rng) for piece in (*found, *part)]
-        yield Document(system, earlier, look(screen, size), [*text, (subject + said + "\n", True)])
+        yield Document(system, earlier, look(screen, size), [*text, (subject + repeated + "\n", True)])
 
 
 def recitals(seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """(system text, what is to be said), no screens: what an instruction is for, or the names in a text in their order;
-    then words repeated."""
+    """Yield `count` pairs (system text, answer) without screens.
+
+    The answer states the objects and actions of an instruction, or the names in a text in order. Then it repeats words.
+    """
     rng = Random(f"recitals/{seed}")
     for _ in range(count):
         wanted = rng.sample(NAMES, rng.randint(1, 4))
-        asked, told = instruction(rng) if rng.random() < 0.6 else (scattered(wanted, rng), " ".join(wanted) + "\n")
-        said = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(3, 8)))
-        yield f"Phone. {asked}\nSay: {said}\n", told + said + "\n"
+        asked, answer = instruction(rng) if rng.random() < 0.6 else (scattered(wanted, rng), " ".join(wanted) + "\n")
+        repeated = "".join(rng.choice((*WORDS, *NUMBERS)) for _ in range(rng.randint(3, 8)))
+        yield f"Phone. {asked}\nSay: {repeated}\n", answer + repeated + "\n"
 
 
 def instruction(rng: Random) -> tuple[str, str]:
-    """("Task: " and an instruction, line by line what is to be done to what); mostly with names no task gives it."""
+    """Return "Task: " with an instruction, and a line of object and action per goal. Most names fit no task."""
     while True:
         template = rng.choice(READ)
         parameters = {
@@ -108,14 +110,14 @@ def instruction(rng: Random) -> tuple[str, str]:
             continue
         try:
             goals = template.goals(parameters)
-        except KeyError:  # a name that is no app's
+        except KeyError:  # a name that is not an app
             continue
         wording = template.chinese if rng.random() < CHINESE else template.english
         return "Task: " + wording.format(**parameters), "".join(goal.subject + "\n" for goal in goals)
 
 
 def scattered(wanted: Sequence[str], rng: Random) -> str:
-    """The names in order among words in none, so that names have to be picked out of a text."""
+    """Return the names in order between other words, so that the policy must find the names in a text."""
     text = ""
     for name in wanted:
         text += "".join(rng.choice(PLAIN_WORDS) for _ in range(rng.randint(0, 3))) + rng.choice(("", " ")) + name
@@ -137,7 +139,7 @@ def says(element: Element) -> str:
 
 
 def walk(rng: Random) -> Iterator[Screen]:
-    """Screens seen on the way through random tasks with many wrong turns."""
+    """Yield screens of walks through random tasks with many wrong moves."""
     while True:
         placed = random_task(rng)
         state = placed.state
@@ -147,7 +149,7 @@ def walk(rng: Random) -> Iterator[Screen]:
 
 
 def collage(rng: Random) -> Screen:
-    """A screen that no app has: any names anywhere, so that where a thing is can only be told by looking."""
+    """Return a screen with random names at random places, so that positions can only be read from the image."""
     names = iter(rng.sample(NAMES, len(NAMES)))
     elements = [Element(next(names), "title", (0, 0, COLUMNS, 1))]
     for row in range(1, ROWS):
@@ -189,7 +191,7 @@ def wander(state: State, placed: Placed, rng: Random) -> None:
 
 
 def labels(screen: Screen, size: tuple[int, int]) -> "Labels":
-    """(what it says, centre) of every element that nothing covers, from top to bottom and left to right."""
+    """Return (text, center) of every visible element, from top to bottom and left to right."""
     visible = [
         element
         for element in screen.elements
@@ -203,14 +205,14 @@ Labels = list[tuple[str, tuple[int, int]]]
 
 
 def where(found: Labels, name: str, rng: Random) -> Pieces:
-    """A name asked for, often some words that say nothing, and its position, or that it is not there."""
+    """Return a name as question, often unrelated words, and its position or "none" as answer."""
     at = dict(found).get(name)
     between = "".join(rng.choice(WORDS) for _ in range(rng.choice((0, 0, rng.randint(1, APART)))))
     return [(name, False), (between, False), ("none\n" if at is None else f"{at[0]}, {at[1]}\n", True)]
 
 
 def some_names(found: Labels, rng: Random, count: int) -> list[str]:
-    """Names on the screen, and now and then one that is not."""
+    """Return `count` names: 85% from the screen, the others random."""
     elsewhere = [value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain]
     return [rng.choice(elsewhere) if rng.random() < 0.15 else rng.choice(found)[0] for _ in range(count)]
 
@@ -220,9 +222,10 @@ def listing(found: Labels) -> Pieces:
 
 
 def sections(screen: Screen, size: tuple[int, int], rng: Random) -> list[Pieces]:
-    """Where each element is, asked in random order, and what is at some positions.
+    """Return the position of each element, in random order, and the elements at some positions.
 
-    For half of the screens also the list in reading order, and the switches' states."""
+    For half of the screens, add the list in reading order and the states of the switches.
+    """
     found = labels(screen, size)
     switches = [element for element in screen.elements if element.kind == "switch"]
     states = [piece for element in switches for piece in ((element.name, False), (f" {element.value}\n", True))]

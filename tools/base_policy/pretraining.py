@@ -1,4 +1,4 @@
-"""Pretraining of the small base policy: next-token prediction on documents about screens, resumable at any step."""
+"""Pretraining of the small base policy: next-token prediction on documents about screens, with resume."""
 
 import dataclasses
 import functools
@@ -27,11 +27,11 @@ from mobile_r1_jax.training.metrics import MetricsLog
 from tools.base_policy.documents import SECTIONS, Cell, Document, documents, recitals
 from tools.base_policy.tokenizer import save_tokenizer, train_tokenizer
 
-RESIZING = Resizing(scale=1.0)  # the demo's screens are small enough as they are
+RESIZING = Resizing(scale=1.0)  # the demo's screens are small already
 PROMPT_LENGTH, TEXT_LENGTH = 176, 176
-RECITAL_LENGTH = 24  # tokens said in a recital, a document without screens
+RECITAL_LENGTH = 24  # answer tokens of a recital, a document without screens
 ROW_EVERY = 50  # steps between rows of metrics
-SEEDS = 1_000_003  # seeds of documents that a run has: one for each step, the last for screens never trained on
+SEEDS = 1_000_003  # document seeds of a run: one per step; the last one for screens outside training
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ class Pretraining:
     """A pretraining run. Sizes are (width, height) in pixels."""
 
     steps: int = 12_000
-    batch: int = 16  # documents with a screen
-    recitals: int = 48  # documents without one
+    batch: int = 16  # documents with screens per step
+    recitals: int = 48  # documents without screens per step
     learning_rate: float = 2e-3
     warmup: int = 300
     cooldown: float = 0.2  # share of the steps over which the learning rate falls to zero
     seed: int = 0
     size: tuple[int, int] = (112, 224)
     save_every: int = 500
-    start: Path | None = None  # weights to begin with, a checkpoint in Hugging Face format; None: random ones
+    start: Path | None = None  # initial weights, a checkpoint in Hugging Face format; None: random
 
 
 def base_config(
     vocabulary: int, image_token: int, video_token: int, vision_start: int, vision_end: int, stop: int, pad: int
 ) -> PolicyConfig:
-    """Qwen2.5-VL's structure at two million parameters; few wide heads, since XLA on a CPU is slow on narrow ones."""
+    """Qwen2.5-VL's structure with two million parameters. Narrow heads would be slow on a CPU."""
     return PolicyConfig(
         text=TextConfig(
             vocab=vocabulary,
@@ -93,37 +93,36 @@ def base_config(
 
 
 def config_for(tokenizer: PreTrainedTokenizerBase) -> PolicyConfig:
-    """`base_config` with the tokenizer's own ids; the vocabulary rounded up to a multiple of 64."""
+    """Return `base_config` with the tokenizer's ids, and the vocabulary rounded up to a multiple of 64."""
     names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|im_end|>", "<|endoftext|>")
     return base_config(-(-len(tokenizer) // 64) * 64, *tokenizer.convert_tokens_to_ids(list(names)))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Reading:
-    """A batch of documents, one completion each: what is shown, what is said, what covers each cell of the screens."""
+class DocumentBatch:
+    """A batch of documents, one completion each: screens, prompts, text, and the elements on the screens."""
 
     screens: Screens
     prompts: Prompts
     ids: np.ndarray  # [B, 1, C] int32: the text after the screen
     there: np.ndarray  # [B, 1, C] bool: not padding
-    learned: np.ndarray  # [B, 1, C] bool: can be told from the screen
-    cells: (
-        np.ndarray
-    )  # [R * W * 16, 3] int32: of what covers each merged token of the screens the first token of its name and the
-    # tokens of its centre's x and y; -1 for nothing
+    learned: np.ndarray  # [B, 1, C] bool: answers, which are trained
+    # [R * W * 16, 3] int32: for the element at each merged token of the screens, the first token of its text and the
+    # tokens of its center's x and y; -1 for no element
+    cells: np.ndarray
 
 
 def step_batch(
     tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, run: Pretraining, step: int
-) -> tuple[Reading, Reading]:
-    """The batch of a step. Its documents have a seed of their own, so that a resumed run goes on with the next."""
+) -> tuple[DocumentBatch, DocumentBatch]:
+    """Return the batches of a step, with screens and without. The step gives their seed, so that a run can resume."""
     chosen = itertools.islice(documents(run.seed * SEEDS + step, run.size), run.batch)
     recital = recite(tokenizer, config, run.seed * SEEDS + step, run.recitals)
     return assemble(tokenizer, config, list(chosen)), recital
 
 
-def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: list[Document]) -> Reading:
+def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: list[Document]) -> DocumentBatch:
     prompts = []
     ids = np.zeros((len(chosen), 1, TEXT_LENGTH), np.int32)
     there, learned = np.zeros(ids.shape, bool), np.zeros(ids.shape, bool)
@@ -131,16 +130,16 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
     for row, document in enumerate(chosen):
         past = []
         if document.earlier:
-            before, said = document.earlier
-            past = [PastTurn(Screenshot(before.png), response_ids(tokenizer, said))]
+            before, text = document.earlier
+            past = [PastTurn(Screenshot(before.png), response_ids(tokenizer, text))]
             cells.setdefault(past[0].screenshot.sha, before.cells)
         now = Screenshot(document.look.png)
         cells.setdefault(now.sha, document.look.cells)
         prompts.append(build_prompt(tokenizer, document.system, past, now, RESIZING))
-        pieces = [(token, asked) for text, asked in document.text for token in encode(tokenizer, text)][:TEXT_LENGTH]
+        pieces = [(token, answer) for text, answer in document.text for token in encode(tokenizer, text)][:TEXT_LENGTH]
         ids[row, 0, : len(pieces)] = [token for token, _ in pieces]
         there[row, 0, : len(pieces)] = True
-        learned[row, 0, : len(pieces)] = [asked for _, asked in pieces]
+        learned[row, 0, : len(pieces)] = [answer for _, answer in pieces]
     most = 2 * len(chosen)
     screens, arrays = collate(
         prompts,
@@ -150,15 +149,15 @@ def assemble(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, chosen: l
         screen_buckets=(most * 3 // 4, most * 7 // 8, most),
         window_buckets=(2,),
     )
-    told = np.full((screens.window.size // config.vision.merge**2, 3), -1, np.int32)
+    elements = np.full((screens.window.size // config.vision.merge**2, 3), -1, np.int32)
     for prompt, index in zip(prompts, arrays.image_index, strict=True):
         covered = [cell for screenshot in prompt.screenshots for cell in cells[screenshot.sha]]
-        told[index[index >= 0]] = [cell_tokens(tokenizer, cell) for cell in covered]
-    return Reading(screens, arrays, ids, there, learned, told)
+        elements[index[index >= 0]] = [cell_tokens(tokenizer, cell) for cell in covered]
+    return DocumentBatch(screens, arrays, ids, there, learned, elements)
 
 
-def recite(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int, count: int) -> Reading:
-    """A batch without screens: what the system text says, to be said again."""
+def recite(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int, count: int) -> DocumentBatch:
+    """Return a batch without screens, whose text repeats parts of the system text."""
     special = chat_tokens(tokenizer)
     line = encode(tokenizer, "\n")
     prompts = []
@@ -169,8 +168,8 @@ def recite(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int, 
         prompt = np.array((*opening, special.im_start, *encode(tokenizer, "assistant\n")), np.int32)
         positions = np.tile(np.arange(len(prompt), dtype=np.int32), (3, 1))
         prompts.append(Prompt(prompt, positions, np.full(len(prompt), -1, np.int32), (), ()))
-        said = encode(tokenizer, text)[:RECITAL_LENGTH]
-        ids[row, 0, : len(said)], there[row, 0, : len(said)] = said, True
+        answer = encode(tokenizer, text)[:RECITAL_LENGTH]
+        ids[row, 0, : len(answer)], there[row, 0, : len(answer)] = answer, True
     screens, arrays = collate(
         prompts,
         patches,
@@ -179,7 +178,7 @@ def recite(tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int, 
         screen_buckets=(0,),
         window_buckets=(0,),
     )
-    return Reading(screens, arrays, ids, there, there, np.full((0, 3), -1, np.int32))
+    return DocumentBatch(screens, arrays, ids, there, there, np.full((0, 3), -1, np.int32))
 
 
 def cell_tokens(tokenizer: PreTrainedTokenizerBase, cell: Cell) -> list[int]:
@@ -198,16 +197,17 @@ def schedule(run: Pretraining) -> optax.Schedule:
     )
 
 
-@functools.cache  # one object for one run: the compiled step is keyed by it
+@functools.cache  # one object per run: it is a static argument of the compiled step
 def optimizer(run: Pretraining) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule(run), b2=0.98, weight_decay=0.01))
 
 
-def losses(policy: Policy, batch: Reading, recital: Reading) -> dict[str, jax.Array]:
-    """Mean losses in nats: of the text, and of each screen token as the vision tower gives it.
+def losses(policy: Policy, batch: DocumentBatch, recital: DocumentBatch) -> dict[str, jax.Array]:
+    """Return mean losses in nats, of the text and of the screen tokens from the vision tower.
 
-    Such a token is to look like the words for what is there: its name, and the numbers of its centre (three equal
-    shares, so ln 3 at best for each)."""
+    Each screen token predicts the element there: its name and the x and y of its center. The three share one
+    distribution, so the best mean of the three losses is ln 3.
+    """
     seen = policy.encode_screens(batch.screens)
     hidden = policy.completion_hidden(EncodedScreens(seen[None]), batch.prompts, batch.ids, batch.there)
     again = policy.completion_hidden(recital.screens, recital.prompts, recital.ids, recital.there)
@@ -231,10 +231,10 @@ def train_step(
     update: optax.TransformUpdateFn,
     params: nnx.State,
     moments: optax.OptState,
-    batch: Reading,
-    recital: Reading,
+    batch: DocumentBatch,
+    recital: DocumentBatch,
 ) -> tuple[nnx.State, optax.OptState, dict[str, jax.Array]]:
-    """One step: (params, optimizer state, mean losses in nats)."""
+    """Run one step. Return (params, optimizer state, mean losses in nats)."""
 
     def loss(params: nnx.State) -> tuple[jax.Array, dict[str, jax.Array]]:
         each = losses(nnx.merge(graph, params), batch, recital)
@@ -246,8 +246,8 @@ def train_step(
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))
-def rightly_predicted(graph: nnx.GraphDef, params: nnx.State, batch: Reading) -> jax.Array:
-    """[B, 1, C] bool: which tokens of the text are the policy's most likely ones, given those before."""
+def correct_tokens(graph: nnx.GraphDef, params: nnx.State, batch: DocumentBatch) -> jax.Array:
+    """Return [B, 1, C] bool: the trained tokens that are the policy's most likely ones, given those before."""
     policy = nnx.merge(graph, params)
     hidden = policy.completion_hidden(batch.screens, batch.prompts, batch.ids, batch.there)
     return (policy.text.logits(hidden).argmax(-1) == batch.ids) & batch.learned
@@ -261,29 +261,29 @@ def pointing(
     run: Pretraining,
     count: int,
 ) -> float:
-    """Share of `count` names, each asked for on a screen never trained on, whose position the policy gives exactly."""
-    right: list[bool] = []
+    """Return the share of `count` names on untrained screens whose position the policy predicts exactly."""
+    correct: list[bool] = []
     asked = (
         dataclasses.replace(document, text=[(name, False), (between, False), (at, True)])
         for document in documents((run.seed + 1) * SEEDS - 1, run.size)
         for (name, _), (between, _), (at, _) in [document.text[:3]]
         if at != "none\n" and name not in SECTIONS
     )
-    while len(right) < count:
+    while len(correct) < count:
         batch = assemble(tokenizer, config, list(itertools.islice(asked, run.batch)))
-        good = np.asarray(rightly_predicted(graph, params, batch))
-        right += (good == batch.learned).all(axis=(1, 2)).tolist()  # learned are x, ", ", y and the line break
-    return float(np.mean(right[:count]))
+        good = np.asarray(correct_tokens(graph, params, batch))
+        correct += (good == batch.learned).all(axis=(1, 2)).tolist()  # trained tokens: x, ", ", y and the line break
+    return float(np.mean(correct[:count]))
 
 
 def pretrain(run: Pretraining, folder: Path) -> Policy:
-    """Trains from the newest checkpoint under `folder` (or from random weights) to the end; returns the policy.
+    """Train from the newest checkpoint under `folder`, or from the start, to the end. Return the policy.
 
-    Leaves `folder`/checkpoints (Orbax) and `folder`/metrics.jsonl: a row every 50 steps and at every checkpoint, with
-    the mean losses since the last row and the seconds spent, at a checkpoint also how well the policy points.
+    Writes `folder`/checkpoints (Orbax) and `folder`/metrics.jsonl: a row every 50 steps and at every checkpoint, with
+    the mean losses and the seconds since the last row. Rows at checkpoints also have the result of `pointing`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "tokenizer").exists():  # a run that goes on keeps the tokenizer that it began with
+    if not (folder / "tokenizer").exists():  # a resumed run keeps its tokenizer
         if run.start:
             AutoTokenizer.from_pretrained(run.start).save_pretrained(folder / "tokenizer")
         else:

@@ -1,8 +1,8 @@
-"""The small policy's tokenizer: byte-level BPE over what the simulated phone shows and says, in Hugging Face format.
+"""The small policy's tokenizer: byte-level BPE on the texts of the simulated phone, in Hugging Face format.
 
-The chat and vision tokens are Qwen's. Every name that a screen may show is one token, and the same one wherever it
-stands, so that what is learned of it holds in every sentence. Numbers are one token each too, and so are the fixed
-pieces of a response: it is some 20 tokens long instead of 80. Any other text is still encodable, byte by byte.
+The chat and vision tokens are Qwen's. Every name on a screen is one token, the same in every context. Each number and
+each fixed piece of a response is one token too, so that a response has about 20 tokens instead of 80. Other text is
+encoded byte by byte.
 """
 
 import re
@@ -59,7 +59,7 @@ PHRASES = (
     *(" on and ", " off and ", " on", " off"),
     *WORDS.split(),
 )
-# What no task names: the controls, the pages' titles, the system's buttons.
+# Names that no task contains: controls, titles of pages, buttons of the system.
 CONTROLS = (
     "Search Cart Saved Me Add Save Pay Call Send New Keep Start Stop Timer World Delete Share Silence Clear End Chat "
     "Done Empty Item Recents Results Type Version Write Back Home Menu Enter"
@@ -67,7 +67,7 @@ CONTROLS = (
 
 
 def names() -> list[str]:
-    """Everything that a screen of the simulated phone may say."""
+    """Return every name that a screen of the simulated phone can show."""
     popups = {word for popup in POPUPS for word in (popup.title, popup.accept, popup.dismiss)}
     values = {value for template in TEMPLATES.values() for domain in template.domains.values() for value in domain}
     labels = {app.label for app in APPS.values()}
@@ -78,7 +78,7 @@ NAMES = names()
 
 
 def corpus() -> list[str]:
-    """Every instruction and phrase of the simulated phone without the names in it, and the numbers."""
+    """Return every instruction and phrase of the simulated phone without names, and the numbers."""
     a_name = "|".join(rf"\b{re.escape(name)}\b" for name in NAMES) + r"|\{\w+\}"
     wordings = [text for template in TEMPLATES.values() for text in (template.english, template.chinese)]
     texts = [part for text in (*wordings, *PHRASES) for part in re.split(a_name, text, flags=re.ASCII) if part]
@@ -86,7 +86,7 @@ def corpus() -> list[str]:
 
 
 def train_tokenizer() -> Tokenizer:
-    """The tokenizer, the same on every machine."""
+    """Return the tokenizer, the same on every machine."""
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(SPLIT, "isolated"), byte_level])
@@ -103,7 +103,7 @@ def train_tokenizer() -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes it so that `transformers.AutoTokenizer.from_pretrained(folder)` loads it."""
+    """Save a tokenizer for `transformers.AutoTokenizer.from_pretrained(folder)`."""
     from transformers import PreTrainedTokenizerFast
 
     fast = PreTrainedTokenizerFast(

@@ -19,7 +19,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Goal:
-    """A state to reach and the route to it: page -> move on that page. The first page is the app's home."""
+    """A state to reach and the route to it: page -> move on that page. The first page is the app's home.
+
+    The key page#menu gives the move in the page's open menu, page#typed the move after text was typed.
+    """
 
     reached: Callable[[State], bool]
     route: dict[str, Move]

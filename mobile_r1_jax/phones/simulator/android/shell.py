@@ -133,8 +133,8 @@ def _double_quoted(line: str, at: int) -> tuple[list[_Part], int]:
             at = match.end()
         elif line[at] == "\\":
             following = line[at + 1 : at + 2]
-            kept = following if following in '$`"\\' else "" if following == "\n" else "\\" + following
-            parts.append(_Part("text", kept, True))
+            text = following if following in '$`"\\' else "" if following == "\n" else "\\" + following
+            parts.append(_Part("text", text, True))
             at += 2
         else:
             part, at = _dollar(line, at, True)
@@ -307,14 +307,14 @@ def _redirected(state: _Run, redirections: tuple[_Redirection, ...], result: Res
             where[item.descriptor] = where[int(name)]
         else:
             where[item.descriptor] = item
-    kept = []
+    chunks = []
     for descriptor, data in result.chunks:
         target = where[descriptor]
         if isinstance(target, _Redirection):
             _write(state, target, data, append=True)
         else:
-            kept.append((target, data))
-    return Result(tuple(kept), result.status)
+            chunks.append((target, data))
+    return Result(tuple(chunks), result.status)
 
 
 def _write(state: _Run, redirection: _Redirection, data: bytes, *, append: bool) -> None:

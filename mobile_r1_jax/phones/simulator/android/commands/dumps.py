@@ -89,10 +89,8 @@ def _package(android: Android, arguments: list[str]) -> str:
 
 def _input_method(android: Android, arguments: list[str]) -> str:
     """Return the keyboard's state. It is visible while the screen has a text field."""
-    shown = any(element.kind == "field" for element in android.device.elements())
-    return (
-        f"Current Input Method Manager state:\n  mCurMethodId={android.keyboard}\n  mInputShown={str(shown).lower()}\n"
-    )
+    visible = str(any(element.kind == "field" for element in android.device.elements())).lower()
+    return f"Current Input Method Manager state:\n  mCurMethodId={android.keyboard}\n  mInputShown={visible}\n"
 
 
 _DUMPS = {
