@@ -1,9 +1,9 @@
-"""python benchmarks/sampling_engine.py: the engine against batches sampled to the end, as requests of phones come in.
+"""python benchmarks/sampling_engine.py: continuous batching against static batches, for the requests of phones.
 
-Simulated phones ask, wait for their answer, think, and ask again with a longer prompt, as an episode does; they think
-for uneven times and their answers are of uneven lengths. The same prompts, seeds and thinking times go through all
-ways in turns, after one warm-up each; medians of the repetitions. Machines differ and are noisy: read the ratio. "anew"
-is the engine without what a prompt begins with alike; "kept" the share of prompt tokens that it did not compute again.
+Simulated phones send a request, wait for the answer, think, and send a longer prompt, as in an episode. Thinking times
+and answer lengths vary. All methods get the same prompts, seeds and thinking times, in turns, after one warm-up each.
+The table has medians of the repetitions. Machines are noisy: compare the ratios. "no reuse" is the engine without
+prefix reuse; "kept" is the share of prompt tokens that it reused.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, distinct_screens, stack_prompts
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.simulator import gestures
-from mobile_r1_jax.phones.simulator.oracle import make, next_move
+from mobile_r1_jax.phones.simulator.oracle import apply_move, next_move
 from mobile_r1_jax.phones.simulator.screen import draw
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks, place
 from mobile_r1_jax.sampling.engine import Engine
@@ -38,13 +38,16 @@ from mobile_r1_jax.sampling.screen_cache import ScreenCache
 
 TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
 BUCKETS, WINDOWS = (128, 224, 320, 448), 2
-SAID = "<think>On Home; need it.</think><action>Open it.</action>"
+RESPONSE = "<think>On Home; need it.</think><action>Open it.</action>"
 
 
 @dataclass(frozen=True)
 class Work:
-    """phones: how many ask at once; turns: requests of each; think: mean seconds between an answer and the next
-    request; rows: completions that are decoded at once; stops: share of the vocabulary that ends an answer."""
+    """The load of one measurement.
+
+    phones: concurrent phones. turns: requests of each. think: mean seconds between an answer and the next request.
+    rows: completions that are decoded at once. stops: share of the vocabulary that ends an answer.
+    """
 
     phones: int
     turns: int
@@ -56,8 +59,8 @@ class Work:
 
 
 @dataclass
-class ToTheEnd:
-    """The way it was: all that wait are one batch, which is sampled until its last completion has ended."""
+class StaticBatching:
+    """The baseline: all waiting requests form one batch, which is sampled until its last completion ends."""
 
     policy: Policy
     collate: Callable[[Sequence[Prompt], int], tuple[EncodedScreens, Prompts]]
@@ -66,7 +69,7 @@ class ToTheEnd:
     _waiting: list[tuple[Prompt, int, asyncio.Future[Completion]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __aenter__(self) -> "ToTheEnd":
+    async def __aenter__(self) -> "StaticBatching":
         self._task = asyncio.create_task(self._serve())
         return self
 
@@ -94,7 +97,7 @@ class ToTheEnd:
         screens, prompts = self.collate([prompt for prompt, *_ in batch], self.rows)
         seeds = np.zeros(self.rows, np.uint32)
         seeds[: len(batch)] = [seed for _, seed, _ in batch]
-        drawn = jax.device_get(sample(self.policy, screens, prompts, keys_of(seeds), group=1, sampling=self.sampling))
+        drawn = jax.device_get(sample(self.policy, screens, prompts, make_keys(seeds), group=1, sampling=self.sampling))
         ids, mask, logps = drawn.ids[:, 0], drawn.mask[:, 0], drawn.logps[:, 0]
         return [
             Completion(tuple(ids[r, mask[r]].tolist()), tuple(logps[r, mask[r]].tolist())) for r in range(len(batch))
@@ -102,13 +105,13 @@ class ToTheEnd:
 
 
 @jax.jit
-def keys_of(seeds: jax.Array) -> jax.Array:
+def make_keys(seeds: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.key)(seeds)
 
 
 def make_prompts(tokenizer: object, phones: int, turns: int) -> list[list[Prompt]]:
-    """For each phone the prompts of its turns: the last screenshots and everything that was said so far."""
-    found, said = [], response_ids(tokenizer, SAID)
+    """Return the prompts of each phone's turns: the last screenshots and all responses so far."""
+    found, response = [], response_ids(tokenizer, RESPONSE)
     for task in draw_tasks(phones, seed=0, apps=("shop",), held_out=False, popups=0):
         placed = place(task.setup)
         past: list[PastTurn] = []
@@ -117,16 +120,16 @@ def make_prompts(tokenizer: object, phones: int, turns: int) -> list[list[Prompt
             screenshot = Screenshot(draw(gestures.screen_of(placed.state), (112, 224)))
             system = "Phone. Task: " + task.instruction
             prompts.append(build_prompt(tokenizer, system, past, screenshot, Resizing(scale=1.0)))
-            past = [*past, PastTurn(screenshot, said)]
-            make(placed.state, next_move(placed.state, placed.goals))
+            past = [*past, PastTurn(screenshot, response)]
+            apply_move(placed.state, next_move(placed.state, placed.goals))
         found.append(prompts)
     return found
 
 
 async def play(
-    engine: Engine | ToTheEnd, prompts: Sequence[Sequence[Prompt]], think: float
+    engine: Engine | StaticBatching, prompts: Sequence[Sequence[Prompt]], think: float
 ) -> tuple[float, float, list[Completion]]:
-    """Seconds for all, mean seconds that an answer took, and the answers."""
+    """Return the seconds of all requests, the mean seconds of an answer, and the answers."""
     waited, answers = [], {}
 
     async def phone(number: int) -> None:
@@ -145,8 +148,8 @@ async def play(
 
 
 def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chunk: int) -> dict[str, list[float]]:
-    """For each way: median seconds, median of the mean waits, tokens, and (of engines, else nan) the use of rows and
-    the share of prompt tokens kept."""
+    """Return for each method: median seconds, median of the mean waits, tokens, and for engines the use of rows and the
+    share of prompt tokens kept (else nan)."""
     config = policy.config
     cache = ScreenCache(
         policy.vision,
@@ -162,13 +165,13 @@ def compare(policy: Policy, prompts: Sequence[Sequence[Prompt]], work: Work, chu
         screens, places = cache(distinct_screens(some), screens=2 * rows)
         return screens, stack_prompts(some, places, rows=rows, prompt_buckets=BUCKETS)
 
-    # Any token may be a stop token here, so that lengths are geometric whatever the policy has learned.
+    # Stop tokens are random, so that lengths are geometric for any policy.
     stops = Random(0).sample(range(config.text.vocab), int(work.stops * config.text.vocab))
     sampling = Sampling(max_tokens=work.tokens, temperature=4.0, stop_ids=tuple(sorted(stops)))
     continuous = partial(Engine, policy, collate, sampling, work.rows, prompt_buckets=BUCKETS, chunk=chunk)
     ways = {
-        "to the end": lambda: ToTheEnd(policy, collate, sampling, work.rows),
-        "continuous, anew": partial(continuous, keep_keys=False),
+        "static batches": lambda: StaticBatching(policy, collate, sampling, work.rows),
+        "continuous, no reuse": partial(continuous, keep_keys=False),
         "continuous": continuous,
     }
     seconds, waits, found = ({way: [] for way in ways} for _ in range(3))
@@ -211,7 +214,7 @@ def main() -> None:
     for think in asked.think:
         work = Work(asked.phones, asked.turns, think, asked.rows, asked.tokens, asked.stops, asked.repetitions)
         found = compare(policy, prompts, work, asked.chunk)
-        before = found["to the end"][0]
+        before = found["static batches"][0]
         for way, (seconds, waited, tokens, *shares) in found.items():
             used = ["" if share != share else f"{share:.2f}" for share in shares]
             cells = f"{seconds:.2f}", f"{before / seconds:.2f}", f"{waited:.2f} s", f"{tokens / seconds:.0f}", *used

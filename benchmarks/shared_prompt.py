@@ -1,8 +1,9 @@
-"""python benchmarks/shared_prompt.py: a GRPO step on shared prompts against the same step on repeated ones, as ratios.
+"""python benchmarks/shared_prompt.py: a GRPO step on shared prompts against the same step on repeated prompts.
 
-G completions of a prompt of P tokens are C tokens each. Shared, they cost P + G * C tokens; repeated, the usual layout,
-G * (P + C). Same policy (text, five million parameters, float32), same tokens, same gradients, in one process, in
-turns; medians of the repetitions. Memory is what the compiler says that the gradients' program holds.
+A prompt of P tokens has G completions of C tokens each. The shared layout costs P + G * C tokens. The usual layout
+repeats the prompt and costs G * (P + C). Both use the same policy (text, five million parameters, float32) and tokens
+and give the same gradients. They run in one process, in turns; the table has medians of the repetitions. Memory is the
+compiler's figure for the temporaries of the gradients' program.
 """
 
 import argparse
@@ -38,43 +39,43 @@ SETTINGS = StepSettings(GRPO(beta=0.0), OptimizerSettings())
 
 
 def make_batches(prompts: int, prompt: int, group: int, completion: int) -> tuple[Batch, Batch]:
-    """The same completions of the same prompts: G to a row, and one to a row."""
+    """Return the same completions of the same prompts in two layouts: G per row, and one per row."""
     rng = np.random.default_rng(0)
     ids = rng.integers(2, 4000, (prompts, prompt), dtype=np.int32)
-    said = rng.integers(2, 4000, (prompts, group, completion), dtype=np.int32)
+    completions = rng.integers(2, 4000, (prompts, group, completion), dtype=np.int32)
     advantages = rng.normal(size=(prompts, group)).astype(np.float32)
     nothing = EncodedScreens(np.zeros((1, 16, CONFIG.vision.out_width), np.float32))
 
-    def batch(ids: np.ndarray, said: np.ndarray, advantages: np.ndarray) -> Batch:
+    def batch(ids: np.ndarray, completions: np.ndarray, advantages: np.ndarray) -> Batch:
         positions = np.broadcast_to(np.arange(prompt, dtype=np.int32), (3, *ids.shape))
         text = Prompts(ids, positions, np.ones(ids.shape, bool), np.full(ids.shape, -1, np.int32))
-        logps = np.full(said.shape, -1.0, np.float32)
-        return Batch(nothing, text, Completions(said, np.ones(said.shape, bool), logps, advantages))
+        logps = np.full(completions.shape, -1.0, np.float32)
+        return Batch(nothing, text, Completions(completions, np.ones(completions.shape, bool), logps, advantages))
 
-    shared = batch(ids, said, advantages)
-    return shared, batch(np.repeat(ids, group, 0), said.reshape(-1, 1, completion), advantages.reshape(-1, 1))
+    shared = batch(ids, completions, advantages)
+    return shared, batch(np.repeat(ids, group, 0), completions.reshape(-1, 1, completion), advantages.reshape(-1, 1))
 
 
-def compiled(state: TrainState, batch: Batch) -> tuple[jax.stages.Compiled, tuple[object, ...]]:
-    """The gradients' program for a batch, and what to call it with."""
+def compile_gradients(state: TrainState, batch: Batch) -> tuple[jax.stages.Compiled, tuple[object, ...]]:
+    """Return the compiled gradients' program for a batch, and its arguments."""
     arguments = (state.trained, state.frozen, jax.tree.map(jnp.asarray, batch), count_totals(batch.completions.mask))
     keywords = {"graph": state.graph, "placement": placement_of(state.trained), **SETTINGS.objective}
     return batch_gradients.lower(*arguments, **keywords).compile(), arguments
 
 
-def seconds(program: jax.stages.Compiled, arguments: tuple[object, ...]) -> float:
+def time_call(program: jax.stages.Compiled, arguments: tuple[object, ...]) -> float:
     began = time.perf_counter()
     jax.block_until_ready(program(*arguments))
     return time.perf_counter() - began
 
 
 def compare(state: TrainState, shape: Sequence[int], repetitions: int) -> tuple[str, ...]:
-    """A line of the table for (prompts, P, G, C). Raises AssertionError if the two layouts' gradients differ."""
-    programs = [compiled(state, batch) for batch in make_batches(*shape)]
+    """Return a row of the table for (prompts, P, G, C). Raise AssertionError if the gradients of the layouts differ."""
+    programs = [compile_gradients(state, batch) for batch in make_batches(*shape)]
     shared, repeated = (program(*arguments)[0] for program, arguments in programs)
     for one, other in zip(jax.tree.leaves(shared), jax.tree.leaves(repeated), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * max(1.0, float(jnp.abs(other).max())))
-    times = [[seconds(*program) for program in programs] for _ in range(repetitions)]
+    times = [[time_call(*program) for program in programs] for _ in range(repetitions)]
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     spread = [theirs / ours for ours, theirs in times]
     peaks = [program.memory_analysis().temp_size_in_bytes / 2**20 for program, _ in programs]

@@ -1,4 +1,4 @@
-"""GRPO on another project's model: a small Flax network learns the squares of numbers, from rewards alone.
+"""GRPO on a model of another project: a small Flax network learns the squares of numbers from rewards alone.
 
 python examples/rl_on_a_toy.py
 """
@@ -16,9 +16,9 @@ ANSWERS = jnp.stack([PROMPTS**2 // 100, PROMPTS**2 // 10 % 10, PROMPTS**2 % 10],
 
 @nnx.jit
 def update(model: nnx.Module, optimizer: nnx.Optimizer, key: jax.Array) -> jax.Array:
-    def logps_of(model: nnx.Module) -> jax.Array:  # [B, G, C]; a model of words would be given the completions too
-        every = jax.nn.log_softmax(model(PROMPTS).reshape(-1, 1, 3, 10))
-        return jnp.take_along_axis(every, ids[..., None], axis=-1)[..., 0]
+    def logps_of(model: nnx.Module) -> jax.Array:  # [B, G, C]; a language model would also take the completions
+        logps = jax.nn.log_softmax(model(PROMPTS).reshape(-1, 1, 3, 10))
+        return jnp.take_along_axis(logps, ids[..., None], axis=-1)[..., 0]
 
     ids = jax.random.categorical(key, model(PROMPTS).reshape(-1, 1, 3, 10), shape=(32, 16, 3))  # [B, G = 16, C]
     rewards, mask = jnp.mean(ids == ANSWERS[:, None], axis=-1), jnp.ones_like(ids, bool)  # [B, G], [B, G, C]
@@ -30,7 +30,7 @@ def update(model: nnx.Module, optimizer: nnx.Optimizer, key: jax.Array) -> jax.A
 
 
 def train(updates: int) -> list[float]:
-    """Trains for so many updates; the mean reward of each."""
+    """Train for `updates` updates and return the mean reward of each."""
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(nnx.Embed(len(PROMPTS), 64, rngs=rngs), nnx.Linear(64, 30, rngs=rngs))
     optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A run on a TPU VM of one host (v5litepod-8, v6e-8, …): makes the VM unless it is there, copies this checkout's last commit to it,
-# installs it with the TPU extra, and starts the run, or goes on with it, detached from this terminal.
+# Start or resume a run on a TPU VM of one host (v5litepod-8, v6e-8, …): create the VM unless it exists, copy this checkout's
+# last commit to it, install it with the TPU extra, and start the run detached from this terminal.
 #
 #   launch/tpu_vm.sh NAME ZONE TYPE VERSION [flags of python -m mobile_r1_jax.launch]
 #   launch/tpu_vm.sh mobile-r1 europe-west4-b v5litepod-8 v2-alpha-tpuv5-lite \
@@ -26,7 +26,7 @@ trap 'rm -f "$checkout"' EXIT
 git archive --format=tar.gz --output="$checkout" HEAD
 tpu scp "$checkout" "$name:mobile-r1-jax.tar.gz"
 
-flags=$(printf '%q ' "$@") # quoted once more: a shell on the VM reads them again
+flags=$(printf '%q ' "$@") # a shell on the VM parses them again, so quote them again
 tpu ssh "$name" --command="set -e
 mkdir -p mobile-r1-jax && tar xzf mobile-r1-jax.tar.gz -C mobile-r1-jax && cd mobile-r1-jax
 test -d .venv || python3 -m venv .venv

@@ -31,7 +31,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, mesh_name, row_shards, shard_batch, shard_policy
 from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.providers import open_tasks
-from mobile_r1_jax.runtime.compilation_cache import keep_compiled
+from mobile_r1_jax.runtime.compilation_cache import enable_compilation_cache
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
@@ -187,7 +187,7 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
         tokenizer = load_tokenizer(run.policy, run.policy_base)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"policy: {error}") from error
-    keep_compiled(run.compiled)
+    enable_compilation_cache(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
         run = round_to_mesh(run, mesh)

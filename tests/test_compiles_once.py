@@ -48,7 +48,7 @@ def test_after_the_first_update_of_each_stage_only_shapes_that_had_not_come_are_
     late = Counter(program for made, program in compiled if made not in ends)
     assert late.keys() <= MOST.keys(), late
     times = Counter(program for _, program in compiled)
-    assert times["jit(decode)"] == times["jit(sample)"] == 1 and times["jit(_updated)"] == 2
+    assert times["jit(decode)"] == times["jit(sample)"] == 1 and times["jit(_apply_update)"] == 2
     assert times["jit(fill)"] <= MOST["jit(fill)"] and times["jit(encode)"] <= MOST["jit(encode)"]
     assert times["jit(batch_gradients)"] <= 1 + MOST["jit(batch_gradients)"]  # finetuning has its own
     warned = [record.getMessage() for record in caplog.records if record.name == "mobile_r1_jax.stages.trainer"]

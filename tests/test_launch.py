@@ -87,7 +87,7 @@ def test_a_run_leaves_its_config_metrics_checkpoints_trajectories_report_and_pol
     updates = {"format_finetuning": 4, "action_level": 3, "task_level": 3}
     assert steps == [(stage, step) for stage, last in updates.items() for step in range(1, last + 1)]
     kept = ("annotations/data.jsonl", "annotations-action-level/data.jsonl", "report.html", "tensorboard")
-    for left in ("config.yaml", "policy/model.safetensors", "policy/tokenizer.json", *kept):
+    for left in ("config.yaml", "policy/model.safetensors", "policy/tokenizer.json", "policy/agent.json", *kept):
         assert (directory / left).exists(), left
     assert {part.name for part in (directory / "trajectories").iterdir()} >= {"task_level", "evaluation-base"}
     assert {part.name for part in (directory / "checkpoints").iterdir()} == set(updates)

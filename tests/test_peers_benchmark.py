@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.peers import compare, ours
 from benchmarks.peers.__main__ import main
-from benchmarks.peers.limits import needs_of
-from benchmarks.peers.timing import Times, interleaved
+from benchmarks.peers.limits import count_cost
+from benchmarks.peers.timing import Times, time_in_turns
 from benchmarks.peers.work import MODELS, Encoding, Sampling, Update
 from mobile_r1_jax.model.sharding import make_mesh
 from mobile_r1_jax.planning.flops import Loops, count_flops
@@ -57,7 +57,7 @@ def test_ratios_are_of_medians_and_their_spread_is_of_repetitions() -> None:
 def test_everyone_has_a_turn_in_each_repetition() -> None:
     turns: list[str] = []
     runs = {name: lambda name=name: turns.append(name) for name in ("ours", "theirs")}
-    interleaved(runs, 2)
+    time_in_turns(runs, 2)
     assert turns == ["ours", "theirs", "ours", "theirs"]
 
 
@@ -67,4 +67,4 @@ def test_needed_operations_are_those_of_the_forward_pass_three_times_less_what_i
     policy.text.kernel = "cudnn"  # in float32 plain products too, of every token in the last layer as well
     program = completion_logps.trace(policy, ours.make_batch(policy, work))
     masked = 4 * TINY.text.layers * TINY.text.width * (2 * 32**2 + 2 * 4 * 16**2) / 2
-    assert needs_of(work, TINY, 4).flops / 3 == pytest.approx(count_flops(program.jaxpr.jaxpr, Loops()) - masked)
+    assert count_cost(work, TINY, 4).flops / 3 == pytest.approx(count_flops(program.jaxpr.jaxpr, Loops()) - masked)

@@ -22,7 +22,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.session import Session, round_to_mesh
-from mobile_r1_jax.training.batches import sharing_prompts
+from mobile_r1_jax.training.batches import merge_equal_prompts
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import train_step
 from tools.base_policy.tokenizer import train_tokenizer
@@ -97,18 +97,18 @@ def updated(session: Session, answered: Sequence[PromptGroup], group: int) -> tu
 
 def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(session: Session) -> None:
     alone = turns(session)
-    shared = sharing_prompts(alone, 4)
+    shared = merge_equal_prompts(alone, 4)
     assert [len(one.completions) for one in shared] == [3, 1, 1]
     for field in ("completions", "advantages"):
         everything = [value for one in shared for value in getattr(one, field)]
         assert sorted(map(str, everything)) == sorted(str(getattr(one, field)[0]) for one in alone)
-    assert [len(one.completions) for one in sharing_prompts(alone, 2)] == [2, 1, 1, 1]
+    assert [len(one.completions) for one in merge_equal_prompts(alone, 2)] == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("group", "shapes"), [(4, [(2, 1), (2, 4)]), (2, [(2, 1), (2, 1), (2, 2)])])
 def test_an_update_from_shared_prompts_is_the_one_from_each_alone(session: Session, group: int, shapes: list) -> None:
     alone, _ = updated(session, turns(session), 1)
-    shared, made = updated(session, sharing_prompts(turns(session), group), group)
+    shared, made = updated(session, merge_equal_prompts(turns(session), group), group)
     assert made == shapes
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -1,10 +1,11 @@
 """python -m benchmarks.peers (make bench): ours against tunix, TRL, transformers and torch, in one table.
 
-All sides in one process, in turns, on the same random weights and tokens; compiling and two warm-ups are not timed. On
-a CPU: text models (and vision towers) of 5 and 75 million parameters in float32, the same on every side: tunix's own
-Qwen2, transformers' Qwen2 and Qwen2.5-VL tower. Before the clock starts, greedy tokens, losses, gradient norms and
-encoded screens are held equal. On a GPU or a TPU: ours alone, in bfloat16 at the shapes of Qwen2.5-VL-3B, with
-fractions of what the maker states (MFU). Other work on the machine moves the seconds: read the ratios and their spread.
+All sides run in one process, in turns, on the same random weights and tokens. Compilation and two warm-ups are not
+timed. On a CPU: text models (and vision towers) of 5 and 75 million parameters in float32, the same on every side:
+tunix's own Qwen2, transformers' Qwen2 and Qwen2.5-VL tower. Before the measurement, greedy tokens, losses, gradient
+norms and encoded screens are checked to be equal. On a GPU or a TPU: ours alone, in bfloat16 at the shapes of
+Qwen2.5-VL-3B, with fractions of the manufacturer's peaks (MFU). Other work on the machine changes the seconds: compare
+the ratios and their spread.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.peers.compare import Plan, Row, measure
-from benchmarks.peers.limits import Limits, measure_limits, needs_of, stated_limits
+from benchmarks.peers.limits import Limits, count_cost, measure_limits, stated_limits
 from benchmarks.peers.work import MODELS, Encoding, Sampling, Update
 from mobile_r1_jax.model.sharding import make_mesh
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 
-SCREEN = (336, 728)  # pixels of a 1080 x 2400 screenshot as the policy sees it
+SCREEN = (336, 728)  # model pixels of a 1080 x 2400 screenshot
 COLUMNS = (
     "model",
     "work",
@@ -39,8 +40,8 @@ COLUMNS = (
 )
 
 
-def plans(quick: bool) -> list[Plan]:
-    """What is measured on this machine."""
+def make_plans(quick: bool) -> list[Plan]:
+    """Return the work to measure on this machine."""
     if quick:
         works = (
             Sampling(prompts=1, group=2, prompt=16, tokens=8),
@@ -50,7 +51,7 @@ def plans(quick: bool) -> list[Plan]:
         )
         return [Plan("tiny", works)]
     if jax.default_backend() != "cpu":
-        rows = jax.device_count()  # what a mesh divides
+        rows = jax.device_count()  # divisible by the mesh
         works = (
             *(Sampling(max(rows, batch // 8), 8, 1300, 200) for batch in (8, 32)),
             *(Update("GRPO", rows, group, 1300, 200) for group in (4, 8)),
@@ -69,18 +70,18 @@ def plans(quick: bool) -> list[Plan]:
     ]
 
 
-def line(row: Row, limits: Limits) -> list[str]:
-    """A line of the table."""
+def table_row(row: Row, limits: Limits) -> list[str]:
+    """Return a row of the table."""
 
-    def measured(seconds: float) -> str:
+    def format_speed(seconds: float) -> str:
         if isinstance(row.work, Sampling):
             return f"{row.work.prompts * row.work.group * row.work.tokens / seconds:,.0f}"
         return f"{1000 * seconds:,.0f}"
 
-    needs = needs_of(row.work, MODELS[row.plan.model], jnp.dtype(row.plan.dtype).itemsize)
+    cost = count_cost(row.work, MODELS[row.plan.model], jnp.dtype(row.plan.dtype).itemsize)
     peer, theirs, ratio = row.peer or "–", "–", "–"
     if row.theirs is not None:
-        theirs = measured(row.theirs.median)
+        theirs = format_speed(row.theirs.median)
         ratio = "{:.2f} ({:.2f} to {:.2f})".format(*row.ours.times_faster(row.theirs))
     elif row.peer:
         theirs = "not installed"
@@ -89,11 +90,11 @@ def line(row: Row, limits: Limits) -> list[str]:
         str(row.work),
         "tokens/s" if isinstance(row.work, Sampling) else "ms",
         peer,
-        measured(row.ours.median),
+        format_speed(row.ours.median),
         theirs,
         ratio,
-        f"{needs.flops / row.ours.median / limits.flops:.0%}",
-        f"{needs.bytes / row.ours.median / limits.bandwidth:.0%}" if needs.bytes else "–",
+        f"{cost.flops / row.ours.median / limits.flops:.0%}",
+        f"{cost.bytes / row.ours.median / limits.bandwidth:.0%}" if cost.bytes else "–",
     ]
 
 
@@ -101,18 +102,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="tiny shapes: does everything run?")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, to check that everything runs")
     parser.add_argument("--repetitions", type=int, default=5)
     asked = parser.parse_args(arguments)
-    keep_freed_memory()  # as a run does; for every side
-    # Peers look things up and warn; what they would look up is given to them.
+    keep_freed_memory()  # as in a run; applies to every side
+    # Peers would access the network and print warnings; they do not need either.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     warnings.filterwarnings("ignore")
 
     began = time.perf_counter()
     mesh = make_mesh(f"{jax.device_count()}x1")
     table = Table(*COLUMNS, box=MARKDOWN)
-    for plan in plans(asked.quick):
+    for plan in make_plans(asked.quick):
         measured = measure_limits(plan.dtype)
         limits = stated_limits() or measured
         print(
@@ -122,12 +123,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
         for rows in measure(plan, mesh, asked.repetitions):
             for row in rows:
-                table.add_row(*line(row, limits))
-                cells = f"{time.perf_counter() - began:.0f} s", *line(row, limits)
+                table.add_row(*table_row(row, limits))
+                cells = f"{time.perf_counter() - began:.0f} s", *table_row(row, limits)
                 print(*cells, sep=" | ", file=sys.stderr, flush=True)
     print(f"medians of {asked.repetitions} repetitions; {time.perf_counter() - began:.0f} s in all")
     if stats := jax.devices()[0].memory_stats():  # a CPU has none
-        print(f"most memory that a device held: {stats['peak_bytes_in_use'] / 2**30:.1f} GiB")
+        print(f"peak memory of a device: {stats['peak_bytes_in_use'] / 2**30:.1f} GiB")
     Console(width=240).print(table)
 
 

@@ -1,4 +1,4 @@
-"""Our random weights as the checkpoints that the peers read."""
+"""Our random weights as checkpoints for the peers."""
 
 import json
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from mobile_r1_jax.model.policy import Policy
 
 
 def write_checkpoints(policy: Policy, directory: Path) -> tuple[Path, Path]:
-    """The policy as Qwen2.5-VL, and its language model alone as Qwen2: without screens they are the same function."""
+    """Write the policy as Qwen2.5-VL, and its language model as Qwen2. Both are the same function without screens."""
     whole, text = directory / "qwen2.5-vl", directory / "qwen2"
     save_policy(policy, whole)
     text.mkdir()

@@ -1,4 +1,4 @@
-"""One piece of work, ours against its peers: first whether all do the same, then how long each takes."""
+"""One piece of work, ours against peers: check that all results are equal, then measure the times."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from benchmarks.peers import ours
 from benchmarks.peers.checkpoints import write_checkpoints
-from benchmarks.peers.timing import Run, Times, interleaved, warm_up
+from benchmarks.peers.timing import Run, Times, time_in_turns, warm_up
 from benchmarks.peers.work import MODELS, Encoding, Sampling, Update, Work
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.policy import Policy
@@ -23,7 +23,7 @@ TOLERANCE = 1e-3  # of losses, gradient norms and encoded screens, all float32
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with one model."""
+    """The work for one model."""
 
     model: str
     works: tuple[Work, ...]
@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """peer: its name; None where ours stands alone. theirs: None where it isn't installed."""
+    """One comparison. peer: its name; None if only ours runs. theirs: None if the peer is not installed."""
 
     plan: Plan
     work: Work
@@ -51,10 +51,10 @@ def peers_of(work: Work) -> tuple[str, ...]:
 
 
 def measure(plan: Plan, mesh: Mesh, repetitions: int) -> Iterator[list[Row]]:
-    """The rows of each piece of work, as they come.
+    """Yield the rows of each piece of work.
 
-    Raises AssertionError where a peer, from the same weights, has other greedy tokens, another loss or gradient norm,
-    or other encoded screens: then the rows would compare different work.
+    Raise AssertionError if a peer, from the same weights, gives other greedy tokens, another loss or gradient norm, or
+    other encoded screens: the rows would compare different work.
     """
     config = MODELS[plan.model]
     policy = ours.make_policy(config, mesh, plan.dtype)
@@ -73,20 +73,20 @@ def rows_of(plan: Plan, policy: Policy, work: Work, scratch: Path, mesh: Mesh, r
     runs: dict[str, Run] = {"ours": start_ours(policy, work, mesh)}
     runs |= {peer: run for peer, run in theirs.items() if run is not None}
     first = {name: warm_up(run) for name, run in runs.items()}
-    if not isinstance(work, Sampling):  # what is sampled is random; greedy tokens have been compared
+    if not isinstance(work, Sampling):  # samples are random; check_greedy has compared greedy tokens
         for peer in first.keys() - {"ours"}:
             scale = TOLERANCE * np.abs(first[peer]).max()
             np.testing.assert_allclose(
                 first["ours"], first[peer], rtol=TOLERANCE, atol=scale, err_msg=f"{work}: {peer}"
             )
-    times = interleaved(runs, repetitions)
+    times = time_in_turns(runs, repetitions)
     if not peers:
         return [Row(plan, work, None, times["ours"], None)]
     return [Row(plan, work, peer, times["ours"], times.get(peer)) for peer in peers]
 
 
 def check_greedy(policy: Policy, config: PolicyConfig, scratch: Path, mesh: Mesh) -> None:
-    """Raises AssertionError unless everyone's greedy tokens are the same."""
+    """Raise AssertionError unless all peers give the same greedy tokens."""
     expected = ours.sampling(policy, GREEDY, mesh, 0.0)()
     for peer in peers_of(GREEDY):
         run = start(peer, GREEDY, config, scratch, temperature=0.0)
@@ -101,7 +101,7 @@ def start_ours(policy: Policy, work: Work, mesh: Mesh) -> Run:
 
 
 def start(peer: str, work: Work, config: PolicyConfig, scratch: Path, temperature: float = 1.0) -> Run | None:
-    """The peer's way to do the work, from the checkpoints in `scratch`; None where it isn't installed."""
+    """Return the peer's function for the work, from the checkpoints in `scratch`; None if it is not installed."""
     try:
         if peer == "tunix":
             from benchmarks.peers import tunix_side

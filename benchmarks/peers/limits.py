@@ -1,4 +1,4 @@
-"""What the machine can do, and what a piece of work asks of it at least: how near to its limit a measurement is."""
+"""The limits of the machine, and the minimum cost of a piece of work."""
 
 import time
 from collections.abc import Callable
@@ -13,27 +13,27 @@ from mobile_r1_jax.planning.chips import CHIPS
 
 REPETITIONS = 5
 TPU_KINDS = {"TPU v5 lite": "v5e", "TPU v5e": "v5e", "TPU v5": "v5p", "TPU v5p": "v5p", "TPU v6 lite": "v6e"}
-SIZES = {True: (1024, 2**28), False: (8192, 2**32)}  # on a CPU or not: side of the matrices, bytes that are copied
+SIZES = {True: (1024, 2**28), False: (8192, 2**32)}  # key: on a CPU; value: side of the matrices, bytes copied
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of all devices together."""
+    """The limits of all devices together."""
 
-    flops: float  # operations a second of a plain matrix product in the dtype of the computation
-    bandwidth: float  # bytes a second that a copy reads and writes
-    source: str  # "measured", or whose figures they are
+    flops: float  # operations per second of a matrix product in the dtype of the computation
+    bandwidth: float  # bytes per second that a copy reads and writes
+    source: str  # "measured", or the source of the figures
 
     def __str__(self) -> str:
         return f"matmul {self.flops / 1e9:,.0f} GFLOP/s, memory {self.bandwidth / 1e9:,.1f} GB/s"
 
 
 def measure_limits(dtype: jnp.dtype) -> Limits:
-    """The best of a few repetitions: other work on the machine can only slow them down."""
+    """Measure the limits: the best of a few repetitions, because other work on the machine only slows them down."""
     side, size = SIZES[jax.default_backend() == "cpu"]
     matrix = jnp.ones((side, side), dtype)
-    arrays = [jnp.ones((size // 8,), jnp.float32)]  # read as size / 2 bytes, written as as many
-    product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1, donate_argnums=0)  # no new pages from the kernel
+    arrays = [jnp.ones((size // 8,), jnp.float32)]  # size / 2 bytes read, size / 2 bytes written
+    product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1, donate_argnums=0)  # donated: no new pages
 
     def copied() -> jax.Array:
         arrays.append(copy(arrays.pop()))
@@ -46,10 +46,10 @@ def measure_limits(dtype: jnp.dtype) -> Limits:
 
 
 def stated_limits() -> Limits | None:
-    """What the maker says of the devices, in bfloat16; None where they are none of those that we know."""
+    """Return the manufacturer's bfloat16 peaks of the devices; None for unknown devices."""
     kind, count = jax.devices()[0].device_kind, jax.device_count()
     name = TPU_KINDS.get(kind) or next((name for name in CHIPS if f" {name}" in kind.lower()), None)
-    return Limits(count * CHIPS[name].flops, count * CHIPS[name].bandwidth, "stated by the maker") if name else None
+    return Limits(count * CHIPS[name].flops, count * CHIPS[name].bandwidth, "of the data sheet") if name else None
 
 
 def _best(run: Callable[[], jax.Array]) -> float:
@@ -63,20 +63,20 @@ def _best(run: Callable[[], jax.Array]) -> float:
 
 
 @dataclass(frozen=True)
-class Needs:
-    """The least that a piece of work takes: causal attention at half, nothing recomputed, a group's prompt once.
+class Cost:
+    """The minimum cost of work: half of the attention scores (causal), no recomputation, one prompt per group.
 
-    bytes: that decoding reads, weights and key-value caches; 0 where the work is not of that kind.
+    bytes: weights and KV caches that decoding reads; 0 for other work.
     """
 
     flops: float
     bytes: float = 0.0
 
 
-def needs_of(work: Work, config: PolicyConfig, itemsize: int) -> Needs:
-    """itemsize: bytes of a number in the dtype of the computation."""
+def count_cost(work: Work, config: PolicyConfig, itemsize: int) -> Cost:
+    """Count the cost of a piece of work; itemsize: bytes of a number in the dtype of the computation."""
     if isinstance(work, Encoding):
-        return Needs(_tower_flops(work, config))
+        return Cost(_tower_flops(work, config))
     text = config.text
     kv_width = text.kv_heads * text.head_width
     weights = text.layers * text.width * (2 * text.width + 2 * kv_width + 3 * text.feed_forward)
@@ -87,10 +87,10 @@ def needs_of(work: Work, config: PolicyConfig, itemsize: int) -> Needs:
     to_prompt = work.prompts * work.prompt**2 / 2 + said * work.prompt
     forward = 2 * weights * (prompts + said) + 2 * head * said + pair * (to_prompt + said * work.tokens / 2)
     if isinstance(work, Update):
-        return Needs(3 * forward)
+        return Cost(3 * forward)
     own = rows * work.tokens / 2  # tokens in the own caches, on average
     cached = 2 * text.layers * kv_width * (prompts + own)
-    return Needs(forward, itemsize * work.tokens * (weights + head + cached))
+    return Cost(forward, itemsize * work.tokens * (weights + head + cached))
 
 
 def _tower_flops(work: Encoding, config: PolicyConfig) -> float:

@@ -12,7 +12,7 @@ from benchmarks.peers.work import Encoding, Sampling, Update, draw_patches, draw
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, blocks_of, pack_screens
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
 from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, sampling_copy, shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.sampling import sampler
@@ -26,7 +26,7 @@ LOSSES = {"GRPO": GRPO(beta=0.0), "SFT": Likelihood()}
 
 
 def make_policy(config: PolicyConfig, mesh: Mesh, dtype: jnp.dtype) -> Policy:
-    """Random float32 weights that compute in `dtype`, each made where it belongs on the mesh."""
+    """Return a policy with random float32 weights, sharded over the mesh, that computes in `dtype`."""
 
     def make() -> Policy:
         return Policy(config, rngs=nnx.Rngs(0), dtype=dtype, remat="none" if dtype == jnp.float32 else "matmuls")
@@ -39,7 +39,7 @@ def make_policy(config: PolicyConfig, mesh: Mesh, dtype: jnp.dtype) -> Policy:
 
 
 def sampling(policy: Policy, work: Sampling, mesh: Mesh, temperature: float) -> Callable[[], np.ndarray]:
-    """Samples and returns the ids [B * G, C]."""
+    """Return a function that samples and returns the ids [B * G, C]."""
     policy = sampling_copy(policy)
     screens, prompts = _text_only(draw_text(work, policy.config.text.vocab).prompts, policy)
     keys = jax.random.split(jax.random.key(0), work.prompts)
@@ -62,10 +62,10 @@ def make_batch(policy: Policy, work: Update) -> Batch:
 
 
 def update(policy: Policy, work: Update, mesh: Mesh) -> Callable[[], np.ndarray]:
-    """Updates a copy of the policy and returns [loss, norm of the gradient]."""
+    """Return a function that updates a copy of the policy and returns [loss, gradient norm]."""
     batch = place_batch(make_batch(policy, work), mesh)
     settings = StepSettings(LOSSES[work.loss], OPTIMIZER)
-    # A train step takes its parameters over, and the policy is used again.
+    # A train step donates its parameters, and the policy is used again.
     copy = jax.tree.map(jnp.copy, policy)
     state = create_state(copy, OPTIMIZER, frozen=("vision",), key=jax.random.key(0))
     del copy
@@ -81,11 +81,11 @@ def update(policy: Policy, work: Update, mesh: Mesh) -> Callable[[], np.ndarray]
 
 
 def encoding(policy: Policy, work: Encoding, mesh: Mesh) -> Callable[[], np.ndarray]:
-    """Encodes and returns the merged tokens [N, M, D] in raster order."""
+    """Return a function that encodes the screens and returns the merged tokens [N, M, D] in raster order."""
     config, size = policy.config.vision, (work.width, work.height)
     shape = Shape(work.screens, blocks_of(size, config))
     screens, places = pack_screens(draw_patches(work, config), [size] * work.screens, config=config, shape=shape)
-    vision, screens = in_compute_dtype(policy).vision, shard_batch(screens, mesh)
+    vision, screens = to_compute_dtype(policy).vision, shard_batch(screens, mesh)
 
     def run() -> np.ndarray:
         with computing_on(mesh):
@@ -96,7 +96,7 @@ def encoding(policy: Policy, work: Encoding, mesh: Mesh) -> Callable[[], np.ndar
 
 
 def _text_only(ids: np.ndarray, policy: Policy) -> tuple[EncodedScreens, Prompts]:
-    """Prompts [B, P] without a screen in them."""
+    """Return prompts [B, P] without screens."""
     positions = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), (3, *ids.shape))
     nothing = EncodedScreens(np.zeros((0, 1, policy.config.text.width), np.float32))
     return nothing, Prompts(ids, positions, np.ones(ids.shape, bool), np.full(ids.shape, -1, np.int32))

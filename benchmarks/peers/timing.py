@@ -1,4 +1,4 @@
-"""Times of several ways to do one piece of work, taken in turns."""
+"""Times of several implementations of the same work, measured in turns."""
 
 import gc
 import statistics
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Run = Callable[[], np.ndarray]  # does the work to its end, and returns what can be compared with another way's
-WARM_UPS = 2  # some programs are compiled anew for the placement that their own first call leaves
+Run = Callable[[], np.ndarray]  # completes the work, and returns a result to compare with other implementations
+WARM_UPS = 2  # the second call may compile again, for the placement of the first call's results
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,19 @@ class Times:
         return statistics.median(self.seconds)
 
     def times_faster(self, other: "Times") -> tuple[float, float, float]:
-        """How many times faster than `other`: ratio of the medians, smallest and largest of the repetitions' ratios."""
+        """Return the speed-up over `other`: ratio of the medians, smallest and largest ratio of the repetitions."""
         ratios = [theirs / ours for ours, theirs in zip(self.seconds, other.seconds, strict=True)]
         return other.median / self.median, min(ratios), max(ratios)
 
 
 def warm_up(run: Run) -> np.ndarray:
-    """Compile; returns what the first call returned."""
+    """Compile, and return the result of the first call."""
     first, *_ = [run() for _ in range(WARM_UPS)]
     return first
 
 
-def interleaved(runs: Mapping[str, Run], repetitions: int) -> dict[str, Times]:
-    """Each way once, in the order given, `repetitions` times over."""
+def time_in_turns(runs: Mapping[str, Run], repetitions: int) -> dict[str, Times]:
+    """Run each implementation once, in the given order, and repeat this `repetitions` times."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repetitions):
         for name, run in runs.items():

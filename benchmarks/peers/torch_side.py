@@ -1,4 +1,4 @@
-"""torch on the CPU: transformers' generate and vision tower, TRL's GRPO trainer, and a plain finetuning step."""
+"""torch on the CPU: generation and vision tower of transformers, TRL's GRPO trainer, and a plain finetuning step."""
 
 import copy
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from transformers import (
 from benchmarks.peers.work import Encoding, Sampling, Update, draw_patches, draw_text
 from mobile_r1_jax.model.config import VisionConfig
 
-TOKENIZER = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"  # TRL's trainer asks for one; it reads nothing
+TOKENIZER = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"  # TRL's trainer requires one; it is not used
 
 
 def load_text(directory: Path) -> Qwen2ForCausalLM:
-    """The language model alone, from a Qwen2 checkpoint."""
+    """Load the language model from a Qwen2 checkpoint."""
     return Qwen2ForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
 
 
 def load_tower(directory: Path) -> torch.nn.Module:
-    """The vision tower of a Qwen2.5-VL checkpoint."""
+    """Load the vision tower of a Qwen2.5-VL checkpoint."""
     return Qwen2_5_VLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).model.visual.eval()
 
 
 def sampling(model: Qwen2ForCausalLM, work: Sampling, temperature: float) -> Callable[[], np.ndarray]:
-    """Samples with a key-value cache and returns the ids [B * G, C]; every prompt `group` times."""
+    """Return a function that samples with a KV cache and returns the ids [B * G, C]; each prompt `group` times."""
     prompts = torch.tensor(np.repeat(draw_text(work, model.config.vocab_size).prompts, work.group, 0)).long()
     settings = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
 
@@ -49,7 +49,7 @@ def sampling(model: Qwen2ForCausalLM, work: Sampling, temperature: float) -> Cal
 
 
 def grpo_update(model: Qwen2ForCausalLM, work: Update, scratch: Path) -> Callable[[], np.ndarray]:
-    """TRL's loss, backward pass, clipping and the optimizer that its trainer makes; returns [loss, gradient norm]."""
+    """Return a function with TRL's loss, backward pass, clipping and optimizer that returns [loss, gradient norm]."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -60,7 +60,7 @@ def grpo_update(model: Qwen2ForCausalLM, work: Update, scratch: Path) -> Callabl
         gradient_checkpointing=False,
         report_to=[],
         beta=0.0,
-        loss_type="bnpo",  # its name for the mean over the batch's tokens
+        loss_type="bnpo",  # TRL's name for the mean over the batch's tokens
         num_generations=work.group,
         per_device_train_batch_size=work.prompts * work.group,
         learning_rate=1e-6,
@@ -89,7 +89,7 @@ def grpo_update(model: Qwen2ForCausalLM, work: Update, scratch: Path) -> Callabl
 
 
 def sft_update(model: Qwen2ForCausalLM, work: Update) -> Callable[[], np.ndarray]:
-    """The mean log-likelihood of the completions, with logits for them alone; returns [loss, gradient norm]."""
+    """Return a function that finetunes on the completions, with logits for them alone: [loss, gradient norm]."""
     text = draw_text(work, model.config.vocab_size)
     prompts, said = _rows(text.prompts, text.completions)
     ids = torch.cat([prompts, said], 1)
@@ -103,7 +103,7 @@ def sft_update(model: Qwen2ForCausalLM, work: Update) -> Callable[[], np.ndarray
 
 
 def encoding(tower: torch.nn.Module, config: VisionConfig, work: Encoding) -> Callable[[], np.ndarray]:
-    """Encodes and returns the merged tokens [N, M, D] in raster order."""
+    """Return a function that encodes the screens and returns the merged tokens [N, M, D] in raster order."""
     patches = torch.tensor(draw_patches(work, config).reshape(-1, config.patch_values))
     grid = torch.tensor([[1, work.height // config.patch, work.width // config.patch]] * work.screens)
 
@@ -116,7 +116,7 @@ def encoding(tower: torch.nn.Module, config: VisionConfig, work: Encoding) -> Ca
 
 
 def _rows(prompts: np.ndarray, completions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B, P] and [B, G, C] as [B * G, P] and [B * G, C]."""
+    """Reshape [B, P] and [B, G, C] to [B * G, P] and [B * G, C]."""
     group, tokens = completions.shape[1:]
     return torch.tensor(np.repeat(prompts, group, 0)).long(), torch.tensor(completions.reshape(-1, tokens)).long()
 

@@ -1,4 +1,4 @@
-"""google/tunix: its sampler and its RL trainer's jitted step, on its own Qwen2 with our weights."""
+"""google/tunix: its sampler and the jitted step of its RL trainer, on its Qwen2 with our weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +20,11 @@ from tunix.sft.peft_trainer import TrainingConfig
 from benchmarks.peers.work import Sampling, Update, draw_text
 from mobile_r1_jax.model.config import TextConfig
 
-PAD, NO_STOP = 0, -1  # no prompt has the pad, and no token ends a completion
+PAD, NO_STOP = 0, -1  # no prompt contains the pad, and no token ends a completion
 
 
 class Numbers:
-    """A tokenizer of ids written as decimals, since its sampler takes strings."""
+    """A tokenizer of ids written as decimals, because the sampler takes strings."""
 
     def encode(self, text: str) -> list[int]:
         return [int(word) for word in text.split()]
@@ -43,7 +43,7 @@ class Numbers:
 
 
 def load(directory: Path, config: TextConfig) -> Qwen2:
-    """Its Qwen2, by its own reader of safetensors, from a Qwen2 checkpoint."""
+    """Load tunix's Qwen2 with its own safetensors reader from a Qwen2 checkpoint."""
     shape = ModelConfig(
         num_layers=config.layers,
         vocab_size=config.vocab,
@@ -61,7 +61,7 @@ def load(directory: Path, config: TextConfig) -> Qwen2:
 
 
 def sampling(model: Qwen2, work: Sampling, temperature: float) -> Callable[[], np.ndarray]:
-    """Samples and returns the ids [B * G, C]; every prompt `group` times, as its rollouts do."""
+    """Return a function that samples and returns the ids [B * G, C]; each prompt `group` times, as in its rollouts."""
     config = model.config
     cache = CacheConfig(work.prompt + work.tokens, config.num_layers, config.num_kv_heads, config.head_dim)
     sampler = Sampler(model, Numbers(), cache)
@@ -75,7 +75,7 @@ def sampling(model: Qwen2, work: Sampling, temperature: float) -> Callable[[], n
             max_generation_steps=work.tokens,
             max_prompt_length=work.prompt,
             eos_tokens=[NO_STOP],
-            return_logprobs=True,  # as its rollouts for GRPO
+            return_logprobs=True,  # as in its rollouts for GRPO
             seed=0,
             **settings,
         )
@@ -85,7 +85,7 @@ def sampling(model: Qwen2, work: Sampling, temperature: float) -> Callable[[], n
 
 
 def update(model: Qwen2, work: Update) -> Callable[[], np.ndarray]:
-    """Updates the model and returns [loss, norm of the gradient]."""
+    """Return a function that updates the model and returns [loss, gradient norm]."""
     text = draw_text(work, model.config.vocab_size)
     completions = jnp.asarray(text.completions.reshape(-1, work.tokens))
     prompts = jnp.asarray(np.repeat(text.prompts, work.group, 0))

@@ -1,4 +1,4 @@
-"""What is measured: models of a shape that every side can build, and work of which every side does the same amount."""
+"""The measured models and work. Every side can build the models and does the same amount of work."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 
-SPECIAL = 8  # the last ids of a vocabulary, which no prompt and no completion has
+SPECIAL = 8  # the last ids of a vocabulary; no prompt and no completion contains them
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encode `screens` screenshots of width x height pixels, as the tower sees them."""
+    """Encode `screens` screenshots of width x height pixels (the vision tower's input size)."""
 
     screens: int
     width: int
@@ -57,7 +57,7 @@ Work = Sampling | Update | Encoding
 
 @dataclass(frozen=True)
 class Text:
-    """Random token ids and advantages: no special ids, nothing padded."""
+    """Random token ids and advantages, without special ids and padding."""
 
     prompts: np.ndarray  # [B, P] int32
     completions: np.ndarray  # [B, G, C] int32
@@ -72,13 +72,13 @@ def draw_text(work: Sampling | Update, vocab: int) -> Text:
 
 
 def draw_patches(work: Encoding, config: VisionConfig) -> np.ndarray:
-    """Random patches [N, patches of a screen, patch_values] float32, in the order of transformers' image processor."""
+    """Return random patches [N, patches of a screen, patch_values] float32, in the order of transformers."""
     patches = (work.height // config.patch) * (work.width // config.patch)
     return np.random.default_rng(0).normal(size=(work.screens, patches, config.patch_values)).astype(np.float32)
 
 
 def model(*, vocab: int, text: dict[str, int], vision: dict[str, object]) -> PolicyConfig:
-    """A policy whose head width is 64 and whose special ids are the last of its vocabulary."""
+    """Return a policy config with head width 64; its special ids are the last of its vocabulary."""
     return PolicyConfig(
         text=TextConfig(vocab=vocab, mrope_section=(8, 12, 12), **text),
         vision=VisionConfig(out_width=text["width"], **vision),

@@ -1,25 +1,25 @@
-"""Attention, all of it: one function, one way to say what sees what, and the kernel that suits the machine.
+"""Attention for both towers: one function, one form of mask, and a kernel for each platform.
 
-A query sees a key where their segments are equal, and with `causal` where the key does not come after it:
+A query sees a token of K and V if their segments are equal. With `causal`, the token must not come after the query:
 
     patches in windows              one segment a window            not causal
     patches in whole screens        one segment a screen            not causal
     a prompt                        itself                          causal
     completions of a prompt         the prompt, then itself         causal
-    the next token of each          the prompt, then itself         not causal: what is to come is another segment
+    the next token of each          the prompt, then itself         not causal: later columns have another segment
 
-Keys come in parts, those of a prompt and those of each completion, and one softmax goes over all of them. A part may be
-shared by the group G, whose queries then all see it; the last part is the queries' own. So a group of two completions
-of two tokens (a, b), after a prompt of three:
+K and V come in parts: those of a prompt, and those of each completion. One softmax covers all parts. A part may be
+shared by the group G; then all queries of the group see it. The last part belongs to the queries themselves. Example: a
+group of two completions of two tokens (a, b), after a prompt of three tokens:
 
-    query \\ key   p p p   a a   b b
+    query \\ K, V  p p p   a a   b b
     a             x x x   x
     a             x x x   x x
     b             x x x         x
     b             x x x         x x
 
-The kernels: splash attention (Pallas) on a TPU, cuDNN's flash attention on a GPU in half precision, XLA's own products
-everywhere else, which is also where sequences are short (windows) or queries few (decoding).
+The kernels are splash attention (Pallas) on a TPU, cuDNN's flash attention on a GPU in half precision, and plain XLA
+matmuls everywhere else. Plain matmuls also serve short sequences (windows) and few queries (decoding).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,72 +33,74 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jax.sharding import PartitionSpec as P
 
-from mobile_r1_jax.model.layers import ROWS, rows_times
+from mobile_r1_jax.model.layers import ROWS, matmul_rows
 
-MASKED = -1e30  # finite, so that a row that sees nothing gives no NaN
-LANES = 128  # splash attention works in blocks of a multiple of it
-QUERY_BLOCK = 256  # queries that plain products take at once, where they are causal
-LARGEST_BLOCK = 512  # tokens of queries and of keys in a block of splash attention
+MASKED = -1e30  # finite, so that a fully masked row gives no NaN
+LANES = 128  # block sizes of splash attention are multiples of it
+QUERY_BLOCK = 256  # queries per block of causal plain matmuls
+LARGEST_BLOCK = 512  # most tokens in a block of splash attention, of queries and of K and V
 
 Kernel = Literal["xla", "splash", "cudnn"]
 
 
-class Keys(NamedTuple):
-    """Keys and values, alike: [B, G, S, K, H], G = 1 where the group shares them."""
+class KV(NamedTuple):
+    """Keys and values of attention, each [B, G, S, K, H]. G = 1 if the group shares them."""
 
     k: jax.Array
     v: jax.Array
 
 
-def as_cache(keys: Keys) -> Keys:
-    """Keys and values [..., S, K, H] as they lie in a cache, for products with one query at a time: k [..., K, H, S],
-    v [..., K, S, H]. Laid out otherwise, a CPU would put the whole cache into this order at every token."""
-    return Keys(jnp.moveaxis(keys.k, -3, -1), jnp.moveaxis(keys.v, -3, -2))
+def to_cache_layout(kv: KV) -> KV:
+    """Return K and V [..., S, K, H] in the layout of a cache: k [..., K, H, S], v [..., K, S, H].
+
+    Matmuls with one query at a time use this layout. From another one, a CPU would transpose the whole cache at every
+    token."""
+    return KV(jnp.moveaxis(kv.k, -3, -1), jnp.moveaxis(kv.v, -3, -2))
 
 
-def of_cache(cache: Keys) -> Keys:
-    """The other way."""
-    return Keys(jnp.moveaxis(cache.k, -1, -3), jnp.moveaxis(cache.v, -2, -3))
+def from_cache_layout(cache: KV) -> KV:
+    """Return K and V in the layout [..., S, K, H]: the inverse of `to_cache_layout`."""
+    return KV(jnp.moveaxis(cache.k, -1, -3), jnp.moveaxis(cache.v, -2, -3))
 
 
-def with_column(cache: Keys, new: Keys, column: jax.Array) -> Keys:
-    """The cache with one token's keys, [..., 1, K, H], at `column` []."""
-    k, v = as_cache(new)
-    put = jax.lax.dynamic_update_slice_in_dim
-    return Keys(put(cache.k, k, column, axis=cache.k.ndim - 1), put(cache.v, v, column, axis=cache.v.ndim - 2))
+def write_column(cache: KV, new: KV, column: jax.Array) -> KV:
+    """Return the cache with K and V of one token, [..., 1, K, H], written at `column` []."""
+    k, v = to_cache_layout(new)
+    update = jax.lax.dynamic_update_slice_in_dim
+    return KV(update(cache.k, k, column, axis=cache.k.ndim - 1), update(cache.v, v, column, axis=cache.v.ndim - 2))
 
 
 class Segments(NamedTuple):
-    """int32 [B, G, T] of the queries, and [B, G, S] of each part of the keys; an axis that is 1 stands for all.
+    """Segment ids, int32: [B, G, T] of the queries, [B, G, S] of each part of K and V. An axis of size 1 broadcasts.
 
-    None for a part: all of it is of the queries' segment, of which there is then one."""
+    None for a part: the whole part has the queries' segment. All queries must then have the same segment."""
 
     queries: jax.Array
-    keys: tuple[jax.Array | None, ...]
+    kv: tuple[jax.Array | None, ...]
 
 
-ONE = np.ones((1, 1, 1), np.int32)  # the segment of queries that are all of one
+ONE_SEGMENT = np.ones((1, 1, 1), np.int32)  # for queries that all have the same segment
 
 
 def kernel_for(platform: str) -> Kernel:
-    """The kernel for a platform as `jax.default_backend()` names it."""
+    """Return the kernel for a platform, named as by `jax.default_backend()`."""
     return {"tpu": "splash", "gpu": "cudnn"}.get(platform, "xla")
 
 
 def attention(
-    q: jax.Array, *parts: Keys, segments: Segments | None = None, causal: bool = False, kernel: Kernel
+    q: jax.Array, *parts: KV, segments: Segments | None = None, causal: bool = False, kernel: Kernel
 ) -> jax.Array:
-    """Attention of queries to all the parts at once; grouped-query where keys have fewer heads.
+    """Return the attention of queries to all parts of K and V. If K < N, attention is grouped-query.
 
     Args:
       q: [B, G, T, N, H].
-      parts: the last one is the queries' own, [B, G, S, K, H], token by token where `causal` (then S = T); those before
-        it come before all queries.
-      segments: None where everything is of one.
-      kernel: what to use where shapes and dtype allow it.
+      parts: K and V, [B, G, S, K, H] each. The last part belongs to the queries; if `causal`, it has their T tokens.
+        All other parts come before all queries.
+      segments: None if there is one segment only.
+      kernel: the kernel to use if shapes and dtype allow it.
 
     Returns:
-      [B, G, T, N, H]. A query that sees nothing has finite numbers without meaning.
+      [B, G, T, N, H]. The result of a query that sees nothing is finite and has no meaning.
     """
     lengths = [q.shape[2], *(part.k.shape[2] for part in parts)]
     if kernel == "splash" and q.shape[-1] >= LANES // 2 and not any(length % LANES for length in lengths):
@@ -108,97 +110,103 @@ def attention(
     return _xla(q, parts, segments, causal)
 
 
-def _xla(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal: bool) -> jax.Array:
-    """Plain products. A sequence that sees itself alone goes block by block of queries, each with no more keys than its
-    last query sees: nearly half the products are not made, and what is in between stays small."""
+def _xla(q: jax.Array, parts: Sequence[KV], segments: Segments | None, causal: bool) -> jax.Array:
+    """Compute attention by plain matmuls.
+
+    Causal attention within one sequence runs in blocks of queries. Each block reads K and V up to its last query only.
+    This saves nearly half of the matmuls and keeps the score arrays small."""
     if not causal or segments is not None or len(parts) > 1:
-        return _products(q, parts, segments, 0 if causal else None)
+        return _attend(q, parts, segments, 0 if causal else None)
     blocks = []
     for start in range(0, q.shape[2], QUERY_BLOCK):
-        seen = jax.tree.map(lambda part, start=start: part[:, :, : start + QUERY_BLOCK], parts[0])
-        blocks.append(_products(q[:, :, start : start + QUERY_BLOCK], [seen], None, start))
+        visible = jax.tree.map(lambda part, start=start: part[:, :, : start + QUERY_BLOCK], parts[0])
+        blocks.append(_attend(q[:, :, start : start + QUERY_BLOCK], [visible], None, start))
     return jnp.concatenate(blocks, axis=2)
 
 
-def _products(q: jax.Array, parts: Sequence[Keys], segments: Segments | None, before: int | None) -> jax.Array:
-    """A part that the group shares is multiplied with all its queries at once, and never repeated.
+def _attend(q: jax.Array, parts: Sequence[KV], segments: Segments | None, offset: int | None) -> jax.Array:
+    """Compute attention over all parts with one softmax.
 
-    Heads stand before tokens and keys lie across, [..., H, S], so that no score is ever put into another order: on a
-    CPU that costs more than the products. Weights are divided by their sum after the product, where they are few.
+    A part that the group shares is multiplied with all queries of the group at once. It is never repeated.
 
-    before: how many keys of the last part come before the first query, where it is causal.
+    Heads come before tokens, and K is transposed, [..., H, S]. So scores are never transposed: on a CPU
+    that costs more than the matmuls. The softmax weights are normalised after the matmul with V, on a smaller array.
+
+    offset: the number of tokens of the last part before the first query; None if attention is not causal.
     """
     kv_heads, width = parts[0].k.shape[3:]
     # [B, G, K, N / K, T, H]
     grouped = jnp.moveaxis((q * width**-0.5).reshape(*q.shape[:3], kv_heads, -1, width), 2, 4)
     scores, values = [], []
     for number, part in enumerate(parts):
-        in_time = None
-        if number == len(parts) - 1 and before is not None:
-            in_time = jnp.arange(part.k.shape[2]) <= before + jnp.arange(q.shape[2])[:, None]
-        visible = _seen(segments, number, in_time)
+        causal_mask = None
+        if number == len(parts) - 1 and offset is not None:
+            causal_mask = jnp.arange(part.k.shape[2]) <= offset + jnp.arange(q.shape[2])[:, None]
+        visible = _visible(segments, number, causal_mask)
         k, v = jnp.moveaxis(part.k, 2, 4), jnp.moveaxis(part.v, 2, 3)
         if _shared(part, q):
             k, v = k[:, 0], v[:, 0]
-            products = rows_times(_beside(grouped), k, dtype=jnp.float32)
+            products = matmul_rows(_group_to_tokens(grouped), k, dtype=jnp.float32)
             visible = None if visible is None else visible[:, None, None]
         else:
-            products = _each_times(grouped, k)
+            products = _matmul_members(grouped, k)
             visible = None if visible is None else visible[:, :, None, None]
         scores.append(products if visible is None else jnp.where(visible, products, MASKED))
         values.append(v)
 
-    def of_members(x: jax.Array, part: Keys) -> jax.Array:
+    def group_first(x: jax.Array, part: KV) -> jax.Array:
         return jnp.moveaxis(x, 3, 1) if _shared(part, q) else x
 
-    highest = [of_members(each.max(axis=-1), part) for each, part in zip(scores, parts, strict=True)]
+    highest = [group_first(each.max(axis=-1), part) for each, part in zip(scores, parts, strict=True)]
     highest = jax.lax.stop_gradient(reduce(jnp.maximum, highest))
     total, out = 0.0, 0.0
     for part, each, v in zip(parts, scores, values, strict=True):
-        weights = jnp.exp(each - (_beside(highest) if _shared(part, q) else highest)[..., None])
-        total += of_members(weights.sum(axis=-1), part)
-        times = partial(rows_times, dtype=jnp.float32) if _shared(part, q) else _each_times
-        out += of_members(times(weights.astype(q.dtype), v), part)
+        weights = jnp.exp(each - (_group_to_tokens(highest) if _shared(part, q) else highest)[..., None])
+        total += group_first(weights.sum(axis=-1), part)
+        multiply = partial(matmul_rows, dtype=jnp.float32) if _shared(part, q) else _matmul_members
+        out += group_first(multiply(weights.astype(q.dtype), v), part)
     return jnp.moveaxis(out / total[..., None], 4, 2).astype(q.dtype).reshape(q.shape)
 
 
-def _each_times(x: jax.Array, y: jax.Array) -> jax.Array:
-    """[B, G, ...] times [B, G, ...], as B * G: so the keys of a cache come to the product just as they lie in it. Else
-    XLA on a CPU writes a new token twice, into two copies of the cache."""
-    product = rows_times(x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:]), dtype=jnp.float32)
+def _matmul_members(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return x [B, G, ...] times y [B, G, ...], with B and G as one axis.
+
+    So a cache enters the matmul in its own layout. Otherwise XLA on a CPU writes a new token twice, into two copies of
+    the cache."""
+    product = matmul_rows(x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:]), dtype=jnp.float32)
     return product.reshape(*x.shape[:2], *product.shape[1:])
 
 
-def _shared(part: Keys, q: jax.Array) -> bool:
+def _shared(part: KV, q: jax.Array) -> bool:
     return part.k.shape[1] < q.shape[1]
 
 
-def _beside(x: jax.Array) -> jax.Array:
-    """[B, G, K, N / K, T, ...] with the queries of a prompt's members side by side: [B, K, N / K, G, T, ...]."""
+def _group_to_tokens(x: jax.Array) -> jax.Array:
+    """Move the group axis of [B, G, K, N / K, T, ...] next to the token axis: [B, K, N / K, G, T, ...]."""
     return jnp.moveaxis(x, 1, 3)
 
 
-def _alone(q: jax.Array, parts: Sequence[Keys]) -> bool:
-    """Whether members of a group have nothing to do with each other: then they are rows like any."""
+def _independent(q: jax.Array, parts: Sequence[KV]) -> bool:
+    """Return whether the members of a group share no K and V. Then the group axis is a batch axis."""
     return len(parts) == 1 and parts[0].k.shape[1] == q.shape[1]
 
 
-def _seen(segments: Segments | None, number: int, in_time: jax.Array | None) -> jax.Array | None:
-    """[B, G, T, S], or what broadcasts to it: which keys of a part a query sees; None for all."""
-    there = None if segments is None else segments.keys[number]
-    if there is None:
-        return None if in_time is None else in_time[None, None]
-    same = segments.queries[..., :, None] == there[..., None, :]
-    return same if in_time is None else same & in_time
+def _visible(segments: Segments | None, number: int, causal_mask: jax.Array | None) -> jax.Array | None:
+    """Return which tokens of part `number` a query sees, as a bool that broadcasts to [B, G, T, S]; None for all."""
+    part = None if segments is None else segments.kv[number]
+    if part is None:
+        return None if causal_mask is None else causal_mask[None, None]
+    same = segments.queries[..., :, None] == part[..., None, :]
+    return same if causal_mask is None else same & causal_mask
 
 
-def _flat(kernel: Callable, q: jax.Array, parts: Sequence[Keys], segments: Segments | None, causal: bool) -> jax.Array:
-    """What a kernel takes for it: one row of queries, one of keys, a mask that is known now, and segments.
+def _flat(kernel: Callable, q: jax.Array, parts: Sequence[KV], segments: Segments | None, causal: bool) -> jax.Array:
+    """Call a kernel on flattened inputs: one axis of queries, one of K and V, a static mask, and segments.
 
     kernel: (q [B, T, N, H], k, v [B, S, K, H], mask [T, S] NumPy, segments [B, T] and [B, S] or None) -> as q.
     """
     batch, group, length = q.shape[:3]
-    if _alone(q, parts):
+    if _independent(q, parts):
         batch, group = batch * group, 1
     layout = tuple((part.k.shape[1] if group > 1 else 1, part.k.shape[2]) for part in parts)
     queries, *flat = (x.reshape(batch, -1, *x.shape[3:]) for x in (q, *(x for part in parts for x in part)))
@@ -208,43 +216,44 @@ def _flat(kernel: Callable, q: jax.Array, parts: Sequence[Keys], segments: Segme
 
         def row(segment: jax.Array | None, members: int, tokens: int) -> jax.Array:
             segment = segments.queries[..., :1] if segment is None else segment
-            lead = q.shape[:2] if _alone(q, parts) else (batch, members)
+            lead = q.shape[:2] if _independent(q, parts) else (batch, members)
             return jnp.broadcast_to(segment, (*lead, tokens)).reshape(batch, -1)
 
-        keys = [row(segment, *size) for segment, size in zip(segments.keys, layout, strict=True)]
-        ids = row(segments.queries, group, length), jnp.concatenate(keys, axis=1)
-    return kernel(queries, k, v, _arrangement(group, length, layout, causal), ids).reshape(q.shape)
+        kv = [row(segment, *size) for segment, size in zip(segments.kv, layout, strict=True)]
+        ids = row(segments.queries, group, length), jnp.concatenate(kv, axis=1)
+    return kernel(queries, k, v, _static_mask(group, length, layout, causal), ids).reshape(q.shape)
 
 
 @lru_cache(maxsize=64)
-def _arrangement(group: int, length: int, layout: tuple[tuple[int, int], ...], causal: bool) -> np.ndarray:
-    """[G * T, S] bool: what queries see by where they stand. layout: (members, tokens) of each part."""
+def _static_mask(group: int, length: int, layout: tuple[tuple[int, int], ...], causal: bool) -> np.ndarray:
+    """Return what queries see by their positions alone, bool [G * T, S]. layout: (members, tokens) of each part."""
     member, time = (axis.reshape(-1, 1) for axis in np.mgrid[:group, :length])
-    seen = []
+    visible = []
     for number, (members, tokens) in enumerate(layout):
-        whose, when = (axis.reshape(1, -1) for axis in np.mgrid[:members, :tokens])
-        mine = (whose == member) | (members == 1)
-        seen.append(mine & (when <= time) if causal and number == len(layout) - 1 else mine & (when >= 0))
-    return np.concatenate([np.broadcast_to(part, (len(member), part.shape[1])) for part in seen], axis=1)
+        part_member, part_time = (axis.reshape(1, -1) for axis in np.mgrid[:members, :tokens])
+        own = (part_member == member) | (members == 1)
+        visible.append(own & (part_time <= time) if causal and number == len(layout) - 1 else own & (part_time >= 0))
+    return np.concatenate([np.broadcast_to(part, (len(member), part.shape[1])) for part in visible], axis=1)
 
 
 def _splash(
     q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray, ids: tuple[jax.Array, jax.Array] | None
 ) -> jax.Array:
-    """Blocks that the mask leaves empty are not computed. On a mesh every device has its rows and its heads, since a
-    Pallas kernel is not cut up by the compiler."""
+    """Compute attention by splash attention, which skips blocks that the mask leaves empty.
+
+    On a mesh it runs under shard_map, split by rows and heads: the compiler cannot partition a Pallas kernel."""
 
     def local(q: jax.Array, k: jax.Array, v: jax.Array, *ids: jax.Array) -> jax.Array:
-        queries, keys = (
+        queries, kv = (
             next(size for size in (LARGEST_BLOCK, 256, LANES) if length % size == 0) for length in mask.shape
         )
         sizes = splash.BlockSizes(
             block_q=queries,
-            block_kv=keys,
+            block_kv=kv,
             block_q_dkv=queries,
-            block_kv_dkv=keys,
+            block_kv_dkv=kv,
             block_q_dq=queries,
-            block_kv_dq=keys,
+            block_kv_dq=kv,
         )
         one_head = masks.FullMask(mask.shape) if mask.all() else masks.NumpyMask(mask)
         kernel = splash.make_splash_mha(
@@ -260,7 +269,7 @@ def _splash(
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return local(q, k, v, *(ids or ()))
-    if k.shape[2] % mesh.shape["tensor"]:  # fewer key heads than devices: each has those of its queries
+    if k.shape[2] % mesh.shape["tensor"]:  # fewer key-value heads than devices: repeat them for every query head
         k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
     rows = P(ROWS, None, "tensor")
     return jax.shard_map(
@@ -271,8 +280,8 @@ def _splash(
 def _cudnn(
     q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray, ids: tuple[jax.Array, jax.Array] | None
 ) -> jax.Array:
-    """The mask as cuDNN's bias, [B, 1, T, S]; a prompt's is its causal one."""
+    """Compute attention by cuDNN. A plain causal mask becomes `is_causal`; any other mask is passed as [B, 1, T, S]."""
     if ids is None and mask.shape[0] == mask.shape[1] and (mask == np.tri(len(mask), dtype=bool)).all():
         return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation="cudnn")
-    seen = jnp.asarray(mask)[None] if ids is None else jnp.asarray(mask) & (ids[0][:, :, None] == ids[1][:, None])
-    return jax.nn.dot_product_attention(q, k, v, mask=seen[:, None], implementation="cudnn")
+    visible = jnp.asarray(mask)[None] if ids is None else jnp.asarray(mask) & (ids[0][:, :, None] == ids[1][:, None])
+    return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None], implementation="cudnn")

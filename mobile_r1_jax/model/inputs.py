@@ -60,7 +60,7 @@ class PromptLike(Protocol):
     sizes: Sequence[tuple[int, int]]
 
 
-Key = tuple[str, Size]
+ScreenId = tuple[str, Size]
 """Of a screenshot at a size: its hash, (width, height) in model pixels."""
 
 
@@ -103,7 +103,7 @@ def identity(prompt: PromptLike) -> tuple[bytes, ...]:
     return prompt.ids.tobytes(), *(f"{screenshot.sha} {size}".encode() for screenshot, size in shown)
 
 
-def distinct_screens(prompts: Sequence[PromptLike]) -> dict[Key, tuple[ScreenshotLike, Size]]:
+def distinct_screens(prompts: Sequence[PromptLike]) -> dict[ScreenId, tuple[ScreenshotLike, Size]]:
     """Every (screenshot, size) that the prompts show, each once, in the order of its first appearance."""
     return {
         (screenshot.sha, size): (screenshot, size)
@@ -113,7 +113,7 @@ def distinct_screens(prompts: Sequence[PromptLike]) -> dict[Key, tuple[Screensho
 
 
 def stack_prompts(
-    prompts: Sequence[PromptLike], places: Mapping[Key, np.ndarray], *, rows: int, prompt_buckets: Sequence[int]
+    prompts: Sequence[PromptLike], places: Mapping[ScreenId, np.ndarray], *, rows: int, prompt_buckets: Sequence[int]
 ) -> Prompts:
     """The prompts as `rows` padded rows.
 

@@ -1,4 +1,4 @@
-"""What both towers are made of: linear maps, RMSNorm, the gated feed-forward, and stacking of layers for a scan."""
+"""The layers of both towers: linear maps, RMSNorm, the gated feed-forward, and stacks of layers for a scan."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,10 +10,10 @@ from jax.sharding import PartitionSpec
 
 Layer = TypeVar("Layer", bound=nnx.Module)
 
-ROWS = ("replica", "fsdp")  # the axes of a mesh that rows of a batch are split over
-INITIAL_STD = 0.02  # of every matrix, as in Qwen's config.json (initializer_range)
+ROWS = ("replica", "fsdp")  # mesh axes that the rows of a batch are split over
+INITIAL_STD = 0.02  # standard deviation of every matrix, as in Qwen's config.json (initializer_range)
 
-# What a scan over layers keeps for its backward pass.
+# What a scan over layers saves for its backward pass.
 REMAT_POLICIES = {
     "none": None,  # everything: fastest, most memory
     "matmuls": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # outputs of the linear maps
@@ -21,51 +21,51 @@ REMAT_POLICIES = {
 }
 
 
-def rows_times(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
-    """x [*lead, ..., M] times y [*lead, M, N]: [*lead, ..., N] in dtype, that of x where None.
+def matmul_rows(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+    """Return x [*lead, ..., M] times y [*lead, M, N]: [*lead, ..., N] in `dtype`, or in the dtype of x if it is None.
 
-    One product for all rows of x. With axes of x apart the gradient of y would sum over several of them, and for that
-    XLA on a CPU first writes the other factor anew: transposed, element by element, with all it is computed from.
+    The rows of x become one axis, and so one matmul. With several axes, the gradient of y would sum over all of them.
+    For such a sum, XLA on a CPU first recomputes and transposes the other factor element by element.
     """
     lead = x.shape[: y.ndim - 2]
     rows = x.reshape(*lead, -1, x.shape[-1])
     return jnp.matmul(rows, y, preferred_element_type=dtype).reshape(*x.shape[:-1], y.shape[-1])
 
 
-def across_times(across: jax.Array, x: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
-    """As `rows_times`, of a matrix that lies across, [N, M]: how a CPU multiplies a few rows soonest.
+def matmul_transposed(transposed: jax.Array, x: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+    """Return x [..., M] times the transpose of `transposed` [N, M]: [..., N] in `dtype`, or in x's if it is None.
 
-    The weights are XLA's first factor then, which for up to 32 rows takes a fifth less time. Without the barriers it
-    would turn the product around again."""
+    This is the fastest way to multiply a few rows on a CPU: with the weights as the first factor, up to 32 rows take a
+    fifth less time. The barriers keep XLA from swapping the factors back."""
     columns = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
-    y = jnp.matmul(across, columns, preferred_element_type=dtype)
+    y = jnp.matmul(transposed, columns, preferred_element_type=dtype)
     return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)
 
 
 class Adapter(nnx.Module):
-    """What LoRA adds to a linear map: scale * x A B; a [in, r], b [r, out]. Computes in the dtype of x."""
+    """LoRA's addition to a linear map: scale * x A B, with a [in, r] and b [r, out]. It computes in the dtype of x."""
 
     def __init__(self, a: jax.Array, b: jax.Array, *, scale: float) -> None:
         self.a, self.b, self.scale = nnx.LoRAParam(a), nnx.LoRAParam(b), scale
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return rows_times(rows_times(x, self.a[...].astype(x.dtype)), self.b[...].astype(x.dtype)) * self.scale
+        return matmul_rows(matmul_rows(x, self.a[...].astype(x.dtype)), self.b[...].astype(x.dtype)) * self.scale
 
 
 class Linear(nnx.Module):
-    """y = x W (+ b) (+ what its adapter adds); kernel [in, out], bias [out]. Computes in the dtype of x.
+    """y = x W (+ b) (+ adapter); kernel [in, out], bias [out]. It computes in the dtype of x.
 
-    across: kernel is [out, in], for products with a few rows."""
+    transposed: the kernel is [out, in], which is faster for a few rows on a CPU."""
 
     def __init__(self, inner: int, outer: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), (inner, outer), dtype))
         self.bias = nnx.Param(jnp.zeros((outer,), dtype)) if bias else None
-        self.adapter: Adapter | None = nnx.data(None)  # given by lora.with_adapters
-        self.across = False  # set by text.with_layers_apart
+        self.adapter: Adapter | None = nnx.data(None)  # set by lora.with_adapters
+        self.transposed = False  # set by text.unstack_layers
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        y = across_times(kernel, x) if self.across else rows_times(x, kernel)
+        y = matmul_transposed(kernel, x) if self.transposed else matmul_rows(x, kernel)
         if self.adapter is not None:
             y += self.adapter(x)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
@@ -96,15 +96,15 @@ class FeedForward(nnx.Module):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
-def stacked(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> Layer:
-    """`layers` layers in one module whose every parameter has a leading axis L."""
+def stack_layers(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> Layer:
+    """Return one module of `layers` layers; every parameter has a leading axis L."""
     return nnx.vmap(make)(nnx.Rngs(params=jax.random.split(rngs.params(), layers)))
 
 
 def remat(body: Callable, policy: str, *, looped: bool = True) -> Callable:
     """Wrap the body of a scan over layers in `jax.checkpoint` by the name of a REMAT_POLICIES entry.
 
-    looped: False where layers are written out; the compiler would take what is computed again for what it has."""
+    looped: False if the layers are unrolled. Then the compiler must not merge recomputed values with the first ones."""
     if policy not in REMAT_POLICIES:
         raise ValueError(f"remat: {policy!r} is unknown, choose one of {', '.join(REMAT_POLICIES)}")
     if policy == "none":
@@ -112,9 +112,10 @@ def remat(body: Callable, policy: str, *, looped: bool = True) -> Callable:
     return jax.checkpoint(body, policy=REMAT_POLICIES[policy], prevent_cse=not looped)
 
 
-def by_rows(x: jax.Array) -> jax.Array:
-    """Keep the leading (batch) axis of x split over ROWS of the mesh in context (`jax.set_mesh`), so that weights are
-    gathered and not activations; x as it is where there is no mesh."""
+def shard_rows(x: jax.Array) -> jax.Array:
+    """Keep the batch axis of x, its first, split over ROWS of the mesh in context (`jax.set_mesh`).
+
+    So the compiler gathers weights and not activations. Without a mesh, return x unchanged."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     rest = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 
 from mobile_r1_jax.model.policy import Policy
 
-CHUNK_LOGITS = 2**25  # most logits alive at once on a device: 128 MiB of float32
+CHUNK_LOGITS = 2**25  # most logits in memory at once, per device: 128 MiB of float32
 FORBIDDEN = -1e30  # a forbidden token's logit; finite, so that 0 * logit is 0 in the entropy
 
 
 def adjust_logits(logits: jax.Array, *, temperature: float | jax.Array, forbidden: Sequence[int]) -> jax.Array:
-    """The logits [..., V] that sampler and training both put into the softmax.
+    """Return the logits [..., V] for the softmax, in sampling and in training.
 
-    Forbidden ids get no probability at any temperature. Temperature 0 stands for greedy sampling, whose
-    log-probabilities are reported at temperature 1.
+    Forbidden ids have probability 0 at any temperature. Temperature 0 means greedy sampling; its log-probabilities are
+    those of temperature 1.
     """
     if forbidden:
         logits = logits.at[..., jnp.asarray(forbidden)].set(FORBIDDEN)
@@ -25,12 +25,12 @@ def adjust_logits(logits: jax.Array, *, temperature: float | jax.Array, forbidde
 def token_logps(
     policy: Policy, hidden: jax.Array, ids: jax.Array, *, temperature: float = 1.0, forbidden: Sequence[int] = ()
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of `ids` and the entropies of the distributions they were drawn from, in nats.
+    """Return the log-probabilities of `ids` and the entropies of their distributions, in nats.
 
     Args:
       hidden: [..., D] final-normed states that predict the ids.
       ids: [...] int32.
-      temperature, forbidden: as the sampler's, static.
+      temperature, forbidden: those of the sampler; static.
 
     Returns:
       logps [...] and entropies [...], float32.
@@ -44,11 +44,11 @@ def token_logps(
         entropies = -jnp.sum(jnp.exp(logps) * logps, axis=-1)
         return chosen.reshape(targets.shape), entropies.reshape(targets.shape)
 
-    # Chunks cut every batch row alike, so that a batch sharded by rows stays where it is.
+    # Chunks split tokens and not rows, so that a batch sharded by rows needs no communication.
     rows = ids.shape[0] if ids.ndim > 1 else 1
     hidden, flat = hidden.reshape(rows, -1, hidden.shape[-1]), ids.reshape(rows, -1)
     tokens = flat.shape[1]
-    # Logits are split over the whole mesh; every chunk gathers the output embedding anew, so chunks should be few.
+    # Logits are split over the whole mesh. Each chunk gathers the output embedding again, so few chunks are better.
     mesh = jax.sharding.get_abstract_mesh()
     devices = 1 if mesh.empty else mesh.size
     chunk = max(1, CHUNK_LOGITS * devices // (rows * policy.config.text.vocab))
@@ -58,11 +58,11 @@ def token_logps(
     chunks = -(-tokens // chunk)
     pad = chunks * chunk - tokens
 
-    def cut(x: jax.Array) -> jax.Array:
+    def split(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, pad), *(((0, 0),) * (x.ndim - 2))))
         return jnp.moveaxis(x.reshape(rows, chunks, chunk, *x.shape[2:]), 1, 0)
 
-    logps, entropies = jax.lax.map(jax.checkpoint(of_chunk), (cut(hidden), cut(flat)))
+    logps, entropies = jax.lax.map(jax.checkpoint(of_chunk), (split(hidden), split(flat)))
     logps, entropies = (
         jnp.moveaxis(x, 0, 1).reshape(rows, -1)[:, :tokens].reshape(ids.shape) for x in (logps, entropies)
     )

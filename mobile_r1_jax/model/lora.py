@@ -1,12 +1,11 @@
-"""LoRA on the language model: W + alpha / r * A B, where A and B learn and W does not. [arXiv:2106.09685]
+"""LoRA on the language model: W + alpha / r * A B. A and B are trained, W is frozen. [arXiv:2106.09685]
 
-Adapters are applied on the fly, in training and in sampling alike, and never merged into the weights that a run
-computes with: a merged copy would be a second policy in memory, and in bfloat16 it would round most of a small A B
-away, so that what samples were not what learns. As it is, both are one function of the same arrays, and the policy that
-learns, the one that samples and the reference share one base. The base never learns, so it is held in the dtype that is
-computed in, which changes no answer (`policy.in_compute_dtype`).
+Training and sampling add the adapters' output to that of W; a run never merges them into its weights. A merged copy
+would need the memory of a second policy, and bfloat16 would round most of a small A B away. The trained policy, the
+sampler and the reference share one base. The base is held in its compute dtype, which changes no result
+(`policy.to_compute_dtype`).
 
-They are merged where a policy leaves as a Hugging Face model, a layer at a time and in float32 (`merging`).
+An export as a Hugging Face model merges them, one layer at a time, in float32 (`merge_on_read`).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,21 +23,21 @@ from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.model.policy import Policy
 
 Read = Callable[[str, int | None], Any]  # as `huggingface.write_model` takes it
-# A [L, in, r], B [L, r, out], scale; for arrays there may stand what can be sliced into them.
+# A [L, in, r], B [L, r, out], scale. A and B are arrays, or objects that give arrays when sliced.
 Matrices = tuple[Any, Any, float]
 
 
 def with_adapters(policy: Policy, settings: LoRA, *, key: jax.Array) -> Policy:
-    """The policy with new adapters, float32, that change nothing yet; it shares the other arrays.
+    """Return the policy with new float32 adapters, whose output is zero. It shares all other arrays.
 
     As in PEFT, A [L, in, r] is uniform in +-1 / sqrt(in) (Kaiming's with a = sqrt(5)) and B [L, r, out] is zero. They
-    are where JAX puts new arrays: `shard_policy` places them on a mesh.
+    are on JAX's default device; `shard_policy` places them on a mesh.
     """
     policy = nnx.clone(policy)
     for name in settings.projections:
         linear = _linear(policy, PROJECTIONS[name])
         layers, inner, outer = linear.kernel.shape
-        # Which projections there are changes nothing about what one of them begins with.
+        # The initial values of a projection do not depend on which other projections have adapters.
         own = jax.random.fold_in(key, list(PROJECTIONS).index(name))
         a = jax.random.uniform(own, (layers, inner, settings.rank), minval=-1, maxval=1) * inner**-0.5
         linear.adapter = Adapter(a, jnp.zeros((layers, settings.rank, outer)), scale=settings.scale)
@@ -50,19 +49,21 @@ def has_adapters(state: nnx.State) -> bool:
 
 
 def adapter_shapes(config: PolicyConfig, settings: LoRA) -> dict[str, Shape]:
-    """Path, such as "text.layers.q.adapter.a" -> shape, of every adapter's two matrices; nothing is allocated."""
-    made = nnx.eval_shape(lambda: with_adapters(Policy(config, rngs=nnx.Rngs(0)), settings, key=jax.random.key(0)))
-    return {".".join(path): variable.shape for path, variable in nnx.to_flat_state(nnx.state(made, nnx.LoRAParam))}
+    """Return path -> shape of the adapters' matrices, such as "text.layers.q.adapter.a". Nothing is allocated."""
+    policy = nnx.eval_shape(lambda: with_adapters(Policy(config, rngs=nnx.Rngs(0)), settings, key=jax.random.key(0)))
+    return {".".join(path): variable.shape for path, variable in nnx.to_flat_state(nnx.state(policy, nnx.LoRAParam))}
 
 
 def adapters_of(policy: Policy) -> dict[str, Matrices]:
-    """Path of every linear map that has an adapter, such as "text.layers.q" -> the adapter's matrices and scale."""
+    """Return path -> matrices and scale of every linear map with an adapter, such as "text.layers.q"."""
     found = {path: _linear(policy, path).adapter for path in PROJECTIONS.values()}
     return {path: (one.a[...], one.b[...], one.scale) for path, one in found.items() if one is not None}
 
 
-def merging(read: Read, adapters: Mapping[str, Matrices]) -> Read:
-    """Reads what `read` does, with the adapters of `adapters_of` merged in: W + scale * A B in float32."""
+def merge_on_read(read: Read, adapters: Mapping[str, Matrices]) -> Read:
+    """Return a function that reads as `read` does and merges in the adapters: W + scale * A B, in float32.
+
+    adapters: as `adapters_of` returns them."""
 
     def read_merged(path: str, layer: int | None) -> Any:
         linear = path.removesuffix(".kernel")

@@ -1,10 +1,10 @@
-"""Which adapters learn; this module imports no JAX, so that a command's --help is quick."""
+"""The settings of LoRA. This module imports no JAX, so that --help is fast."""
 
 from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Literal
 
-# Name of a projection -> the linear maps of all layers, as a path in the policy.
+# Name of a projection -> path in the policy of its linear maps, those of all layers.
 PROJECTIONS = {
     "q": "text.layers.q",
     "k": "text.layers.k",
@@ -18,10 +18,10 @@ PROJECTIONS = {
 
 @dataclass(frozen=True)
 class LoRA:
-    """Which projections of the language model have adapters, and how large these are."""
+    """The projections of the language model that have adapters, and the size of the adapters."""
 
     rank: Annotated[int, "[1, inf)"] = 16  # rank of an adapter (r)
-    alpha: Annotated[float, "(0, inf)"] = 32.0  # what an adapter adds is scaled by alpha / rank
+    alpha: Annotated[float, "(0, inf)"] = 32.0  # the output of an adapter is scaled by alpha / rank
     projections: tuple[Literal["q", "k", "v", "out", "gate", "up", "down"], ...] = tuple(PROJECTIONS)  # with adapters
 
     def __post_init__(self) -> None:

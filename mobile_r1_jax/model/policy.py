@@ -1,4 +1,4 @@
-"""The policy: Qwen2.5-VL over the one batch, for training (shared prompts) and for sampling (a cache)."""
+"""The policy: Qwen2.5-VL on the one batch, for training (shared prompts) and for sampling (a cache)."""
 
 from dataclasses import dataclass, replace
 
@@ -6,29 +6,30 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import Kernel, Keys, as_cache, kernel_for
+from mobile_r1_jax.model.attention import KV, Kernel, kernel_for, to_cache_layout
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.rotary import Rotation
-from mobile_r1_jax.model.text import LayerKeys, TextModel
+from mobile_r1_jax.model.text import LayerKV, TextModel
 from mobile_r1_jax.model.vision import VisionTower
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """What decoding reads: the prompts' keys once, and the keys of their completions so far. Keys lie across, and heads
-    before columns, as `attention` reads them; layers are kept apart, so that they are written in place."""
+    """K and V that decoding reads, in the layout of `to_cache_layout`: of the prompts, once, and of their completions.
 
-    prompt: LayerKeys  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
+    Each layer has its own arrays, so that they are updated in place."""
+
+    prompt: LayerKV  # per layer k [B, K, H, P], v [B, K, P, H], shared by the G completions of a prompt
     prompt_mask: jax.Array  # [B, P] bool
     start: jax.Array  # [B] int32: position of the first completion token, on all three axes
-    rotation: Rotation  # [B, C, H / 2]: of the positions of the completions' tokens
-    own: LayerKeys  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
+    rotation: Rotation  # [B, C, H / 2]: rotation of the completion tokens
+    own: LayerKV  # per layer k [B * G, K, H, C], v [B * G, K, C, H]
 
 
 class Policy(nnx.Module):
-    """Qwen2.5-VL. A pytree: pass it through `jax.jit` and `jax.grad` as it is."""
+    """Qwen2.5-VL. It is a pytree: pass it to `jax.jit` and `jax.grad` directly."""
 
     def __init__(
         self,
@@ -40,10 +41,12 @@ class Policy(nnx.Module):
         remat: str = "none",
         kernel: Kernel | None = None,
     ) -> None:
-        """Random weights (normal, 0.02).
+        """Initialise random weights (normal, standard deviation 0.02).
 
-        dtype: of the computation; remat: a name from layers.REMAT_POLICIES; kernel: of attention, None for the one that
-        suits this machine."""
+        Args:
+          dtype: dtype of the computation; param_dtype: dtype of the weights.
+          remat: a name in layers.REMAT_POLICIES.
+          kernel: the attention kernel; None for the one of the default backend."""
         kernel = kernel_for(jax.default_backend()) if kernel is None else kernel
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "remat": remat, "kernel": kernel, "rngs": rngs}
         self.vision = VisionTower(config.vision, **kinds)
@@ -51,33 +54,33 @@ class Policy(nnx.Module):
         self.config = config
 
     def encode_screens(self, screens: Screens | EncodedScreens) -> jax.Array:
-        """Screens to the tokens [R * W * 16, D], or [N * M, D], that Prompts.image_index points into."""
+        """Encode screens to tokens [R * W * 16, D], or [N * M, D], which Prompts.image_index points into."""
         tokens = jnp.asarray(screens.tokens) if isinstance(screens, EncodedScreens) else self.vision(screens)
         return tokens.reshape(-1, tokens.shape[-1])
 
     def embed_prompts(self, screens: Screens | EncodedScreens, prompts: Prompts) -> jax.Array:
-        """Embedded prompts [B, P, D]: text from the embedding, image tokens from the screens."""
+        """Embed prompts, [B, P, D]: text by the embedding, image tokens by the screens."""
         x = self.text.embed(prompts.ids)
         if jax.tree.leaves(screens)[0].shape[0] == 0:
             return x
         index = jnp.asarray(prompts.image_index)
-        seen = self.encode_screens(screens)[jnp.maximum(index, 0)]
-        return jnp.where(index[..., None] >= 0, seen, x)
+        image_tokens = self.encode_screens(screens)[jnp.maximum(index, 0)]
+        return jnp.where(index[..., None] >= 0, image_tokens, x)
 
     def completion_hidden(
         self, screens: Screens | EncodedScreens, prompts: Prompts, completion_ids: jax.Array, completion_mask: jax.Array
     ) -> jax.Array:
-        """Hidden states [B, G, C, D], final-normed, that predict each completion token.
+        """Return the hidden states [B, G, C, D], final-normed, that predict each completion token.
 
-        The prompt is computed once and its G completions attend to it; gradients through it are those of the prompt
-        repeated G times. The first completion token is predicted from the prompt's last valid position.
+        A prompt is computed once, and its G completions attend to it. The gradients equal those of G copies of the
+        prompt. The prompt's last valid position predicts the first completion token.
 
         Args:
           completion_ids: [B, G, C] int32; completion_mask: [B, G, C] bool, padding on the right (its ids are not read).
         """
         completions = self.text.embed(jnp.where(completion_mask, completion_ids, 0))
-        embedded, place = self.embed_prompts(screens, prompts), (_start(prompts), _last(prompts))
-        last, own = self.text.run_group(embedded, prompts.positions, prompts.mask, completions, *place)
+        embedded, ends = self.embed_prompts(screens, prompts), (_start(prompts), _last(prompts))
+        last, own = self.text.run_group(embedded, prompts.positions, prompts.mask, completions, *ends)
         last = jnp.broadcast_to(last[:, None, None], (*own.shape[:2], 1, own.shape[3]))
         return self.text.norm(jnp.concatenate([last, own[:, :, :-1]], axis=2))
 
@@ -88,27 +91,34 @@ class Policy(nnx.Module):
         *,
         group: int,
         max_tokens: int,
-        before: tuple[Keys, jax.Array] | None = None,
+        prefix: tuple[KV, jax.Array] | None = None,
     ) -> tuple[jax.Array, Cache]:
-        """Run the prompts once; returns the hidden states [B, D] that predict the first token, and a cache with room
-        for `group` completions of `max_tokens` tokens each.
+        """Run the prompts once.
 
-        before: where `prompts` are but the rest of prompts, the keys of their beginnings, stacked, and a mask [B, P']
-        of those that are there, as `TextModel.run_prompt` takes them. The cache returned does not hold them."""
+        Args:
+          group, max_tokens: the cache has room for so many completions of so many tokens.
+          prefix: if `prompts` are the rest of longer prompts, K and V of the first tokens and their mask [B, P'], as
+            `TextModel.run_prompt` takes them.
+
+        Returns:
+          the hidden states [B, D] that predict the first token, and a cache, without the prefix.
+        """
         embedded = self.embed_prompts(screens, prompts)
-        hidden, keys = self.text.run_prompt(embedded, prompts.positions, _last(prompts)[:, None], *(before or ()))
-        batch, _, kv_heads, width = keys[0].k.shape
-        room = jnp.zeros((batch * group, kv_heads, width, max_tokens), keys[0].k.dtype)
-        own = (Keys(room, jnp.moveaxis(room, -1, -2)),) * len(keys)
+        hidden, kv = self.text.run_prompt(embedded, prompts.positions, _last(prompts)[:, None], *(prefix or ()))
+        batch, _, kv_heads, width = kv[0].k.shape
+        empty = jnp.zeros((batch * group, kv_heads, width, max_tokens), kv[0].k.dtype)
+        own = (KV(empty, jnp.moveaxis(empty, -1, -2)),) * len(kv)
         start = _start(prompts)
         rotation = self.text.rotation_from(start, max_tokens)
-        # Behind a barrier, or XLA on a CPU would put them across anew at every token.
-        prompt = jax.lax.optimization_barrier(tuple(map(as_cache, keys)))
+        # Without the barrier, XLA on a CPU would transpose the arrays again at every token.
+        prompt = jax.lax.optimization_barrier(tuple(map(to_cache_layout, kv)))
         return hidden[:, 0], Cache(prompt, jnp.asarray(prompts.mask), start, rotation, own)
 
     def decode_step(self, cache: Cache, tokens: jax.Array, step: jax.Array) -> tuple[jax.Array, Cache]:
-        """Feed the step-th token [B, G] of each completion; returns hidden [B, G, D] that predicts the next, and the
-        cache with the token in it."""
+        """Run the step-th token [B, G] of each completion.
+
+        Returns:
+          the hidden states [B, G, D] that predict the next token, and the cache with this token."""
         rotation = jax.tree.map(lambda part: part[:, step, None], cache.rotation)
         hidden, own = self.text.run_step(
             self.text.embed(tokens), rotation, step, cache.prompt, cache.prompt_mask, cache.own
@@ -116,17 +126,18 @@ class Policy(nnx.Module):
         return hidden, replace(cache, own=own)
 
 
-def in_compute_dtype(policy: Policy) -> Policy:
-    """The policy with its weights in the dtype that it computes in: the same answers bit by bit, since every use casts
-    to it, from half the bytes where that is bfloat16. Arrays that are in it already are shared."""
+def to_compute_dtype(policy: Policy) -> Policy:
+    """Return the policy with its weights in its compute dtype; arrays that have it already are shared.
+
+    Results are the same bit by bit, since every use casts to this dtype. bfloat16 weights take half the bytes."""
     return jax.tree.map(lambda leaf: leaf.astype(policy.text.dtype), policy)
 
 
 def _start(prompts: Prompts) -> jax.Array:
-    """[B] int32: the position after the prompt's highest; 0 in a row of padding."""
+    """Return the position after the prompt's highest one, int32 [B]; 0 in a padding row."""
     return jnp.max(jnp.where(prompts.mask, jnp.asarray(prompts.positions).max(axis=0), -1), axis=-1) + 1
 
 
 def _last(prompts: Prompts) -> jax.Array:
-    """[B] int32: the column of each prompt's last valid token; 0 in a row of padding."""
+    """Return the column of each prompt's last valid token, int32 [B]; 0 in a padding row."""
     return jnp.maximum(jnp.sum(prompts.mask, axis=-1, dtype=jnp.int32) - 1, 0)

@@ -1,4 +1,4 @@
-"""Rotary positions: M-RoPE of the text model and the two-dimensional one of the vision tower."""
+"""Rotary positions: M-RoPE of the text model, and two-dimensional RoPE of the vision tower."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from mobile_r1_jax.model.yarn import Yarn, yarn_frequencies
 
 
 class Rotation(NamedTuple):
-    """How far each pair of a head's numbers is turned: [..., H / 2] float32."""
+    """The rotation of each pair of a head's numbers: [..., H / 2] float32."""
 
     cos: jax.Array
     sin: jax.Array
@@ -19,11 +19,11 @@ class Rotation(NamedTuple):
 def mrope(
     positions: jax.Array, *, head_width: int, section: tuple[int, ...], theta: float, yarn: Yarn | None = None
 ) -> Rotation:
-    """Multimodal rotary positions (Qwen2-VL paper, section 2.1).
+    """Return the rotation of M-RoPE positions. [Qwen2-VL paper, section 2.1]
 
     Args:
       positions: [3, ...] int32 (time, row, column).
-      section: how many of the head_width / 2 frequencies turn with each axis.
+      section: how many of the head_width / 2 frequencies use each axis.
     """
     frequencies = 1.0 / theta ** (np.arange(0, head_width, 2, dtype=np.float32) / head_width)
     if yarn is not None:
@@ -34,8 +34,8 @@ def mrope(
 
 
 def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Rotation:
-    """Two-dimensional rotary positions: the first half of the frequencies turns with the row, the second with the
-    column.
+    """Return the rotation of two-dimensional positions: the row turns the first half of the frequencies, the column the
+    second half.
 
     Args:
       positions: [..., 2] int32 (row, column) in patches.
@@ -47,7 +47,7 @@ def rope_2d(positions: jax.Array, *, head_width: int, theta: float) -> Rotation:
 
 
 def _rotation(angles: jax.Array) -> Rotation:
-    """Of angles in radians. In a loop, or XLA on a CPU would compute both anew in every layer, for every head."""
+    """Return the rotation by angles in radians. The loop keeps XLA on a CPU from repeating it in every layer."""
     return Rotation(*jax.lax.map(lambda number: jax.lax.switch(number, (jnp.cos, jnp.sin), angles), jnp.arange(2)))
 
 

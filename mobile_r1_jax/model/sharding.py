@@ -1,8 +1,8 @@
-"""How parameters and batches lie on a mesh of ("replica", "fsdp", "tensor") devices.
+"""Shardings of parameters and batches on a mesh of ("replica", "fsdp", "tensor") devices.
 
-Rows of the batch are split over "replica" and "fsdp", one axis of every matrix over "fsdp", heads, feed-forward and
-vocabulary over "tensor". Every replica holds all parameters: what crosses between two, slices of TPUs that only a slow
-network joins, are gradients, once an update.
+Rows of the batch are split over "replica" and "fsdp". One axis of every matrix is split over "fsdp". Heads,
+feed-forward and vocabulary are split over "tensor". Every replica holds all parameters, so replicas exchange gradients
+only, once per update. A replica can thus be a TPU slice on a slow network.
 """
 
 import math
@@ -21,14 +21,14 @@ from jax.sharding import PartitionSpec as P
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.layers import ROWS
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.text import with_layers_apart
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
+from mobile_r1_jax.model.text import unstack_layers
 
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
 AXES = ("replica", "fsdp", "tensor")
 
-# Path of the parameter (first match counts) -> how its axes are split, and what the axes are called. L: layers.
+# Path of the parameter (the first match counts) -> how its axes are split, and their names. L: layers.
 RULES: list[tuple[str, P, str]] = [
     (r"text\.(embedding|head)", P("tensor", "fsdp"), "vocab width"),
     (r"text\.layers\.(q|k|v)\.kernel", P(None, "fsdp", "tensor"), "L width heads*head_width"),
@@ -52,9 +52,14 @@ RULES: list[tuple[str, P, str]] = [
 
 
 def make_mesh(shape: str | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh "AxB" of `devices` (all there are, when None), A along "fsdp", B along "tensor", or "RxAxB" of R
-    replicas; ValueError in one line when they aren't so many. Where the devices are in several slices and these divide
-    R, no replica lies in two of them. A shape of None has all devices along "fsdp"."""
+    """Return a mesh of `devices` (None: all devices).
+
+    If the devices are in several slices and their number divides R, each replica is within one slice.
+
+    Args:
+      shape: "AxB", with A devices along "fsdp" and B along "tensor"; "RxAxB", with R replicas; None: all along "fsdp".
+
+    Raises ValueError in one line if the number of devices is another."""
     devices = jax.devices() if devices is None else devices
     sizes = mesh_shape(shape, len(devices))
     types = (AxisType.Auto,) * len(AXES)
@@ -66,8 +71,9 @@ def make_mesh(shape: str | None, devices: Sequence[jax.Device] | None = None) ->
 
 
 def mesh_shape(shape: str | None, devices: int) -> tuple[int, int, int]:
-    """(R, A, B) of the mesh "RxAxB" or "AxB", or None for all devices along A; ValueError in one line when they aren't
-    R * A * B devices."""
+    """Return (R, A, B) of the mesh "RxAxB" or "AxB"; None puts all devices along A.
+
+    Raises ValueError in one line if R * A * B is not the number of devices."""
     shape = shape or f"{devices}x1"
     if not re.fullmatch(r"([1-9]\d*x)?[1-9]\d*x[1-9]\d*", shape):
         raise ValueError(f"mesh {shape!r}: write it as FSDPxTENSOR, for example 8x1, or as REPLICASxFSDPxTENSOR")
@@ -75,26 +81,26 @@ def mesh_shape(shape: str | None, devices: int) -> tuple[int, int, int]:
     if math.prod(given) != devices:
         needed = " * ".join(map(str, given))
         replicas = given[0] if len(given) == len(AXES) and devices % given[0] == 0 else 1
-        there = _names(replicas, devices // replicas, _nearest(given[-1], _divisors(devices // replicas)))
-        raise ValueError(f"mesh {shape}: {needed} devices needed, {devices} are there; nearest: {there}")
+        nearest = _names(replicas, devices // replicas, _nearest(given[-1], _divisors(devices // replicas)))
+        raise ValueError(f"mesh {shape}: {needed} devices needed, {devices} are there; nearest: {nearest}")
     replicas, fsdp, tensor = [1, *given][-len(AXES) :]
     return replicas, fsdp, tensor
 
 
 def mesh_name(replicas: int, fsdp: int, tensor: int) -> str:
-    """As a mesh is written: "RxAxB", or "AxB" where there is but one replica."""
+    """Return the name of a mesh: "RxAxB", or "AxB" for one replica."""
     return f"{replicas}x{fsdp}x{tensor}" if replicas > 1 else f"{fsdp}x{tensor}"
 
 
 def row_shards(mesh: Mesh | AbstractMesh) -> int:
-    """Over how many groups of devices the rows of a batch are split."""
+    """Return the number of shards that the rows of a batch are split into."""
     return math.prod(mesh.shape[axis] for axis in ROWS)
 
 
 def computing_on(mesh: Mesh) -> AbstractContextManager[None]:
-    """What to compute under so that activations stay split by rows (`layers.by_rows`); nothing on a single device.
+    """Return a context in which activations stay split by rows (`layers.shard_rows`); on one device it does nothing.
 
-    It holds for the thread that enters it alone.
+    It is valid only in the thread that enters it.
     """
     return jax.set_mesh(mesh) if mesh.size > 1 else nullcontext()
 
@@ -102,14 +108,14 @@ def computing_on(mesh: Mesh) -> AbstractContextManager[None]:
 def parameter_shardings(
     config: PolicyConfig, shapes: dict[str, tuple[int, ...]], mesh: Mesh
 ) -> dict[str, NamedSharding]:
-    """Where every parameter goes.
+    """Return the sharding of every parameter.
 
     Args:
       shapes: path, such as "text.layers.q.kernel", -> shape.
 
     Raises:
-      ValueError: one line that names what the mesh does not divide, and the nearest meshes of as many devices that
-        divide everything.
+      ValueError: one line with the dimension that the mesh does not divide, and the nearest valid meshes of as many
+        devices.
     """
     sizes = dict(mesh.shape)
     if problem := next(_undivided(config, shapes, sizes), None):
@@ -120,16 +126,16 @@ def parameter_shardings(
 
 
 def _rule(path: str, config: PolicyConfig, tensor: int) -> tuple[P, str]:
-    """How the parameter at `path` is split, and what its axes are called."""
+    """Return how the parameter at `path` is split, and the names of its axes."""
     spec, axes = next((spec, axes) for pattern, spec, axes in RULES if re.fullmatch(pattern, path))
     if re.fullmatch(r"text\.layers\.(k|v)\..*", path) and config.text.kv_heads % tensor:
-        # Fewer key heads than devices: every device along "tensor" has them all.
+        # Fewer key-value heads than devices: every device along "tensor" holds all of them.
         spec = P(*(None if axis == "tensor" else axis for axis in spec))
     return spec, axes
 
 
 def _undivided(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> Iterator[str]:
-    """Every dimension that an axis of the mesh, of these sizes, does not divide, in words."""
+    """Yield each dimension that a mesh of these sizes does not divide, in words."""
     for name, heads in {"text.heads": config.text.heads, "vision.heads": config.vision.heads}.items():
         if heads % sizes["tensor"]:
             yield f"{name} = {heads} does not divide by tensor = {sizes['tensor']}"
@@ -141,7 +147,7 @@ def _undivided(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], size
 
 
 def _advice(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> str:
-    """The nearest meshes of as many devices that divide everything, in words."""
+    """Return the nearest valid meshes of as many devices, in words."""
     devices = sizes["fsdp"] * sizes["tensor"]
     fitting = [
         tensor
@@ -154,12 +160,12 @@ def _advice(config: PolicyConfig, shapes: Mapping[str, tuple[int, ...]], sizes: 
 
 
 def _names(replicas: int, devices: int, tensors: Iterable[int]) -> str:
-    """The meshes of replicas of so many devices, for each of `tensors`."""
+    """Return the names of meshes with `devices` per replica, one for each of `tensors`."""
     return ", ".join(mesh_name(replicas, devices // tensor, tensor) for tensor in tensors)
 
 
 def _nearest(tensor: int, others: Iterable[int]) -> list[int]:
-    """The up to three of `others` that are nearest to `tensor`, as a ratio."""
+    """Return the up to three of `others` whose ratio to `tensor` is nearest to 1."""
     return sorted(others, key=lambda other: abs(math.log(other / tensor)))[:3]
 
 
@@ -168,7 +174,7 @@ def _divisors(number: int) -> list[int]:
 
 
 def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
-    """The policy with every parameter placed by RULES; ValueError as `parameter_shardings`."""
+    """Return the policy with every parameter placed by RULES. Raises ValueError as `parameter_shardings`."""
     graph, state = nnx.split(policy)
     flat = {".".join(path): variable for path, variable in nnx.to_flat_state(state)}
     shardings = parameter_shardings(policy.config, {path: v.shape for path, v in flat.items()}, mesh)
@@ -178,19 +184,19 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
 
 
 def sampling_copy(policy: Policy) -> Policy:
-    """The policy as it samples best: in the dtype that it computes in, its language model gathered along "fsdp" and on
-    a CPU with layers apart."""
-    policy = gathered(in_compute_dtype(policy))
+    """Return a copy of the policy for fast sampling: in its compute dtype, with the language model gathered along
+    "fsdp", and on a CPU with unstacked layers."""
+    policy = gather_weights(to_compute_dtype(policy))
     if policy.text.kernel == "xla":
-        policy.text = with_layers_apart(policy.text)
+        policy.text = unstack_layers(policy.text)
     return policy
 
 
-def gathered(policy: Policy) -> Policy:
-    """The policy with its language model whole along "fsdp", split over "tensor" alone.
+def gather_weights(policy: Policy) -> Policy:
+    """Return the policy with its language model split over "tensor" only. Arrays on one device are shared.
 
-    A decoded token reads every weight once. Split over "fsdp", all of them would cross the links again for each token;
-    gathered once for a whole answer, they are read from the chip's own memory. Arrays on one device are shared.
+    Each decoded token reads every weight. Weights that are split over "fsdp" would be gathered again for each token.
+    Here they are gathered once, and decoding reads them from the device's own memory.
     """
     graph, text, rest = nnx.split(policy, lambda path, _: path[0] == "text", ...)
     return nnx.merge(graph, jax.tree.map(_whole_along_fsdp, text), rest)
@@ -204,27 +210,30 @@ def _whole_along_fsdp(x: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.Sh
 
 
 def _put(x: jax.Array | np.ndarray | jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.Array | jax.ShapeDtypeStruct:
-    """x where the sharding says; of a shape alone, the shape with the sharding."""
+    """Return x placed by `sharding`; for a ShapeDtypeStruct, the struct with this sharding."""
     if isinstance(x, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     return jax.device_put(x, sharding)
 
 
 def shard_batch(batch: T, mesh: Mesh) -> T:
-    """Rows of a batch (screens of Screens) over ROWS; a tuple is placed part by part. ShapeDtypeStructs do as well.
+    """Split the rows of a batch (for Screens, the rows of screens) over ROWS.
+
+    Args:
+      batch: arrays or ShapeDtypeStructs; a tuple is placed part by part.
 
     Raises:
-      ValueError: one line, when the number of rows or screens does not divide by these axes.
+      ValueError: one line, if these axes do not divide the number of rows.
     """
     if isinstance(batch, tuple):
         return tuple(shard_batch(part, mesh) for part in batch)
 
     def place(path: tuple, x: jax.Array | np.ndarray) -> jax.Array:
         spec = P(None, ROWS) if isinstance(batch, Prompts) and path[-1].name == "positions" else P(ROWS)
-        rows, across = x.shape[len(spec) - 1], row_shards(mesh)
-        if rows % across:
+        rows, shards = x.shape[len(spec) - 1], row_shards(mesh)
+        if rows % shards:
             raise ValueError(
-                f"mesh: {rows} rows of {type(batch).__name__} do not divide by replica * fsdp = {across}; "
+                f"mesh: {rows} rows of {type(batch).__name__} do not divide by replica * fsdp = {shards}; "
                 "choose buckets that are multiples of it"
             )
         return _put(x, NamedSharding(mesh, spec))

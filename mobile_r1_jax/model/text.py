@@ -1,7 +1,7 @@
-"""The language model: one prompt, computed once, and the G completions that attend to it.
+"""The language model: a prompt is computed once, and its G completions attend to it.
 
-Per layer, the linear maps run over the tokens of the prompt and of all its completions side by side, [B, P + G * C, D].
-A token of the prompt sees the prompt up to itself; one of completion g the whole prompt, and completion g up to itself.
+In each layer, the linear maps run over the tokens of the prompt and of all its completions, [B, P + G * C, D]. A prompt
+token sees the prompt up to itself. A token of completion g sees the whole prompt and completion g up to itself.
 """
 
 from collections.abc import Callable
@@ -12,23 +12,23 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mobile_r1_jax.model.attention import ONE, Kernel, Keys, Segments, attention, of_cache, with_column
+from mobile_r1_jax.model.attention import KV, ONE_SEGMENT, Kernel, Segments, attention, from_cache_layout, write_column
 from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import (
     INITIAL_STD,
     FeedForward,
     Linear,
     RMSNorm,
-    across_times,
-    by_rows,
+    matmul_rows,
+    matmul_transposed,
     remat,
-    rows_times,
-    stacked,
+    shard_rows,
+    stack_layers,
 )
 from mobile_r1_jax.model.rotary import Rotation, mrope, rotate
 
-LayerKeys = tuple[Keys, ...]  # each layer's, as in a `Cache`
-Take = Callable[[jax.Array], jax.Array]  # some tokens of [B, T, ...]
+LayerKV = tuple[KV, ...]  # K and V of each layer, as in a `Cache`
+Selector = Callable[[jax.Array], jax.Array]  # x [B, T, ...] -> some of its tokens
 
 
 class TextLayer(nnx.Module):
@@ -45,30 +45,31 @@ class TextLayer(nnx.Module):
         self.feed_forward = FeedForward(width, config.feed_forward, bias=False, dtype=dtype, rngs=rngs)
         self.config = config
 
-    def project(self, x: jax.Array, rotation: Rotation, only: Take | None = None) -> tuple[jax.Array, Keys]:
-        """x [B, T, D] to rotated queries [B, T, N, H], or of what `only` takes of the tokens, and keys, values
-        [B, T, K, H]."""
+    def project(self, x: jax.Array, rotation: Rotation, select: Selector | None = None) -> tuple[jax.Array, KV]:
+        """Return rotated queries [B, T, N, H] and K and V [B, T, K, H] of x [B, T, D].
+
+        select: if given, only the selected tokens have queries."""
         x = self.attention_norm(x)
-        asking, rotation_q = (x, rotation) if only is None else (only(x), jax.tree.map(only, rotation))
+        q_input, q_rotation = (x, rotation) if select is None else (select(x), jax.tree.map(select, rotation))
         k = rotate(self._heads(self.k(x)), rotation)
-        return rotate(self._heads(self.q(asking)), rotation_q), Keys(k, self._heads(self.v(x)))
+        return rotate(self._heads(self.q(q_input)), q_rotation), KV(k, self._heads(self.v(x)))
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.config.head_width)
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
-        """Add what was attended, N * H numbers a token, and the feed-forward to the stream x [B, T, D]."""
-        x = by_rows(x + self.out(attended.reshape(x.shape)))
-        return by_rows(x + self.feed_forward(self.feed_forward_norm(x)))
+        """Add the result of attention, N * H numbers per token, and the feed-forward to the stream x [B, T, D]."""
+        x = shard_rows(x + self.out(attended.reshape(x.shape)))
+        return shard_rows(x + self.feed_forward(self.feed_forward_norm(x)))
 
 
-def as_group(keys: Keys) -> Keys:
-    """Keys of prompts, [B, P, K, H], as one part that all of a prompt's queries share: [B, 1, P, K, H]."""
-    return jax.tree.map(lambda part: part[:, None], keys)
+def add_group_axis(kv: KV) -> KV:
+    """Return K and V of prompts [B, P, K, H] as [B, 1, P, K, H], which all queries of a prompt share."""
+    return jax.tree.map(lambda array: array[:, None], kv)
 
 
 def take_tokens(x: jax.Array, tokens: jax.Array) -> jax.Array:
-    """x [B, T, ...] at tokens [B, R]: [B, R, ...]."""
+    """Return x [B, T, ...] at the indices tokens [B, R]: [B, R, ...]."""
     return jnp.take_along_axis(x, tokens.reshape(*tokens.shape, *(1,) * (x.ndim - 2)), axis=1)
 
 
@@ -87,46 +88,48 @@ class TextModel(nnx.Module):
     ) -> None:
         shape = (config.vocab, config.width)
         self.embedding = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
-        self.layers = stacked(lambda rngs: TextLayer(config, dtype=param_dtype, rngs=rngs), config.layers, rngs)
+        self.layers = stack_layers(lambda rngs: TextLayer(config, dtype=param_dtype, rngs=rngs), config.layers, rngs)
         self.norm = RMSNorm(config.width, eps=config.norm_eps, dtype=param_dtype)
         self.head = (
             None if config.tied else nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
         )
-        self.apart: tuple[TextLayer, ...] | None = nnx.data(None)  # the layers once more, given by `with_layers_apart`
+        self.unstacked: tuple[TextLayer, ...] | None = nnx.data(None)  # a copy of the layers, set by `unstack_layers`
         self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
 
     def embed(self, ids: jax.Array) -> jax.Array:
-        """ids [...] int32 to [..., D] in the compute dtype."""
+        """Embed ids [...] int32: [..., D] in the compute dtype."""
         return self.embedding[...][ids].astype(self.dtype)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """Final-normed hidden [..., D] to logits [..., V], float32."""
+        """Return the logits [..., V], float32, of final-normed hidden states [..., D]."""
         table = (self.embedding if self.head is None else self.head)[...].astype(hidden.dtype)
-        if self.apart:
-            return across_times(table, hidden, dtype=jnp.float32)
-        return rows_times(hidden, table.T, dtype=jnp.float32)
+        if self.unstacked:
+            return matmul_transposed(table, hidden, dtype=jnp.float32)
+        return matmul_rows(hidden, table.T, dtype=jnp.float32)
 
-    def over_layers(self, body: Callable, x: jax.Array, scanned: Any, read: Take) -> tuple[jax.Array, list[Any]]:
-        """All layers: what `read` takes of the tokens behind the last one, and of each layer what body made there.
+    def run_layers(self, body: Callable, x: jax.Array, scanned: Any, select: Selector) -> tuple[jax.Array, list[Any]]:
+        """Run all layers. Return the selected tokens after the last layer, and the output of `body` for each layer.
 
-        On a TPU a loop. On a CPU they are written out: a loop would copy a layer's weights out of the stack and what is
-        kept for the backward pass into others, and back. The last one then computes no token that nobody reads.
+        On a TPU or GPU this is a scan. On a CPU the layers are unrolled: a scan would copy a layer's weights out of the
+        stack, and saved activations into stacks and back. The last unrolled layer skips tokens that are not selected.
 
-        body: (x [B, T, D], a layer of `scanned`, only) to (x, what it makes). only is None, or in the last layer
-        `read`: then x is what that takes of it.
+        Args:
+          x: [B, T, D].
+          body: (x, a layer of `scanned`, select) -> (x, output). `select` is None, except in the last unrolled layer:
+            there body returns the selected tokens of x only.
         """
         if self.kernel != "xla":
-            x, made = jax.lax.scan(remat(partial(body, only=None), self.remat), x, scanned)
-            return read(x), [_layer(made, number) for number in range(self.config.layers)]
-        made = []
+            x, outputs = jax.lax.scan(remat(partial(body, select=None), self.remat), x, scanned)
+            return select(x), [_take_layer(outputs, number) for number in range(self.config.layers)]
+        outputs = []
         for number in range(self.config.layers):
-            alone = partial(body, only=read if number == self.config.layers - 1 else None)
-            x, new = remat(alone, self.remat, looped=False)(x, _layer(scanned, number))
-            made.append(new)
-        return x, made
+            run = partial(body, select=select if number == self.config.layers - 1 else None)
+            x, output = remat(run, self.remat, looped=False)(x, _take_layer(scanned, number))
+            outputs.append(output)
+        return x, outputs
 
     def rotation(self, positions: jax.Array) -> Rotation:
-        """M-RoPE of positions [3, ...]."""
+        """Return the M-RoPE rotation of positions [3, ...]."""
         config = self.config
         return mrope(
             positions,
@@ -137,56 +140,61 @@ class TextModel(nnx.Module):
         )
 
     def rotation_from(self, start: jax.Array, tokens: int) -> Rotation:
-        """Of `tokens` positions from start [B] on, on all three axes: [B, T, H / 2].
+        """Return the rotation of `tokens` positions from start [B] on, the same on all three axes: [B, T, H / 2].
 
-        A loop over tokens takes it from here; XLA on a CPU would compute it in every layer, for every head."""
+        Decoding computes it before its loop. In the loop, XLA on a CPU would repeat it in every layer and head."""
         return self.rotation(jnp.broadcast_to(start[:, None] + jnp.arange(tokens), (3, len(start), tokens)))
 
     def run_prompt(
         self,
         x: jax.Array,
         positions: jax.Array,
-        wanted: jax.Array,
-        before: Keys | None = None,
-        before_mask: jax.Array | None = None,
-    ) -> tuple[jax.Array, list[Keys]]:
-        """Prompts, or what follows a part of them that was computed already.
+        selected: jax.Array,
+        prefix: KV | None = None,
+        prefix_mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, list[KV]]:
+        """Run prompts, or the rest of prompts whose first tokens are in a cache.
 
         Args:
           x: [B, P, D] embedded tokens at positions [3, B, P].
-          wanted: [B, R] int32, the tokens whose hidden states are wanted.
-          before: of the tokens that come before all of x, k [L, B, K, H, P'], v [L, B, K, P', H], before_mask [B, P'].
+          selected: [B, R] int32, indices of the tokens whose hidden states are returned.
+          prefix: K and V of the tokens before x, k [L, B, K, H, P'], v [L, B, K, P', H]; prefix_mask: bool [B, P'].
 
         Returns:
-          hidden [B, R, D], final-normed, and each layer's keys of x, [B, P, K, H].
+          hidden [B, R, D], final-normed, and K and V of x in each layer, [B, P, K, H].
         """
         rotation = self.rotation(positions)
-        there = () if before_mask is None else (before_mask[:, None].astype(jnp.int32),)
+        prefix_segments = () if prefix_mask is None else (prefix_mask[:, None].astype(jnp.int32),)
 
-        def body(x: jax.Array, scanned: tuple[TextLayer, Keys | None], only: Take | None) -> tuple[jax.Array, Keys]:
+        def body(x: jax.Array, scanned: tuple[TextLayer, KV | None], select: Selector | None) -> tuple[jax.Array, KV]:
             layer, past = scanned
-            q, keys = layer.project(x, rotation, only)
-            parts = [as_group(keys)] if past is None else [as_group(of_cache(past)), as_group(keys)]
-            attended = self.attend_prompt(q, parts, there, None if only is None else wanted)
-            return layer.finish(x if only is None else only(x), attended), keys
+            q, kv = layer.project(x, rotation, select)
+            parts = [add_group_axis(part) for part in ([kv] if past is None else [from_cache_layout(past), kv])]
+            attended = self.attend_prompt(q, parts, prefix_segments, None if select is None else selected)
+            return layer.finish(x if select is None else select(x), attended), kv
 
-        x, keys = self.over_layers(body, x, (self.layers, before), partial(take_tokens, tokens=wanted))
-        return self.norm(x), keys
+        x, kv = self.run_layers(body, x, (self.layers, prefix), partial(take_tokens, tokens=selected))
+        return self.norm(x), kv
 
     def attend_prompt(
-        self, q: jax.Array, parts: list[Keys], there: tuple[jax.Array, ...], wanted: jax.Array | None
+        self, q: jax.Array, parts: list[KV], prefix_segments: tuple[jax.Array, ...], selected: jax.Array | None
     ) -> jax.Array:
-        """A prompt's tokens [B, P, N, H] attend to those before them, or only those `wanted` [B, R] do.
+        """Return the attention of prompt tokens to the tokens before them.
 
-        parts: the last one is the prompt's own; there: int32 [B, 1, S], which columns of the others hold a token.
-        Returns as many tokens as there are queries: [B, 1, P, N, H], or [B, R, 1, N, H].
+        Args:
+          q: [B, P, N, H] queries of all tokens; or [B, R, N, H], those of the tokens `selected` [B, R].
+          parts: the last part is the prompt's own.
+          prefix_segments: of each other part, int32 [B, 1, S]: 1 in columns that hold a token, else 0.
+
+        Returns:
+          [B, 1, P, N, H], or [B, R, 1, N, H].
         """
-        if wanted is None:
-            segments = Segments(ONE, (*there, None)) if there else None
+        if selected is None:
+            segments = Segments(ONE_SEGMENT, (*prefix_segments, None)) if prefix_segments else None
             return attention(q[:, None], *parts, segments=segments, causal=True, kernel=self.kernel)
-        # Each is a member of a group, with one token: the causal mask is what it sees of the keys that all share.
-        own = (jnp.arange(parts[-1].k.shape[2]) <= wanted[..., None]).astype(jnp.int32)
-        segments = Segments(ONE, (*there, own))
+        # Each selected token is a group member of one token. Its segments are the causal mask over the shared K and V.
+        own = (jnp.arange(parts[-1].k.shape[2]) <= selected[..., None]).astype(jnp.int32)
+        segments = Segments(ONE_SEGMENT, (*prefix_segments, own))
         return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel)
 
     def run_group(
@@ -198,43 +206,44 @@ class TextModel(nnx.Module):
         start: jax.Array,
         last: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """Prompts and the completions that share them, in one pass.
+        """Run prompts and the completions that share them, in one pass.
 
         Args:
-          prompt: [B, P, D] embedded prompts at positions [3, B, P], mask [B, P], the last valid token at last [B].
-          completions: [B, G, C, D] embedded completions; the first token stands at position start [B] on all axes.
+          prompt: [B, P, D] embedded prompts at positions [3, B, P], with mask [B, P]. The index of the last valid token
+            is last [B].
+          completions: [B, G, C, D] embedded completions. The first token has position start [B] on all axes.
 
         Returns:
-          hidden states before the final norm: of the last tokens of the prompts [B, D], and [B, G, C, D].
+          hidden states before the final norm: of the prompts' last tokens [B, D], and of the completions [B, G, C, D].
         """
         batch, length = mask.shape
         _, group, tokens, width = completions.shape
         own_positions = jnp.tile(start[:, None] + jnp.arange(tokens), (1, group))
         own_positions = jnp.broadcast_to(own_positions, (3, *own_positions.shape))
         rotation = self.rotation(jnp.concatenate([positions, own_positions], axis=-1))
-        segments = Segments(ONE, (mask[:, None].astype(jnp.int32), None))
+        segments = Segments(ONE_SEGMENT, (mask[:, None].astype(jnp.int32), None))
         x = jnp.concatenate([prompt, completions.reshape(batch, group * tokens, width)], axis=1)
 
         def split(y: jax.Array) -> tuple[jax.Array, jax.Array]:
             first = y.shape[1] - group * tokens
             return y[:, :first], y[:, first:].reshape(batch, group, tokens, *y.shape[2:])
 
-        def read(y: jax.Array) -> jax.Array:
-            """The prompt's last token and the completions."""
+        def select_outputs(y: jax.Array) -> jax.Array:
+            """Return the prompt's last token and the completions."""
             return jnp.concatenate([take_tokens(y, last[:, None]), y[:, length:]], axis=1)
 
-        def body(x: jax.Array, layer: TextLayer, only: Take | None) -> tuple[jax.Array, None]:
-            q, keys = layer.project(x, rotation, only)
-            (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(keys.k), split(keys.v)
-            # A prompt is padded on the right: its own tokens see no padding before them, what its padding sees is not
-            # read, and completions, which come after it, are kept from it by its segment.
-            shared = as_group(Keys(prompt_k, prompt_v))
-            own = attention(own_q, shared, Keys(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
-            first = self.attend_prompt(prompt_q, [shared], (), None if only is None else last[:, None])
+        def body(x: jax.Array, layer: TextLayer, select: Selector | None) -> tuple[jax.Array, None]:
+            q, kv = layer.project(x, rotation, select)
+            (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = split(q), split(kv.k), split(kv.v)
+            # A prompt is padded on the right: the causal mask hides the padding from its tokens, and segments hide it
+            # from completions. Results of padding are not used.
+            shared = add_group_axis(KV(prompt_k, prompt_v))
+            own = attention(own_q, shared, KV(own_k, own_v), segments=segments, causal=True, kernel=self.kernel)
+            first = self.attend_prompt(prompt_q, [shared], (), None if select is None else last[:, None])
             attended = [each.reshape(batch, -1, width) for each in (first, own)]
-            return layer.finish(x if only is None else only(x), jnp.concatenate(attended, axis=1)), None
+            return layer.finish(x if select is None else select(x), jnp.concatenate(attended, axis=1)), None
 
-        x, _ = self.over_layers(body, x, self.layers, read)
+        x, _ = self.run_layers(body, x, self.layers, select_outputs)
         prompt, completions = split(x)
         return prompt[:, 0], completions
 
@@ -243,65 +252,64 @@ class TextModel(nnx.Module):
         x: jax.Array,
         rotation: Rotation,
         step: jax.Array,
-        prompt: LayerKeys,
+        prompt: LayerKV,
         prompt_mask: jax.Array,
-        own: LayerKeys,
-    ) -> tuple[jax.Array, LayerKeys]:
-        """One new token for each of B x G completions.
+        own: LayerKV,
+    ) -> tuple[jax.Array, LayerKV]:
+        """Run one new token of each of B x G completions.
 
         Args:
-          x: [B, G, D] embedded tokens, rotation [B, 1, H / 2], the step-th of their completions.
-          prompt, own: as in `Cache`, prompt_mask [B, P]; what stands in own after `step` is not read.
+          x: [B, G, D] embedded tokens, the step-th of their completions; rotation: [B, 1, H / 2].
+          prompt, own: as in `Cache`; prompt_mask: [B, P]. Columns of `own` after `step` are not read.
 
         Returns:
-          hidden [B, G, D], final-normed, and own with the step's keys and values.
+          hidden [B, G, D], final-normed, and `own` with K and V of the step.
         """
         batch, group, _ = x.shape
         written = (jnp.arange(own[0].k.shape[-1]) <= step)[None, None]
-        there = (mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written))
-        segments = Segments(ONE, tuple(there))
+        segments = Segments(ONE_SEGMENT, tuple(mask.astype(jnp.int32) for mask in (prompt_mask[:, None], written)))
 
-        def attend(q: jax.Array, new: Keys, shared: Keys, past: Keys) -> tuple[jax.Array, Keys]:
-            past = with_column(past, jax.tree.map(lambda part: part.reshape(-1, 1, *part.shape[2:]), new), step)
+        def attend(q: jax.Array, new: KV, shared: KV, past: KV) -> tuple[jax.Array, KV]:
+            past = write_column(past, jax.tree.map(lambda part: part.reshape(-1, 1, *part.shape[2:]), new), step)
             own = jax.tree.map(lambda part: part.reshape(batch, group, *part.shape[1:]), past)
-            parts = as_group(of_cache(shared)), of_cache(own)
+            parts = add_group_axis(from_cache_layout(shared)), from_cache_layout(own)
             return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel), past
 
-        return self.run_apart(x, rotation, attend, prompt, own)
+        return self.run_unstacked(x, rotation, attend, prompt, own)
 
-    def run_apart(
-        self, x: jax.Array, rotation: Rotation, attend: Callable[..., tuple[jax.Array, Keys]], *caches: LayerKeys
-    ) -> tuple[jax.Array, LayerKeys]:
-        """New tokens [B, T, D], layer by layer and not in a scan, so that caches are written in place.
+    def run_unstacked(
+        self, x: jax.Array, rotation: Rotation, attend: Callable[..., tuple[jax.Array, KV]], *caches: LayerKV
+    ) -> tuple[jax.Array, LayerKV]:
+        """Run new tokens x [B, T, D] in unrolled layers, not in a scan, so that caches are updated in place.
 
-        attend: (queries [B, T, N, H], the tokens' keys, the layer's `caches`) to what was attended and the new cache.
+        attend: (queries [B, T, N, H], K and V of the tokens, the layer's `caches`) -> (result of attention, new cache).
         """
         new = []
         for number, cache in enumerate(zip(*caches, strict=True)):
-            layer = self.apart[number] if self.apart else _layer(self.layers, number)
+            layer = self.unstacked[number] if self.unstacked else _take_layer(self.layers, number)
             attended, written = attend(*layer.project(x, rotation), *cache)
             x = layer.finish(x, attended)
             new.append(written)
         return self.norm(x), tuple(new)
 
 
-def _layer(layers: TextLayer, number: int) -> TextLayer:
+def _take_layer(layers: TextLayer, number: int) -> TextLayer:
     return jax.tree.map(lambda stacked: stacked[number], layers)
 
 
 @jax.jit
-def with_layers_apart(text: TextModel) -> TextModel:
-    """The language model for decoding on a CPU: its layers once more, each in arrays of its own that lie across.
+def unstack_layers(text: TextModel) -> TextModel:
+    """Return the language model for decoding on a CPU, with a copy of its layers in separate, transposed arrays.
 
-    Out of the stack XLA on a CPU copies a layer's weights at every token, which takes it longer than all that it
-    computes with them. A TPU reads them where they lie, and has no room for two of each."""
-    apart = []
+    From the stack, XLA on a CPU copies a layer's weights at every token; the copy takes longer than the layer. A TPU
+    reads the stack in place, and has no memory for two copies."""
+    layers = []
     for number in range(text.config.layers):
-        layer = _layer(text.layers, number)
+        layer = _take_layer(text.layers, number)
         for _, module in nnx.iter_modules(layer):
             if isinstance(module, Linear):
-                module.kernel, module.across = nnx.Param(module.kernel[...].T), True
-        apart.append(layer)
+                module.kernel, module.transposed = nnx.Param(module.kernel[...].T), True
+        layers.append(layer)
     text = nnx.clone(text)
-    text.apart = nnx.data(tuple(apart))
+    text.unstacked = nnx.data(tuple(layers))
     return text

@@ -1,4 +1,4 @@
-"""Child processes that end with this process, however it ends, and services in them that are started again."""
+"""Child processes that end with this process, also after a crash, and services that are restarted when they fail."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 
 class Child:
-    """A command in a session of its own, so that Ctrl-C reaches this process alone. It starts at once.
+    """A command in its own session, so that Ctrl-C does not reach it. The constructor starts it.
 
-    Its standard input is open as long as this process lives. Raises OSError where no process can be started.
+    Its standard input stays open until this process ends. Raises OSError if no process can be started.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -66,7 +66,7 @@ class Child:
         return self._process.poll() is None
 
     def first_line(self, seconds: float) -> bytes:
-        """Return the first line of the standard output; b"" if the command ended or wrote none within `seconds`."""
+        """Return the first line of the standard output; b"" if the command ended or wrote no line within `seconds`."""
         assert self._process.stdout is not None
         poll = select.poll()
         poll.register(self._process.stdout, select.POLLIN)
@@ -74,23 +74,23 @@ class Child:
 
     def last_words(self) -> str:
         """Return how the command ended (if it did) and the last three lines of its standard error, in one line."""
-        said = ["no answer"]
+        ending = ["no answer"]
         with suppress(subprocess.TimeoutExpired):
-            status = self._process.wait(timeout=0.5)  # the shell may be about to notice that the command has ended
+            status = self._process.wait(timeout=0.5)  # the shell may need a moment to notice the end of the command
             number = -status if status < 0 else status - 128  # the shell's status for a command that a signal killed
-            said = [f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit status {status}"]
+            ending = [f"killed by signal {number}" if 0 < number < signal.NSIG else f"exit status {status}"]
         size = os.fstat(self._errors.fileno()).st_size
         tail = os.pread(self._errors.fileno(), _TAIL, max(size - _TAIL, 0)).decode(errors="replace").splitlines()
         whole = tail[1:] if size > _TAIL else tail
         lines = [line.strip()[:200] for line in whole if line.strip() and not _CHATTER.search(line)]
-        return "; ".join([*said, *lines[-3:]])
+        return "; ".join([*ending, *lines[-3:]])
 
     def close(self) -> None:
-        """End the command and wait until it is gone; one that is frozen is killed. A second call does nothing."""
+        """End the command and wait for its end; kill it if it does not end. A second call does nothing."""
         with self._closing:
             for _ in range(2):
                 with suppress(subprocess.TimeoutExpired):
-                    # Closes the standard input, reads until no process holds the output any more, then reaps the shell.
+                    # Close the standard input, read the output until every process has closed it, then reap the shell.
                     self._process.communicate(timeout=_STOP_SECONDS)
                     break
                 with suppress(ProcessLookupError):
@@ -98,12 +98,12 @@ class Child:
 
 
 class Service(Protocol):
-    """What a child process offers."""
+    """A service that a child process offers."""
 
     child: Child
 
     def answers(self, seconds: float) -> bool:
-        """Return whether it runs and answers within `seconds`."""
+        """Return whether the process runs and answers within `seconds`."""
         ...
 
     def close(self) -> None: ...
@@ -112,10 +112,10 @@ class Service(Protocol):
 S = TypeVar("S", bound=Service)
 
 
-class Kept(Generic[S]):
-    """A service that is started again when it has ended or hangs.
+class SupervisedService(Generic[S]):
+    """A service that is restarted when it has ended or does not answer.
 
-    `start` raises PhonesUnavailable or OSError if it cannot; the constructor then raises PhonesUnavailable.
+    `start` raises PhonesUnavailable or OSError on failure; the constructor then raises PhonesUnavailable.
     """
 
     def __init__(self, name: str, start: Callable[[], S]) -> None:
@@ -125,7 +125,7 @@ class Kept(Generic[S]):
         self.service = self._started()
 
     def repair(self, seconds: float) -> bool:
-        """Start the service again unless it answers within `seconds`. Return whether it was started again.
+        """Restart the service unless it answers within `seconds`. Return whether it was restarted.
 
         Raises PhonesUnavailable when the service has ended five times within a minute, and after `close`.
         """
@@ -135,7 +135,7 @@ class Kept(Generic[S]):
         self.service.close()
         while True:
             self._count_end(words)
-            log.warning("%s: %s; starting it again", self._name, words)
+            log.warning("%s: %s; restarting it", self._name, words)
             try:
                 self.service = self._started()
             except PhonesUnavailable as error:
@@ -146,7 +146,7 @@ class Kept(Generic[S]):
                 self.service.close()
 
     def close(self) -> None:
-        """End the service; it is not started again."""
+        """End the service without a restart."""
         self._closed = True
         self.service.close()
 

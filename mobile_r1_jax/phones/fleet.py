@@ -1,4 +1,4 @@
-"""Many phones shared by many episodes: leases, calls in threads, and retries below the episode."""
+"""A fleet of phones that many episodes share: leases, calls in threads, and retries of failed calls."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ log = logging.getLogger(__name__)
 
 
 class InfrastructureFailure(Exception):
-    """A phone failed and retries did not help: the episode ends here, and it is not the policy's fault."""
+    """A phone failed and the retries failed too. The episode ends; the failure does not count against the policy."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """How often, and how many seconds apart (doubled every time). Our choice."""
+    """The number of retries and the pause between them [ours]."""
 
-    calls: int = 2  # again after a failed call, each time over a fresh connection
-    revivals: int = 4  # tries to bring back a phone that an episode was lost on
-    pause: float = 0.5
+    calls: int = 2  # retries of a failed call, each over a new connection
+    revivals: int = 4  # attempts to revive a phone after it ended an episode
+    pause: float = 0.5  # seconds before the first retry; doubles with each retry
 
 
 class LeasedPhone(Generic[P]):
-    """A phone that is one episode's for a while. Its calls block a thread, not the event loop; one at a time."""
+    """A phone that one episode holds. Its calls run one at a time in a thread and do not block the event loop."""
 
     def __init__(self, phone: P, threads: ThreadPoolExecutor, retries: Retries) -> None:
         self.phone = phone
         self._threads, self._retries = threads, retries
         self._running: asyncio.Future[Any] | None = None
-        self._generation: int | None = None  # of the phone that was reset; None as long as there is nothing to forget
+        self._generation: int | None = None  # of the phone at its last reset; None before the first reset
         self.broken = False
 
     @property
@@ -54,7 +54,7 @@ class LeasedPhone(Generic[P]):
         return await self.call(self.phone.screenshot)
 
     async def perform(self, action: Action) -> str:
-        """See `AdbPhone.perform`. Repeated only if the phone surely never got it: a tap must not happen twice."""
+        """See `AdbPhone.perform`. The call is repeated only if the action certainly did not reach the phone."""
         return await self.call(self.phone.perform, action, twice=False)
 
     async def progress(self) -> Progress | None:
@@ -66,16 +66,16 @@ class LeasedPhone(Generic[P]):
         self._generation = await self.call(self._reset, task)
 
     def _reset(self, task: Task) -> int:
-        generation = self.phone.generation  # read first: a phone that is replaced during its reset has forgotten it
+        generation = self.phone.generation  # read before the reset: a replacement during the reset must count
         self.phone.reset(task)
         return generation
 
     async def call(self, function: Callable[..., T], *arguments: Any, twice: bool = True) -> T:
-        """Runs a blocking function on the phone in a thread; after a PhoneError reconnects this phone and tries again.
+        """Run a blocking function on the phone in a thread. After a PhoneError, reconnect this phone and try again.
 
-        `twice`: whether it may run again when it may already have had its effect. Raises InfrastructureFailure when
-        the tries are used up (the phone then goes back to the fleet as broken), and when the phone is no longer the one
-        that was reset, whatever the function returned. Raises PhonesUnavailable where no phone can be used any more.
+        twice: whether the function may run again when it may already have taken effect. Raises InfrastructureFailure
+        when all tries have failed (the phone then returns to the fleet as broken), and when the phone was replaced
+        after its reset. Raises PhonesUnavailable if no phone can be used any more.
         """
         pause = self._retries.pause
         for attempt in range(self._retries.calls + 1):
@@ -95,20 +95,20 @@ class LeasedPhone(Generic[P]):
             try:
                 await self.in_thread(self.phone.reconnect)
             except PhoneError as error:
-                log.warning("%s", error)  # the next try tells whether it matters
+                log.warning("%s", error)  # if the phone is still broken, the next try fails
         raise AssertionError("unreachable")
 
     def _check_generation(self) -> None:
         if self._generation not in (None, self.phone.generation):
-            raise InfrastructureFailure(f"phone {self.serial}: it was started again and has forgotten its task")
+            raise InfrastructureFailure(f"phone {self.serial}: it was restarted and has lost its task")
 
     async def idle(self) -> None:
-        """Waits until no thread is using the phone: one whose caller was cancelled runs to its end."""
+        """Wait until no thread uses the phone. A thread continues to its end after its caller was cancelled."""
         if self._running is not None:
             await asyncio.wait([self._running])
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Runs a blocking function in a thread, once whatever ran before it has ended; nothing is tried again."""
+        """Run a blocking function in a thread after the previous call has ended, without retries."""
         await self.idle()
         self._running = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         return await asyncio.shield(self._running)
@@ -117,8 +117,8 @@ class LeasedPhone(Generic[P]):
 class Fleet(Generic[P]):
     """Leases phones: `async with Fleet(phones) as fleet:`, then `async with fleet.lease() as phone:` in each episode.
 
-    A phone that broke is revived in the background and comes back, or is given up; the other phones and the server they
-    share are left alone. Raises PhonesUnavailable from `lease` when no phone is left at all.
+    A broken phone is revived in the background. It returns to the fleet, or the fleet gives it up. The other phones
+    and their adb server are not touched. `lease` raises PhonesUnavailable when no phone is left.
     """
 
     def __init__(self, phones: Sequence[P], retries: Retries = Retries()) -> None:
@@ -127,7 +127,7 @@ class Fleet(Generic[P]):
         self.retries = retries
         self._free: deque[P] = deque(phones)
         self._left = len(phones)
-        self._why_none = "no phone is left: every one of the fleet failed and could not be revived"
+        self._why_none = "no phone is left: every phone of the fleet failed and could not be revived"
         self._changed = asyncio.Condition()
         self._threads = ThreadPoolExecutor(max_workers=len(phones), thread_name_prefix="phone")
         self._returning: set[asyncio.Task[None]] = set()
@@ -143,12 +143,12 @@ class Fleet(Generic[P]):
 
     @property
     def size(self) -> int:
-        """How many phones are not given up."""
+        """The number of phones that are not given up."""
         return self._left
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[LeasedPhone[P]]:
-        """The phone that has been free for longest, as soon as there is one."""
+        """Yield the phone that has been free for the longest time; wait until a phone is free."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._free or not self._left)
             if not self._free:
@@ -158,7 +158,7 @@ class Fleet(Generic[P]):
         try:
             yield leased
         finally:
-            # A task of its own: returning a phone must not be cut short when the episode is cancelled.
+            # A separate task, so that the cancellation of an episode does not interrupt the return of its phone.
             giving_back = asyncio.create_task(self._take_back(leased))
             self._returning.add(giving_back)
             giving_back.add_done_callback(self._returning.discard)
@@ -178,7 +178,7 @@ class Fleet(Generic[P]):
             self._changed.notify_all()
 
     async def _revive(self, leased: LeasedPhone[P]) -> bool:
-        """Whether the phone came back."""
+        """Reconnect the phone, with retries. Return whether it works again."""
         pause = self.retries.pause
         for _ in range(self.retries.revivals):
             await asyncio.sleep(pause)

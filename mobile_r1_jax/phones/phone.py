@@ -1,4 +1,4 @@
-"""What every phone can do, however it is reached, and how it says that it could not."""
+"""The interface of every phone, and its errors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Phone(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the screen in device pixels, as it is turned now."""
+        """(width, height) of the screen in device pixels, in its current orientation."""
         ...
 
     def screenshot(self) -> Screenshot:
-        """What is on the screen."""
+        """Return the current screen."""
         ...
 
     def perform(self, action: Action) -> str:
-        """Does the action and lets the screen settle. Returns "" or, in words, why the action had no effect."""
+        """Perform the action and wait until the screen settles. Return "" or the reason why it had no effect."""
         ...
 
     def reset(self, task: Task) -> None:
-        """Puts the phone where the task begins."""
+        """Put the phone into the start state of the task."""
         ...
 
     def reconnect(self) -> None:
@@ -39,24 +39,24 @@ class Phone(Protocol):
         ...
 
     def progress(self) -> Progress | None:
-        """Return how far the phone is with its task; None where it cannot tell."""
+        """Return the progress of the phone's task; None if the phone does not know it."""
         ...
 
 
 class PhoneError(Exception):
-    """A phone that failed us, in one line: which, at what, and why.
+    """A failure of a phone, in one line: the serial, the command and the reason.
 
-    `delivered` is False when the command surely never reached the phone, so that repeating it cannot do it twice.
+    `delivered` is False if the command certainly did not reach the phone. It is then safe to repeat the command.
     """
 
     def __init__(self, serial: str, command: str, reason: str, *, delivered: bool = True) -> None:
-        shown = command if len(command) <= 80 else command[:77] + "..."
-        super().__init__(" ".join(f"phone {serial}: {shown!r}: {reason}".split()))
+        short = command if len(command) <= 80 else command[:77] + "..."
+        super().__init__(" ".join(f"phone {serial}: {short!r}: {reason}".split()))
         self.serial, self.command, self.reason, self.delivered = serial, command, reason, delivered
 
 
 class PhonesUnavailable(OneLineError):
-    """No phone can be used any more, in one line: adb or the simulator does not start or keeps ending, or none is left.
+    """No phone can be used any more, in one line. The run cannot continue.
 
-    The run that needs the phones cannot go on.
+    Either adb or the simulator does not start or ends repeatedly, or every phone has failed.
     """

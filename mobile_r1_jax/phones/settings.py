@@ -1,4 +1,4 @@
-"""Which phones a run uses."""
+"""Settings of the phones of a run."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,14 +9,14 @@ class SimulatedSettings:
     """Simulated phones and their tasks."""
 
     size: Annotated[tuple[int, int], "[1, 16384]"] = (1080, 2400)  # (width, height) in device pixels
-    apps: tuple[str, ...] = ("settings", "shop", "messages", "launcher")  # apps that tasks are about
-    unseen_apps: tuple[str, ...] = ("clock",)  # apps that are evaluated on and never trained on
+    apps: tuple[str, ...] = ("settings", "shop", "messages", "launcher")  # apps that training tasks use
+    unseen_apps: tuple[str, ...] = ("clock",)  # apps that only evaluation tasks use
     popups: Annotated[float, "[0, 100]"] = 0.5  # mean number of pop-ups in a task
 
 
 @dataclass(frozen=True)
 class PhoneSettings:
-    """The phones that the agent is evaluated and trained on."""
+    """The phones for training and evaluation."""
 
     count: Annotated[int, "[1, inf)"] = 16  # simulated phones
     most_turns: Annotated[int, "[1, inf)"] = 15  # turns after which an episode ends [kin]

@@ -1,11 +1,14 @@
-"""Does a run fit, and how long will it take? Answered by the compiler of the accelerator, before one is rented.
+"""Memory and time of a run, from the compiler of the accelerator, without the accelerator.
 
-chips.py      what a chip can do, and how a topology is named
-programs.py   every program of a run: the functions are those that the run calls
+command.py    the steps of the command: list the programs, measure them, try settings that free memory
+chips.py      peak rates and memory of a chip, and the names of topologies
+programs.py   every program of a run, from the functions that the run calls
 flops.py      operations and live bytes of a program, counted in its jaxpr
 hlo.py        bytes that a compiled program moves, counted in its text
-abstract.py   what the programs are called with, in shapes
-measure.py    one program's memory and walls: from the TPU compiler, or estimated where there is none
-knobs.py      what a run could change so that a program fits, and how much each frees
+abstract.py   the arguments of the programs, as shapes
+measure.py    memory and roofline of one program: from the TPU compiler, or estimated for GPUs
+knobs.py      settings that free memory, and how much each frees
+footprint.py  the result for one program
+result_cache.py  results on disk
 report.py     the tables
 """

@@ -1,4 +1,4 @@
-"""What a run's programs are called with, in shapes, dtypes and shardings: nothing is allocated."""
+"""The arguments of a run's programs as shapes, dtypes and shardings: nothing is allocated."""
 
 from functools import partial
 from math import prod
@@ -25,12 +25,12 @@ Shape = jax.ShapeDtypeStruct
 
 
 def bytes_per_chip(tree: Any) -> float:
-    """Bytes of the largest part that a chip holds of a tree of arrays or shapes."""
+    """Return the most bytes that one chip holds of a tree of arrays or shapes."""
     return float(sum(bytes_of(leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def bytes_of(leaf: Any) -> int:
-    """Bytes of an array or shape on a chip; all of it where it has no sharding, 4 for a plain number."""
+    """Return the bytes of an array or shape on one chip: all of it without a sharding, 4 for a Python number."""
     if isinstance(leaf, int | float):
         return 4
     sharding = leaf.sharding if isinstance(leaf, Shape | jax.Array) else None
@@ -39,9 +39,9 @@ def bytes_of(leaf: Any) -> int:
 
 
 def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
-    """The policy as `launch.prepare_run` loads it. Raises ValueError where the mesh does not divide it."""
+    """Return the shapes of the policy that a run loads. Raise ValueError if the mesh does not divide an axis."""
     dtype = jnp.dtype(run.precision.compute)
-    # Where there are no devices to compile for, the policy is estimated with the products that any machine has.
+    # Without devices to compile for, use the attention kernel that every machine has.
     kernel = kernel_for(mesh.devices.flat[0].platform) if isinstance(mesh, Mesh) else "xla"
 
     def make() -> Policy:
@@ -53,7 +53,7 @@ def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
 
 
 def abstract_screens(run: Run, config: PolicyConfig, rows: int, mesh: Mesh) -> Screens:
-    """`rows` rows of screens as `pack_screens` lays them out, in the largest bucket of windows."""
+    """Return the shapes of `rows` rows of screens from `pack_screens`, in the largest bucket of windows."""
     vision, windows = config.vision, max(run.shapes.windows)
     patches = (rows, windows, vision.window_patches)
     shapes = Screens(
@@ -68,7 +68,7 @@ def abstract_screens(run: Run, config: PolicyConfig, rows: int, mesh: Mesh) -> S
 def abstract_prompts(
     run: Run, config: PolicyConfig, rows: int, length: int, mesh: Mesh, *, encoded: bool
 ) -> tuple[Screens | EncodedScreens, Prompts]:
-    """`rows` prompts as `Session.collate` makes them; encoded: their screens come out of a screen cache."""
+    """Return the shapes of `rows` prompts from `Session.collate`; encoded: their screens come from a screen cache."""
     if encoded:
         tokens = (2 * rows, most_tokens(run, config.vision), config.vision.out_width)
         screens = shard_batch(EncodedScreens(Shape(tokens, jnp.dtype(run.precision.compute))), mesh)
@@ -83,7 +83,7 @@ def abstract_prompts(
 def abstract_batch(
     run: Run, config: PolicyConfig, rows: int, group: int, length: int, mesh: Mesh, *, encoded: bool, reference: bool
 ) -> Batch:
-    """A micro-batch as `make_batch` makes it, with the reference's log-probabilities where there is a KL."""
+    """Return the shapes of a micro-batch, with the reference's log-probabilities if there is a KL term."""
     screens, prompts = abstract_prompts(run, config, rows, length, mesh, encoded=encoded)
     shape = (rows, group, run.shapes.response_tokens)
     kinds = (jnp.int32, jnp.bool_, jnp.float32)
@@ -93,7 +93,7 @@ def abstract_batch(
 
 
 def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
-    """The slots of `Session.engine`, their rows over ROWS."""
+    """Return the shapes of the slots of `Session.engine`, with the rows sharded over ROWS."""
     sharding = NamedSharding(mesh, PartitionSpec(ROWS))
     rows, prompt, own = run.slots, max(run.shapes.prompt_tokens), run.shapes.response_tokens
     make = partial(empty_slots, rows=rows, prompt_tokens=prompt, own_tokens=own, sharding=sharding)
@@ -101,10 +101,10 @@ def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
 
 
 def forbidden(config: PolicyConfig) -> tuple[int, ...]:
-    """As `Session.forbidden`, but for the vocabulary's unused end, which a config.json alone does not tell."""
+    """Return the ids of `Session.forbidden` that a config.json names; the unused end of the vocabulary is not known."""
     return config.image_token, config.video_token, config.vision_start, config.vision_end
 
 
-def same_places(shapes: Any, like: Any) -> Any:
-    """The shapes with the shardings of a tree of the same structure: of copies and of what adds up to it."""
+def with_shardings_of(shapes: Any, like: Any) -> Any:
+    """Return the shapes with the shardings of `like`, a tree of the same structure."""
     return jax.tree.map(lambda leaf, one: Shape(leaf.shape, leaf.dtype, sharding=one.sharding), shapes, like)

@@ -1,4 +1,4 @@
-"""What a chip can do, and how a set of chips is named: "v5e:2x4" for a TPU slice, "h200:8" for GPUs of one box."""
+"""Peak rates of chips, and names of topologies: "v5e:2x4" for a TPU slice, "h200:8" for the GPUs of one host."""
 
 import os
 import re
@@ -16,19 +16,19 @@ GPUS_IN_A_BOX = 8
 
 @dataclass(frozen=True)
 class Chip:
-    """One accelerator. Rates are peaks as the maker states them; bytes are of memory that a program can use."""
+    """One accelerator. Rates are the manufacturer's peaks; memory is what a program can use."""
 
     name: str
     flops: float  # bfloat16 operations a second
     memory: int  # bytes
     bandwidth: float  # bytes a second, to and from its memory
-    links: float  # bytes a second that it receives in a ring of all chips
-    compiler: bool  # a TPU, which libtpu compiles for without one being there
+    links: float  # bytes a second received in a ring of all chips
+    compiler: bool  # a TPU: libtpu compiles for it on any machine
 
 
 # TPU: cloud.google.com/tpu/docs/v5e, /v5p, /v6e (peak bfloat16, HBM bandwidth); links: jax-ml.github.io/scaling-book, a
 # ring of all chips uses two of a chip's four or six links. Usable memory is the limit that the TPU compiler states.
-# GPU: the makers' data sheets, without sparsity; a tenth of the memory is left to the driver, NCCL and fragmentation.
+# GPU: the manufacturers' data sheets, without sparsity; the driver, NCCL and fragmentation take a tenth of the memory.
 CHIPS = {
     "v5e": Chip("TPU v5e", 197e12, int(15.75 * GIB), 0.81e12, 90e9, True),
     "v5p": Chip("TPU v5p", 459e12, int(95.74 * GIB), 2.77e12, 180e9, True),
@@ -41,12 +41,12 @@ CHIPS = {
 
 
 class PlanError(ValueError):
-    """A plan that cannot be made, in one line: what is wrong, and how to put it right."""
+    """A plan that cannot be made, in one line: what is wrong, and how to correct it."""
 
 
 @dataclass(frozen=True)
 class Topology:
-    """So many chips of one kind."""
+    """A number of chips of one kind."""
 
     name: str
     chip: Chip
@@ -54,7 +54,7 @@ class Topology:
 
 
 def parse_topology(name: str) -> Topology:
-    """The topology "CHIP:AxB", "CHIP:AxBxC" or "CHIP:COUNT". Raises PlanError in one line for an unknown one."""
+    """Parse "CHIP:AxB", "CHIP:AxBxC" or "CHIP:COUNT". Raise PlanError in one line for an unknown topology."""
     match = re.fullmatch(r"([a-z]\w*):([1-9]\d*(?:x[1-9]\d*)*)", name)
     if not match:
         raise PlanError(f"--topology {name!r}: write it as CHIP:SHAPE, such as v5e:2x4 or h200:8")
@@ -72,13 +72,13 @@ def parse_topology(name: str) -> Topology:
 
 @cache
 def tpu_devices(topology: Topology) -> list[Any]:
-    """The slice's devices, which programs can be compiled for but not run on; the same ones each time, since arguments
-    and mesh of a program must name the same devices.
+    """Return the slice's devices, for compilation only. Every call returns the same devices, because the arguments and
+    the mesh of a program must name the same devices.
 
-    Raises PlanError in one line where libtpu is not installed, or does not know the slice.
+    Raise PlanError in one line if libtpu is not installed or does not know the slice.
     """
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or libtpu waits minutes for a cloud that isn't there
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # or only one process at a time may plan or train
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # otherwise libtpu waits minutes for a metadata server
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # otherwise only one process at a time may use libtpu
     try:
         import libtpu  # noqa: F401
     except ImportError as error:
@@ -87,7 +87,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
         ) from error
     from jax.experimental import topologies
 
-    # A chip alone is a host's only one; left to itself, libtpu takes every host to have four.
+    # libtpu assumes four chips per host; a single chip needs a host with one.
     host = {"chips_per_host_bounds": (1, 1, 1)} if topology.count == 1 else {}
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **host).devices

@@ -1,6 +1,6 @@
-"""Operations and live bytes of a program, counted in its jaxpr: before any compiler, with loops counted as they run.
+"""Operations and live bytes of a program, counted in its jaxpr. Every loop counts as often as it runs.
 
-XLA's own cost analysis counts the body of a loop once, however often it runs; a policy is a scan over its layers.
+XLA's own cost analysis counts the body of a loop once; a policy is a scan over its layers.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from jax.extend import core
 
 @dataclass(frozen=True)
 class Loops:
-    """What the jaxpr doesn't say.
+    """Loop and branch counts that a jaxpr does not contain.
 
-    trips: how often a `while` runs (decoding: tokens). last_branch: how often a `cond` takes its last branch (the
-    vision tower: the share of layers that attend over the whole screen).
+    trips: iterations of a `while` (decoding: tokens). last_branch: share of runs in which a `cond` takes its last
+    branch (vision tower: the share of layers with full attention).
     """
 
     trips: int = 1
@@ -24,11 +24,11 @@ class Loops:
 
 
 def inner_jaxprs(equation: Any, loops: Loops) -> list[tuple[Any, float]]:
-    """The jaxprs that an equation runs, and how often."""
+    """Return the jaxprs that an equation runs, and how often."""
     parameters, name = equation.params, equation.primitive.name
-    if name == "pallas_call":  # the kernel at every point of its grid, as if no block of it were left out
+    if name == "pallas_call":  # the kernel runs at every point of its grid; skipped blocks count too
         return [(parameters["jaxpr"], prod(parameters["grid_mapping"].grid))]
-    if name == "shard_map":  # what one device does, on all of them
+    if name == "shard_map":  # the body of one device, on all devices
         return [(parameters["jaxpr"], parameters["mesh"].size)]
     if name == "scan":
         return [(parameters["jaxpr"].jaxpr, parameters["length"])]
@@ -43,14 +43,14 @@ def inner_jaxprs(equation: Any, loops: Loops) -> list[tuple[Any, float]]:
 
 
 def count_flops(jaxpr: core.Jaxpr, loops: Loops) -> float:
-    """Operations of all matrix products (two for each multiply and add); what is elementwise is not counted."""
+    """Return the operations of all matrix products (two per multiply-add). Elementwise operations are not counted."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
             total += 2 * prod(equation.outvars[0].aval.shape) * prod(left[axis] for axis in contracted)
-        # A kernel's branches are its own: those of its blocks, not the policy's.
+        # The branches of a kernel choose between its blocks; `loops` does not describe them.
         within = Loops() if equation.primitive.name == "pallas_call" else loops
         for inner, times in inner_jaxprs(equation, loops):
             total += times * count_flops(inner, within)
@@ -58,9 +58,9 @@ def count_flops(jaxpr: core.Jaxpr, loops: Loops) -> float:
 
 
 def count_product_bytes(jaxpr: core.Jaxpr, loops: Loops, of: Callable[[Any], float]) -> float:
-    """Bytes that matrix products read and write when everything else is fused into them.
+    """Return the bytes that matrix products read and write if everything else is fused into them.
 
-    of: bytes of an array (its aval) on one chip.
+    of: returns the bytes of an array (its aval) on one chip.
     """
     total = 0.0
     for equation in jaxpr.eqns:
@@ -71,7 +71,7 @@ def count_product_bytes(jaxpr: core.Jaxpr, loops: Loops, of: Callable[[Any], flo
     return total
 
 
-# Not worth memory of their own: the compiler fuses them into whatever reads them.
+# These take no memory: the compiler fuses them into the operation that reads them.
 FUSED = {
     *("add", "sub", "mul", "div", "neg", "exp", "log", "max", "min", "select_n", "convert_element_type", "integer_pow"),
     *("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "rsqrt", "sqrt", "logistic", "cos", "sin"),
@@ -98,12 +98,13 @@ FUSED = {
 
 
 def live_bytes(jaxpr: core.Jaxpr, loops: Loops, of: Callable[[Any], float]) -> float:
-    """Most bytes alive at once beside the arguments, where FUSED operations take none. An estimate: it knows neither
-    the order that a compiler chooses nor the copies that it makes.
+    """Return the peak of live bytes, without the arguments; FUSED operations take none.
+
+    This is an estimate: the compiler may choose another order and may copy arrays.
 
     of: as in `count_product_bytes`.
     """
-    behind: dict[Any, frozenset[Any]] = {}  # variable -> the arrays in memory that it is computed from
+    behind: dict[Any, frozenset[Any]] = {}  # variable -> arrays in memory that it is computed from
     size: dict[Any, float] = {}
     last: dict[Any, int] = {}
 
@@ -128,7 +129,7 @@ def live_bytes(jaxpr: core.Jaxpr, loops: Loops, of: Callable[[Any], float]) -> f
     for number, equation in enumerate(jaxpr.eqns):
         results = sum(size.get(variable, 0.0) for variable in equation.outvars)
         inside = max((live_bytes(inner, loops, of) for inner, _ in inner_jaxprs(equation, loops)), default=0.0)
-        if equation.primitive.name not in ("scan", "while"):  # what a called jaxpr returns is its own result
+        if equation.primitive.name not in ("scan", "while"):  # the results of a called jaxpr are those of the call
             inside = max(0.0, inside - results)
         now += results
         most = max(most, now + inside)

@@ -1,4 +1,4 @@
-"""What a program takes of a chip: bytes of its memory, operations, and bytes moved."""
+"""The footprint of a program on one chip: bytes of memory, operations, and bytes moved."""
 
 from dataclasses import dataclass, field
 
@@ -7,34 +7,35 @@ from mobile_r1_jax.planning.chips import Chip
 
 @dataclass(frozen=True)
 class Work:
-    """What one chip does in one call or a part of it: operations, bytes to and from its memory, bytes from others."""
+    """The work of one chip in one call or a part of it: operations, bytes of memory traffic, bytes from other chips."""
 
     flops: float
     memory: float
-    links: float | None  # None: not known
+    links: float | None  # None: unknown
 
     def walls(self, chip: Chip) -> dict[str, float]:
-        """Seconds that each limit of the chip alone asks for."""
+        """Return the minimum seconds by each limit of the chip."""
         walls = {"compute": self.flops / chip.flops, "memory": self.memory / chip.bandwidth}
         return walls if self.links is None else walls | {"links": self.links / chip.links}
 
     def wall(self, chip: Chip) -> tuple[str, float]:
-        """The wall that it hits and the seconds till there: with everything overlapped it cannot be faster."""
+        """Return the limit that dominates and its seconds: the minimum time if everything overlaps."""
         return max(self.walls(chip).items(), key=lambda wall: wall[1])
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Bytes a chip needs for a program, and what it does. Sampling has two parts: `parts` names them.
+class Footprint:
+    """The bytes that a chip needs for a program, and its work. Sampling has two named parts.
 
-    compiled: arguments, temporaries and peak are the compiler's own; otherwise they are estimated. refused: the
-    compiler found that the program alone does not fit, and `peak` is what it says the program would need.
+    beside: bytes held meanwhile that are no argument of the program. compiled: arguments, temporaries and peak come
+    from the compiler, otherwise they are estimated. refused: the compiler found that the program alone does not fit;
+    `peak` is the need that it states.
     """
 
     arguments: float
     temporaries: float
     beside: float
-    peak: float  # everything on the chip meanwhile
+    peak: float  # all bytes on the chip while the program runs
     parts: dict[str, Work] = field(default_factory=dict)
     compiled: bool = True
     refused: bool = False

@@ -1,4 +1,4 @@
-"""What a run could change so that a program fits, and how many bytes each change frees."""
+"""Settings that a run can change so that a program fits, and the bytes that each change frees."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.sharding import mesh_name
-from mobile_r1_jax.planning.footprint import Taken
+from mobile_r1_jax.planning.footprint import Footprint
 from mobile_r1_jax.planning.programs import Program
 
 
@@ -19,16 +19,16 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Freed:
-    """What turning a knob does to the program that did not fit."""
+class Saving:
+    """The effect of a knob on the program that did not fit."""
 
     flag: str
-    freed: float  # bytes of a chip; below 0 where it takes more
+    freed: float  # bytes of a chip; below 0 if the program takes more
     fits: bool
 
 
 def knobs_of(run: Run, stage: str, replicas: int, fsdp: int, tensor: int) -> Iterator[Knob]:
-    """The settings that memory of the stage's programs depends on, each turned one notch."""
+    """Yield each setting that the memory of the stage's programs depends on, changed by one step."""
     own, precision, across = getattr(run, stage), run.precision, replicas * fsdp
 
     def of_stage(flag: str, **changes: object) -> Knob:
@@ -62,8 +62,8 @@ def knobs_of(run: Run, stage: str, replicas: int, fsdp: int, tensor: int) -> Ite
         yield Knob(f"--mesh={mesh}", replace(run, mesh=mesh))
 
 
-def counterpart(program: Program, others: Sequence[Program]) -> Program | None:
-    """The program of another plan that does what this one does; None where there is no need of it any more."""
+def find_counterpart(program: Program, others: Sequence[Program]) -> Program | None:
+    """Return the program of another plan that does the same work; None if that plan does not need it."""
     kind = program.name.split()[0]
     return next(
         (
@@ -75,15 +75,17 @@ def counterpart(program: Program, others: Sequence[Program]) -> Program | None:
     )
 
 
-def turn(knobs: Iterator[Knob], taken: Taken, measure: Callable[[Knob], tuple[Taken, bool] | None]) -> list[Freed]:
-    """What each knob frees, most first.
+def measure_knobs(
+    knobs: Iterator[Knob], footprint: Footprint, measure: Callable[[Knob], tuple[Footprint, bool] | None]
+) -> list[Saving]:
+    """Return what each knob frees, most first.
 
-    measure: what the program's counterpart takes in the knob's run and whether it fits; None where there is none or
-    the run is impossible.
+    measure: returns the footprint of the program's counterpart in the knob's run, and whether it fits; None if there is
+    no counterpart or the run is impossible.
     """
     freed = []
     for knob in knobs:
         if (found := measure(knob)) is not None:
             other, fits = found
-            freed.append(Freed(knob.flag, taken.peak - other.peak, fits))
+            freed.append(Saving(knob.flag, footprint.peak - other.peak, fits))
     return sorted(freed, key=lambda each: -each.freed)

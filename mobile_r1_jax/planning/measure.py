@@ -1,4 +1,4 @@
-"""What one program takes: from the TPU compiler itself, or estimated from shapes where the compiler is not at hand."""
+"""The footprint of one program: from the TPU compiler, or estimated from shapes for GPUs."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ from mobile_r1_jax.model.sharding import computing_on, row_shards
 from mobile_r1_jax.planning.abstract import bytes_of, bytes_per_chip
 from mobile_r1_jax.planning.chips import Topology
 from mobile_r1_jax.planning.flops import Loops, count_flops, count_product_bytes, live_bytes
-from mobile_r1_jax.planning.footprint import Taken, Work
+from mobile_r1_jax.planning.footprint import Footprint, Work
 from mobile_r1_jax.planning.hlo import Traffic, count_traffic
 from mobile_r1_jax.planning.programs import Program
 from mobile_r1_jax.planning.result_cache import ResultCache, program_key
@@ -28,23 +28,23 @@ SUFFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass
 class Measure:
-    """Measures programs, each distinct one once: stages share some of theirs, and runs that differ in a setting.
+    """A function from programs to footprints. It measures equal programs of several stages or runs once.
 
-    cache: compiled programs' results on disk; estimates are quick and are not stored.
+    cache: results of compiled programs on disk; estimates are quick and are not stored.
     """
 
     topology: Topology
     cache: ResultCache | None = None
-    _found: dict[Any, Taken] = field(default_factory=dict)
+    _found: dict[Any, Footprint] = field(default_factory=dict)
 
-    def __call__(self, program: Program) -> Taken:
+    def __call__(self, program: Program) -> Footprint:
         key = self._key(program)
         if key not in self._found:
             self._found[key] = self._compiled(program) if self.topology.chip.compiler else estimate(program)
-        taken = self._found[key]
-        return replace(taken, beside=program.beside, peak=taken.peak + program.beside)
+        footprint = self._found[key]
+        return replace(footprint, beside=program.beside, peak=footprint.peak + program.beside)
 
-    def _compiled(self, program: Program) -> Taken:
+    def _compiled(self, program: Program) -> Footprint:
         """Return the result from the cache, or compile the program and store its result."""
         with computing_on(program.mesh):
             traced = program.function.trace(*program.arguments, **program.keywords)
@@ -52,17 +52,17 @@ class Measure:
         if self.cache is None:
             return compile_program(program, traced, lowered)
         key = program_key(lowered.as_text(), program, self.topology.name)
-        if (taken := self.cache.read(key)) is None:
-            taken = compile_program(program, traced, lowered)
+        if (footprint := self.cache.read(key)) is None:
+            footprint = compile_program(program, traced, lowered)
             try:
-                self.cache.write(key, taken)
+                self.cache.write(key, footprint)
             except OSError as error:
                 logger.warning("results of this plan cannot be stored: %s", error)
                 self.cache = None
-        return taken
+        return footprint
 
     def _key(self, program: Program) -> Any:
-        """Return what tells programs apart: the function, its arguments' shapes and every static argument."""
+        """Return what identifies a program: the function, its arguments' shapes and every static argument."""
         leaves, structure = jax.tree.flatten((program.arguments, program.keywords.get("sampling")))
         shapes = tuple(
             (leaf.shape, leaf.dtype, leaf.sharding) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
@@ -72,8 +72,8 @@ class Measure:
         return program.function, structure, shapes, static, program.loops, program.mesh
 
 
-def compile_program(program: Program, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> Taken:
-    """Compile it for its mesh's TPU; `beside` is left out."""
+def compile_program(program: Program, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> Footprint:
+    """Compile a program for its mesh's TPU and return its footprint, without `beside`."""
     try:
         compiled = _compile(lowered)
     except jax.errors.JaxRuntimeError as error:
@@ -81,14 +81,14 @@ def compile_program(program: Program, traced: jax.stages.Traced, lowered: jax.st
         needed = refused_bytes(str(error), arguments)
         if needed is None:
             raise
-        return Taken(arguments, max(0.0, needed - arguments), 0.0, needed, refused=True)
+        return Footprint(arguments, max(0.0, needed - arguments), 0.0, needed, refused=True)
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporaries = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     text = compiled.as_text()
     parts = _parts(program, traced.jaxpr.jaxpr, lambda loops: count_traffic(text, loops))
-    return Taken(arguments, temporaries, 0.0, arguments + results + temporaries, parts)
+    return Footprint(arguments, temporaries, 0.0, arguments + results + temporaries, parts)
 
 
 def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
@@ -105,10 +105,13 @@ def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     return future.result()
 
 
-def estimate(program: Program) -> Taken:
-    """From shapes alone, `beside` left out: arguments are exact; temporaries are what the jaxpr keeps alive, spread
-    evenly over the chips, and two layers' gathered weights; bytes moved are those of matrix products with everything
-    else fused into them, but at least the arguments; what travels between several chips is not known."""
+def estimate(program: Program) -> Footprint:
+    """Estimate a program's footprint from shapes, without `beside`.
+
+    Arguments are exact. Temporaries are the jaxpr's live bytes, divided evenly over the chips, and the gathered weights
+    of two layers. Memory traffic is that of matrix products with everything else fused into them, but at least the
+    arguments. Traffic between chips is unknown.
+    """
     mesh = program.mesh
     with jax.sharding.use_abstract_mesh(mesh):
         jaxpr = program.function.trace(*program.arguments, **program.keywords).jaxpr.jaxpr
@@ -116,19 +119,19 @@ def estimate(program: Program) -> Taken:
     def spread(aval: Any) -> float:
         return bytes_of(aval) / mesh.size
 
-    def multiplied(aval: Any) -> float:  # a matrix is a weight, which every chip gathers along fsdp
+    def multiplied(aval: Any) -> float:  # a matrix is a weight: every chip gathers it along fsdp
         return spread(aval) * (row_shards(mesh) if aval.ndim <= 2 else 1)
 
     arguments = bytes_per_chip(program.arguments)
-    temporaries = live_bytes(jaxpr, program.loops, spread) + _gathered(program)
+    temporaries = live_bytes(jaxpr, program.loops, spread) + _gathered_bytes(program)
     parts = _parts(
         program, jaxpr, lambda loops: Traffic(max(arguments, count_product_bytes(jaxpr, loops, multiplied)), 0.0)
     )
-    return Taken(arguments, temporaries, 0.0, arguments + temporaries, parts, compiled=False)
+    return Footprint(arguments, temporaries, 0.0, arguments + temporaries, parts, compiled=False)
 
 
 def _parts(program: Program, jaxpr: Any, traffic: Callable[[Loops], Traffic]) -> dict[str, Work]:
-    """The whole call; of sampling, what precedes the loop over tokens and that loop."""
+    """Return the work of the call; for sampling, split into prefill and the loop over tokens."""
 
     mesh = program.mesh
     compiled = isinstance(mesh, Mesh)
@@ -153,8 +156,10 @@ def _parts(program: Program, jaxpr: Any, traffic: Callable[[Loops], Traffic]) ->
 
 
 def refused_bytes(message: str, arguments: float) -> float | None:
-    """Bytes that the TPU compiler says a program with so many bytes of arguments would use, where it refused it for
-    memory; None for any other message. It names all of them, or the temporaries where these alone are too many."""
+    """Return the bytes that a refused program needs, from the TPU compiler's message; None for any other message.
+
+    The compiler states all bytes, or only the temporaries if these alone do not fit.
+    """
     everything = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
     temporaries = re.search(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds", message)
     found = everything or temporaries
@@ -163,8 +168,8 @@ def refused_bytes(message: str, arguments: float) -> float | None:
     return float(found.group(1)) * SUFFIXES[found.group(2)] + (0.0 if everything else arguments)
 
 
-def _gathered(program: Program) -> float:
-    """Bytes of two layers' weights, whole along fsdp, in two bytes a number; none on a single chip."""
+def _gathered_bytes(program: Program) -> float:
+    """Return the bytes of two layers' weights, gathered along fsdp, at two bytes a number; 0 on a single chip."""
     mesh = program.mesh
     if mesh.size == 1:
         return 0.0

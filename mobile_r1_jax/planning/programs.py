@@ -1,12 +1,12 @@
-"""Every program of a run as the run calls it: the same functions, on shapes where the run has arrays.
+"""Every program of a run: the functions that the run calls, on shapes instead of arrays.
 
-    encode screens                 what the vision tower makes of new screenshots, where it does not learn
-    sample                         prefill and decode: groups of answers (action-level)
-    fill, decode                   the same for slots, in which phones are answered (task-level)
-    reference                      log-probabilities under the reference, where there is a KL
-    gradients, add, update         of a micro-batch; of two micro-batches; the optimizer
+    encode screens                 the vision tower on new screenshots, if it is frozen
+    sample                         prefill and decode for groups of completions (action-level)
+    fill, decode                   prefill and decode in the engine's slots (task-level)
+    reference                      log-probabilities under the reference, if there is a KL term
+    gradients, add, update         gradients of a micro-batch; sum of two micro-batches; optimizer
 
-A program of prompts comes once for every bucket of `shapes.prompt_tokens`.
+A program on prompts is listed once for every bucket of `shapes.prompt_tokens`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.config import ActionLevel, FormatFinetuning, Run, TaskLevel
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.packing import blocks_of
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
-from mobile_r1_jax.model.sharding import gathered, row_shards
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
+from mobile_r1_jax.model.sharding import gather_weights, row_shards
 from mobile_r1_jax.planning.abstract import (
     Shape,
     abstract_batch,
@@ -32,17 +32,17 @@ from mobile_r1_jax.planning.abstract import (
     abstract_slots,
     bytes_per_chip,
     forbidden,
-    same_places,
+    with_shardings_of,
 )
 from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.rl import GRPO, Totals
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 from mobile_r1_jax.sampling.screen_cache import encode
-from mobile_r1_jax.sampling.slots import Beginnings, decode, fill
+from mobile_r1_jax.sampling.slots import ReusedPrefixes, decode, fill
 from mobile_r1_jax.session import cached_rows, round_to_mesh
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.training.optimizer_settings import over
+from mobile_r1_jax.training.optimizer_settings import with_total_steps
 from mobile_r1_jax.training.state import TrainState, abstract_state, reference_policy
 from mobile_r1_jax.training.step import (
     StepSettings,
@@ -58,10 +58,10 @@ INSTRUCTION = 60  # characters of a task's instruction
 
 @dataclass(frozen=True)
 class Program:
-    """A jitted function and the arguments that one call of it gets, as shapes.
+    """A jitted function and the arguments of one call, as shapes.
 
-    bucket: tokens of a prompt. beside: bytes a chip holds meanwhile that are no argument, such as the optimizer's
-    moments while gradients are made. calls: how often an update of the stage calls it.
+    bucket: tokens of a prompt. beside: bytes that a chip holds meanwhile that are no argument, such as the optimizer's
+    moments during the gradients. calls: calls per update of the stage.
     """
 
     stage: str
@@ -81,45 +81,47 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Amounts:
-    """What an update works through, as far as the run's settings don't say it."""
+class Workload:
+    """The size of an update, as far as the run's settings do not define it."""
 
     turns: int  # of an episode
     tokens: int  # of a response
 
 
 def programs_of(
-    run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, amounts: Amounts, stages: Sequence[str]
+    run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, workload: Workload, stages: Sequence[str]
 ) -> list[Program]:
-    """Every program of the stages, in the order in which an update calls them.
+    """Return every program of the stages, in the order in which an update calls them.
 
     Raises:
-      ValueError: heads or an axis of a parameter do not divide by the mesh.
+      ValueError: the mesh does not divide the heads or an axis of a parameter.
     """
     run, policy = round_to_mesh(run, mesh), abstract_policy(run, config, mesh)
-    return [program for name in stages for program in _programs(_describe(name, run, config, policy, mesh, amounts))]
+    return [
+        program for name in stages for program in _stage_programs(_describe(name, run, config, policy, mesh, workload))
+    ]
 
 
-def bucket_shares(run: Run, config: PolicyConfig, amounts: Amounts) -> dict[int, float]:
-    """What share of an episode's turns goes up to each bucket of prompt lengths.
+def bucket_shares(run: Run, config: PolicyConfig, workload: Workload) -> dict[int, float]:
+    """Return the share of an episode's turns in each bucket of prompt lengths.
 
-    A prompt shows the last two screenshots and holds every earlier response. A token of its system text is taken
-    to have three characters, which is what schemas of tools come to.
+    A prompt contains the last two screenshots and every earlier response. A token of its system text is assumed to have
+    three characters, the average for tool schemas.
     """
     unit = config.vision.patch * config.vision.merge
     width, height = run.resizing.model_size(*run.phones.simulated.size)
     screen = (width // unit) * (height // unit)
     text = len(system_text(run.system, " " * INSTRUCTION)) // 3
     shares = dict.fromkeys(sorted(run.shapes.prompt_tokens), 0.0)
-    for turn in range(amounts.turns):
-        length = text + min(turn + 1, 2) * screen + turn * amounts.tokens
-        shares[next((bucket for bucket in shares if bucket >= length), max(shares))] += 1 / amounts.turns
+    for turn in range(workload.turns):
+        length = text + min(turn + 1, 2) * screen + turn * workload.tokens
+        shares[next((bucket for bucket in shares if bucket >= length), max(shares))] += 1 / workload.turns
     return shares
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """What the programs of one stage share. Bytes are a chip's."""
+    """The values that the programs of one stage share. Bytes are per chip."""
 
     name: str
     run: Run
@@ -129,10 +131,10 @@ class _Stage:
     settings: StepSettings
     state: TrainState
     reference: Policy | None
-    encoded: bool  # the vision tower does not learn
+    encoded: bool  # the vision tower is frozen, so screens come from the screen cache
     shares: dict[int, float]
-    amounts: Amounts
-    resident: float  # bytes held from one update to the next
+    workload: Workload
+    resident: float  # bytes kept between updates
 
     @property
     def loops(self) -> Loops:
@@ -141,13 +143,13 @@ class _Stage:
 
     @property
     def prompts(self) -> dict[int, int]:
-        """Completions that a prompt has -> how many such prompts an update learns from. Of a task-level group's turns
-        the first one shares its prompt, the others are taken to share none."""
+        """Return completions per prompt -> number of such prompts in an update. In a task-level group, only the first
+        turns share a prompt; all other prompts are assumed to differ."""
         if isinstance(self.own, FormatFinetuning):
             return {1: self.own.batch}
         if isinstance(self.own, ActionLevel):
             return {self.own.group: self.own.prompts}
-        return {1: self.own.tasks * self.own.group * (self.amounts.turns - 1), self.own.group: self.own.tasks}
+        return {1: self.own.tasks * self.own.group * (self.workload.turns - 1), self.own.group: self.own.tasks}
 
     def micro_batches_of(self, width: int) -> int:
         return -(-self.prompts[width] // self.own.micro_batch)
@@ -161,16 +163,16 @@ class _Stage:
 
 
 def _describe(
-    name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, amounts: Amounts
+    name: str, run: Run, config: PolicyConfig, policy: Policy, mesh: Mesh | AbstractMesh, workload: Workload
 ) -> _Stage:
-    """Return what the programs of a stage share."""
+    """Return the values that the programs of a stage share."""
     stage = stage_of(name, run)
-    optimizer = over(stage.optimizer, stage.updates)
+    optimizer = with_total_steps(stage.optimizer, stage.updates)
     state = abstract_state(policy, optimizer, frozen=stage.frozen)
     resident = bytes_per_chip((state.trained, state.frozen, state.optimizer))
     reference = None
     if isinstance(stage.loss, GRPO) and stage.loss.beta > 0:
-        reference = same_places(jax.eval_shape(reference_policy, state), state.policy)
+        reference = with_shardings_of(jax.eval_shape(reference_policy, state), state.policy)
         resident += bytes_per_chip(reference) - bytes_per_chip(state.frozen)  # frozen parts are shared
     return _Stage(
         name=name,
@@ -182,28 +184,31 @@ def _describe(
         state=state,
         reference=reference,
         encoded="vision" in stage.frozen,
-        shares=bucket_shares(run, config, amounts),
-        amounts=amounts,
+        shares=bucket_shares(run, config, workload),
+        workload=workload,
         resident=resident,
     )
 
 
-def _programs(stage: _Stage) -> Iterator[Program]:
+def _stage_programs(stage: _Stage) -> Iterator[Program]:
+    """Yield the programs of one stage, in the order of an update."""
     if stage.encoded:
-        yield _encoding(stage)
+        yield _encode_program(stage)
     if not isinstance(stage.own, FormatFinetuning):
-        yield from _sampling(stage)
+        yield from _sample_programs(stage)
     for width in stage.prompts:
         for bucket, share in stage.shares.items():
-            yield from _differentiating(stage, bucket, width, stage.micro_batches_of(width) * share)
-    yield from _updating(stage)
+            yield from _gradient_programs(stage, bucket, width, stage.micro_batches_of(width) * share)
+    yield from _update_programs(stage)
 
 
-def _encoding(stage: _Stage) -> Program:
-    """The vision tower over new screenshots: each turn of an episode brings one, a golden step two. As many rows as are
-    ever encoded at once, each with as many of the phones' screens as it has room for."""
+def _encode_program(stage: _Stage) -> Program:
+    """Return the vision tower's program on new screenshots: one for each turn of an episode, two for a golden step. It
+    has the most rows that are encoded at once, each filled with screens of the phones' size."""
     own, run, rows = stage.own, stage.run, max(cached_rows(stage.run, stage.mesh))
-    new = own.tasks * own.group * stage.amounts.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
+    new = (
+        own.tasks * own.group * stage.workload.turns if isinstance(own, TaskLevel) else 2 * sum(stage.prompts.values())
+    )
     size = run.resizing.model_size(*run.phones.simulated.size)
     in_row = max(run.shapes.windows) // blocks_of(size, stage.config.vision)
     vision = stage.state.policy.vision
@@ -213,12 +218,12 @@ def _encoding(stage: _Stage) -> Program:
     return stage.program("encode screens", None, encode, vision, shown, beside=beside, calls=calls)
 
 
-def _sampling(stage: _Stage) -> Iterator[Program]:
-    """Groups of answers to golden prompts, in one go; or for phones: prompts into slots, and tokens chunk by chunk."""
+def _sample_programs(stage: _Stage) -> Iterator[Program]:
+    """Yield the sampling programs: whole batches for action-level, slots and chunks of tokens for task-level."""
     run = stage.run
-    own, copy = stage.state.policy, jax.eval_shape(in_compute_dtype, stage.state.policy)
-    policy = gathered(same_places(copy, own))
-    # The weights themselves stay beside the sampler's copy; what it shares with them is not held twice.
+    own, copy = stage.state.policy, jax.eval_shape(to_compute_dtype, stage.state.policy)
+    policy = gather_weights(with_shardings_of(copy, own))
+    # The weights stay in memory with the sampler's copy; arrays that both share count once.
     pairs = zip(*map(jax.tree.leaves, (own, policy)), strict=True)
     shared = [one for one, other in pairs if (one.dtype, one.sharding) == (other.dtype, other.sharding)]
     beside = stage.resident - bytes_per_chip(shared)
@@ -231,13 +236,15 @@ def _sampling(stage: _Stage) -> Iterator[Program]:
         top_k=run.top_k,
     )
     if isinstance(stage.own, ActionLevel):
-        yield from _answering(stage, stage.own, policy, sampling, beside)
+        yield from _batch_programs(stage, stage.own, policy, sampling, beside)
     elif isinstance(stage.own, TaskLevel):
-        yield from _in_slots(stage, stage.own, policy, sampling, beside)
+        yield from _slot_programs(stage, stage.own, policy, sampling, beside)
 
 
-def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
-    """Prompts of like length are sampled together, as many as a micro-batch has."""
+def _batch_programs(
+    stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampling, beside: float
+) -> Iterator[Program]:
+    """Yield programs that sample prompts of one bucket together, as many as a micro-batch has."""
     rows = own.micro_batch
     for bucket, share in stage.shares.items():
         program = stage.program(
@@ -251,12 +258,14 @@ def _answering(stage: _Stage, own: ActionLevel, policy: Policy, sampling: Sampli
             beside=beside,
             calls=stage.micro_batches * share,
         )
-        yield replace(program, loops=replace(stage.loops, trips=stage.amounts.tokens))
+        yield replace(program, loops=replace(stage.loops, trips=stage.workload.tokens))
 
 
-def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float) -> Iterator[Program]:
-    """The engine's programs. As if no prompt were shared and none began like another, so that what computes the rest of
-    a prompt is there for its memory, and not called."""
+def _slot_programs(
+    stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling, beside: float
+) -> Iterator[Program]:
+    """Yield the engine's programs. No prompt is assumed to be shared or to reuse a prefix, so the program that computes
+    the rest of a prompt is listed for its memory, with 0 calls."""
     run, rows = stage.run, row_shards(stage.mesh)
     slots = abstract_slots(run, policy, stage.mesh)
     wanted, *numbers = (
@@ -267,7 +276,7 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
         )
     )
     for bucket, share in stage.shares.items():
-        responses = own.tasks * own.group * stage.amounts.turns * share
+        responses = own.tasks * own.group * stage.workload.turns * share
         prompts = abstract_prompts(run, stage.config, rows, bucket, stage.mesh, encoded=True)
         yield stage.program(
             f"fill {rows} slots", bucket, fill, policy, slots, *prompts, *numbers, beside=beside, calls=responses / rows
@@ -281,7 +290,7 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
                 slots,
                 *prompts,
                 *numbers,
-                Beginnings(*[Shape((rows,), jnp.int32)] * 2),
+                ReusedPrefixes(*[Shape((rows,), jnp.int32)] * 2),
                 beside=beside,
                 calls=0,
             )
@@ -296,15 +305,15 @@ def _in_slots(stage: _Stage, own: TaskLevel, policy: Policy, sampling: Sampling,
             sampling,
             keywords={"tokens": Engine.chunk},
             beside=beside,
-            calls=responses / run.slots * stage.amounts.tokens / Engine.chunk,
+            calls=responses / run.slots * stage.workload.tokens / Engine.chunk,
         )
         yield replace(chunk, loops=replace(stage.loops, trips=Engine.chunk))
 
 
-def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:
-    """What a micro-batch goes through: the reference, then loss and gradients."""
+def _gradient_programs(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:
+    """Yield the programs of a micro-batch: the reference, then loss and gradients."""
     state = stage.state
-    batch, shape = _micro_batch(stage, bucket, width), f"{stage.own.micro_batch} x {width}"
+    batch, shape = _abstract_micro_batch(stage, bucket, width), f"{stage.own.micro_batch} x {width}"
     waiting = (stage.micro_batches - 1) * bytes_per_chip(batch)  # the update's other micro-batches
     if stage.reference is not None:
         yield stage.program(
@@ -317,7 +326,7 @@ def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> It
             beside=stage.resident - bytes_per_chip(stage.reference) + waiting,
             calls=calls,
         )
-    summed = bytes_per_chip(state.trained) if stage.micro_batches > 1 else 0.0  # gradients of those before
+    summed = bytes_per_chip(state.trained) if stage.micro_batches > 1 else 0.0  # gradients of earlier micro-batches
     yield stage.program(
         f"gradients {shape}",
         bucket,
@@ -325,15 +334,15 @@ def _differentiating(stage: _Stage, bucket: int, width: int, calls: float) -> It
         state.trained,
         state.frozen,
         batch,
-        _totals(),
+        _abstract_totals(),
         keywords={"graph": state.graph, "placement": placement_of(state.trained), **stage.settings.objective},
         beside=stage.resident - bytes_per_chip((state.trained, state.frozen)) + waiting + summed,
         calls=calls,
     )
 
 
-def _updating(stage: _Stage) -> Iterator[Program]:
-    """What comes after the gradients: their sum over micro-batches, and the optimizer."""
+def _update_programs(stage: _Stage) -> Iterator[Program]:
+    """Yield the programs after the gradients: their sum over micro-batches, and the optimizer."""
     state = stage.state
     _, metrics = jax.eval_shape(
         lambda *arguments: batch_gradients(
@@ -344,10 +353,10 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         ),
         state.trained,
         state.frozen,
-        _micro_batch(stage, min(stage.shares), min(stage.prompts)),
-        _totals(),
+        _abstract_micro_batch(stage, min(stage.shares), min(stage.prompts)),
+        _abstract_totals(),
     )
-    gradients = (state.trained, metrics)  # of the parameters' dtypes, and where they are
+    gradients = (state.trained, metrics)  # gradients have the dtypes and shardings of the parameters
     if stage.micro_batches > 1:
         yield stage.program(
             "add", None, add_gradients, gradients, gradients, beside=stage.resident, calls=stage.micro_batches - 1
@@ -359,14 +368,14 @@ def _updating(stage: _Stage) -> Iterator[Program]:
         update_program(placement_of(core)),
         core,
         gradients,
-        _totals(),
+        _abstract_totals(),
         state.key,
         keywords={"settings": stage.settings.optimizer},
         beside=stage.resident - bytes_per_chip((state.trained, state.optimizer)),
     )
 
 
-def _micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
+def _abstract_micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
     return abstract_batch(
         stage.run,
         stage.config,
@@ -379,5 +388,5 @@ def _micro_batch(stage: _Stage, bucket: int, width: int) -> Any:
     )
 
 
-def _totals() -> Totals:
+def _abstract_totals() -> Totals:
     return Totals(Shape((), jnp.float32), Shape((), jnp.float32))

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jaxlib
 
-from mobile_r1_jax.planning.footprint import Taken, Work
+from mobile_r1_jax.planning.footprint import Footprint, Work
 from mobile_r1_jax.planning.programs import Program
 
 FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # environment variables that change what the compiler does
@@ -25,7 +25,7 @@ OPTIONS = (
 
 
 def program_key(lowered: str, program: Program, topology: str) -> str:
-    """Return a hash of everything that decides a result: the program, the hardware, the compiler and our counting.
+    """Return a hash of everything that a result depends on: program, hardware, compiler and our counting code.
 
     Args:
       lowered: the program's StableHLO text.
@@ -39,26 +39,28 @@ def program_key(lowered: str, program: Program, topology: str) -> str:
 
 @dataclass(frozen=True)
 class ResultCache:
-    """Stores what programs take, one JSON file a program, with a checksum."""
+    """A folder of footprints: one JSON file per program, with a checksum."""
 
     folder: Path
 
-    def read(self, key: str) -> Taken | None:
-        """Return the result under `key`, or None where there is no file or the file is damaged."""
+    def read(self, key: str) -> Footprint | None:
+        """Return the result for `key`, or None if its file is missing or damaged."""
         try:
             record = json.loads(self._path(key).read_bytes())
-            taken = record["taken"]
-            if record["sha256"] != _digest(taken):
+            footprint = record["taken"]
+            if record["sha256"] != _digest(footprint):
                 return None
-            return Taken(**{**taken, "parts": {name: Work(**work) for name, work in taken["parts"].items()}})
+            return Footprint(
+                **{**footprint, "parts": {name: Work(**work) for name, work in footprint["parts"].items()}}
+            )
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def write(self, key: str, taken: Taken) -> None:
-        """Write a result, whole or not at all. Raises OSError."""
+    def write(self, key: str, footprint: Footprint) -> None:
+        """Write a result atomically. Raise OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self._path(key).with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(json.dumps({"sha256": _digest(asdict(taken)), "taken": asdict(taken)}))
+        draft.write_text(json.dumps({"sha256": _digest(asdict(footprint)), "taken": asdict(footprint)}))
         draft.replace(self._path(key))
 
     def _path(self, key: str) -> Path:
@@ -67,7 +69,7 @@ class ResultCache:
 
 @cache
 def _our_code() -> str:
-    """Return a hash of this package's source: other counting gives other results."""
+    """Return a hash of this package's source, because other counting code gives other results."""
     sources = [path for path in files(__package__).iterdir() if path.name.endswith(".py")]
     return _digest([path.read_text(encoding="utf-8") for path in sorted(sources, key=lambda path: path.name)])
 

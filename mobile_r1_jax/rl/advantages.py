@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 STD_OFFSET = 1e-4  # [kin]
-EQUAL_REWARDS = 1e-6  # rewards closer together than this are float noise, not a preference [our choice]
+EQUAL_REWARDS = 1e-6  # rewards closer together than this are float noise, not a preference [ours]
 
 
 @partial(jax.jit, static_argnames="standardize")

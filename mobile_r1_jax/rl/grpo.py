@@ -22,7 +22,7 @@ class GRPO:
     epsilon_high: Annotated[float, "[0, inf)"] = 0.2  # the same; larger leaves rare tokens more room to grow [kin]
     beta: Annotated[float, "[0, inf)"] = 0.04  # weight of the KL to the reference; 0 needs no reference [kin]
     kl: Literal["k1", "k2", "k3"] = "k3"  # estimator of the KL [kin]
-    # largest importance weight; null: none are used [our choice]
+    # largest importance weight; null: none are used [ours]
     importance_cap: Annotated[float | None, "(0, inf)"] = None
     aggregation: Aggregation = "token_mean"  # mean over all tokens, or over each completion first [kin]
 
@@ -40,7 +40,7 @@ class GRPO:
 class Likelihood:
     """What the likelihood loss is made of; static."""
 
-    aggregation: Aggregation = "token_mean"  # [our choice] as the GRPO loss
+    aggregation: Aggregation = "token_mean"  # [ours] as the GRPO loss
 
     def __post_init__(self) -> None:
         _check_aggregation(self)

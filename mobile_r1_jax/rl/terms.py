@@ -10,13 +10,13 @@ update infinite or NaN. Log ratios up to 20 nats are exact, larger ones count as
 import jax
 import jax.numpy as jnp
 
-MOST_NATS = 20.0  # of a log ratio; exp(20) is 4.9e8
+MAX_LOG_RATIO = 20.0  # of a log ratio; exp(20) is 4.9e8
 
 
 @jax.jit
 def probability_ratio(logps: jax.Array, other_logps: jax.Array) -> jax.Array:
     """Return `p / q`, at most exp(20): beyond that it is constant and has no gradient."""
-    return jnp.exp(jnp.minimum(logps - other_logps, MOST_NATS))
+    return jnp.exp(jnp.minimum(logps - other_logps, MAX_LOG_RATIO))
 
 
 @jax.jit
@@ -58,7 +58,7 @@ def kl_k3(logps: jax.Array, reference_logps: jax.Array) -> jax.Array:
 
     log(q/p) counts as at most 20 nats, so a token's value is at most 4.9e8. Beyond that it has no gradient.
     """
-    difference = jnp.minimum(reference_logps - logps, MOST_NATS)
+    difference = jnp.minimum(reference_logps - logps, MAX_LOG_RATIO)
     return jnp.exp(difference) - difference - 1.0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 
-def keep_compiled(folder: Path | None) -> Path | None:
+def enable_compilation_cache(folder: Path | None) -> Path | None:
     """Lets JAX keep what it compiles in `folder`, and take it from there; before the first compilation of the process.
 
     None: where JAX was told to already (JAX_COMPILATION_CACHE_DIR); else on an accelerator the user's cache directory,

@@ -17,11 +17,11 @@ class Compilation:
     shapes: tuple[str, ...]
 
 
-_open: list[list[Compilation]] = []  # those that `compilations` has given out
+_open: list[list[Compilation]] = []  # those that `record_compilations` has given out
 
 
 @contextmanager
-def compilations() -> Iterator[list[Compilation]]:
+def record_compilations() -> Iterator[list[Compilation]]:
     """A list that grows by everything that JAX compiles, in any thread, until the context is left.
 
     What a compilation cache on disk then has counts as well: it was traced and lowered anew."""
@@ -47,7 +47,7 @@ def _note(record: logging.LogRecord) -> bool:
     return record.levelno >= JAX_LOG.parent.getEffectiveLevel()
 
 
-def recompiled(compiled: Sequence[Compilation], start: int) -> Iterator[tuple[int, str]]:
+def recompilations(compiled: Sequence[Compilation], start: int) -> Iterator[tuple[int, str]]:
     """Every one from the `start`-th on whose program had been compiled before: how bad that is, as a logging level, and
     the cause in words. A bucket that had not come before is news; compiling for shapes that had is a fault."""
     for number, one in enumerate(compiled[start:], start):

@@ -1,7 +1,8 @@
-"""What two prompts begin with alike: its keys need not be computed again.
+"""The common prefix of two prompts: its keys and values are reused.
 
-An episode's next prompt begins as its last one did: all of it at the second turn, later the system text, the task and
-the responses before the last two. Screens stand behind these, and the older of two leaves the prompt.
+The next prompt of an episode shares a prefix with the last one. At the second turn this is the whole prompt. Later it
+is the system text, the task and all responses except the last two. Screens follow these, and each turn drops the older
+of two screens.
 """
 
 from dataclasses import replace
@@ -14,9 +15,11 @@ from mobile_r1_jax.model.inputs import PromptLike
 P = TypeVar("P", bound=PromptLike)
 
 
-def alike(one: PromptLike, other: PromptLike) -> int:
-    """With how many tokens both prompts begin that are the same to the policy: ids, positions, what the screens show.
-    A screen is there as a whole or not at all, and the last token of `one` never, since the next is predicted from it.
+def common_prefix(one: PromptLike, other: PromptLike) -> int:
+    """Return the length in tokens of the common prefix: equal ids, positions and screens.
+
+    A prefix never ends within a screen. It never includes the last token of `one`, which predicts the first completion
+    token.
     """
     length = min(len(one.ids) - 1, len(other.ids))
     same = (one.ids[:length] == other.ids[:length]) & (one.positions[:, :length] == other.positions[:, :length]).all(0)
@@ -27,8 +30,8 @@ def alike(one: PromptLike, other: PromptLike) -> int:
     return count
 
 
-def after(prompt: P, tokens: int) -> P:
-    """The prompt without its first tokens, at the positions that it has; `tokens` as `alike` counts them."""
+def drop_prefix(prompt: P, tokens: int) -> P:
+    """Return the prompt without its first `tokens` (see `common_prefix`); the other tokens keep their positions."""
     screens = sum(start < tokens for start, _ in _screens(prompt))
     before = int((prompt.image_index[:tokens] >= 0).sum())
     index = prompt.image_index[tokens:]
@@ -47,7 +50,7 @@ def _screen(prompt: PromptLike, number: int) -> tuple[str, tuple[int, int]]:
 
 
 def _screens(prompt: PromptLike) -> list[tuple[int, int]]:
-    """(first token, token after the last) of every screen."""
+    """Return (first token, token after the last) of every screen."""
     on = np.concatenate([[False], prompt.image_index >= 0, [False]])
     edges = np.flatnonzero(on[1:] != on[:-1])
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

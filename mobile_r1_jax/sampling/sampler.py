@@ -1,6 +1,6 @@
-"""Sampling completions: the prompt is computed once, then G rows decode together until all have stopped.
+"""Sampling of completions: the prompt is computed once, then G rows decode together until all have stopped.
 
-For a batch that is there at once; slots.py decodes rows that come and go. Both draw with `draw`.
+This module samples a complete batch. slots.py is for continuous batching. Both sample tokens with `draw`.
 """
 
 from dataclasses import dataclass, field
@@ -15,18 +15,19 @@ from mobile_r1_jax.model.logps import adjust_logits
 from mobile_r1_jax.model.policy import Cache, Policy
 from mobile_r1_jax.sampling.truncation import truncate
 
-BLOCK = 128  # tokens whose probabilities are summed together
+BLOCK = 128  # tokens per partial sum of probabilities
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of a sampler: all static under jit but the temperature, so that greedy evaluation and sampling for
-    training are one program.
+    """Settings of a sampler.
 
-    Where top_p or top_k cut the distribution's tail off, a token has two log-probabilities: `logps` under the whole
-    distribution, which is what training recomputes and every ratio needs, and `truncated_logps` under what it was drawn
-    from. Raises ValueError for a top_p that is not above 0 and at most 1, and for a top_k below 1."""
+    All are static under jit except the temperature, so that greedy evaluation and sampling for training share one
+    program. With top_p or top_k a token has two log-probabilities: `logps` under the whole distribution, which training
+    recomputes and every ratio needs, and `truncated_logps` under the truncated distribution that it was drawn from.
+    Raise ValueError for a top_p outside (0, 1] and for a top_k below 1.
+    """
 
     max_tokens: int = field(default=256, metadata={"static": True})  # C
     temperature: float = 1.0  # 0 is greedy
@@ -35,7 +36,7 @@ class Sampling:
     )  # a completion ends with the first of these
     forbidden_ids: tuple[int, ...] = field(
         default=(), metadata={"static": True}
-    )  # never sampled: vision tokens, for one
+    )  # never sampled, such as vision tokens
     top_p: float = field(default=1.0, metadata={"static": True})  # mass of the likeliest tokens kept; 1 keeps all
     top_k: int | None = field(default=None, metadata={"static": True})  # how many are kept; None keeps all
 
@@ -53,53 +54,53 @@ class Sampling:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Samples:
-    """What was sampled. A row whose last token is masked in and is no stop token was cut off at max_tokens."""
+    """Sampled completions. A row was cut off at max_tokens if its last token is in the mask and is no stop token."""
 
     ids: jax.Array  # [B, G, C] int32, the stop token included; 0 after it
     mask: jax.Array  # [B, G, C] bool; all False in rows of padding prompts
-    logps: jax.Array  # [B, G, C] float32, as `token_logps` gives them at the same temperature and forbidden ids
-    truncated_logps: jax.Array | None = None  # [B, G, C] float32, of what was drawn from; None: nothing is cut off
+    logps: jax.Array  # [B, G, C] float32, equal to `token_logps` at the same temperature and forbidden ids
+    truncated_logps: jax.Array | None = None  # [B, G, C] float32; None without top-p and top-k
 
 
 class Drawn(NamedTuple):
-    """A token for every row, and its log-probabilities."""
+    """A sampled token of every row, and its log-probabilities."""
 
     ids: jax.Array  # [...] int32
     logps: jax.Array  # [...] float32
-    truncated_logps: jax.Array | None  # [...] float32; None where nothing is cut off
+    truncated_logps: jax.Array | None  # [...] float32; None without top-p and top-k
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Decoding:
-    """Carried by the decoding loop."""
+    """The state of the decoding loop."""
 
-    step: jax.Array  # [] int32: how many tokens were sampled
+    step: jax.Array  # [] int32: tokens sampled so far
     cache: Cache
     samples: Samples
     done: jax.Array  # [B, G] bool: has stopped
 
 
 def member_keys(keys: jax.Array, group: int) -> jax.Array:
-    """A key for each completion, [B, G], of the keys of the prompts, [B]; the first ones are the same for any G."""
+    """Return a PRNG key for each completion, [B, G], from the prompts' keys, [B]. A larger G keeps the first keys."""
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, jnp.arange(group))
 
 
-def uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
-    """What `draw` draws with: [..., T] float32 in [0, 1), each from a row's key alone, of `member_keys`, and a step.
+def draw_uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
+    """Return the random numbers for `draw`, [..., T] float32 in [0, 1); each depends only on a row's key and a step.
 
-    All of a loop's are made before it; in it they would be loops of their own at every step.
+    They are computed before the decoding loop: within it, every step would run a loop of its own.
 
     Args:
-      keys: [...]. steps: [..., T] int32, how many tokens the row has.
+      keys: [...], from `member_keys`. steps: [..., T] int32, the number of tokens that the row has.
     """
     keys = jnp.broadcast_to(keys[..., None], steps.shape)
-    made = jax.vmap(lambda key, step: jax.random.uniform(jax.random.fold_in(key, step)))(keys.ravel(), steps.ravel())
-    return made.reshape(steps.shape)
+    uniform = jax.vmap(lambda key, step: jax.random.uniform(jax.random.fold_in(key, step)))(keys.ravel(), steps.ravel())
+    return uniform.reshape(steps.shape)
 
 
 def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampling) -> Drawn:
-    """One token for every row, from nothing but the row's own hidden state and number.
+    """Sample one token for every row, from the row's own hidden state and random number alone.
 
     Args:
       hidden: [..., D], final-normed. uniform: [...] float32 in [0, 1).
@@ -108,7 +109,7 @@ def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampli
         policy.text.logits(hidden), temperature=sampling.temperature, forbidden=sampling.forbidden_ids
     )
     kept = truncate(logits, top_p=sampling.top_p, top_k=sampling.top_k) if sampling.truncates else logits
-    tokens = invert(kept, uniform, greedy=jnp.asarray(sampling.temperature == 0))
+    tokens = sample_inverse_cdf(kept, uniform, greedy=jnp.asarray(sampling.temperature == 0))
 
     def logps_under(logits: jax.Array) -> jax.Array:
         return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
@@ -117,12 +118,14 @@ def draw(policy: Policy, hidden: jax.Array, uniform: jax.Array, sampling: Sampli
     return Drawn(tokens, logps_under(logits), truncated_logps)
 
 
-def invert(logits: jax.Array, uniform: jax.Array, *, greedy: jax.Array) -> jax.Array:
-    """The token at which the sums of softmax(logits) pass `uniform`: one random number a row, where Gumbel noise would
-    take one for every token of the vocabulary. Never a token of no weight.
+def sample_inverse_cdf(logits: jax.Array, uniform: jax.Array, *, greedy: jax.Array) -> jax.Array:
+    """Return the token at which the cumulative sum of softmax(logits) exceeds `uniform`.
+
+    This takes one random number per row; Gumbel noise would take one per token of the vocabulary. A token of
+    probability 0 is never returned.
 
     Args:
-      logits: [..., V]; uniform: [...] float32 in [0, 1); greedy: [] bool, the first of the likeliest tokens instead.
+      logits: [..., V]; uniform: [...] float32 in [0, 1); greedy: [] bool, return the first likeliest token instead.
 
     Returns:
       [...] int32.
@@ -132,14 +135,14 @@ def invert(logits: jax.Array, uniform: jax.Array, *, greedy: jax.Array) -> jax.A
     uniform = jnp.where(greedy, 0.0, uniform)
     padding = -logits.shape[-1] % BLOCK
     weights = jnp.pad(weights, ((0, 0),) * (logits.ndim - 1) + ((0, padding),)).reshape(*uniform.shape, -1, BLOCK)
-    # First the block, then the token in it: sums along the whole vocabulary would be slow and would lose digits.
+    # Find the block first, then the token in it: a sum over the whole vocabulary is slow and loses precision.
     sums = weights.sum(axis=-1)
     ends = jnp.cumsum(sums, axis=-1)
     target = uniform * ends[..., -1]
     block = jnp.sum(ends <= target[..., None], axis=-1)
     start = jnp.take_along_axis(ends - sums, block[..., None], axis=-1)[..., 0]
     within = jnp.cumsum(jnp.take_along_axis(weights, block[..., None, None], axis=-2)[..., 0, :], axis=-1)
-    # Rounding may leave the rest outside the block; its first or last weight is the one then.
+    # Rounding may put the rest outside the block; clip it to the first or last weight.
     rest = jnp.clip(target - start, 0.0, within[..., -1] * (1 - jnp.finfo(jnp.float32).eps))
     return (block * BLOCK + jnp.sum(within <= rest[..., None], axis=-1)).astype(jnp.int32)
 
@@ -154,16 +157,16 @@ def sample(
     group: int,
     sampling: Sampling,
 ) -> Samples:
-    """Sample `group` completions of each prompt; compiled once per shape and setting, ends as soon as all have stopped.
+    """Sample `group` completions of each prompt. Compile once per shape and setting; end when all have stopped.
 
     Args:
-      keys: [B] of `jax.random.key`, one for each prompt: what a prompt samples depends on its own key and not on what
-        it is batched with, but for rounding.
+      keys: [B] of `jax.random.key`, one for each prompt. Except for rounding, the completions of a prompt depend on its
+        own key and not on the other prompts of the batch.
       group: G.
     """
     row_keys = member_keys(keys, group)
     steps = jnp.broadcast_to(jnp.arange(sampling.max_tokens), (*row_keys.shape, sampling.max_tokens))
-    uniform = uniforms(row_keys, steps)
+    uniform = draw_uniforms(row_keys, steps)
 
     def draw_next(state: _Decoding, hidden: jax.Array) -> _Decoding:
         """Sample the next token from hidden [B, G, D]."""

@@ -1,4 +1,4 @@
-"""Screens that a frozen vision tower has seen are not encoded again: their tokens stay on the host, by hash."""
+"""A cache of encoded screens for a frozen vision tower: the tokens of each screen are kept on the host, by hash."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -8,21 +8,21 @@ import jax
 import numpy as np
 
 from mobile_r1_jax.model.config import VisionConfig
-from mobile_r1_jax.model.inputs import EncodedScreens, Key, ScreenshotLike
+from mobile_r1_jax.model.inputs import EncodedScreens, ScreenId, ScreenshotLike
 from mobile_r1_jax.model.packing import Screens, Shape, Size, blocks_of, first_fit, pack_screens, smallest_shape
 from mobile_r1_jax.model.vision import VisionTower
 
-Shown = tuple[ScreenshotLike, Size]
+SizedScreenshot = tuple[ScreenshotLike, Size]
 
 
 @dataclass
 class ScreenCache:
-    """Encodes screens with a vision tower that does not learn.
+    """An encoder of screens with a frozen vision tower, and a cache of their tokens.
 
-    patches: as `collate` takes it. windows: for how many windows a row of screens may have room; new screens go where
-    they leave the least of it empty. rows: how many rows are encoded at once, ascending: those of new screens are cut
-    into these numbers, and only what is left of them is padded. tokens: M, room for the merged tokens of a screen.
-    place: puts a batch of screens onto the devices. Beyond `most_bytes` the screens used longest ago go.
+    patches: as in `collate`. windows: allowed sizes of a row, in windows; new screens use the size with the least
+    padding. rows: batch sizes of the encoder, ascending; rows of new screens are split into the largest sizes that they
+    fill, and the rest is padded. tokens: M, the most merged tokens of a screen. place: puts a batch of screens onto the
+    devices. Above `most_bytes` the least recently used screens are dropped.
     """
 
     vision: VisionTower
@@ -33,14 +33,18 @@ class ScreenCache:
     tokens: int
     place: Callable[[Screens], Screens]
     most_bytes: int = 2**30
-    encoded: int = 0  # screens that had to be encoded
-    asked: int = 0  # screens that were asked for
-    _tokens: OrderedDict[Key, np.ndarray] = field(default_factory=OrderedDict)
+    encoded: int = 0  # screens that were not in the cache
+    asked: int = 0  # screens that were requested
+    _tokens: OrderedDict[ScreenId, np.ndarray] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def __call__(self, shown: Mapping[Key, Shown], *, screens: int) -> tuple[EncodedScreens, dict[Key, np.ndarray]]:
-        """The screens as tokens [`screens`, M, D], zero where there are none, and their places as `stack_prompts` takes
-        them. Raises ValueError in one line for a screen that is too large or of an odd size."""
+    def __call__(
+        self, shown: Mapping[ScreenId, SizedScreenshot], *, screens: int
+    ) -> tuple[EncodedScreens, dict[ScreenId, np.ndarray]]:
+        """Return the screens as tokens [`screens`, M, D], padded with zeros, and their places for `stack_prompts`.
+
+        Raise ValueError in one line for a screen that is too large or has an unsupported size.
+        """
         new = {key: one for key, one in shown.items() if key not in self._tokens}
         self.asked, self.encoded = self.asked + len(shown), self.encoded + len(new)
         if new:
@@ -50,7 +54,7 @@ class ScreenCache:
         found = [self._tokens[key] for key in shown]
         dtype = next((tokens.dtype for tokens in self._tokens.values()), np.float32)
         tokens = np.zeros((screens, self.tokens, self.config.out_width), dtype)
-        places: dict[Key, np.ndarray] = {}
+        places: dict[ScreenId, np.ndarray] = {}
         for number, (key, own) in enumerate(zip(shown, found, strict=True)):
             if len(own) > self.tokens:
                 raise ValueError(f"screen of {key[1]}: {len(own)} tokens, there is room for {self.tokens}; resize it")
@@ -60,8 +64,8 @@ class ScreenCache:
             self._bytes -= self._tokens.popitem(last=False)[1].nbytes
         return EncodedScreens(tokens), places
 
-    def _encode(self, new: Mapping[Key, Shown]) -> None:
-        """In rows of the width that leaves the least empty, as many at once as there are."""
+    def _encode(self, new: Mapping[ScreenId, SizedScreenshot]) -> None:
+        """Encode new screens in rows of the width with the least padding."""
         sizes = [size for _, size in new.values()]
         unlimited = range(len(new) + 1)
         width = smallest_shape(sizes, config=self.config, row_buckets=unlimited, block_buckets=self.windows).blocks
@@ -72,7 +76,7 @@ class ScreenCache:
             self._encode_rows(dict(items[member] for row in filled[:rows] for member in row), Shape(rows, width))
             filled = filled[rows:]
 
-    def _encode_rows(self, shown: Mapping[Key, Shown], shape: Shape) -> None:
+    def _encode_rows(self, shown: Mapping[ScreenId, SizedScreenshot], shape: Shape) -> None:
         values = [self.patches(screenshot, size) for screenshot, size in shown.values()]
         screens, places = pack_screens(values, [size for _, size in shown.values()], config=self.config, shape=shape)
         tokens = np.asarray(encode(self.vision, self.place(screens))).reshape(-1, self.config.out_width)
@@ -83,5 +87,5 @@ class ScreenCache:
 
 @jax.jit
 def encode(vision: VisionTower, screens: Screens) -> jax.Array:
-    """[R, W * 16, D] tokens of the screens, as `VisionTower` gives them."""
+    """Return the tokens [R, W * 16, D] of the screens, in the order of `VisionTower`."""
     return vision(screens)

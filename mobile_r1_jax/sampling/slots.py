@@ -1,16 +1,16 @@
-"""Rows that decode side by side, each at a place of its own in its own completion: what continuous batching is made of.
+"""Slots for continuous batching: rows that decode together, each at its own position in its own completion.
 
     slot 0  [prompt: 200 tokens ..........] [own: 11 tokens ....]   decodes its 12th token
-    slot 1  [prompt: 131 tokens ......    ] [                   ]   was filled a moment ago
+    slot 1  [prompt: 131 tokens ......    ] [                   ]   was just filled
     slot 2  [                             ] [                   ]   free
 
-Two programs work on the slots. `fill` computes prompts and puts them into free slots; `decode` draws up to so many
-tokens for every slot that is going. Both take the slots over (donated), so the caches stay where they are.
+Two programs work on the slots. `fill` computes prompts and puts them into free slots. `decode` samples up to T tokens
+for every active slot. Both donate the slots, so the caches are updated in place.
 
-A row has nothing of its neighbours: a token's keys stand in the column of its number in the completion, its own
-columns are summed before its prompt's (so that room left behind a prompt adds zeros at the end), and every token, the
-first too, is drawn in one program for all slots. What is left is rounding: a longer prompt elsewhere makes the products
-wider, and the compiler may then sum them in another order.
+A row does not depend on the other rows. Column n holds the keys and values of the n-th completion token. The columns
+of the completion are summed before those of the prompt, so the padding of a prompt adds zeros at the end. One program
+samples every token of all slots, also the first. Only rounding can differ: a longer prompt in another slot makes the
+products wider, and the compiler may then sum them in another order.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,47 +20,47 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from mobile_r1_jax.model.attention import ONE, Keys, Segments, attention, of_cache
+from mobile_r1_jax.model.attention import KV, ONE_SEGMENT, Segments, attention, from_cache_layout
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.rotary import Rotation
-from mobile_r1_jax.model.text import LayerKeys, TextModel, as_group
-from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, uniforms
+from mobile_r1_jax.model.text import LayerKV, TextModel, add_group_axis
+from mobile_r1_jax.sampling.sampler import Drawn, Sampling, draw, draw_uniforms
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Slots:
-    """R slots. LayerKeys are kept apart, so that their caches are written in place."""
+    """R slots. Each layer has its own arrays, so that its cache is updated in place."""
 
-    prompt: LayerKeys  # per layer, as in a cache: k [R, K, H, P], v [R, K, P, H]
-    own: LayerKeys  # per layer k [R, K, H, C], v [R, K, C, H]
+    prompt: LayerKV  # KV cache of the prompt, per layer: k [R, K, H, P], v [R, K, P, H]
+    own: LayerKV  # KV cache of the completion, per layer: k [R, K, H, C], v [R, K, C, H]
     length: jax.Array  # [R] int32: tokens in the prompt
     start: jax.Array  # [R] int32: position of the first completion token, on all three axes
-    keys: jax.Array  # [R] random keys
-    hidden: jax.Array  # [R, D]: predicts the first token
+    keys: jax.Array  # [R] PRNG keys
+    hidden: jax.Array  # [R, D]: hidden state that predicts the first token
     drawn: jax.Array  # [R] int32: tokens drawn so far
-    token: jax.Array  # [R] int32: the last of them
-    done: jax.Array  # [R] bool: has stopped, or is free
+    token: jax.Array  # [R] int32: the last token drawn
+    done: jax.Array  # [R] bool: the slot has stopped or is free
     sharding: NamedSharding | None = field(default=None, metadata={"static": True})  # of every array's rows
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Chunk:
-    """What one call of `decode` drew: T tokens at most for each slot, and before them the first of a new completion."""
+    """The tokens of one call of `decode`: the first token of a new completion, then at most T tokens for each slot."""
 
     ids: jax.Array  # [1 + T, R] int32
     logps: jax.Array  # [1 + T, R] float32
     mask: jax.Array  # [1 + T, R] bool: a token was drawn
-    steps: jax.Array  # [] int32: how many of the T were computed
-    truncated_logps: jax.Array | None = None  # [1 + T, R] float32, of what was drawn from; None: nothing is cut off
+    steps: jax.Array  # [] int32: how many of the T steps were computed
+    truncated_logps: jax.Array | None = None  # [1 + T, R] float32; None without top-p and top-k
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Beginnings:
-    """Where the first tokens of B prompts are already; those of a row of padding are none."""
+class ReusedPrefixes:
+    """The slots that hold the first tokens of B prompts in their KV cache. A padding row reuses 0 tokens."""
 
     slot: jax.Array  # [B] int32
     tokens: jax.Array  # [B] int32
@@ -70,14 +70,15 @@ class Beginnings:
 def empty_slots(
     policy: Policy, *, rows: int, prompt_tokens: int, own_tokens: int, sharding: NamedSharding | None = None
 ) -> Slots:
-    """R = rows free slots with room for prompts of P and completions of C tokens.
+    """Return R = rows free slots with room for prompts of P and completions of C tokens.
 
-    sharding: over the rows, on a mesh; None leaves everything on the one device."""
+    sharding: of the rows over a mesh; None for a single device.
+    """
     config = policy.config.text
 
-    def room(columns: int) -> LayerKeys:
+    def room(columns: int) -> LayerKV:
         k = jnp.zeros((rows, config.kv_heads, config.head_width, columns), policy.text.dtype)
-        return tuple(Keys(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
+        return tuple(KV(k, jnp.moveaxis(k, -1, -2)) for _ in range(config.layers))
 
     zeros = jnp.zeros(rows, jnp.int32)
     slots = Slots(
@@ -92,7 +93,7 @@ def empty_slots(
         done=jnp.ones(rows, bool),
         sharding=sharding,
     )
-    return _kept(slots)
+    return _keep_sharding(slots)
 
 
 @partial(jax.jit, donate_argnames="slots")
@@ -104,17 +105,17 @@ def fill(
     seeds: jax.Array,
     members: jax.Array,
     targets: jax.Array,
-    beginnings: Beginnings | None = None,
+    prefixes: ReusedPrefixes | None = None,
 ) -> Slots:
-    """Compute prompts once and put each into the G slots of its completions.
+    """Compute each prompt once and put it into the G slots of its completions.
 
     Args:
-      prompts: without their first tokens where `beginnings` say in which slots the keys of these lie.
-      seeds, members: [B, G] uint32, of which the keys are made: those that `member_keys` gives for a seed's key.
-      targets: [B, G] int32, each slot at most once; for padding R, which is no slot.
+      prompts: without the first tokens that `prefixes` reuses from slots.
+      seeds, members: [B, G] uint32, which give the PRNG keys: `member_keys` of a seed's key.
+      targets: [B, G] int32, each slot at most once; R, which is not a slot, for padding.
     """
-    before = None if beginnings is None else _keys_of(slots, beginnings)
-    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, before=before)
+    before = None if prefixes is None else _gather_prefix(slots, prefixes)
+    hidden, cache = policy.prefill(screens, prompts, group=1, max_tokens=1, prefix=before)
     batch, group = targets.shape
     keys = jax.vmap(lambda seed, member: jax.random.fold_in(jax.random.key(seed), member))(
         seeds.ravel(), members.ravel()
@@ -123,21 +124,19 @@ def fill(
     length = prompts.mask.sum(-1, dtype=jnp.int32)
     computed = cache.prompt
     if before is not None:
-        computed = _behind(before[0], computed, beginnings.tokens)
-        length += beginnings.tokens
+        computed = _join_prefix(before[0], computed, prefixes.tokens)
+        length += prefixes.tokens
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[where].set(new, mode="drop")
 
-    def put_keys(old: Keys, new: Keys) -> Keys:
-        """Of one layer: new has B rows and P' <= P columns."""
+    def put_kv(old: KV, new: KV) -> KV:
+        """Write one layer: `new` has B rows and P' <= P columns."""
         k, v = (part[source] for part in new)
         columns = v.shape[2]
-        return Keys(
-            old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop")
-        )
+        return KV(old.k.at[where, :, :, :columns].set(k, mode="drop"), old.v.at[where, :, :columns].set(v, mode="drop"))
 
-    prompt = tuple(put_keys(old, new) for old, new in zip(slots.prompt, computed, strict=True))
+    prompt = tuple(put_kv(old, new) for old, new in zip(slots.prompt, computed, strict=True))
     filled = replace(
         slots,
         prompt=prompt,
@@ -148,26 +147,26 @@ def fill(
         drawn=put(slots.drawn, jnp.zeros_like(where)),
         done=put(slots.done, jnp.zeros(where.shape, bool)),
     )
-    return _kept(filled)
+    return _keep_sharding(filled)
 
 
-def _keys_of(slots: Slots, beginnings: Beginnings) -> tuple[Keys, jax.Array]:
-    """Keys of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and which columns are the beginnings', [B, P]."""
-    layers = [jax.tree.map(lambda part: part[beginnings.slot], keys) for keys in slots.prompt]
+def _gather_prefix(slots: Slots, prefixes: ReusedPrefixes) -> tuple[KV, jax.Array]:
+    """Return the KV cache of all layers, k [L, B, K, H, P], v [L, B, K, P, H], and the prefixes' mask [B, P]."""
+    layers = [jax.tree.map(lambda part: part[prefixes.slot], keys) for keys in slots.prompt]
     keys = jax.tree.map(lambda *parts: jnp.stack(parts), *layers)
-    return keys, jnp.arange(keys.k.shape[-1]) < beginnings.tokens[:, None]
+    return keys, jnp.arange(keys.k.shape[-1]) < prefixes.tokens[:, None]
 
 
-def _behind(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
-    """Both in the columns of `before`, which is stacked: the rest behind the first `tokens` [B]."""
+def _join_prefix(before: KV, rest: LayerKV, tokens: jax.Array) -> LayerKV:
+    """Return the first `tokens` [B] columns of `before`, which is stacked over layers, followed by those of `rest`."""
     columns = jnp.arange(before.k.shape[-1]) - tokens[:, None]
     place = jnp.clip(columns, 0, rest[0].k.shape[-1] - 1)
     first = columns < 0
 
-    def of_layer(first_k: jax.Array, first_v: jax.Array, rest: Keys) -> Keys:
+    def of_layer(first_k: jax.Array, first_v: jax.Array, rest: KV) -> KV:
         k = jnp.take_along_axis(rest.k, place[:, None, None, :], axis=-1)
         v = jnp.take_along_axis(rest.v, place[:, None, :, None], axis=-2)
-        return Keys(jnp.where(first[:, None, None], first_k, k), jnp.where(first[:, None, :, None], first_v, v))
+        return KV(jnp.where(first[:, None, None], first_k, k), jnp.where(first[:, None, :, None], first_v, v))
 
     return tuple(map(of_layer, *before, rest))
 
@@ -176,22 +175,22 @@ def _behind(before: Keys, rest: LayerKeys, tokens: jax.Array) -> LayerKeys:
 def decode(
     policy: Policy, slots: Slots, wanted: jax.Array, columns: jax.Array, sampling: Sampling, *, tokens: int
 ) -> tuple[Slots, Chunk]:
-    """Draw up to T = tokens tokens for every slot that is going; ends as soon as none is.
+    """Sample up to T = tokens tokens for every active slot; end when no slot is active.
 
     Args:
-      wanted: [R] bool; a slot whose completion nobody waits for any more stops here.
-      columns: int32 0, 1, 2 .. P' - 1; no going slot has more than P' tokens in its prompt, so no more is read.
+      wanted: [R] bool; a slot that is not wanted stops here.
+      columns: int32 0, 1, 2 .. P' - 1; only these columns are read. No active slot has a prompt of more than P' tokens.
     """
     slots = replace(slots, done=slots.done | ~wanted)
-    shown = tuple(Keys(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
+    prompt = tuple(KV(k[..., : len(columns)], v[:, :, : len(columns)]) for k, v in slots.prompt)
     shape = (1 + tokens, slots.done.shape[0])
 
     began, column = slots.drawn, _last_column(slots)
-    uniform = uniforms(slots.keys, began[:, None] + jnp.arange(1 + tokens))
+    uniform = draw_uniforms(slots.keys, began[:, None] + jnp.arange(1 + tokens))
     rotations = policy.text.rotation_from(slots.start + column, 1 + tokens)
 
     def draw_next(slots: Slots, hidden: jax.Array) -> Drawn:
-        return draw(policy, hidden, _at(uniform, slots.drawn - began), sampling)
+        return draw(policy, hidden, _select(uniform, slots.drawn - began), sampling)
 
     def record(slots: Slots, chunk: Chunk, going: jax.Array, new: Drawn) -> tuple[Slots, Chunk]:
         drawn = slots.drawn + going
@@ -208,8 +207,8 @@ def decode(
     def advance(state: tuple[Slots, Chunk]) -> tuple[Slots, Chunk]:
         slots, chunk = state
         last = _last_column(slots)
-        rotation = jax.tree.map(lambda part: _at(part, last - column)[:, None], rotations)
-        hidden, own = _step(policy.text, slots, shown, columns, last, rotation)
+        rotation = jax.tree.map(lambda part: _select(part, last - column)[:, None], rotations)
+        hidden, own = _decode_step(policy.text, slots, prompt, columns, last, rotation)
         slots, chunk = replace(slots, own=own), replace(chunk, steps=chunk.steps + 1)
         return record(slots, chunk, ~slots.done, draw_next(slots, hidden))
 
@@ -222,43 +221,44 @@ def decode(
     slots, chunk = jax.lax.while_loop(
         lambda state: (state[1].steps < tokens) & ~jnp.all(state[0].done), advance, record(slots, chunk, new, first)
     )
-    return _kept(slots), chunk
+    return _keep_sharding(slots), chunk
 
 
 def _last_column(slots: Slots) -> jax.Array:
-    """[R]: where the last token stands in a slot's own columns; 0 in one that was never filled, which has none."""
+    """Return the column [R] of the last token in each completion; 0 for a slot that was never filled."""
     return jnp.maximum(slots.drawn - 1, 0)
 
 
-def _at(x: jax.Array, number: jax.Array) -> jax.Array:
-    """Each row's own one of x [R, T, ...]: [R, ...]."""
+def _select(x: jax.Array, number: jax.Array) -> jax.Array:
+    """Return x[r, number[r]] for every row r of x [R, T, ...]: [R, ...]."""
     return x[jnp.arange(len(number)), number]
 
 
-def _step(
-    text: TextModel, slots: Slots, shown: LayerKeys, columns: jax.Array, column: jax.Array, rotation: Rotation
-) -> tuple[jax.Array, LayerKeys]:
-    """Feed every slot's last token, which stands in column [R] of its own: the hidden states [R, D] that predict the
-    next, and the caches with it in."""
+def _decode_step(
+    text: TextModel, slots: Slots, prompt: LayerKV, columns: jax.Array, column: jax.Array, rotation: Rotation
+) -> tuple[jax.Array, LayerKV]:
+    """Feed every slot's last token, which is in column [R] of its completion.
+
+    Return the hidden states [R, D] that predict the next token, and the updated caches of the completions.
+    """
     rows = column.shape[0]
     seen_own = jnp.arange(slots.own[0].v.shape[2]) <= column[:, None]
     seen_prompt = columns < slots.length[:, None]
     there = tuple(seen[:, None].astype(jnp.int32) for seen in (seen_own, seen_prompt))
-    segments = Segments(ONE, there)
+    segments = Segments(ONE_SEGMENT, there)
 
-    def attend(q: jax.Array, new: Keys, prompt: Keys, own: Keys) -> tuple[jax.Array, Keys]:
+    def attend(q: jax.Array, new: KV, prompt: KV, own: KV) -> tuple[jax.Array, KV]:
         each, (k, v) = jnp.arange(rows), (part[:, 0] for part in new)
-        own = Keys(own.k.at[each, :, :, column].set(k), own.v.at[each, :, column].set(v))
-        parts = as_group(of_cache(own)), as_group(of_cache(prompt))
+        own = KV(own.k.at[each, :, :, column].set(k), own.v.at[each, :, column].set(v))
+        parts = add_group_axis(from_cache_layout(own)), add_group_axis(from_cache_layout(prompt))
         return attention(q[:, None], *parts, segments=segments, kernel=text.kernel), own
 
-    hidden, own = text.run_apart(text.embed(slots.token)[:, None], rotation, attend, shown, slots.own)
+    hidden, own = text.run_unstacked(text.embed(slots.token)[:, None], rotation, attend, prompt, slots.own)
     return hidden[:, 0], own
 
 
-def _kept(slots: Slots) -> Slots:
-    """The slots where they were: left to the compiler, rows could wander over the mesh, and each way of lying on it
-    would be another program."""
+def _keep_sharding(slots: Slots) -> Slots:
+    """Constrain the sharding of the slots. Otherwise the compiler may choose another one, which needs new programs."""
     if slots.sharding is None:
         return slots
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, slots.sharding), slots)

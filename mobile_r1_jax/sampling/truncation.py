@@ -1,4 +1,4 @@
-"""Top-k and top-p: what is left of a distribution once its tail is cut off."""
+"""Top-k and top-p: truncation of a distribution's tail."""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +7,12 @@ from mobile_r1_jax.model.logps import FORBIDDEN
 
 
 def truncate(logits: jax.Array, *, top_p: float, top_k: int | None) -> jax.Array:
-    """The logits [..., V] float32, at the sampling temperature, of the truncated distribution: those that are cut off
-    get `FORBIDDEN`, the softmax gives their probability to the rest.
+    """Return the logits [..., V] float32 of the truncated distribution, from logits at the sampling temperature.
 
-    First the k likeliest tokens are kept (Fan et al. 2018), then of these, renormalised, the fewest likeliest ones that
-    hold a mass of at least p (the nucleus, Holtzman et al. 2020): the order of vLLM and `transformers`. The likeliest
-    token is always kept, and so is whatever is exactly as likely as the last one kept.
+    Removed tokens get `FORBIDDEN`. Top-k keeps the k likeliest tokens (Fan et al. 2018). Top-p then renormalises these
+    and keeps the smallest set of likeliest tokens with a mass of at least p (nucleus sampling, Holtzman et al. 2020).
+    This is the order of vLLM and `transformers`. The likeliest token is always kept, and so are all tokens with the
+    same probability as the last one kept.
 
     Args:
       top_p: above 0, at most 1; 1 cuts nothing. top_k: at least 1; None cuts nothing. Both static.

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mobile_r1_jax.agent.screenshots import Resizing
+from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
-from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merging
+from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merge_on_read
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
@@ -64,8 +66,10 @@ def export(
         write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
     else:
         with stored_weights(policy, base) as read:
-            merged = merging(read, _matrices(stored, lora))
+            merged = merge_on_read(read, _matrices(stored, lora))
             write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
+    if agent := agent_of_run(run):
+        agent.write(draft)
     draft.replace(out)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
@@ -97,6 +101,15 @@ def initial_base(run: Path) -> Path | None:
     file = run / "config.yaml"
     base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
     return None if base is None else Path(base)
+
+
+def agent_of_run(run: Path) -> AgentSettings | None:
+    """Return the agent settings in a run's config.yaml, or None if it has none."""
+    file = run / "config.yaml"
+    values = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if "system" not in values or "resizing" not in values:
+        return None
+    return AgentSettings(values["system"], Resizing(**values["resizing"]))
 
 
 def trained_lora(run: Path) -> LoRA | None:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.evaluation.metrics import Result, measure
 from mobile_r1_jax.evaluation.results import find_result, provenance_of, write_result
@@ -88,6 +89,7 @@ async def train_and_evaluate(
         policy = await task_level.train(session, policy, fleet, StateJudge(), records)
         results.append(await evaluate(session, STAGES["task_level"], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
+    AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
     return results
 
 

@@ -25,7 +25,7 @@ from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
 from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.tasks.suite import Split
-from mobile_r1_jax.training.batches import sharing_prompts
+from mobile_r1_jax.training.batches import merge_equal_prompts
 from mobile_r1_jax.training.state import TrainState
 
 
@@ -56,7 +56,7 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
         advantages, informative = compare(rewards, counted)
         steps, _ = compare(*step_progress(episodes, counted, phones.most_turns))
         advantages = advantages[:, None] + settings.step_weight * steps
-        groups = sharing_prompts(weighted_turns(episodes, advantages), settings.group)
+        groups = merge_equal_prompts(weighted_turns(episodes, advantages), settings.group)
         return UpdateData(
             session.batches(groups, settings.micro_batch, settings.group, cache),
             rollout_metrics(episodes, rewards, counted, informative) | engine.usage.as_metrics(),

@@ -13,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.rl import GRPO
-from mobile_r1_jax.runtime.compilations import compilations, recompiled
+from mobile_r1_jax.runtime.compilations import recompilations, record_compilations
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import Stage
 from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore, save
 from mobile_r1_jax.training.metrics import MetricsLog
-from mobile_r1_jax.training.optimizer_settings import over
+from mobile_r1_jax.training.optimizer_settings import with_total_steps
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
 
@@ -62,7 +62,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
     checkpoint cannot be written or none can be read, OSError for a full disk.
     """
     directory = session.run.directory
-    optimizer = over(stage.optimizer, stage.updates)
+    optimizer = with_total_steps(stage.optimizer, stage.updates)
     state = create_state(policy, optimizer, frozen=stage.frozen, key=session.key(stage.number))
     needs_reference = isinstance(stage.loss, GRPO) and stage.loss.beta > 0
     reference = reference_policy(state) if needs_reference else None  # of the policy before the stage
@@ -74,7 +74,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
             state, done, position = restore(checkpoints, state)
         first = done
         log = MetricsLog(directory, stage.name, after_step=done)
-        with progress_bar(session) as progress, compilations() as compiled:
+        with progress_bar(session) as progress, record_compilations() as compiled:
             row_id = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, metric=""
             )
@@ -93,7 +93,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                     row = log.write(update + 1, {**metrics, **data.metrics, **seconds})
                     done, position = update + 1, data.position
                     skipped = count_skipped(stage, done, metrics, skipped)
-                    for level, words in recompiled(compiled, known) if update > first else ():  # the first warms up
+                    for level, words in recompilations(compiled, known) if update > first else ():  # the first warms up
                         LOG.log(level, "%s, update %d: %s", stage.name, done, words)
                     metric = f"{stage.metric} {row.get(stage.metric, float('nan')):.3f}"
                     progress.update(row_id, advance=1, metric=metric)

@@ -1,1 +1,1 @@
-"""What is asked of the agent: tasks, the suites that they are drawn from, and the progress that a phone reports."""
+"""Tasks for the agent, suites of tasks, and the progress that a phone reports."""

@@ -1,4 +1,4 @@
-"""A source of tasks with splits. The simulator's templates are one; a user's task file can be another."""
+"""Task suites: sources of tasks with splits, such as the simulator's templates or a user's task file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mobile_r1_jax.tasks.task import Task
 
 
 class Split(StrEnum):
-    """What training has seen of a task: all, all but its parameters, or nothing of its app."""
+    """A part of a suite: training tasks, the same kinds with unseen parameters, or tasks on unseen apps."""
 
     TRAIN = "train"
     UNSEEN_PARAMETERS = "unseen_parameters"
@@ -20,10 +20,10 @@ class Split(StrEnum):
 
 @dataclass(frozen=True)
 class DemonstrationStyle:
-    """How demonstrations are written down.
+    """The format and content of demonstrations.
 
-    system: template of the system message, over {instruction}. resizing: makes the model images whose pixels the
-    coordinates are in. mistakes: share with a wrong step that is noticed and undone. popups: mean number in a task.
+    system: template of the system message, with {instruction}. resizing: makes the model images; coordinates are in
+    their pixels. mistakes: share of trajectories with a wrong step that is then undone. popups: mean number per task.
     """
 
     system: str
@@ -33,10 +33,10 @@ class DemonstrationStyle:
 
 
 class TaskSuite(Protocol):
-    """Tasks to draw from. The same arguments give the same tasks on every machine."""
+    """A source of tasks. The same arguments give the same tasks on every machine."""
 
     def draw(self, count: int, seed: int, split: Split) -> list[Task]:
-        """Return `count` tasks of a split, or none where the suite has no such tasks."""
+        """Return `count` tasks of a split, or none if the suite has no such tasks."""
         ...
 
     def instructions(self, split: Split) -> frozenset[str]:
@@ -44,5 +44,5 @@ class TaskSuite(Protocol):
         ...
 
     def demonstrations(self, count: int, seed: int, style: DemonstrationStyle) -> Iterator[Trajectory]:
-        """Yield training tasks as an expert does them. Raises NotImplementedError where a suite has no expert."""
+        """Yield an expert's trajectories of training tasks. Raises NotImplementedError if the suite has no expert."""
         ...

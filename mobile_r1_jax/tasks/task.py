@@ -1,4 +1,4 @@
-"""One task, and how far a phone has got with it."""
+"""One task, and a phone's progress with it."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of the agent, in which app, and what the phone is given to get ready for it (JSON types)."""
+    """An instruction for the agent, its app, and the setup that prepares the phone (JSON types)."""
 
     app: str
     instruction: str
@@ -17,18 +17,18 @@ class Task:
 
     @property
     def id(self) -> str:
-        """Return 16 hex digits that equal tasks share on every machine: a hash of app, instruction and setup."""
+        """Return a hash of app, instruction and setup: 16 hex digits, the same on every machine."""
         record = json.dumps([self.app, self.instruction, dict(self.setup)], sort_keys=True)
         return hashlib.sha256(record.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a phone is with its task.
+    """A phone's progress with its task.
 
-    done: all goals are reached. remaining: turns that the shortest way to the end still takes, `terminate` included.
-    shortest: turns that the shortest way takes from the start, with what got in the way so far, such as pop-ups.
-    milestones_reached, milestones_total: steps of the shortest way that came nearer to the goal than ever before.
+    done: all goals are reached. remaining: turns of the shortest path from the current state, `terminate` included.
+    shortest: turns of the shortest path from the start, plus one for each pop-up so far. milestones_reached,
+    milestones_total: steps of the shortest path that are done, at the best state so far, and their total.
     """
 
     done: bool
@@ -38,7 +38,7 @@ class Progress:
     milestones_total: int
 
     def as_scores(self) -> dict[str, float]:
-        """Return these facts as entries of `Trajectory.scores`, from which the state judge grades."""
+        """Return the entries for `Trajectory.scores`, which the state judge reads."""
         return {
             "done": float(self.done),
             "milestones_reached": float(self.milestones_reached),

@@ -16,7 +16,7 @@ Collate = Callable[[Sequence[Prompt], int], tuple[Screens | EncodedScreens, Prom
 """(prompts, rows) -> screens and prompts as arrays of that many rows."""
 
 
-def sharing_prompts(groups: Sequence[PromptGroup], most: int) -> list[PromptGroup]:
+def merge_equal_prompts(groups: Sequence[PromptGroup], most: int) -> list[PromptGroup]:
     """Return the same completions, those of equal prompts together, `most` in a group: a prompt is computed once for
     all of its group."""
     equal: dict[tuple[bytes, ...], list[PromptGroup]] = defaultdict(list)

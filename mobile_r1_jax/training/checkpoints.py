@@ -27,7 +27,7 @@ import tensorstore
 from jax.experimental import multihost_utils
 
 from mobile_r1_jax.agent.errors import OneLineError
-from mobile_r1_jax.training.checksums import damage, write_checksums
+from mobile_r1_jax.training.checksums import find_damage, write_checksums
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, is_finite
 
 T = TypeVar("T")
@@ -265,7 +265,7 @@ def _damage(folder: Path) -> str | None:
     problem = None
     if jax.process_index() == 0:
         try:
-            problem = damage(folder)
+            problem = find_damage(folder)
         except FileNotFoundError:
             LOG.warning("%s has no checksums, as an earlier version wrote it: flipped bits would go unnoticed", folder)
             problem = _unreadable(folder)
@@ -308,7 +308,7 @@ def _chunks(name: str, array: jax.Array) -> ocp.SaveArgs:
 def _named(state: TrainState) -> dict[str, jax.Array]:
     """Every array that is stored, under its name; the random key as its raw uint32 words, for any version to read."""
     leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
-    if state.of_adapters:
+    if state.trains_adapters:
         leaves = {name: leaf for name, leaf in leaves.items() if not name.startswith(FROZEN)}
     return {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in leaves.items()}
 

@@ -23,7 +23,7 @@ def write_checksums(folder: Path, *, leave_out: frozenset[str] = frozenset()) ->
     draft.replace(folder / CHECKSUMS)
 
 
-def damage(folder: Path) -> str | None:
+def find_damage(folder: Path) -> str | None:
     """Return what is wrong with which file, in words; None where every file is as it was written.
 
     Raises FileNotFoundError where the folder has no checksums.

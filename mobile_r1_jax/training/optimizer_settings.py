@@ -35,7 +35,7 @@ class OptimizerSettings:
             )
 
 
-def over(settings: OptimizerSettings, updates: int) -> OptimizerSettings:
+def with_total_steps(settings: OptimizerSettings, updates: int) -> OptimizerSettings:
     """Return the settings of a stage of so many updates: the cosine ends with the stage, unless total_steps says
     otherwise. A stage that is shorter than the warm-up is all warm-up."""
     return replace(settings, total_steps=settings.total_steps or max(updates, settings.warmup_steps + 1))

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-DIGITS_LOST = 16  # bits of a float32 that a bfloat16 has not
+DROPPED_BITS = 16  # bits of a float32 that a bfloat16 has not
 
 
 def round_stochastically(x: jax.Array, key: jax.Array) -> jax.Array:
@@ -21,17 +21,17 @@ def round_stochastically(x: jax.Array, key: jax.Array) -> jax.Array:
     """
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
     noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
-    upper = (bits + noise) >> DIGITS_LOST
+    upper = (bits + noise) >> DROPPED_BITS
     rounded = jax.lax.bitcast_convert_type(upper.astype(jnp.uint16), jnp.bfloat16)
     return jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.bfloat16))
 
 
-def in_float32(tree: Any) -> Any:
+def to_float32(tree: Any) -> Any:
     """The tree with its bfloat16 arrays in float32."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf, tree)
 
 
-def as_held(new: Any, old: Any, key: jax.Array) -> Any:
+def round_like(new: Any, old: Any, key: jax.Array) -> Any:
     """The new tree in the dtypes of the old one: what was bfloat16 is rounded to it stochastically."""
     leaves, structure = jax.tree.flatten(new)
     keys = jax.random.split(key, len(leaves))

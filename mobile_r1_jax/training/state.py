@@ -39,7 +39,7 @@ class TrainState:
         return nnx.merge(self.graph, self.trained, self.frozen)
 
     @property
-    def of_adapters(self) -> bool:
+    def trains_adapters(self) -> bool:
         """Whether adapters are all that learns; then everything frozen is as it was when the run began."""
         return has_adapters(self.trained)
 
@@ -105,7 +105,7 @@ def is_finite(tree: Any) -> jax.Array:
 def reference_policy(state: TrainState) -> Policy:
     """A copy of the policy that outlives train steps: trained parameters copied, frozen ones shared.
 
-    The copy is in the dtype that the policy computes in, which changes nothing (`in_compute_dtype`).
+    The copy is in the dtype that the policy computes in, which changes nothing (`to_compute_dtype`).
     """
     dtype = state.policy.text.dtype
     copied = jax.tree.map(lambda leaf: jnp.array(leaf, dtype, copy=True), state.trained)

@@ -18,7 +18,7 @@ from mobile_r1_jax.model.sharding import shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood, Totals, count_totals, grpo_loss, likelihood_loss
 from mobile_r1_jax.training.optimizer import learning_rate, make_optimizer
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
-from mobile_r1_jax.training.rounding import as_held, in_float32
+from mobile_r1_jax.training.rounding import round_like, to_float32
 from mobile_r1_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -176,10 +176,10 @@ def update_program(placement: Placement) -> Callable[..., tuple[tuple[jax.Array,
     What it returns lies the same way: left to itself the compiler may shard it otherwise, and everything that takes the
     state would compile again.
     """
-    return jax.jit(_updated, static_argnames="settings", donate_argnums=0, out_shardings=(placement, None))
+    return jax.jit(_apply_update, static_argnames="settings", donate_argnums=0, out_shardings=(placement, None))
 
 
-def _updated(
+def _apply_update(
     core: Core, gradients: Gradients, totals: Totals, key: jax.Array, *, settings: OptimizerSettings
 ) -> tuple[tuple[jax.Array, ...], Metrics]:
     """The leaves of the next core, and the metrics. Computed in float32; what is held in bfloat16 is rounded to it
@@ -197,12 +197,12 @@ def _updated(
 
     def applied(core: Core) -> Core:
         step, *held = core
-        trained, optimizer = in_float32(held)
+        trained, optimizer = to_float32(held)
         updates, optimizer = make_optimizer(settings).update(
-            in_float32(gradients[0]), optimizer, trained, grad_norm=grad_norm
+            to_float32(gradients[0]), optimizer, trained, grad_norm=grad_norm
         )
         noise = jax.random.fold_in(key, step)
-        return (step + 1, *as_held([optax.apply_updates(trained, updates), optimizer], held, noise))
+        return (step + 1, *round_like([optax.apply_updates(trained, updates), optimizer], held, noise))
 
     # Two branches, as a choice between two results would keep both: XLA could not update the donated arrays in place.
     core = jax.lax.cond(finite, applied, lambda core: core, core)

@@ -1,4 +1,4 @@
-"""A run as a page: its results, its curves, and the screens that the policy saw with what it did on them."""
+"""The report page of a run: results, curves, and trajectories as screenshots with the actions drawn on them."""
 
 from mobile_r1_jax.viewer.page import write_report
 from mobile_r1_jax.viewer.reading import ReportError

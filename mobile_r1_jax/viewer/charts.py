@@ -1,4 +1,4 @@
-"""Charts as inline SVG: shares with their intervals, curves with a smoothed line, bars of how trajectories ended."""
+"""Charts as inline SVG: shares with intervals, curves with a smoothed line, bars of the endings of trajectories."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from mobile_r1_jax.evaluation.metrics import Share
 from mobile_r1_jax.viewer.markup import Html, join, number, tag
 
-MOST_POINTS = 400  # of a curve; longer ones are drawn as means of neighbours
-_SMOOTHING = 30  # a curve's width over the standard deviation of the smoothing kernel (our choice)
+MOST_POINTS = 400  # of a curve; longer curves are drawn as means of neighbouring points
+_SMOOTHING = 30  # a curve's width divided by the standard deviation of the smoothing kernel [ours]
 
-# Sizes in units of the drawings, which are shown at most at one CSS pixel a unit.
+# Sizes in units of the SVG; one unit is at most one CSS pixel.
 _ROW, _NAME, _SCALE, _VALUE = 30, 128, 250, 60
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 150, 44, 8, 8, 20
 
 
 def intervals(title: str, rows: Sequence[tuple[str, Share]]) -> Html:
-    """A dot for each named share on a scale from 0 to 100 %, its 95 % interval as a line, the first share as a mark.
+    """Return a chart with a dot for each named share, from 0 to 100 %, and its 95 % interval as a line.
 
-    Shares of nothing are left out of the drawing.
+    A dotted line marks the first share. Shares of 0 cases get no dot.
     """
     bottom = len(rows) * _ROW
     scale = [
@@ -71,10 +71,10 @@ def _at(share: float) -> float:
 
 
 def curve(name: str, points: Sequence[tuple[float, float]]) -> Html:
-    """A curve over updates: values faint, their smoothed course plain. `points` are finite (step, value)."""
-    points = thinned(points)
+    """Return a curve over updates: raw values faint, smoothed values strong. `points` are finite (step, value)."""
+    points = thin_points(points)
     steps, values = [step for step, _ in points], [value for _, value in points]
-    smooth = smoothed(values)
+    smooth = smooth_values(values)
     ticks = nice_ticks(min(values), max(values))
     low, high = min(ticks[0], *values), max(ticks[-1], *values)
     first, last = steps[0], max(steps[-1], steps[0] + 1)
@@ -119,8 +119,8 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
     return "M" + " ".join(f"{number(x)},{number(y)}" for x, y in places)
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
-    """Each value's neighbourhood mean under a Gaussian that is a thirtieth of the curve wide, one value at least."""
+def smooth_values(values: Sequence[float]) -> list[float]:
+    """Return the values smoothed by a Gaussian with a standard deviation of 1/30 of the curve, at least one value."""
     width = max(1.0, len(values) / _SMOOTHING)
     reach = math.ceil(3 * width)
     kernel = [math.exp(-0.5 * (offset / width) ** 2) for offset in range(reach + 1)]
@@ -132,15 +132,15 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return means
 
 
-def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MOST_POINTS points: means of as many neighbours as it takes, at the last one's step."""
+def thin_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return at most MOST_POINTS points: means of neighbours, each at the step of its last point."""
     run = math.ceil(len(points) / MOST_POINTS)
     groups = [points[start : start + run] for start in range(0, len(points), run)]
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Three to five round numbers from at most `low` to at least `high`."""
+    """Return three to five round numbers that cover `low` to `high`."""
     if high - low <= 1e-9 * max(1e-12, abs(high)):
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
     rough = (high - low) / 3
@@ -151,7 +151,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def endings_bar(counts: Mapping[str, int]) -> Html:
-    """How trajectories ended, as one bar cut into shares; keys are classes of the colours."""
+    """Return one bar divided by the endings of trajectories; a key gives the class of its colour."""
     total, x, cuts = sum(counts.values()), 0.0, []
     for ending, count in counts.items():
         width = 100 * count / total if total else 0.0

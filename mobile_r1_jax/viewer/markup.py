@@ -1,25 +1,26 @@
-"""HTML and SVG as nested calls. Text is escaped unless it was made here: what a model wrote can never become markup."""
+"""HTML and SVG as nested calls. All text is escaped except our own markup, so model output cannot become markup."""
 
 import html
 from typing import Any
 
-# Characters that no reader sees but every reader is misled by: controls, and the marks that turn the order of a line
-# around. They are shown as a box (our choice).
-_UNSEEN = {
+# Invisible characters that can mislead a reader: controls, and marks that change the direction of text. The page shows
+# U+FFFD instead [ours].
+_INVISIBLE = {
     code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-_UNSEEN = {code: shown for code, shown in _UNSEEN.items() if chr(code) not in "\n\t"}
+_INVISIBLE = {code: shown for code, shown in _INVISIBLE.items() if chr(code) not in "\n\t"}
 _VOID = frozenset({"br", "img", "input", "meta"})
 
 
 class Html(str):
-    """A string that is markup already. Only `tag`, `join` and `raw` make one."""
+    """A string of markup. Only `tag`, `join` and `raw` create one."""
 
 
 def tag(name: str, /, *children: object, **attributes: Any) -> Html:
-    """An element. Children that are no Html are escaped, None among them left out.
+    """Return an element. Children that are not Html are escaped; None is skipped.
 
-    Attributes: `class_` is class, `data_part` is data-part; True stands alone, None and False for none.
+    Attributes: `class_` is class, `data_part` is data-part. True gives an attribute without a value; None and False
+    give no attribute.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
@@ -30,24 +31,24 @@ def tag(name: str, /, *children: object, **attributes: Any) -> Html:
 
 
 def join(*children: object) -> Html:
-    """Children one after another."""
+    """Return the children, concatenated."""
     return Html(
         "".join(child if isinstance(child, Html) else _escape(child) for child in children if child is not None)
     )
 
 
 def raw(text: str) -> Html:
-    """Our own style and script, as they are; never anything read from a run."""
+    """Return our own style or script without escaping. Never pass text from a run."""
     return Html(text)
 
 
 def number(value: float) -> str:
-    """A coordinate of a drawing: a tenth of a unit is enough."""
+    """Format a coordinate of a drawing to a tenth of a unit."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def _escape(text: object) -> str:
-    return html.escape(str(text).translate(_UNSEEN), quote=True)
+    return html.escape(str(text).translate(_INVISIBLE), quote=True)
 
 
 def _attribute(key: str, value: object) -> str:

@@ -1,17 +1,17 @@
 "use strict";
 
-// Filters: each trajectory is shown when it fits all that is chosen.
+// Filters: show each trajectory that matches all chosen filters.
 const strips = [...document.querySelectorAll("article.strip")];
 const partButtons = [...document.querySelectorAll("[data-choose-part]")];
 const endingButtons = [...document.querySelectorAll("[data-choose-ending]")];
-const astrayButton = document.querySelector("[data-choose-astray]");
+const offPathButton = document.querySelector("[data-choose-off-path]");
 const forgetButton = document.querySelector("[data-forget-task]");
-const chosen = { part: "", ending: "", astray: false, task: "", title: "" };
+const chosen = { part: "", ending: "", offPath: false, task: "", title: "" };
 
 const fits = (strip, wanted) =>
   (!wanted.part || strip.dataset.part === wanted.part) &&
   (!wanted.ending || strip.dataset.ending === wanted.ending) &&
-  (!wanted.astray || "astray" in strip.dataset) &&
+  (!wanted.offPath || "offPath" in strip.dataset) &&
   (!wanted.task || strip.dataset.task === wanted.task);
 
 const count = (changes) => strips.filter((strip) => fits(strip, { ...chosen, ...changes })).length;
@@ -26,14 +26,14 @@ function show() {
   for (const strip of strips) strip.hidden = !fits(strip, chosen);
   for (const part of document.querySelectorAll("section.part")) {
     const other = chosen.part && part.dataset.part !== chosen.part;
-    part.hidden = other || (!part.querySelector("article:not([hidden])") && Boolean(chosen.ending || chosen.astray || chosen.task));
+    part.hidden = other || (!part.querySelector("article:not([hidden])") && Boolean(chosen.ending || chosen.offPath || chosen.task));
   }
   for (const button of partButtons) press(button, button.dataset.choosePart === chosen.part);
   for (const button of endingButtons) {
     const ending = button.dataset.chooseEnding;
     press(button, ending === chosen.ending, count({ ending }));
   }
-  if (astrayButton) press(astrayButton, chosen.astray, count({ astray: true }));
+  if (offPathButton) press(offPathButton, chosen.offPath, count({ offPath: true }));
   if (forgetButton) {
     forgetButton.hidden = !chosen.task;
     forgetButton.textContent = `task: ${chosen.title} ✕`;
@@ -54,17 +54,17 @@ for (const button of endingButtons) {
   const ending = button.dataset.chooseEnding;
   button.addEventListener("click", () => choose({ ending: chosen.ending === ending ? "" : ending }));
 }
-astrayButton?.addEventListener("click", () => choose({ astray: !chosen.astray }));
+offPathButton?.addEventListener("click", () => choose({ offPath: !chosen.offPath }));
 forgetButton?.addEventListener("click", () => choose({ task: "" }));
 for (const strip of strips) {
-  const button = strip.querySelector("button.task"); // none where nothing tells which task it was
+  const button = strip.querySelector("button.task"); // missing if the trajectory has no task id
   button?.addEventListener("click", () => {
-    choose({ task: strip.dataset.task, title: button.textContent, part: "", ending: "", astray: false });
+    choose({ task: strip.dataset.task, title: button.textContent, part: "", ending: "", offPath: false });
     document.querySelector(".count").scrollIntoView({ block: "start" });
   });
 }
 
-// Opens on one evaluation, the last policy's; on a trajectory that the address names; or on everything.
+// The page opens on the trajectory in the URL, else on the last evaluation, else on everything.
 const evaluations = partButtons.filter((button) => button.dataset.choosePart.startsWith("evaluation"));
 const named = document.getElementById(location.hash.slice(1));
 choose({ part: named?.dataset.part ?? evaluations.at(-1)?.dataset.choosePart ?? "" });

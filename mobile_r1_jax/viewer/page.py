@@ -1,4 +1,4 @@
-"""The report of a run: one file that needs no network, opened in a browser or put on any web server."""
+"""The report of a run: one HTML file that needs no network, for a browser or a web server."""
 
 import base64
 import hashlib
@@ -14,11 +14,11 @@ from mobile_r1_jax.evaluation.tables import COLUMNS
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
 from mobile_r1_jax.viewer.markup import Html, join, raw, tag
-from mobile_r1_jax.viewer.reading import SHOWN, Contents, Part, Strip, plain, read_contents
-from mobile_r1_jax.viewer.strips import ENDINGS, strip
+from mobile_r1_jax.viewer.reading import SHOWN, Contents, Part, Strip, read_contents, to_words
+from mobile_r1_jax.viewer.strips import ENDINGS, render_strip
 
 REPORT = "report.html"
-# Curves in the order in which one asks for them; the others, of machinery, come after them and folded away.
+# The most important curves, in order. The others follow in a closed section.
 FIRST_CURVES = (
     *("reward", "success", "action_right", "format_right", "format_errors", "loss", "nll", "policy_loss", "entropy"),
     *("kl", "logp_difference", "turns", "response_tokens", "zero_variance_groups", "grad_norm"),
@@ -26,9 +26,9 @@ FIRST_CURVES = (
 
 
 def write_report(run_directory: Path) -> Path:
-    """Writes report.html into a run directory, or into any directory of trajectories, and returns its path.
+    """Write report.html into a run directory, or into any directory of trajectories, and return its path.
 
-    Raises ReportError, in one line, when there is nothing to show or it cannot be read.
+    Raise ReportError in one line if there is nothing to show or the data cannot be read.
     """
     directory = Path(run_directory)
     page = render(read_contents(directory))
@@ -40,10 +40,10 @@ def write_report(run_directory: Path) -> Path:
 
 
 def render(contents: Contents) -> str:
-    """The whole page as HTML."""
+    """Return the whole page as HTML."""
     name = str(contents.config.get("name") or contents.directory.resolve().name)
     style, script = _asset("style.css"), _asset("page.js")
-    # What a model wrote is escaped; should some of it ever get through, the browser runs and loads nothing but this.
+    # Model output is escaped. As a second barrier, this policy lets the browser run and load only our own content.
     policy = f"default-src 'none'; img-src 'self' file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     head = tag(
         "head",
@@ -64,11 +64,14 @@ def render(contents: Contents) -> str:
         tag(
             "header",
             tag("h1", name),
-            tag("p", _sentence(contents)),
+            tag("p", _summary(contents)),
             tag("nav", *(tag("a", title, href=f"#{title.lower()}") for title in sections)),
             class_="top",
         ),
-        tag("main", *(tag("section", tag("h2", title), made, id=title.lower()) for title, made in sections.items())),
+        tag(
+            "main",
+            *(tag("section", tag("h2", title), content, id=title.lower()) for title, content in sections.items()),
+        ),
         tag("script", raw(script)),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
@@ -82,14 +85,14 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _sentence(contents: Contents) -> str:
-    """What was done here, in one sentence, from the run's config."""
+def _summary(contents: Contents) -> str:
+    """Return one sentence that describes the run, from its config."""
     config = contents.config
     try:
         phones, (width, height) = config["phones"], config["phones"]["size"]
         supervised, steps, tasks = (config[name]["updates"] for name in STAGES)
         return (
-            f"The base policy {config['policy']}, taken through {supervised} updates of format finetuning, {steps} of"
+            f"The base policy {config['policy']}, trained with {supervised} updates of format finetuning, {steps} of"
             f" action-level and {tasks} of task-level online training on {phones['count']} simulated phones of"
             f" {width}×{height} pixels, and evaluated on held-out tasks before and after each stage."
         )
@@ -113,7 +116,7 @@ def _results(results: Sequence[Result]) -> Html:
     failures = sum(result.infrastructure_failures for result in results)
     note = (
         "Held-out tasks, 95 % Wilson intervals. Recovery: success among the episodes in which the policy left the right"
-        " path or a pop-up came in its way."
+        " path or met a pop-up."
     )
     if failures:
         note += f" {failures} episodes failed by the phones' fault and are in no share."
@@ -141,7 +144,7 @@ def _cell(share: Share) -> Html:
     if not share.of:
         return tag("td", "–")
     low, high = share.interval
-    interval = f"{100 * max(0.0, low):.1f} to {100 * high:.1f}"  # rounding can leave a hair below 0
+    interval = f"{100 * max(0.0, low):.1f} to {100 * high:.1f}"  # rounding can give a value just below 0
     return tag(
         "td", tag("b", f"{100 * share.value:.1f}"), tag("small", interval), tag("small", f"{share.hits} of {share.of}")
     )
@@ -167,12 +170,12 @@ def _stage(stage: str, rows: Sequence[Mapping[str, Any]]) -> Html:
     first = [name for name in FIRST_CURVES if name in points]
     others = sorted(set(points) - set(first))
     return join(
-        tag("h3", plain(stage), tag("small", f"{own[-1]['step']} updates")),
-        tag("div", *(curve(plain(name), points[name]) for name in first), class_="curves"),
+        tag("h3", to_words(stage), tag("small", f"{own[-1]['step']} updates")),
+        tag("div", *(curve(to_words(name), points[name]) for name in first), class_="curves"),
         tag(
             "details",
             tag("summary", f"{len(others)} more curves"),
-            tag("div", *(curve(plain(name), points[name]) for name in others), class_="curves"),
+            tag("div", *(curve(to_words(name), points[name]) for name in others), class_="curves"),
         )
         if others
         else None,
@@ -201,14 +204,14 @@ def _selection(parts: Sequence[Part]) -> str:
     if shown == total:
         return f"All {total} trajectories are shown."
     return (
-        f"{shown} of {total} trajectories are shown; the data files hold all. Up to {SHOWN} of each part are chosen for"
-        " a look, in turn recoveries, failures and plain successes, latest updates first: how often a policy succeeds"
-        " cannot be told from these."
+        f"{shown} of {total} trajectories are shown; the data files hold all. Up to {SHOWN} of each part are selected,"
+        " in turn recoveries, failures and plain successes, latest updates first. They do not show how often a policy"
+        " succeeds."
     )
 
 
 def _part_button(part: Part | None, parts: Sequence[Part]) -> Html:
-    """Chooses a part (None: all); its bar says how all of its trajectories ended, shown or not."""
+    """Return the button of a part (None: all parts). Its bar shows the endings of all its trajectories."""
     chosen = parts if part is None else [part]
     counts = {ending: sum(one.endings[ending] for one in chosen) for ending in Ending}
     shown, total = sum(len(one.strips) for one in chosen), sum(counts.values())
@@ -220,7 +223,7 @@ def _part_button(part: Part | None, parts: Sequence[Part]) -> Html:
         tag("small", f"{shown} of {total} shown"),
         type="button",
         title=said,
-        aria_label=f"{'all parts' if part is None else plain(part.name)}: {said}; {shown} of {total} shown",
+        aria_label=f"{'all parts' if part is None else to_words(part.name)}: {said}; {shown} of {total} shown",
         data_choose_part="" if part is None else part.name,
         aria_pressed="false",
     )
@@ -248,7 +251,7 @@ def _filters(parts: Sequence[Part]) -> Html:
                 "left the right path ",
                 tag("small"),
                 type="button",
-                data_choose_astray=True,
+                data_choose_off_path=True,
                 aria_pressed="false",
             )
         )
@@ -264,20 +267,20 @@ def _part(part: Part) -> Html:
     )
     where = part.found.reason
     if part.assumed and part.found.kind == "resized":
-        where += f"; no config.yaml says how the screens were resized, so this is taken: {part.resizing}"
+        where += f"; no config.yaml says how the screens were resized, so the default is assumed: {part.resizing}"
     return tag(
         "section",
         tag("h3", part.title, tag("small", f"{len(part.strips)} of {part.total}")),
         tag("p", where[:1].upper() + where[1:] + ".", class_="note"),
         broken if part.broken else None,
         *_group("The same tasks in every evaluation", part, part.compared),
-        *_group("Chosen for a look", part, part.chosen),
+        *_group("Selected", part, part.chosen),
         data_part=part.name,
         class_="part",
     )
 
 
 def _group(title: str, part: Part, strips: Sequence[Strip]) -> list[Html]:
-    """Trajectories of a part; a title is needed only where there are compared ones."""
+    """Return the trajectories of a part, with a title if the part has compared ones."""
     heading = [tag("h4", title, class_="group")] if strips and part.compared else []
-    return heading + [strip(part, one) for one in strips]
+    return heading + [render_strip(part, one) for one in strips]

@@ -1,6 +1,6 @@
-"""What a report shows, read from a run directory or from any directory of trajectories, without the pixels.
+"""The contents of a report, read from a run directory or any directory of trajectories, without pixels.
 
-Screenshots are named, never kept: a run may hold more of them than memory does.
+Only the names of screenshots are kept, because a run may have more screenshots than fit in memory.
 """
 
 import json
@@ -25,19 +25,19 @@ from mobile_r1_jax.training.metrics import ROWS, read_rows
 from mobile_r1_jax.viewer.selection import choose, same_tasks
 
 CONFIG, TRAJECTORIES, EVALUATION, ANNOTATIONS = "config.yaml", "trajectories", "evaluation", "annotations"
-SHOWN = 12  # trajectories of each part that are compared, and as many that are chosen for a look
+SHOWN = 12  # most compared trajectories of each part, and most chosen ones
 
 
 class ReportError(ValueError):
-    """A directory that no report can be made of, in one line: what is wrong, where, and how to put it right."""
+    """A directory without a readable report, in one line: what is wrong, where, and how to correct it."""
 
 
 @dataclass(frozen=True)
-class Look:
+class TurnView:
     """One turn, without its pixels.
 
-    image: URL of the screenshot, relative to the page; frame: its own pixels; text: the response as it was written;
-    bbox: the annotated element, in the pixels that the response speaks of.
+    image: URL of the screenshot, relative to the page. frame: its pixels. text: the response as written. bbox: the
+    annotated element, in the frame of the response.
     """
 
     image: str
@@ -49,33 +49,33 @@ class Look:
 
 @dataclass(frozen=True)
 class Strip:
-    """One trajectory; `line` is its place in the part's data.jsonl, from 1; `task_id` tells tasks apart, "" unknown."""
+    """One trajectory; `line`: its line in the part's data.jsonl, from 1; `task_id`: identifies the task, "" unknown."""
 
     line: int
     task: str
     app: str
     ending: Ending
     scores: dict[str, float]
-    looks: tuple[Look, ...]
+    turns: tuple[TurnView, ...]
     task_id: str = ""
 
     @property
     def off_path(self) -> bool:
-        """Whether the policy left the right path on its way, as far as the run can tell."""
+        """Whether the policy left the right path, as far as the run recorded it."""
         return bool(self.scores.get("off_path"))
 
     @property
     def recovered(self) -> bool:
-        """Whether it left the right path and still did what it was asked to do."""
+        """Whether the policy left the right path and still finished the task."""
         return self.off_path and self.ending is Ending.SUCCESS
 
 
 @dataclass(frozen=True)
 class Part:
-    """A directory of trajectories: those that are shown, how all of them ended, and what could not be read.
+    """A directory of trajectories: the shown ones, the endings of all, and the lines that could not be read.
 
-    compared: of the tasks that all evaluations show; chosen: further ones that are worth a look. found, resizing: which
-    pixels the responses speak of. assumed: no config said how the screens were resized.
+    compared: one for each task that all evaluations show. chosen: further interesting ones. found, resizing: the frame
+    of the responses. assumed: no config defines the resizing.
     """
 
     name: str
@@ -89,29 +89,28 @@ class Part:
 
     @property
     def strips(self) -> tuple[Strip, ...]:
-        """All that are shown."""
+        """All shown trajectories."""
         return self.compared + self.chosen
 
     @property
     def title(self) -> str:
         """The name in words."""
-        words = plain(self.name)
+        words = to_words(self.name)
         return words.replace(EVALUATION, f"{EVALUATION}:", 1) if words.startswith(f"{EVALUATION} ") else words
 
     @property
     def total(self) -> int:
-        """Trajectories that could be read."""
+        """Number of trajectories that could be read."""
         return sum(self.endings.values())
 
-    def said_in(self, look: Look) -> Frame:
-        """The frame of the coordinates in this turn's response."""
-        return self.found.of(look.frame.width, look.frame.height)
+    def response_frame(self, turn: TurnView) -> Frame:
+        """Return the frame of the coordinates in this turn's response."""
+        return self.found.of(turn.frame.width, turn.frame.height)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a report is made of; what the directory lacks is empty. comparison: which tasks are compared, or why
-    none are."""
+    """The contents of a report; a missing part is empty. comparison: which tasks are compared, or why none are."""
 
     directory: Path
     config: dict[str, Any]
@@ -123,15 +122,15 @@ class Contents:
 
 
 def read_contents(directory: Path) -> Contents:
-    """Reads a run directory, or a directory of trajectories. Raises ReportError when there is nothing to show."""
+    """Read a run directory, or a directory of trajectories. Raise ReportError if there is nothing to show."""
     if not directory.is_dir():
         raise ReportError(f"no directory {directory}; name a run directory, or one that holds {DATA} and {IMAGES}/")
     config, text, resizing = _read_config(directory)
     folders = _folders(directory)
     if not (folders or any((directory / name).is_file() for name in (CONFIG, ROWS, RESULTS))):
         raise ReportError(
-            f"nothing to report in {directory}: none of {CONFIG}, {ROWS}, {RESULTS}, {TRAJECTORIES}/ and {DATA} is"
-            " there; name a run directory or a directory of trajectories"
+            f"nothing to report in {directory}: it has none of {CONFIG}, {ROWS}, {RESULTS}, {TRAJECTORIES}/ and"
+            f" {DATA}; name a run directory or a directory of trajectories"
         )
     try:
         rows, results = read_rows(directory / ROWS), read_results(directory)
@@ -139,13 +138,13 @@ def read_contents(directory: Path) -> Contents:
         raise ReportError(
             f"{ROWS} or {RESULTS} in {directory} cannot be read: {' '.join(str(error).split())}"
         ) from error
-    read = [_read_part(name, folder, directory, resizing) for name, folder in _in_story_order(folders, results)]
-    parts, comparison = _shown(read)
+    read = [_read_part(name, folder, directory, resizing) for name, folder in _sort_folders(folders, results)]
+    parts, comparison = _select(read)
     return Contents(directory, config, text, rows, results, tuple(parts), comparison)
 
 
-def _shown(parts: Sequence[Part]) -> tuple[list[Part], str]:
-    """Return the parts with a selection of their trajectories, and the sentence about what is compared."""
+def _select(parts: Sequence[Part]) -> tuple[list[Part], str]:
+    """Return the parts with a selection of their trajectories, and the sentence on the compared tasks."""
     evaluations = [part for part in parts if part.name.startswith(EVALUATION)]
     compared, comparison = same_tasks([part.strips for part in evaluations], SHOWN)
     of = {part.name: strips for part, strips in zip(evaluations, compared, strict=True)}
@@ -158,7 +157,7 @@ def _shown(parts: Sequence[Part]) -> tuple[list[Part], str]:
 
 
 def _read_config(directory: Path) -> tuple[dict[str, Any], str, Resizing | None]:
-    """The run's config, as it was written, and its resizing, or that of the run which this is a part of."""
+    """Return the run's config, its text and its resizing; for a part of a run, only the resizing of that run."""
     for folder in (directory, *directory.resolve().parents[:2]):
         path = folder / CONFIG
         if path.is_file():
@@ -173,7 +172,7 @@ def _read_config(directory: Path) -> tuple[dict[str, Any], str, Resizing | None]
 
 
 def _folders(directory: Path) -> dict[str, Path]:
-    """The directories of trajectories, by the names of their parts."""
+    """Return the directories of trajectories, by the names of their parts."""
     found = {directory.resolve().name: directory} | {
         folder.name: folder for folder in sorted((directory / TRAJECTORIES).glob("*"))
     }
@@ -181,12 +180,12 @@ def _folders(directory: Path) -> dict[str, Path]:
     return {name: folder for name, folder in found.items() if has_data(folder)}
 
 
-def _in_story_order(folders: dict[str, Path], results: Sequence[Result]) -> list[tuple[str, Path]]:
-    """Evaluations in the order of the results, then what was played in training, then what was annotated."""
-    order = [plain(result.stage) for result in results]
+def _sort_folders(folders: dict[str, Path], results: Sequence[Result]) -> list[tuple[str, Path]]:
+    """Return the parts in order: evaluations in the order of the results, training rollouts, annotations."""
+    order = [to_words(result.stage) for result in results]
 
     def rank(item: tuple[str, Path]) -> tuple[int, int, str]:
-        name = plain(item[0])
+        name = to_words(item[0])
         stage = name.removeprefix(EVALUATION).strip()
         group = 0 if name.startswith(EVALUATION) else 2 if name.startswith(ANNOTATIONS) else 1
         return (group, order.index(stage) if stage in order else len(order), name)
@@ -194,13 +193,13 @@ def _in_story_order(folders: dict[str, Path], results: Sequence[Result]) -> list
     return sorted(folders.items(), key=rank)
 
 
-def plain(name: str) -> str:
-    """A name in words: "evaluation-task_level" is "evaluation task level"."""
+def to_words(name: str) -> str:
+    """Return a name in words: "evaluation task level" for "evaluation-task_level"."""
     return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
 def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -> Part:
-    """Read a part with all its trajectories; none is compared yet."""
+    """Read a part with all its trajectories, before any comparison."""
     base = quote(f"{folder.relative_to(page).as_posix()}/{IMAGES}/".removeprefix("./"))
     strips: list[Strip] = []
     broken: list[tuple[int, str]] = []
@@ -212,24 +211,24 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -
             continue
         sampled = sampled or any(turn.completion for turn in read.turns)
         names = [base + quote(step["image"]) for step in json.loads(str(written))["trajectory"]]
-        looks = tuple(
-            Look(image, turn.frame, turn.response, turn.effect, turn.bbox)
+        turns = tuple(
+            TurnView(image, turn.frame, turn.response, turn.effect, turn.bbox)
             for image, turn in zip(names, read.turns, strict=True)
         )
-        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, looks, read.task_id))
+        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, turns, read.task_id))
     endings = Counter(strip.ending for strip in strips)
-    found = _found_frame(strips, sampled, resizing or Resizing())
+    found = _find_frame(strips, sampled, resizing or Resizing())
     return Part(name, (), tuple(strips), endings, tuple(broken), found, resizing or Resizing(), resizing is None)
 
 
-def _found_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> DetectedFrame:
-    """What a policy sampled is in model pixels; of what was annotated the coordinates themselves tell."""
+def _find_frame(strips: Sequence[Strip], sampled: bool, resizing: Resizing) -> DetectedFrame:
+    """Return the frame of the responses: model pixels if sampled by a policy, else inferred from the coordinates."""
     if sampled:
         return DetectedFrame("resized", resizing, "coordinates are in model pixels: a policy sampled them")
-    pairs = ((look, response_points(look.text)) for strip in strips for look in strip.looks)
+    pairs = ((turn, response_points(turn.text)) for strip in strips for turn in strip.turns)
     seen = (
-        CoordinateGroup(tuple(points), look.frame.width, look.frame.height)
-        for look, points in pairs
+        CoordinateGroup(tuple(points), turn.frame.width, turn.frame.height)
+        for turn, points in pairs
         if not isinstance(points, Malformed)
     )
     return detect_frame(seen, resizing)

@@ -1,4 +1,4 @@
-"""Which trajectories a report shows: the same tasks of every evaluation, and a choice of what is worth looking at."""
+"""Selection of the trajectories in a report: the same tasks of every evaluation, and interesting ones."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Strips = tuple["Strip", ...]
 
 
 def same_tasks(evaluations: Sequence[Strips], most: int) -> tuple[list[Strips], str]:
-    """Choose up to `most` tasks that every evaluation played, without a look at any outcome.
+    """Choose up to `most` tasks that every evaluation played, independent of any outcome.
 
-    Tasks are told apart by their ids. Where a trajectory has none, its place in the list identifies its task, but only
-    if all evaluations list the same instructions in the same order.
+    A task is identified by its id. If a trajectory has no id, its place in the list identifies its task, but only if
+    all evaluations list the same instructions in the same order.
 
     Returns:
-      for each evaluation the first trajectory of each chosen task, all in one order, each with an id; and a sentence
-      that says how they were chosen or why there are none, empty for fewer than two evaluations.
+      for each evaluation the first trajectory of each chosen task, in the same order, each with an id; and a sentence
+      on how they were chosen or why there are none, empty for fewer than two evaluations.
     """
     none: list[Strips] = [()] * len(evaluations)
     if len(evaluations) < 2:
@@ -55,7 +55,7 @@ def same_tasks(evaluations: Sequence[Strips], most: int) -> tuple[list[Strips], 
 
 
 def _fingerprint(strip: Strip) -> tuple[object, ...]:
-    """What a trajectory without an id tells about its task."""
+    """Return what is known about the task of a trajectory without an id."""
     return strip.app, strip.task, strip.scores.get("milestones_total")
 
 
@@ -68,10 +68,10 @@ def _first_of_each(strips: Strips) -> dict[str, Strip]:
 
 
 def choose(strips: Sequence[Strip], most: int) -> Strips:
-    """Choose up to `most` trajectories worth looking at: by kind and within it by number of turns.
+    """Choose up to `most` interesting trajectories, sorted by kind and then by number of turns.
 
-    They are drawn in turn from the kinds (see `_kind`), different instructions before repeated ones and late updates
-    before early ones. How many of them succeed says nothing about the policy.
+    Take one from each kind in turn (see `_kind`), different instructions before repeated ones and late updates before
+    early ones. The share of successes among them says nothing about the policy.
     """
     kinds: dict[int, list[tuple[int, float, int, Strip]]] = {}
     seen: Counter[tuple[int, str]] = Counter()
@@ -85,11 +85,11 @@ def choose(strips: Sequence[Strip], most: int) -> Strips:
         for queue in filter(None, queues):
             if len(chosen) < most:
                 chosen.append(queue.pop(0))
-    return tuple(sorted(chosen, key=lambda strip: (_kind(strip), len(strip.looks), strip.line)))
+    return tuple(sorted(chosen, key=lambda strip: (_kind(strip), len(strip.turns), strip.line)))
 
 
 def _kind(strip: Strip) -> int:
-    """What is worth looking at, in order: recoveries, failures, plain successes, the phones' own failures."""
+    """Return the kind, by interest: 0 recovery, 1 failure, 2 plain success, 3 infrastructure failure."""
     if strip.ending is Ending.INFRASTRUCTURE_FAILURE:
         return 3
     if strip.ending is Ending.SUCCESS:

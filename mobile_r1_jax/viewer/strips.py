@@ -1,4 +1,4 @@
-"""Trajectories as strips of screenshots in order, with what was done drawn where it was done."""
+"""Trajectories as strips of screenshots in order, with each action drawn at its place."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.responses import Response, parse_response
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.viewer.markup import Html, join, number, tag
-from mobile_r1_jax.viewer.reading import Look, Part, Strip, plain
+from mobile_r1_jax.viewer.reading import Part, Strip, TurnView, to_words
 
 ENDINGS = {
     Ending.SUCCESS: ("✓", "success"),
@@ -30,51 +30,51 @@ ENDINGS = {
     Ending.OUT_OF_STEPS: ("…", "out of steps"),
     Ending.INFRASTRUCTURE_FAILURE: ("⚠", "infrastructure failure"),
 }
-# CSS pixels: screens narrower than _SMALL are shown at twice their size, pixel by pixel; the others as wide as _WIDTH.
+# CSS pixels: screens narrower than _SMALL are shown at twice their size, pixel by pixel; others get the width _WIDTH.
 _SMALL, _WIDTH = 160, 216
-_RING = 0.07  # a tap's ring, its radius as a share of the screen's width
+_RING = 0.07  # radius of a tap's ring, as a share of the screen's width
 
 
-def strip(part: Part, shown: Strip) -> Html:
-    """One trajectory: what it was about and how it ended, beside its turns."""
-    turns = [_turn(look, part.said_in(look), index, len(shown.looks)) for index, look in enumerate(shown.looks)]
+def render_strip(part: Part, strip: Strip) -> Html:
+    """Return one trajectory: a header with its task and ending, and its turns."""
+    turns = [_turn(turn, part.response_frame(turn), index, len(strip.turns)) for index, turn in enumerate(strip.turns)]
     return tag(
         "article",
-        _about(part, shown),
-        tag("ol", *turns, tabindex=0, aria_label=f"Turns of: {shown.task}"),
-        class_=f"strip {shown.ending}",
-        id=f"{plain(part.name).replace(' ', '-')}-{shown.line}",
+        _header(part, strip),
+        tag("ol", *turns, tabindex=0, aria_label=f"Turns of: {strip.task}"),
+        class_=f"strip {strip.ending}",
+        id=f"{to_words(part.name).replace(' ', '-')}-{strip.line}",
         data_part=part.name,
-        data_ending=shown.ending,
-        data_task=shown.task_id or None,
-        data_astray=shown.off_path,
+        data_ending=strip.ending,
+        data_task=strip.task_id or None,
+        data_off_path=strip.off_path,
     )
 
 
-def _about(part: Part, shown: Strip) -> Html:
-    sign, ending = ENDINGS[shown.ending]
-    facts = [("steps", _steps(shown))]
-    if "reward" in shown.scores:
-        facts.append(("reward", f"{shown.scores['reward']:.2f}"))
-    if shown.scores.get("milestones_total"):
-        reached = f"{shown.scores['milestones_reached']:g} of {shown.scores['milestones_total']:g}"
+def _header(part: Part, strip: Strip) -> Html:
+    sign, ending = ENDINGS[strip.ending]
+    facts = [("steps", _steps(strip))]
+    if "reward" in strip.scores:
+        facts.append(("reward", f"{strip.scores['reward']:.2f}"))
+    if strip.scores.get("milestones_total"):
+        reached = f"{strip.scores['milestones_reached']:g} of {strip.scores['milestones_total']:g}"
         facts.append(("milestones", reached))
-    if shown.scores.get("step"):
-        facts.append(("update", f"{shown.scores['step']:g}"))
-    path = "left the path and recovered" if shown.recovered else "left the path" if shown.off_path else None
+    if strip.scores.get("step"):
+        facts.append(("update", f"{strip.scores['step']:g}"))
+    path = "left the path and recovered" if strip.recovered else "left the path" if strip.off_path else None
     title = (
-        tag("button", shown.task, type="button", class_="task", title="show this task in every part")
-        if shown.task_id
-        else tag("span", shown.task, class_="task")
+        tag("button", strip.task, type="button", class_="task", title="show this task in every part")
+        if strip.task_id
+        else tag("span", strip.task, class_="task")
     )
     return tag(
         "header",
         tag("h4", title),
         tag(
             "p",
-            shown.app,
+            strip.app,
             " · ",
-            tag("a", f"line {shown.line}", href=f"#{plain(part.name).replace(' ', '-')}-{shown.line}"),
+            tag("a", f"line {strip.line}", href=f"#{to_words(part.name).replace(' ', '-')}-{strip.line}"),
         ),
         tag("p", tag("span", sign, aria_hidden="true"), " ", ending, class_="ending"),
         path and tag("p", path, class_="path"),
@@ -82,27 +82,27 @@ def _about(part: Part, shown: Strip) -> Html:
     )
 
 
-def _steps(shown: Strip) -> str:
-    shortest = shown.scores.get("shortest_steps")
-    return f"{len(shown.looks)}" + (f" (shortest {shortest:g})" if shortest else "")
+def _steps(strip: Strip) -> str:
+    shortest = strip.scores.get("shortest_steps")
+    return f"{len(strip.turns)}" + (f" (shortest {shortest:g})" if shortest else "")
 
 
-def _turn(look: Look, said: Frame, index: int, turns: int) -> Html:
-    answer = parse_response(look.text, said)
+def _turn(turn: TurnView, frame: Frame, index: int, turns: int) -> Html:
+    answer = parse_response(turn.text, frame)
     malformed = isinstance(answer, Malformed)
     verb, argument = ("malformed", "") if malformed else describe(answer.action)
-    scale = 2 if look.frame.width < _SMALL else _WIDTH / look.frame.width
+    scale = 2 if turn.frame.width < _SMALL else _WIDTH / turn.frame.width
     image = tag(
         "img",
-        src=look.image,
-        width=round(look.frame.width * scale),
-        height=round(look.frame.height * scale),
+        src=turn.image,
+        width=round(turn.frame.width * scale),
+        height=round(turn.frame.height * scale),
         loading="lazy",
         alt=f"Screen {index + 1} of {turns}. {verb.capitalize()} {argument}".strip(),
         class_="pixels" if scale > 1 else None,
     )
-    box = None if look.bbox is None else Box(*look.bbox, said).to(look.frame)
-    drawn = overlay(look.frame, None if malformed else answer.action, box)
+    box = None if turn.bbox is None else Box(*turn.bbox, frame).to(turn.frame)
+    drawn = overlay(turn.frame, None if malformed else answer.action, box)
     return tag(
         "li",
         tag("div", image, drawn, class_="screen"),
@@ -115,13 +115,13 @@ def _turn(look: Look, said: Frame, index: int, turns: int) -> Html:
             tag("em", argument) if argument else None,
             class_="chip",
         ),
-        _malformed(look.text, answer) if isinstance(answer, Malformed) else _said(answer),
-        tag("p", look.effect, class_="effect") if look.effect and not malformed else None,
+        _malformed(turn.text, answer) if isinstance(answer, Malformed) else _response_text(answer),
+        tag("p", turn.effect, class_="effect") if turn.effect and not malformed else None,
         class_="malformed" if malformed else None,
     )
 
 
-def _said(answer: Response) -> Html:
+def _response_text(answer: Response) -> Html:
     return join(tag("p", answer.sentence, class_="sentence"), tag("p", answer.thought, class_="thought"))
 
 
@@ -130,7 +130,7 @@ def _malformed(text: str, answer: Malformed) -> Html:
 
 
 def describe(action: Action) -> tuple[str, str]:
-    """What is done and with what, in words; coordinates as the policy said them."""
+    """Return the action and its argument in words, with the coordinates of the response."""
     match action:
         case Click(point):
             return "tap", f"{point.x}, {point.y}"
@@ -153,14 +153,14 @@ def describe(action: Action) -> tuple[str, str]:
 
 
 def overlay(frame: Frame, action: Action | None, box: Box | None) -> Html | None:
-    """An SVG over a screenshot of `frame`: the annotated element's outline, and the mark of an action that touches.
+    """Return an SVG over a screenshot of `frame`: the annotated element's box, and the mark of a touch action.
 
-    The action's points may be of any frame; they are brought into this one. None where there is nothing to draw.
+    The action's points may be in any frame; they are converted. Return None if there is nothing to draw.
     """
     marks: list[Html] = []
     if box is not None:
         size = {"width": box.x2 - box.x1 + 1, "height": box.y2 - box.y1 + 1}
-        marks.append(_outlined("rect", x=box.x1, y=box.y1, **size, class_="box"))
+        marks.append(_with_halo("rect", x=box.x1, y=box.y1, **size, class_="box"))
     ring = _RING * frame.width
     match None if action is None else to_frame(action, frame):
         case Click(point):
@@ -174,19 +174,19 @@ def overlay(frame: Frame, action: Action | None, box: Box | None) -> Html | None
     return tag("svg", *marks, viewBox=f"0 0 {frame.width} {frame.height}", aria_hidden="true")
 
 
-def _outlined(name: str, **attributes: object) -> Html:
-    """A mark twice, pale under bright: it must be seen on any screen."""
+def _with_halo(name: str, **attributes: object) -> Html:
+    """Return a mark drawn twice, white below its colour, so that it is visible on any screen."""
     return join(tag("g", tag(name, **attributes), class_="halo"), tag(name, **attributes))
 
 
 def _centre(point: Point) -> tuple[float, float]:
-    # A pixel is a square: its middle lies half a pixel from its corner.
+    # The centre of a pixel is half a pixel from its corner.
     return point.x + 0.5, point.y + 0.5
 
 
 def _ring(point: Point, radius: float) -> Html:
     x, y = _centre(point)
-    return _outlined("circle", cx=x, cy=y, r=radius, class_="mark")
+    return _with_halo("circle", cx=x, cy=y, r=radius, class_="mark")
 
 
 def _dot(point: Point, radius: float) -> Html:
@@ -202,4 +202,4 @@ def _arrow(start: Point, end: Point, head: float) -> Html:
     ]
     (left, right), tip = wings, (x2, y2)
     places: Sequence[tuple[float, float]] = ((x1, y1), tip, left, tip, right)
-    return _outlined("path", d="M" + " ".join(f"{number(x)},{number(y)}" for x, y in places), class_="mark")
+    return _with_halo("path", d="M" + " ".join(f"{number(x)},{number(y)}" for x, y in places), class_="mark")

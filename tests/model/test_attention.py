@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mobile_r1_jax.model.attention import QUERY_BLOCK, Keys, Segments, as_cache, attention, kernel_for, splash
+from mobile_r1_jax.model.attention import KV, QUERY_BLOCK, Segments, attention, kernel_for, splash, to_cache_layout
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, pack_screens
@@ -83,14 +83,14 @@ LARGE = {
 }
 
 
-def arrays(case: Case, dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, list[Keys]]:
+def arrays(case: Case, dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, list[KV]]:
     rng = np.random.default_rng(1)
     q = jnp.asarray(rng.normal(size=(B, case.group, case.length, N, H)), dtype)
     shapes = [(B, members, tokens, K, H) for members, tokens in case.parts]
-    return q, [Keys(*(jnp.asarray(rng.normal(size=shape), dtype) for _ in range(2))) for shape in shapes]
+    return q, [KV(*(jnp.asarray(rng.normal(size=shape), dtype) for _ in range(2))) for shape in shapes]
 
 
-def by_definition(case: Case, q: jax.Array, parts: list[Keys]) -> np.ndarray:
+def by_definition(case: Case, q: jax.Array, parts: list[KV]) -> np.ndarray:
     """The textbook's formula over all keys in one row, in float64."""
     queries = np.asarray(q, np.float64).reshape(B, -1, N, H)
     k, v = (
@@ -104,14 +104,14 @@ def by_definition(case: Case, q: jax.Array, parts: list[Keys]) -> np.ndarray:
     return np.einsum("bnts,bsnh->btnh", weights / weights.sum(-1, keepdims=True), v).reshape(q.shape)
 
 
-def attend(case: Case, q: jax.Array, *parts: Keys, kernel: str) -> jax.Array:
+def attend(case: Case, q: jax.Array, *parts: KV, kernel: str) -> jax.Array:
     return attention(q, *parts, segments=case.segments, causal=case.causal, kernel=kernel)
 
 
-def gradients(case: Case, kernel: str, q: jax.Array, parts: list[Keys]) -> list[jax.Array]:
+def gradients(case: Case, kernel: str, q: jax.Array, parts: list[KV]) -> list[jax.Array]:
     weights = jnp.asarray(np.random.default_rng(2).normal(size=q.shape), q.dtype)
 
-    def loss(q: jax.Array, parts: list[Keys]) -> jax.Array:
+    def loss(q: jax.Array, parts: list[KV]) -> jax.Array:
         return jnp.sum((attend(case, q, *parts, kernel=kernel) * weights).astype(jnp.float32))
 
     return jax.tree.leaves(jax.jit(jax.grad(loss, argnums=(0, 1)))(q, parts))
@@ -208,7 +208,7 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
         "completion_hidden": 2,  # the prompt, its completions
     }
     assert not any(kernels("xla", name, *arguments) for name, arguments in programs.items())
-    own, prompt = (as_cache(Keys(*[jnp.zeros((rows, 128, 1, 64))] * 2)) for rows in (2, 1))
+    own, prompt = (to_cache_layout(KV(*[jnp.zeros((rows, 128, 1, 64))] * 2)) for rows in (2, 1))
     rotation = Rotation(*[jnp.zeros((1, 128, 32))] * 2)
     cache = Cache((prompt,), ids == 0, jnp.zeros(1, jnp.int32), rotation, (own,))
     assert kernels("splash", "prefill", programs["completion_hidden"][0], prompts, group=2, max_tokens=128) == 1
@@ -232,7 +232,7 @@ def test_the_tpu_compiler_takes_splash_attention_and_its_gradients_on_a_mesh(nam
         lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=rows), jax.eval_shape(lambda: arrays(case))
     )
 
-    def loss(q: jax.Array, parts: list[Keys]) -> jax.Array:
+    def loss(q: jax.Array, parts: list[KV]) -> jax.Array:
         return jnp.sum(attend(case, q, *parts, kernel="splash").astype(jnp.float32))
 
     with jax.set_mesh(mesh):

@@ -9,7 +9,7 @@ from altered import copy_of, load_weights
 from small_models import save_torch_model
 
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy, policy_config
-from mobile_r1_jax.model.checkpoints.safetensors_files import shortened
+from mobile_r1_jax.model.checkpoints.safetensors_files import join_names
 
 
 def refusal(directory: Path) -> str:
@@ -67,7 +67,7 @@ def test_long_lists_of_tensors_are_cut_after_five_with_a_count(tied_pair, tmp_pa
     strange = {f"strange{n}": value for n, value in enumerate(load_weights(tied_pair.directory).values())}
     said = refusal(copy_of(tied_pair.directory, tmp_path / "model", tensors=lambda tensors: strange))
     assert said.count("missing") == 1 and said.count("and 75 more") == 2
-    assert (shortened(list("abcde")), shortened(list("abcdef"))) == ("a, b, c, d, e", "a, b, c, d, e and 1 more")
+    assert (join_names(list("abcde")), join_names(list("abcdef"))) == ("a, b, c, d, e", "a, b, c, d, e and 1 more")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def sampled(policy: Policy, inputs: tuple[Screens, Prompts]) -> Samples:
 def test_layers_apart_sample_the_same_tokens(tied_pair, inputs, adapters) -> None:
     policy = adapted(tied_pair.policy) if adapters else tied_pair.policy
     apart = sampling_copy(policy)
-    assert len(apart.text.apart) == policy.config.text.layers and policy.text.apart is None
+    assert len(apart.text.unstacked) == policy.config.text.layers and policy.text.unstacked is None
     found, expected = sampled(apart, inputs), sampled(policy, inputs)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_allclose(found.logps, expected.logps, atol=1e-4)
@@ -55,7 +55,7 @@ def test_layers_apart_sample_the_same_tokens(tied_pair, inputs, adapters) -> Non
 
 
 def test_elsewhere_layers_stay_in_one_stack(tied_pair) -> None:
-    assert sampling_copy(with_kernel(tied_pair.policy, "splash")).text.apart is None
+    assert sampling_copy(with_kernel(tied_pair.policy, "splash")).text.unstacked is None
 
 
 @pytest.mark.parametrize("remat", ["none", "matmuls"])

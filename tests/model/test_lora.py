@@ -17,7 +17,7 @@ from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.lora import adapter_shapes, adapters_of, with_adapters
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
-from mobile_r1_jax.model.policy import Policy, in_compute_dtype
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample
 
@@ -99,7 +99,7 @@ def test_a_base_held_in_the_compute_dtype_answers_as_one_held_in_float32(tied_pa
 def test_what_samples_gives_the_log_probabilities_that_training_recomputes(tied_pair, prompt, dtype, most) -> None:
     """One shot and in the engine's slots. What samples is a copy in the compute dtype, which shares the base."""
     policy = adapted(load_policy(tied_pair.directory, jnp.dtype(dtype)))
-    sampler = in_compute_dtype(policy)
+    sampler = to_compute_dtype(policy)
     assert sampler.text.layers.q.kernel[...] is policy.text.layers.q.kernel[...]
     inputs = batch([prompt], policy.config.vision)
     samples = sample(sampler, *inputs, jax.random.split(jax.random.key(0), 1), group=4, sampling=WARM)

@@ -12,7 +12,7 @@ from small_models import SIZES, batch, make_prompt, torch_inputs
 from test_lora import COMPLETION, SETTINGS, adapted, logits_of, torch_logits
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from mobile_r1_jax.model.checkpoints.peft import CONFIG, module_of, write_adapters
+from mobile_r1_jax.model.checkpoints.peft import CONFIG, module_name, write_adapters
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.lora import adapters_of, with_adapters
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
@@ -36,7 +36,7 @@ def test_peft_loads_them_onto_the_base_and_gives_the_same_logits(pair, loaded) -
 
 
 def test_peft_finds_the_projections_of_the_language_model_and_none_of_the_vision_tower(loaded) -> None:
-    wanted = {module_of(path, layer) for path in PROJECTIONS.values() for layer in range(3)}
+    wanted = {module_name(path, layer) for path in PROJECTIONS.values() for layer in range(3)}
     assert set(loaded[1].targeted_module_names) == wanted
     assert "model.language_model.layers.0.self_attn.q_proj" in wanted
 
@@ -59,7 +59,7 @@ def test_gradients_of_every_adapter_equal_those_of_peft(pair, loaded) -> None:
     for path, (a, b, _) in adapters_of(jax.jit(jax.grad(loss))(policy)).items():
         for part, stacked in (("A", a), ("B", b)):
             for layer, gradient in enumerate(np.asarray(stacked)):
-                expected = theirs[f"base_model.model.{module_of(path, layer)}.lora_{part}.default.weight"].T
+                expected = theirs[f"base_model.model.{module_name(path, layer)}.lora_{part}.default.weight"].T
                 scale = np.abs(expected).max()
                 assert scale > 0
                 np.testing.assert_allclose(gradient, expected, atol=1e-4 * scale, err_msg=f"{path} {part} {layer}")

@@ -8,7 +8,7 @@ import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes
-from mobile_r1_jax.model.checkpoints.tensors import layout_of, misfits
+from mobile_r1_jax.model.checkpoints.tensors import describe_mismatches, layout_of
 from mobile_r1_jax.model.config import config_from_json, config_to_json
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
@@ -28,7 +28,7 @@ def test_every_size_has_the_tensors_that_transformers_gives_it_and_the_published
     theirs = {name.replace("model.visual.", "visual.").replace("language_model.", ""): s for name, s in theirs.items()}
     config = config_from_json(read(size))
     shapes = parameter_shapes(config)
-    assert misfits(theirs, {path: layout_of(path, shape, config) for path, shape in shapes.items()}) == []
+    assert describe_mismatches(theirs, {path: layout_of(path, shape, config) for path, shape in shapes.items()}) == []
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[size]
 
 

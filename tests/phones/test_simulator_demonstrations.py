@@ -11,11 +11,10 @@ from mobile_r1_jax.agent.frames import Box, Frame
 from mobile_r1_jax.agent.responses import Response, parse_response
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, read_trajectories, write_trajectories
-from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.apps import APPS, TEMPLATES
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from mobile_r1_jax.tasks.task import Task
 
 ALL_APPS = ("settings", "shop", "messages", "clock", "launcher")

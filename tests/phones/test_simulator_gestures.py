@@ -6,7 +6,7 @@ import pytest
 
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.apps import APPS
-from mobile_r1_jax.phones.simulator.apps.settings import VISIBLE
+from mobile_r1_jax.phones.simulator.apps.settings.app import VISIBLE
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
 from mobile_r1_jax.phones.simulator.state import Popup, State
 

@@ -5,12 +5,12 @@ from random import Random
 import pytest
 
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.apps import LABELS
-from mobile_r1_jax.phones.simulator.apps.shop import ITEMS
-from mobile_r1_jax.phones.simulator.oracle import MOST_STEPS, Move
+from mobile_r1_jax.phones.simulator.apps import LABELS, TEMPLATES
+from mobile_r1_jax.phones.simulator.apps.shop.app import ITEMS
+from mobile_r1_jax.phones.simulator.oracle import MOST_STEPS
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import Placed, combinations, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Template
+from mobile_r1_jax.phones.simulator.templates import Move, Template
 
 SIZE = (112, 224)
 KEYS = ("BACK", "HOME", "MENU", "ENTER", "VOLUME_UP", "VOLUME_DOWN")
@@ -23,7 +23,7 @@ def follow(placed: Placed, most: int = 2 * MOST_STEPS) -> int | None:
         move = oracle.next_move(placed.state, placed.goals)
         if move.kind == "finish":
             return step
-        oracle.make(placed.state, move)
+        oracle.apply_move(placed.state, move)
     return None
 
 
@@ -44,7 +44,7 @@ def wander(state: State, rng: Random, steps: int) -> None:
         elif kind == "type":
             gestures.type_text(state, rng.choice(TEXTS))
         elif kind == "open":
-            oracle.make(state, Move("open", rng.choice(list(LABELS))))
+            oracle.apply_move(state, Move("open", rng.choice(list(LABELS))))
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
@@ -91,7 +91,7 @@ def test_each_step_of_the_oracle_brings_the_goal_one_step_nearer() -> None:
             before = oracle.remaining(placed.state, placed.goals)
             if before == MOST_STEPS:
                 break
-            oracle.make(placed.state, move)
+            oracle.apply_move(placed.state, move)
             assert oracle.remaining(placed.state, placed.goals) == before - 1
 
 
@@ -134,5 +134,5 @@ def test_the_oracle_scrolls_to_what_is_below_and_back_to_what_is_above_the_fold(
 def test_a_pop_up_is_dismissed_before_anything_else() -> None:
     placed = place({"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 3})
     while placed.state.popup is None:
-        oracle.make(placed.state, oracle.next_move(placed.state, placed.goals))
+        oracle.apply_move(placed.state, oracle.next_move(placed.state, placed.goals))
     assert oracle.next_move(placed.state, placed.goals) == Move("tap", placed.state.popup.dismiss)

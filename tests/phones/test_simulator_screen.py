@@ -13,12 +13,15 @@ from PIL import Image, ImageDraw
 
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.phones.simulator import gestures
-from mobile_r1_jax.phones.simulator.apps import APPS, clock, launcher, settings, shop
+from mobile_r1_jax.phones.simulator.apps import APPS, TEMPLATES
+from mobile_r1_jax.phones.simulator.apps.clock import app as clock
+from mobile_r1_jax.phones.simulator.apps.launcher import app as launcher
+from mobile_r1_jax.phones.simulator.apps.settings import app as settings
+from mobile_r1_jax.phones.simulator.apps.shop import app as shop
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, check_size, draw, draw_glyph
 from mobile_r1_jax.phones.simulator.tasks import combinations, draw_tasks, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 SIZES = [(112, 224), (1080, 2400)]
 TASK = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 3}

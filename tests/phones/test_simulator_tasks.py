@@ -8,10 +8,10 @@ from string import Formatter
 import pytest
 
 from mobile_r1_jax.phones.simulator import oracle
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
-from mobile_r1_jax.phones.simulator.oracle import Move
 from mobile_r1_jax.phones.simulator.tasks import combinations, draw_tasks, held_out_instructions, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Template
+from mobile_r1_jax.phones.simulator.templates import Move, Template
 
 APPS = ("settings", "shop", "messages", "clock", "launcher")
 SETUP = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 1}
@@ -150,14 +150,14 @@ def test_as_many_pop_ups_come_up_as_the_setup_says_within_the_first_pages(popups
 def test_milestones_are_the_steps_of_the_shortest_way_and_are_never_lost_again() -> None:
     placed = place({"template": "cart_add", "parameters": {"item": "Lamp"}, "seed": 0})
     assert placed.progress() == {"done": False, "remaining": 6, "shortest": 6, "milestones": [0, 5]}
-    oracle.make(placed.state, Move("open", "Camera"))
+    oracle.apply_move(placed.state, Move("open", "Camera"))
     assert placed.progress()["milestones"] == [0, 5]
     reached = []
     for _ in range(3):
-        oracle.make(placed.state, oracle.next_move(placed.state, placed.goals))
+        oracle.apply_move(placed.state, oracle.next_move(placed.state, placed.goals))
         reached.append(placed.progress()["milestones"][0])
     assert reached == [1, 2, 3]
-    oracle.make(placed.state, Move("button", "Home"))
+    oracle.apply_move(placed.state, Move("button", "Home"))
     assert placed.progress() == {"done": False, "remaining": 6, "shortest": 6, "milestones": [3, 5]}
 
 
@@ -166,7 +166,7 @@ def test_a_pop_up_in_the_way_lengthens_the_shortest_way_and_one_that_opens_on_th
     placed.state.waiting = [(2, POPUPS[0]), (3, POPUPS[1])]
     turns = 1
     while (move := oracle.next_move(placed.state, placed.goals)).kind != "finish":
-        oracle.make(placed.state, move)
+        oracle.apply_move(placed.state, move)
         turns += 1
     assert placed.state.popups_shown == 2 and placed.state.popup is not None
     assert placed.progress()["done"] and placed.progress()["shortest"] == turns == placed.start + 1

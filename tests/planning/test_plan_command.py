@@ -9,9 +9,9 @@ from rich.console import Console
 
 from mobile_r1_jax import plan
 from mobile_r1_jax.config import TINY, parse_run
-from mobile_r1_jax.planning import chips
+from mobile_r1_jax.planning import chips, command
 from mobile_r1_jax.planning.measure import Measure
-from mobile_r1_jax.planning.programs import Amounts
+from mobile_r1_jax.planning.programs import Workload
 
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 ONE = ("--topology=h200:1", f"--policy={TINY_BASE}", "--largest", "--stages=action_level")
@@ -52,9 +52,9 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
         topology = chips.parse_topology("h200:1")
         stages = ["format_finetuning"]
         quiet = Console(quiet=True)
-        programs = plan.plan_programs(run, plan.read_config(run), topology, Amounts(4, 32), stages)
-        rows = plan.measured(programs, Measure(topology), quiet)
-        return max(row.taken.temporaries for row in rows)
+        programs = command.plan_programs(run, command.read_config(run), topology, Workload(4, 32), stages)
+        rows = command.measure_programs(programs, Measure(topology), quiet)
+        return max(row.footprint.temporaries for row in rows)
 
     assert peak("--precision.remat=full") < 0.7 * peak("--precision.remat=none")
 
@@ -64,9 +64,9 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
         flags = [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", f"--mesh={mesh}", "--action_level.prompts=8"]
         run = parse_run("plan", flags)
         found = chips.parse_topology(topology)
-        programs = plan.plan_programs(run, plan.read_config(run), found, Amounts(4, 32), ["action_level"])
-        rows = plan.measured(programs, Measure(found), Console(quiet=True))
-        sampling = next(row.taken for row in rows if row.program.name.startswith("sample"))
+        programs = command.plan_programs(run, command.read_config(run), found, Workload(4, 32), ["action_level"])
+        rows = command.measure_programs(programs, Measure(found), Console(quiet=True))
+        sampling = next(row.footprint for row in rows if row.program.name.startswith("sample"))
         return sampling.parts["decode 32 tokens"].memory
 
     weights = 4 * 32 * 2_000_000  # of two million numbers, 32 times

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mobile_r1_jax.model.attention import QUERY_BLOCK, Keys, attention
+from mobile_r1_jax.model.attention import KV, QUERY_BLOCK, attention
 from mobile_r1_jax.planning.flops import Loops, count_flops, count_product_bytes, live_bytes
 
 X, W = jnp.ones((4, 8)), jnp.ones((8, 8))
@@ -48,14 +48,14 @@ def test_branches_count_by_the_share_of_the_last() -> None:
 
 def test_a_kernel_counts_as_if_none_of_its_blocks_were_left_out_whatever_branches_the_policy_has() -> None:
     q = jnp.ones((2, 1, 512, 4, 64))
-    keys = Keys(q[..., :2, :], q[..., :2, :])
+    keys = KV(q[..., :2, :], q[..., :2, :])
     kernel = jaxpr_of(partial(attention, causal=True, kernel="splash"), q, keys)
     assert count_flops(kernel, Loops(last_branch=0.25)) == 4 * 2 * 4 * 512**2 * 64
 
 
 def test_plain_products_of_a_prompt_count_without_the_blocks_of_keys_that_come_later() -> None:
     q = jnp.ones((2, 1, 2 * QUERY_BLOCK, 4, 64))
-    keys = Keys(q[..., :2, :], q[..., :2, :])
+    keys = KV(q[..., :2, :], q[..., :2, :])
     plain = jaxpr_of(partial(attention, causal=True, kernel="xla"), q, keys)
     assert count_flops(plain, Loops()) == 4 * 2 * 4 * 3 * QUERY_BLOCK**2 * 64
 

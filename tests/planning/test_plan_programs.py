@@ -24,7 +24,7 @@ from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
-from mobile_r1_jax.planning.programs import Amounts, bucket_shares, programs_of
+from mobile_r1_jax.planning.programs import Workload, bucket_shares, programs_of
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import STAGES
@@ -37,7 +37,7 @@ RUN = Run(
     shapes=Shapes(prompt_tokens=(64, 128), response_tokens=6, windows=(2,), screens=2),
     phones=PhoneSettings(count=4, most_turns=3, simulated=SimulatedSettings(size=(112, 224))),
 )
-AMOUNTS = Amounts(turns=3, tokens=6)
+WORKLOAD = Workload(turns=3, tokens=6)
 
 
 def mesh_of(*shape: int) -> AbstractMesh:
@@ -94,7 +94,7 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
 
 def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_each() -> None:
     run = replace(RUN, task_level=replace(RUN.task_level, loss=GRPO(beta=0.0)))
-    programs = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, STAGES)
+    programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD, STAGES)
     titles = {stage: [program.title for program in programs if program.stage == stage] for stage in STAGES}
     assert titles == {
         "format_finetuning": ["gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "add", "update"],
@@ -116,7 +116,7 @@ def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_eac
 
 def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_turns() -> None:
     run = replace(RUN, task_level=replace(RUN.task_level, tasks=4, group=4, micro_batch=8))
-    programs = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, ["task_level"])
+    programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD, ["task_level"])
 
     def calls(name: str) -> float:
         return sum(program.calls for program in programs if program.name.startswith(name))
@@ -128,7 +128,7 @@ def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_t
 
 
 def test_turns_go_up_to_the_bucket_that_their_history_needs() -> None:
-    shares = bucket_shares(RUN, CONFIG, Amounts(turns=4, tokens=20))
+    shares = bucket_shares(RUN, CONFIG, Workload(turns=4, tokens=20))
     # system 20, a screen 32: 52, 104, 124 and, over the largest bucket, 144
     assert shares == {64: pytest.approx(1 / 4), 128: pytest.approx(3 / 4)}
 
@@ -143,7 +143,7 @@ def test_a_chip_holds_its_part_of_what_is_split_and_all_of_what_is_not() -> None
 
 def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> None:
     programs = {
-        program.title: program for program in programs_of(RUN, CONFIG, mesh_of(1, 1), AMOUNTS, ["action_level"])
+        program.title: program for program in programs_of(RUN, CONFIG, mesh_of(1, 1), WORKLOAD, ["action_level"])
     }
     state = abstract_state(abstract_policy(RUN, CONFIG, mesh_of(1, 1)), RUN.action_level.optimizer, frozen=("vision",))
     trained, moments = bytes_per_chip(state.trained), bytes_per_chip(state.optimizer)
@@ -157,7 +157,7 @@ def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> N
 
 def test_beside_a_run_of_adapters_lie_adapters_alone_since_one_base_serves_all() -> None:
     run = replace(RUN, lora=LoRA(rank=2), precision=Precision(compute="bfloat16"))
-    planned = programs_of(run, CONFIG, mesh_of(1, 1), AMOUNTS, STAGES)
+    planned = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD, STAGES)
     programs = {(program.stage, program.title): program for program in planned}
     policy = abstract_policy(run, CONFIG, mesh_of(1, 1))
     state = abstract_state(policy, RUN.action_level.optimizer)

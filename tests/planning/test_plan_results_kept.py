@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mobile_r1_jax import plan
 from mobile_r1_jax.config import TINY
 from mobile_r1_jax.model.sharding import make_mesh
+from mobile_r1_jax.planning import command
 from mobile_r1_jax.planning.chips import parse_topology
 from mobile_r1_jax.planning.flops import Loops
 from mobile_r1_jax.planning.measure import Measure
@@ -31,7 +32,8 @@ ARGUMENTS += ["--stages=format_finetuning", "--format_finetuning.micro_batch=1"]
 COMMAND = """
 import sys, jax
 from mobile_r1_jax import plan
-plan.tpu_devices, plan.compiler_versions = lambda topology: jax.devices()[:1], lambda: ""
+from mobile_r1_jax.planning import command
+command.tpu_devices, plan.compiler_versions = lambda topology: jax.devices()[:1], lambda: ""
 sys.exit(plan.main(sys.argv[1:]))
 """
 
@@ -144,7 +146,7 @@ def test_rows_are_printed_as_they_come_largest_bucket_first_and_ctrl_c_keeps_the
 def test_results_are_stored_where_the_run_names_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plan, "tpu_devices", lambda topology: jax.devices()[:1])
+    monkeypatch.setattr(command, "tpu_devices", lambda topology: jax.devices()[:1])
     monkeypatch.setattr(plan, "compiler_versions", lambda: "")
     arguments = [*ARGUMENTS, "--largest", f"--compiled={tmp_path}"]
     assert plan.main(arguments) == 0

@@ -9,17 +9,17 @@ from pathlib import Path
 import jax
 import pytest
 
-from mobile_r1_jax.runtime.compilation_cache import keep_compiled
+from mobile_r1_jax.runtime.compilation_cache import enable_compilation_cache
 
 PROGRAM = """
 import sys
 from pathlib import Path
 import jax
-from mobile_r1_jax.runtime.compilation_cache import keep_compiled
+from mobile_r1_jax.runtime.compilation_cache import enable_compilation_cache
 
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
-keep_compiled(Path(sys.argv[1]))
+enable_compilation_cache(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 print(float(jax.jit(lambda x: x.sum() * 3)(jax.numpy.ones(4))), len(hits) > 0)
 """
@@ -48,7 +48,7 @@ def test_programs_are_kept_where_a_run_or_the_environment_says_and_by_themselves
     monkeypatch.setenv("XDG_CACHE_HOME", "home")
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     jax.config.update("jax_compilation_cache_dir", told)
-    assert keep_compiled(folder and Path(folder)) == (kept and Path(kept))
+    assert enable_compilation_cache(folder and Path(folder)) == (kept and Path(kept))
     assert jax.config.jax_compilation_cache_dir == kept
 
 

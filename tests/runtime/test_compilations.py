@@ -6,7 +6,7 @@ import threading
 import jax
 import jax.numpy as jnp
 
-from mobile_r1_jax.runtime.compilations import JAX_LOG, Compilation, compilations, recompiled
+from mobile_r1_jax.runtime.compilations import JAX_LOG, Compilation, recompilations, record_compilations
 
 TWO, THREE = jnp.zeros((2, 4)), jnp.zeros((3, 4))
 
@@ -16,9 +16,9 @@ def test_every_compilation_is_seen_once_in_whatever_thread_it_is_and_no_call_bey
     def twice(x: jax.Array) -> jax.Array:
         return 2 * x
 
-    with compilations() as outer:
+    with record_compilations() as outer:
         twice(TWO)
-        with compilations() as inner:
+        with record_compilations() as inner:
             twice(TWO)
             thread = threading.Thread(target=twice, args=(THREE,))
             thread.start()
@@ -30,7 +30,7 @@ def test_every_compilation_is_seen_once_in_whatever_thread_it_is_and_no_call_bey
 
 
 def test_what_jax_would_have_logged_is_logged(caplog) -> None:
-    with compilations() as compiled, jax.log_compiles():
+    with record_compilations() as compiled, jax.log_compiles():
         jax.jit(lambda x: 3 * x)(TWO)
     assert len(compiled) == 1
     assert len([record for record in caplog.records if record.getMessage().startswith("Compiling")]) == 1
@@ -39,8 +39,8 @@ def test_what_jax_would_have_logged_is_logged(caplog) -> None:
 def test_the_cause_is_told_only_of_programs_that_had_been_compiled() -> None:
     first, other = Compilation("jit(f)", ("float32[2]", "int32[2]")), Compilation("jit(g)", ("float32[3]",))
     wider = Compilation("jit(f)", ("float32[3]", "int32[2]"))
-    assert list(recompiled([first, other], 0)) == []
-    assert list(recompiled([first, wider, first], 1)) == [
+    assert list(recompilations([first, other], 0)) == []
+    assert list(recompilations([first, wider, first], 1)) == [
         (logging.INFO, "jit(f) was compiled for float32[3] too"),
         (logging.WARNING, "jit(f) was compiled again, for shapes it knows, placed or set in another way"),
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_models import IMAGE, SIZES, SmallPrompt, make_prompt
 
-from mobile_r1_jax.sampling.prefix_cache import after, alike
+from mobile_r1_jax.sampling.prefix_cache import common_prefix, drop_prefix
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,13 @@ def with_token(prompt: SmallPrompt, where: int) -> SmallPrompt:
 
 
 def test_all_of_a_prompt_but_the_token_that_predicts_is_like_itself(prompt) -> None:
-    assert alike(prompt, prompt) == len(prompt.ids) - 1
+    assert common_prefix(prompt, prompt) == len(prompt.ids) - 1
 
 
 def test_the_first_token_that_differs_ends_it(prompt) -> None:
     between = screens(prompt)[0][1] + 1
     for where in (0, 2, between, len(prompt.ids) - 2):
-        assert alike(prompt, with_token(prompt, where)) == where
+        assert common_prefix(prompt, with_token(prompt, where)) == where
 
 
 def test_a_prompt_that_another_one_goes_on_from_is_its_beginning(prompt) -> None:
@@ -46,31 +46,31 @@ def test_a_prompt_that_another_one_goes_on_from_is_its_beginning(prompt) -> None
         prompt.screenshots[:1],
         prompt.sizes[:1],
     )
-    assert alike(prompt, other) == until and alike(other, prompt) == until - 1
+    assert common_prefix(prompt, other) == until and common_prefix(other, prompt) == until - 1
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_another_screen_ends_it_where_that_screen_starts(prompt, number) -> None:
     shown = list(prompt.screenshots)
     shown[number] = replace(shown[number], sha="another")
-    assert alike(prompt, replace(prompt, screenshots=tuple(shown))) == screens(prompt)[number][0]
+    assert common_prefix(prompt, replace(prompt, screenshots=tuple(shown))) == screens(prompt)[number][0]
     sizes = list(prompt.sizes)
     sizes[number] = sizes[number][::-1]
-    assert alike(prompt, replace(prompt, sizes=tuple(sizes))) == screens(prompt)[number][0]
+    assert common_prefix(prompt, replace(prompt, sizes=tuple(sizes))) == screens(prompt)[number][0]
 
 
 def test_no_part_of_a_screen_is_a_beginning(prompt) -> None:
     start, end = screens(prompt)[1]
-    assert alike(prompt, with_token(prompt, end - 2)) == start
+    assert common_prefix(prompt, with_token(prompt, end - 2)) == start
     positions = prompt.positions.copy()
     positions[1, start + 3] += 1
-    assert alike(prompt, replace(prompt, positions=positions)) == start
+    assert common_prefix(prompt, replace(prompt, positions=positions)) == start
 
 
 def test_the_rest_has_its_own_screens_and_the_positions_that_it_had(prompt) -> None:
     (first, _), (second, end) = screens(prompt)
     for tokens, shown in ((first - 1, 0), (second - 2, 1), (second, 1), (end, 2)):
-        rest = after(prompt, tokens)
+        rest = drop_prefix(prompt, tokens)
         np.testing.assert_array_equal(rest.ids, prompt.ids[tokens:])
         np.testing.assert_array_equal(rest.positions, prompt.positions[:, tokens:])
         assert (rest.screenshots, rest.sizes) == (prompt.screenshots[shown:], prompt.sizes[shown:])

@@ -9,7 +9,7 @@ from small_models import FORBIDDEN, SIZES, STOP, SmallPrompt, batch, make_prompt
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.sampling.sampler import Samples, Sampling, invert, sample
+from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample, sample_inverse_cdf
 
 TOKENS = 12
 GREEDY = Sampling(max_tokens=TOKENS, temperature=0.0, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
@@ -137,7 +137,7 @@ def test_a_uniform_number_chooses_the_token_at_which_the_summed_probabilities_pa
     logits = np.where(allowed, 3 * rng.normal(size=vocabulary), -1e30).astype(np.float32)
     uniform = np.concatenate([[0.0, 1 - 2**-23], np.linspace(0, 1, 4000, endpoint=False)]).astype(np.float32)
     rows = jnp.broadcast_to(logits, (len(uniform), vocabulary))
-    tokens = np.asarray(invert(rows, jnp.asarray(uniform), greedy=jnp.asarray(False)))
+    tokens = np.asarray(sample_inverse_cdf(rows, jnp.asarray(uniform), greedy=jnp.asarray(False)))
     assert allowed[tokens].all()
     probabilities = np.exp(logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum()))
     passed = np.cumsum(probabilities)[tokens]
@@ -147,7 +147,7 @@ def test_a_uniform_number_chooses_the_token_at_which_the_summed_probabilities_pa
 def test_greedy_is_the_first_of_the_likeliest_whatever_the_number() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 300)).astype(np.float32)
     logits[::2, 130] = logits[::2, 280] = 9.0
-    tokens = invert(jnp.asarray(logits), jnp.linspace(0, 0.999, 50), greedy=jnp.asarray(True))
+    tokens = sample_inverse_cdf(jnp.asarray(logits), jnp.linspace(0, 0.999, 50), greedy=jnp.asarray(True))
     np.testing.assert_array_equal(tokens, logits.argmax(-1))
     assert (np.asarray(tokens)[::2] == 130).all()
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from small_models import SIZES, Screen
 
-from mobile_r1_jax.model.inputs import Key
+from mobile_r1_jax.model.inputs import ScreenId
 from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
-from mobile_r1_jax.sampling.screen_cache import ScreenCache, Shown, encode
+from mobile_r1_jax.sampling.screen_cache import ScreenCache, SizedScreenshot, encode
 
 WINDOWS = 2
 
 
-def screens(count: int) -> list[tuple[Key, Shown]]:
+def screens(count: int) -> list[tuple[ScreenId, SizedScreenshot]]:
     """So many different screens, of sizes in turn."""
     sizes = [SIZES[number % len(SIZES)] for number in range(count)]
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def cache(tied_pair, batches: list[int]) -> ScreenCache:
     )
 
 
-def encoded(cache: ScreenCache, shown: Sequence[tuple[Key, Shown]]) -> list[np.ndarray]:
+def encoded(cache: ScreenCache, shown: Sequence[tuple[ScreenId, SizedScreenshot]]) -> list[np.ndarray]:
     """What the tower makes of them all at once, in rows wide enough for several."""
     values, sizes = [screen.patches for _, (screen, _) in shown], [size for _, (_, size) in shown]
     packed, places = pack_screens(values, sizes, config=cache.config, shape=Shape(2, 5))

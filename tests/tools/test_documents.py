@@ -9,10 +9,10 @@ import pytest
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.responses import split_response
 from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.gestures import screen_of
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, draw
 from mobile_r1_jax.phones.simulator.tasks import combinations, held_out_instructions, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from tools.base_policy.documents import SECTIONS, Document, documents, instruction, labels, look
 from tools.base_policy.tokenizer import NAMES
 

@@ -10,10 +10,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mobile_r1_jax.agent.prompts import chat_tokens, encode
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.apps import APPS, TEMPLATES
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
 from mobile_r1_jax.phones.simulator.tasks import combinations, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 from tools.base_policy.tokenizer import LARGEST_NUMBER, NAMES, PIECES, SPECIAL, save_tokenizer, train_tokenizer
 
 CALL = '<tool_call>{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [14, 42]}}</tool_call>'
@@ -44,7 +43,7 @@ def names() -> set[str]:
         )
         while (move := oracle.next_move(placed.state, placed.goals)).kind != "finish":
             found |= {element.name for element in gestures.screen_of(placed.state).elements if " " not in element.name}
-            oracle.make(placed.state, move)
+            oracle.apply_move(placed.state, move)
     return found
 
 

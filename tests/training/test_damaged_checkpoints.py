@@ -22,7 +22,7 @@ from mobile_r1_jax.training.checkpoints import (
     save,
     stored_parameters,
 )
-from mobile_r1_jax.training.checksums import CHECKSUMS, damage
+from mobile_r1_jax.training.checksums import CHECKSUMS, find_damage
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 
 Break = Callable[[Path], object]
@@ -101,7 +101,7 @@ def one_warning(caplog: pytest.LogCaptureFixture) -> str:
 
 def test_a_finished_checkpoint_has_checksums_of_all_that_is_restored(directory: Path) -> None:
     for step in ("5", "6"):
-        assert damage(directory / step) is None
+        assert find_damage(directory / step) is None
         named = (directory / step / CHECKSUMS).read_text()
         rest = [path for path in (directory / step).rglob("*") if path.is_file() and path.parent != directory / step]
         assert len(rest) > 5 and all(path.relative_to(directory / step).as_posix() in named for path in rest)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobile_r1_jax.training.optimizer import learning_rate, make_optimizer
-from mobile_r1_jax.training.optimizer_settings import OptimizerSettings, over
+from mobile_r1_jax.training.optimizer_settings import OptimizerSettings, with_total_steps
 
 
 def test_the_rate_warms_up_from_above_zero_and_then_stays() -> None:
@@ -20,9 +20,9 @@ def test_the_cosine_falls_from_the_full_rate_to_zero_at_the_last_step() -> None:
 
 def test_a_cosine_ends_with_its_stage_unless_it_says_where_and_a_short_trial_is_all_warm_up() -> None:
     cosine = OptimizerSettings(learning_rate=2.0, warmup_steps=4, schedule="cosine")
-    assert learning_rate(over(cosine, 10))(10) == 0
-    assert over(OptimizerSettings(schedule="cosine", total_steps=7), 10).total_steps == 7
-    np.testing.assert_allclose([learning_rate(over(cosine, 2))(n) for n in range(2)], [0.4, 0.8], rtol=1e-6)
+    assert learning_rate(with_total_steps(cosine, 10))(10) == 0
+    assert with_total_steps(OptimizerSettings(schedule="cosine", total_steps=7), 10).total_steps == 7
+    np.testing.assert_allclose([learning_rate(with_total_steps(cosine, 2))(n) for n in range(2)], [0.4, 0.8], rtol=1e-6)
 
 
 def test_settings_that_cannot_work_are_refused_in_one_line() -> None:

@@ -11,7 +11,7 @@ from tiny_run import OPTIMIZER, make_batch, make_bfloat16_state, make_state
 from mobile_r1_jax.rl import Likelihood, Totals
 from mobile_r1_jax.training.optimizer import make_optimizer
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
-from mobile_r1_jax.training.rounding import as_held, round_stochastically
+from mobile_r1_jax.training.rounding import round_like, round_stochastically
 from mobile_r1_jax.training.step import StepSettings, train_step, update_program
 
 
@@ -39,7 +39,7 @@ def test_what_is_a_bfloat16_and_what_is_not_finite_stay_as_they_are() -> None:
 def test_leaves_of_one_tree_are_rounded_each_by_its_own_noise_and_float32_is_left_alone() -> None:
     old = {"a": jnp.ones(64, jnp.bfloat16), "b": jnp.ones(64, jnp.bfloat16), "c": jnp.ones(64)}
     new = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1.003), old)
-    held = as_held(new, old, jax.random.key(0))
+    held = round_like(new, old, jax.random.key(0))
     assert {name: leaf.dtype.name for name, leaf in held.items()} == {"a": "bfloat16", "b": "bfloat16", "c": "float32"}
     assert (held["a"] != held["b"]).any() and (held["c"] == new["c"]).all()
 

@@ -45,7 +45,7 @@ results = {"one device": updates(tiny_run.make_policy(), lambda batch: batch)[1]
 for shape in ("8x1", "4x2"):
     mesh, before = make_mesh(shape), len(compiled)
     state, results[shape] = updates(shard_policy(tiny_run.make_policy(), mesh), lambda batch: place_batch(batch, mesh))
-    names = ("jit(batch_gradients)", "jit(_updated)")
+    names = ("jit(batch_gradients)", "jit(_apply_update)")
     results[shape + " programs"] = [sum(name in line for line in compiled[before:]) for name in names]
     embedding = state.trained["text"]["embedding"].get_value()
     results[shape + " part"] = [s.data.size / embedding.size for s in embedding.addressable_shards]

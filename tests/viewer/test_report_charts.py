@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mobile_r1_jax.viewer.charts import MOST_POINTS, curve, endings_bar, nice_ticks, smoothed, thinned
+from mobile_r1_jax.viewer.charts import MOST_POINTS, curve, endings_bar, nice_ticks, smooth_values, thin_points
 
 
 @pytest.mark.parametrize("span", [(0, 1), (-3, 7), (2e-5, 9e-5), (1e6, 1.2e6), (5, 5), (0, 0), (-2, -2)])
@@ -15,14 +15,14 @@ def test_ticks_are_few_round_and_hold_the_values(span: tuple[float, float]) -> N
 
 
 def test_smoothing_keeps_a_level_and_calms_noise() -> None:
-    assert smoothed([3.0] * 50) == pytest.approx([3.0] * 50)
+    assert smooth_values([3.0] * 50) == pytest.approx([3.0] * 50)
     noisy = [float(index % 2) for index in range(300)]
-    assert max(smoothed(noisy)[20:-20]) < 0.55
-    assert smoothed([7.0]) == [7.0]
+    assert max(smooth_values(noisy)[20:-20]) < 0.55
+    assert smooth_values([7.0]) == [7.0]
 
 
 def test_long_curves_are_thinned_to_means_that_keep_the_last_step() -> None:
-    points = thinned([(step, step % 2) for step in range(1, 10_001)])
+    points = thin_points([(step, step % 2) for step in range(1, 10_001)])
     assert len(points) <= MOST_POINTS and points[-1][0] == 10_000
     assert all(value == pytest.approx(0.5, abs=0.1) for _, value in points)
 

@@ -14,16 +14,16 @@ from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer import write_report
-from mobile_r1_jax.viewer.reading import SHOWN, Look, Strip
+from mobile_r1_jax.viewer.reading import SHOWN, Strip, TurnView
 from mobile_r1_jax.viewer.selection import same_tasks
 
 Play = Callable[..., None]
 BUY = Task("shop", "Buy tea", {"template": "buy", "parameters": {"item": "tea"}, "seed": 1, "popups": 0})
-LOOK = Look("a.png", Frame("screenshot", 112, 224), "", "", None)
+TURN = TurnView("a.png", Frame("screenshot", 112, 224), "", "", None)
 
 
 def strips(*ids: str, ending: Ending = Ending.FAILURE, task: str = "Buy tea") -> tuple[Strip, ...]:
-    return tuple(Strip(line, task, "shop", ending, {}, (LOOK,), task_id) for line, task_id in enumerate(ids, 1))
+    return tuple(Strip(line, task, "shop", ending, {}, (TURN,), task_id) for line, task_id in enumerate(ids, 1))
 
 
 def shown(*evaluations: tuple[Strip, ...], most: int = SHOWN) -> list[list[tuple[str, int]]]:
@@ -57,7 +57,7 @@ def test_tasks_of_equal_instruction_and_different_setup_are_never_compared(run: 
     page = write_report(run).read_text()
     for part in ("base", "last"):
         section = page.split(f'<section data-part="evaluation-{part}"')[1].split("</section>")[0]
-        compared, chosen = section.split("Chosen for a look")
+        compared, chosen = section.split("Selected")
         assert re.findall(r'data-task="(\w+)"', compared) == [ids[1], ids[3]]
         assert not set(re.findall(r'data-task="(\w+)"', chosen)) & {ids[1], ids[3]}
     assert "2 of the 2 tasks that every evaluation played are compared" in page

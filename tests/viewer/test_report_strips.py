@@ -10,7 +10,7 @@ from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, write_trajectories
 from mobile_r1_jax.viewer import write_report
-from mobile_r1_jax.viewer.reading import SHOWN, Look, Strip
+from mobile_r1_jax.viewer.reading import SHOWN, Strip, TurnView
 from mobile_r1_jax.viewer.selection import choose
 from mobile_r1_jax.viewer.strips import describe, overlay
 
@@ -97,9 +97,9 @@ def test_a_malformed_response_is_shown_raw_with_what_is_wrong(run: Path, play: P
 
 
 def strips(*kinds: tuple[Ending, bool], tasks: int = 1000, **scores: float) -> list[Strip]:
-    looks = (Look("a.png", SCREEN, "", "", None),)
+    turns = (TurnView("a.png", SCREEN, "", "", None),)
     return [
-        Strip(line, f"task {line % tasks}", "shop", ending, {"off_path": float(astray), **scores}, looks)
+        Strip(line, f"task {line % tasks}", "shop", ending, {"off_path": float(astray), **scores}, turns)
         for line, (ending, astray) in enumerate(kinds)
     ]
 

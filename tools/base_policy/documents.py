@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from random import Random
 
 from mobile_r1_jax.phones.simulator import gestures, oracle
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element, Screen, draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import CHINESE, Placed, combinations, place
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
+from mobile_r1_jax.phones.simulator.templates import Move
 from tools.base_policy.tokenizer import LARGEST_NUMBER, NAMES, PHRASES, PIECES
 
 WORDING = [text for template in TEMPLATES.values() for text in (template.english, template.chinese)]
@@ -181,12 +182,10 @@ def wander(state: State, placed: Placed, rng: Random) -> None:
         touchable = [element for element in gestures.screen_of(state).elements if element.touchable]
         kind = rng.choice(("tap", "tap", "tap", "hold", "swipe", "button"))
         if kind in ("tap", "hold") and touchable:
-            move = oracle.Move(kind, rng.choice(touchable).name)
+            move = Move(kind, rng.choice(touchable).name)
         else:
-            move = (
-                oracle.Move("button", "Back") if kind == "button" else oracle.Move("swipe", rng.choice(("up", "down")))
-            )
-    oracle.make(state, move)
+            move = Move("button", "Back") if kind == "button" else Move("swipe", rng.choice(("up", "down")))
+    oracle.apply_move(state, move)
 
 
 def labels(screen: Screen, size: tuple[int, int]) -> "Labels":

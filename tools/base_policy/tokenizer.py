@@ -11,9 +11,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from mobile_r1_jax.model.checkpoints.chat_template import CHAT_TEMPLATE
-from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.apps import APPS, TEMPLATES
 from mobile_r1_jax.phones.simulator.gestures import POPUPS
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES
 
 SPECIAL = (
     "<|endoftext|>",

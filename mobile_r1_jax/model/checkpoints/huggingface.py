@@ -27,7 +27,7 @@ from mobile_r1_jax.model.checkpoints.safetensors_files import FILE_BYTES, write_
 from mobile_r1_jax.model.checkpoints.stored_policy import by_path, open_policy, parameter_shapes
 from mobile_r1_jax.model.checkpoints.tensors import Layout, Shape, layout_of, read_view
 from mobile_r1_jax.model.config import PolicyConfig, config_to_json
-from mobile_r1_jax.model.lora import Read, adapters_of, merging
+from mobile_r1_jax.model.lora import Read, adapters_of, merge_on_read
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import parameter_shardings
 
@@ -127,7 +127,9 @@ def save_policy(
         directory,
         policy.config,
         {path: value.shape for path, value in values.items()},
-        merging(read, {path: (_fetch(a), _fetch(b), scale) for path, (a, b, scale) in adapters_of(policy).items()}),
+        merge_on_read(
+            read, {path: (_fetch(a), _fetch(b), scale) for path, (a, b, scale) in adapters_of(policy).items()}
+        ),
         dtype=values["text.embedding"].dtype if dtype is None else dtype,
         like=like,
         base=base,

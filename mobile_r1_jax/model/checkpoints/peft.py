@@ -32,13 +32,13 @@ def write_adapters(
     for path, (a, b, _) in adapters.items():
         for part, stacked in (("A", a), ("B", b)):
             for layer, matrix in enumerate(np.asarray(stacked)):
-                name = f"base_model.model.{module_of(path, layer)}.lora_{part}.weight"
+                name = f"base_model.model.{module_name(path, layer)}.lora_{part}.weight"
                 tensors[name] = np.ascontiguousarray(matrix.T.astype(dtype))
     (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     (directory / CONFIG).write_text(json.dumps(_config(settings, base), indent=2, sort_keys=True) + "\n")
 
 
-def module_of(path: str, layer: int | str) -> str:
+def module_name(path: str, layer: int | str) -> str:
     """The module of transformers that a linear map of the language model is, such as "text.layers.q"."""
     name = NAMES[f"{path}.kernel"].format(layer)
     return name.removesuffix(".weight").replace("model.", "model.language_model.", 1)
@@ -46,7 +46,7 @@ def module_of(path: str, layer: int | str) -> str:
 
 def _config(settings: LoRA, base: str) -> dict[str, object]:
     # A regular expression: by its last name alone a projection would be found in the vision tower, too.
-    modules = [module_of(PROJECTIONS[name], "N").split(".N.")[1] for name in settings.projections]
+    modules = [module_name(PROJECTIONS[name], "N").split(".N.")[1] for name in settings.projections]
     return {
         "base_model_name_or_path": base,
         "bias": "none",

@@ -14,7 +14,7 @@ import numpy as np
 
 from mobile_r1_jax.model.checkpoints.json_section import Section, read_json
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, WEIGHTS
-from mobile_r1_jax.model.checkpoints.safetensors_files import open_file, shortened
+from mobile_r1_jax.model.checkpoints.safetensors_files import join_names, open_file
 from mobile_r1_jax.model.checkpoints.tensors import Shape, published_name
 
 ELSE = "merge them with peft (merge_and_unload, save_pretrained) and give the merged model"
@@ -62,7 +62,7 @@ def merge_adapters(tensors: Mapping[str, Any], directory: Path, stack: ExitStack
     pattern = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
     if strange := sorted(name for name in parts if not pattern.fullmatch(name)):
         raise ValueError(
-            f"{directory / WEIGHTS}: {shortened(strange)}: only LoRA of linear layers is read here; {ELSE}"
+            f"{directory / WEIGHTS}: {join_names(strange)}: only LoRA of linear layers is read here; {ELSE}"
         )
     merged = dict(tensors)
     for module in sorted({pattern.fullmatch(name)[1] for name in parts}):
@@ -85,7 +85,7 @@ def _read_config(directory: Path) -> Section:
     if (initial := values.get("init_lora_weights")) not in INITIAL:
         raise ValueError(f"{file}: init_lora_weights {initial!r} changes the base too; {ELSE}")
     if unknown := sorted(name for name, value in values.items() if value and name not in FIELDS):
-        raise ValueError(f"{file}: {shortened(unknown)}: not supported here; {ELSE}")
+        raise ValueError(f"{file}: {join_names(unknown)}: not supported here; {ELSE}")
     return Section(values, f"{file}: ")
 
 

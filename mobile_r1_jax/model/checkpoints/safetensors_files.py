@@ -40,8 +40,9 @@ def open_tensors(directory: Path, stack: ExitStack, *, named: str | None = None)
     first = next((name for name in ([named] if named else [SINGLE, INDEX]) if (directory / name).is_file()), None)
     if first is None:
         weights = (file.name for file in directory.glob("*") if file.suffix in (".safetensors", ".bin", ".pt", ".gguf"))
+        found = join_names(sorted(weights)) or "no weights"
         raise FileNotFoundError(
-            f"{directory}: no {named or f'{SINGLE} and no {INDEX}'}, but {shortened(sorted(weights)) or 'no weights'}; "
+            f"{directory}: no {named or f'{SINGLE} and no {INDEX}'}, but {found}; "
             "download the whole model, or save it by transformers' save_pretrained"
         )
     files = [first]
@@ -49,7 +50,7 @@ def open_tensors(directory: Path, stack: ExitStack, *, named: str | None = None)
         places = Section(read_json(directory / first), f"{directory / first}: ").section("weight_map").values.values()
         files = sorted(set(map(str, places)))
         if absent := [name for name in files if not (directory / name).is_file()]:
-            raise FileNotFoundError(f"{directory}: no {shortened(absent)}, named by {first}; download the whole model")
+            raise FileNotFoundError(f"{directory}: no {join_names(absent)}, named by {first}; download the whole model")
     return {name: tensor for file in files for name, tensor in open_file(directory / file, stack).items()}
 
 
@@ -65,7 +66,7 @@ def open_file(file: Path, stack: ExitStack) -> dict[str, Any]:
         ) from error
 
 
-def shortened(names: Sequence[str], most: int = 5) -> str:
+def join_names(names: Sequence[str], most: int = 5) -> str:
     """Join names by commas; beyond `most` of them, give their count."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"

@@ -12,7 +12,7 @@ from mobile_r1_jax.model.checkpoints.model_directory import ModelDirectory
 from mobile_r1_jax.model.checkpoints.peft_merging import merge_adapters
 from mobile_r1_jax.model.checkpoints.quantization import refuse_quantized
 from mobile_r1_jax.model.checkpoints.safetensors_files import open_tensors
-from mobile_r1_jax.model.checkpoints.tensors import Shape, layout_of, misfits, published_name
+from mobile_r1_jax.model.checkpoints.tensors import Shape, describe_mismatches, layout_of, published_name
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.policy import Policy
 
@@ -45,7 +45,7 @@ def open_policy(model: ModelDirectory, stack: ExitStack) -> tuple[PolicyConfig, 
         config, tensors = _tie(config, tensors)
     found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
     layouts = {path: layout_of(path, shape, config) for path, shape in parameter_shapes(config).items()}
-    if problems := misfits(found, layouts):
+    if problems := describe_mismatches(found, layouts):
         raise ValueError(f"{model.base}: tensors don't fit config.json: {'; '.join(problems)}")
     return config, tensors
 

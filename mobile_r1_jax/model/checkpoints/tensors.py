@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_r1_jax.model.checkpoints.safetensors_files import shortened
+from mobile_r1_jax.model.checkpoints.safetensors_files import join_names
 from mobile_r1_jax.model.config import PolicyConfig
 
 Shape = tuple[int, ...]
@@ -124,7 +124,7 @@ def published_name(name: str) -> str:
     )
 
 
-def misfits(found: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> list[str]:
+def describe_mismatches(found: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> list[str]:
     """Say in words which tensors are missing, extra or misshapen, at most five of each; `found`: name -> shape."""
     wanted = {name: layout.stored for layout in layouts.values() for name in layout.names}
     if prefix := _wrapper_prefix(found, wanted):
@@ -138,7 +138,7 @@ def misfits(found: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> list[s
             if name in found and found[name] != shape
         ],
     }
-    said = [kind + shortened(names) for kind, names in problems.items() if names]
+    said = [kind + join_names(names) for kind, names in problems.items() if names]
     if "lm_head.weight" in wanted and "lm_head.weight" not in found:
         said.append("config.json says that embeddings are not tied (tie_word_embeddings)")
     return said

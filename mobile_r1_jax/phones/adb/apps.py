@@ -1,4 +1,4 @@
-"""The packages of apps that instructions name, for real phones: no shell command of Android's tells a label."""
+"""The packages of apps by the names that instructions use. Real phones need this: no shell command lists app labels."""
 
 APP_PACKAGES: dict[str, str] = {
     "12306": "com.MobileTicket",

@@ -38,20 +38,20 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds. `*_settle`: what the screen gets after the first action of a task and after later ones."""
+    """Waits and limits, in seconds."""
 
-    first_settle: float = 7.0  # kin
-    settle: float = 1.8  # kin
-    longest_press: float = 2.0  # kin
-    longest_wait: float = 3.0  # kin
-    swipe: float = 0.5  # how long a swipe takes; our choice
-    keyboard_settle: float = 1.0  # from choosing a keyboard to its first key; our choice
-    limit: float = 15.0  # for any one command, after which the phone counts as frozen; our choice
+    first_settle: float = 7.0  # wait for the screen after the first action of a task [kin]
+    settle: float = 1.8  # the same after later actions [kin]
+    longest_press: float = 2.0  # [kin]
+    longest_wait: float = 3.0  # [kin]
+    swipe: float = 0.5  # duration of a swipe [ours]
+    keyboard_settle: float = 1.0  # from the choice of a keyboard to its first key [ours]
+    limit: float = 15.0  # for one command; after it the phone counts as frozen [ours]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a shell command wrote and returned."""
+    """The output and exit status of a shell command."""
 
     stdout: str
     stderr: str
@@ -59,12 +59,12 @@ class Answer:
 
 
 class AdbPhone:
-    """A phone by its serial at an adb server; see `phone.Phone`. Needs Android 7 (shell with exit status).
+    """A phone with a serial at an adb server; see `phone.Phone`. Needs Android 7 (shell with exit status).
 
-    Nothing is asked of the phone until it is used, every exchange ends within `timings.limit`, and no call starts,
-    stops or restarts a server.
+    The constructor does not contact the phone. Every exchange ends within `timings.limit`. No call starts, stops or
+    restarts a server.
 
-    `generation` goes up whenever the phone is replaced by a new one that has forgotten everything.
+    `generation` increases when a new phone without the old state replaces this one.
     """
 
     generation = 0
@@ -77,7 +77,7 @@ class AdbPhone:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in device pixels: the last screenshot's, before the first one `wm size`."""
+        """(width, height) in device pixels: of the last screenshot or, before the first one, from `wm size`."""
         if self._size is None:
             answer = self.shell("wm size").stdout
             found = re.search(r"Override size: (\d+)x(\d+)", answer) or re.search(r"Physical size: (\d+)x(\d+)", answer)
@@ -87,7 +87,7 @@ class AdbPhone:
         return self._size
 
     def screenshot(self) -> Screenshot:
-        """What is on the screen. A PNG that is empty, truncated or corrupt is a PhoneError, never a black picture."""
+        """Return the current screen. Raises PhoneError if the PNG is empty, truncated or corrupt."""
         command = "exec:screencap -p"
         data = self._service(command)
         # Phones with several displays print a warning into the same pipe first.
@@ -101,10 +101,10 @@ class AdbPhone:
         return screenshot
 
     def perform(self, action: Action) -> str:
-        """Does one of the nine actions, lets the screen settle; returns "" or why the action had no effect.
+        """Perform one of the nine actions and wait until the screen settles. Return "" or why the action had no effect.
 
-        Points of any frame are brought into the device's. A name that the phone does not know is the policy's mistake
-        and told by the return value; only what the phone or the line to it does wrong raises PhoneError.
+        Points of any frame are converted to the device frame. If the phone does not know a name, the policy made a
+        mistake, and the return value says so. Raises PhoneError only if the phone or the connection fails.
         """
         if isinstance(action, Terminate):
             return ""
@@ -117,7 +117,7 @@ class AdbPhone:
         return effect
 
     def reset(self, task: Task) -> None:
-        """Home, every app that was used stopped, Home. A real phone takes no setup: ValueError where a task has one."""
+        """Press Home, stop every used app, press Home. Raises ValueError if the task has a setup."""
         if task.setup:
             raise ValueError(f"phone {self.serial}: a task for a real phone has no setup, got {dict(task.setup)!r}")
         self._checked("input keyevent 3")
@@ -132,7 +132,7 @@ class AdbPhone:
         return None
 
     def shell(self, line: str) -> Answer:
-        """Runs a command line in the phone's shell; whoever calls quotes."""
+        """Run a command line in the phone's shell. The caller quotes the arguments."""
         data = self._service(f"shell,v2,raw:{line}")
         outputs = {1: b"", 2: b""}
         at = 0
@@ -147,12 +147,12 @@ class AdbPhone:
         raise PhoneError(self.serial, line, "the phone hung up before the command's exit status")
 
     def reconnect(self) -> None:
-        """Takes up the connection to this phone again, and to no other, and waits until it has booted."""
+        """Reconnect this phone and no other one, and wait until it has booted."""
         deadline = time.monotonic() + self.timings.limit
-        with suppress(AdbError, OSError):  # unknown to the server: the answers below count
+        with suppress(AdbError, OSError):  # the server may not know the phone; the calls below decide
             ask_server(self.server, f"host-serial:{self.serial}:reconnect", self.timings.limit)
         while True:
-            with suppress(AdbError, OSError):  # every time: the server refuses as long as it holds the old connection
+            with suppress(AdbError, OSError):  # in every loop: the server refuses while it holds the old connection
                 self._announce()
             try:
                 if self.shell("getprop sys.boot_completed").stdout.strip() == "1":
@@ -165,14 +165,14 @@ class AdbPhone:
             time.sleep(0.1)
 
     def _announce(self) -> None:
-        """Tells the server where the phone is, if the serial says that; of one on USB it knows."""
+        """Announce the phone to the server if the serial contains its address. The server finds USB phones itself."""
         if match := re.fullmatch(r"emulator-(\d+)", self.serial):
             announce(self.server, int(match[1]) + 1, self.timings.limit)
         elif ":" in self.serial:
             ask_server(self.server, f"host:connect:{self.serial}", self.timings.limit)
 
     def _service(self, service: str) -> bytes:
-        """Opens a service on the phone and reads it to its end. All that goes wrong is a PhoneError."""
+        """Open a service on the phone and return all its output. Raises PhoneError on any failure."""
         limit, delivered = self.timings.limit, False
         try:
             with AdbStream(self.server, limit) as stream:
@@ -189,8 +189,8 @@ class AdbPhone:
     def _checked(self, line: str) -> str:
         answer = self.shell(line)
         if answer.status != 0:
-            said = answer.stderr.strip() or answer.stdout.strip()
-            raise PhoneError(self.serial, line, f"exit status {answer.status}: {said[:200]}")
+            reason = answer.stderr.strip() or answer.stdout.strip()
+            raise PhoneError(self.serial, line, f"exit status {answer.status}: {reason[:200]}")
         return answer.stdout
 
     def _touch(self, action: Action) -> str:
@@ -199,7 +199,7 @@ class AdbPhone:
             self._checked(f"input tap {x} {y}")
         elif isinstance(action, LongPress):
             x, y = self._pixels(action.point)
-            # Half a second is the least that Android takes for a long press, whatever the policy asked for.
+            # Android needs at least half a second for a long press.
             milliseconds = round(1000 * min(max(action.seconds, 0.5), self.timings.longest_press))
             self._checked(f"input swipe {x} {y} {x} {y} {milliseconds}")
         elif isinstance(action, Swipe):
@@ -227,7 +227,7 @@ class AdbPhone:
         return ""
 
     def _type(self, text: str) -> str:
-        """ASCII by `input text`; what that would lose or change, by the ADB keyboard."""
+        """Type ASCII by `input text`, and text that `input text` would lose or change by the ADB keyboard."""
         if not text:
             return "nothing to type"
         if re.fullmatch(r"[ -~]+", text) and "%s" not in text:
@@ -238,13 +238,13 @@ class AdbPhone:
             "settings get secure default_input_method && "
             f"am broadcast -a ADB_INPUT_B64 --es msg {encoded} -p {ADB_KEYBOARD.split('/')[0]}"
         )
-        # A keyboard that is not the one in use hears nothing, and the broadcast does not say so.
+        # Only the active keyboard receives the broadcast, and the broadcast does not report a failure.
         if not self._checked(line).startswith(ADB_KEYBOARD):
             self._checked(f"ime enable {ADB_KEYBOARD} && ime set {ADB_KEYBOARD}")
             time.sleep(self.timings.keyboard_settle)
             if not self._checked(line).startswith(ADB_KEYBOARD):
                 raise PhoneError(
-                    self.serial, "ime set", f"{ADB_KEYBOARD} does not stay the keyboard: install ADBKeyBoard"
+                    self.serial, "ime set", f"{ADB_KEYBOARD} cannot be selected as keyboard: install ADBKeyBoard"
                 )
         return ""
 
@@ -263,6 +263,6 @@ class AdbPhone:
         return ""
 
     def installed_apps(self) -> dict[str, str]:
-        """App name to package, of the apps whose names are known and that are on this phone."""
+        """Return app name -> package of the installed apps with known names."""
         installed = set(re.findall(r"^package:(\S+)", self._checked("pm list packages"), re.MULTILINE))
         return {name: package for name, package in APP_PACKAGES.items() if package in installed}

@@ -1,4 +1,4 @@
-"""An adb server of our own: a child process on a free port, invisible to the machine's other adb users."""
+"""A private adb server: a child process on a free port, which other adb users of the machine do not see."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mobile_r1_jax.phones.phone import PhonesUnavailable
 
 _ENVIRONMENT = {"PATH": os.defpath, "ADB_USB": "0", "ADB_MDNS": "0", "ADB_EMU": "0"}
 _READY_SECONDS = 10.0
-_ATTEMPTS = 3  # somebody else may take the free port before adb does
+_ATTEMPTS = 3  # another process may take the free port before adb does
 
 
 def adb_path() -> str:
-    """The adb binary that the adbutils wheel carries or, on machines whose wheel has none, the one on PATH.
+    """Return the adb binary of the adbutils wheel, or the one on PATH if the wheel has none.
 
-    Raises PhonesUnavailable where neither can be executed.
+    Raises PhonesUnavailable if neither can be executed.
     """
     bundled = Path(str(importlib.resources.files("adbutils.binaries") / "adb"))
     found = str(bundled) if os.access(bundled, os.X_OK) else shutil.which("adb")
@@ -36,11 +36,11 @@ def adb_path() -> str:
 
 
 class AdbServer:
-    """A server at `address`, which starts at once and answers when the constructor returns.
+    """An adb server at `address`. The constructor starts it and returns when it answers.
 
-    It knows of no USB devices, no network discovery and no emulators by itself, keeps its keys in a temporary directory
-    and dies with this process, even if this process crashes. Raises PhonesUnavailable if it does not start, OSError
-    where there can be no process or temporary directory.
+    It does not look for USB devices, network devices or emulators. It keeps its keys in a temporary directory. It ends
+    with this process, even if this process crashes. Raises PhonesUnavailable if the server does not start, OSError if
+    no process or temporary directory can be created.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class AdbServer:
             self._home = home
 
     def answers(self, seconds: float) -> bool:
-        """Return whether it runs and answers within `seconds`."""
+        """Return whether the server runs and answers within `seconds`."""
         try:
             return self.child.running and bool(ask_server(self.address, "host:version", seconds))
         except (AdbError, OSError):

@@ -1,4 +1,4 @@
-"""One request to an adb server: adbutils' connection with a deadline over everything that happens on it."""
+"""One request to an adb server: adbutils' connection with one deadline for the whole exchange."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 from adbutils import AdbConnection, AdbError
 
-LONGEST_REQUEST = 0xFFFF  # bytes; the length travels as four hexadecimal digits
+LONGEST_REQUEST = 0xFFFF  # bytes; the length is sent as four hexadecimal digits
 
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where an adb server listens."""
+    """The address of an adb server."""
 
     host: str = "127.0.0.1"
     port: int = 5037
 
 
 class AdbStream(AdbConnection):
-    """A connection to the server, to be used in a `with`. What takes longer than `seconds` in all raises TimeoutError.
+    """A connection to the server, for use in a `with`. Raises TimeoutError if the exchange takes more than `seconds`.
 
-    Differs from adbutils' own in three ways: a server that does not answer is an error, never a reason to start one on
-    the default port; the limit holds for the whole exchange and not for each piece of it; closing does not sleep.
+    It differs from adbutils' connection in three ways. It never starts a server when none answers. The limit holds for
+    the whole exchange, not for each part. Closing does not sleep.
     """
 
     def __init__(self, address: ServerAddress, seconds: float) -> None:
@@ -38,7 +38,7 @@ class AdbStream(AdbConnection):
         self.conn.close()
 
     def recv(self, n: int) -> bytes:
-        """At most `n` bytes, none at the end."""
+        """Return at most `n` bytes; b"" at the end."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -46,10 +46,10 @@ class AdbStream(AdbConnection):
         return self.conn.recv(n)
 
     def request(self, service: str) -> None:
-        """Asks the server for `service`. Raises AdbError with the server's reason when it refuses."""
+        """Request `service` from the server. Raises AdbError with the server's reason if it refuses."""
         encoded = service.encode()
         if len(encoded) > LONGEST_REQUEST:
-            raise AdbError(f"the command has {len(encoded)} bytes; adb takes {LONGEST_REQUEST} at most")
+            raise AdbError(f"the command has {len(encoded)} bytes; adb accepts {LONGEST_REQUEST} at most")
         self.conn.settimeout(max(self._deadline - time.monotonic(), 0.001))
         self.conn.sendall(b"%04x" % len(encoded) + encoded)
         answer = self._exactly(4)
@@ -59,14 +59,14 @@ class AdbStream(AdbConnection):
             raise AdbError(f"the server hung up on {service[:40]!r}" if not answer else f"unknown answer {answer!r}")
 
     def block(self) -> str:
-        """A text that the server sends with its length before it."""
+        """Return a text that the server sends after its length."""
         length = self._exactly(4)
         if not re.fullmatch(rb"[0-9a-fA-F]{4}|", length):
             raise AdbError(f"unknown answer {length!r}")
         return self._exactly(int(length or b"0", 16)).decode(errors="replace")
 
     def to_end(self) -> bytes:
-        """Everything until the other side closes."""
+        """Return all bytes until the server closes the connection."""
         pieces = []
         while piece := self.recv(1 << 17):
             pieces.append(piece)
@@ -80,21 +80,21 @@ class AdbStream(AdbConnection):
 
 
 def ask_server(address: ServerAddress, service: str, seconds: float) -> str:
-    """The server's text for a request that it answers itself, such as "host:version". Raises AdbError or OSError."""
+    """Return the answer to a request to the server itself, such as "host:version". Raises AdbError or OSError."""
     with AdbStream(address, seconds) as stream:
         stream.request(service)
         return stream.block()
 
 
 def announce(address: ServerAddress, port: int, seconds: float) -> None:
-    """Tells the server of a phone that listens on its localhost `port`; it becomes `emulator-(port - 1)`."""
+    """Announce a phone that listens on localhost `port` to the server. Its serial becomes `emulator-(port - 1)`."""
     with AdbStream(address, seconds) as stream:
         encoded = f"host:emulator:{port}".encode()
         stream.conn.sendall(b"%04x" % len(encoded) + encoded)
-        stream.to_end()  # the server says nothing to this request and closes once it has tried
+        stream.to_end()  # the server sends no answer and closes after its attempt
 
 
 def states(address: ServerAddress, seconds: float) -> dict[str, str]:
-    """Serial to state ("device", "offline", "unauthorized", …) of all that the server knows."""
+    """Return serial -> state ("device", "offline", "unauthorized", …) of all phones of the server."""
     lines = ask_server(address, "host:devices", seconds).splitlines()
     return {serial: state for serial, state in (line.split("\t") for line in lines)}

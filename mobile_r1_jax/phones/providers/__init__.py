@@ -1,4 +1,4 @@
-"""What opens phones and their tasks, by a run's settings."""
+"""Open phones and their tasks as the settings of a run say."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from mobile_r1_jax.tasks.suite import TaskSuite
 
 @contextmanager
 def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
-    """Yield the phones, ready to use. Raises PhonesUnavailable in one line where there can be none."""
+    """Yield the phones, ready to use. Raises PhonesUnavailable in one line if there are none."""
     with simulated_fleet(settings.count, settings.simulated.size, seed) as phones:
         yield list(phones)
 

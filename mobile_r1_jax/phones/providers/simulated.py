@@ -1,4 +1,4 @@
-"""Simulated phones ready to use: an adb server and the simulator in child processes that are kept running."""
+"""Simulated phones: an adb server and the simulator in child processes that are restarted when they fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adbutils import AdbError
 from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
-from mobile_r1_jax.phones.child import Child, Kept
+from mobile_r1_jax.phones.child import Child, SupervisedService
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
 from mobile_r1_jax.phones.settings import SimulatedSettings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
@@ -31,9 +31,9 @@ _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
 
 
 class SimulatedPhone(AdbPhone):
-    """A phone that can be put anywhere and asked anything; otherwise used exactly as a real one.
+    """A phone that accepts task setups and reports its state; otherwise used exactly as a real phone.
 
-    `repair` is called before the phone is connected to again: it may start the processes behind the phone again.
+    `repair` is called before each reconnection. It may restart the processes behind the phone.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class SimulatedPhone(AdbPhone):
         self._repair = repair
 
     def reset(self, task: Task) -> None:
-        """Puts the task on the phone."""
+        """Put the phone into the start state of the task."""
         self.simulator("reset", task.setup)
         self._first = True
 
     def reconnect(self) -> None:
-        """See AdbPhone. Raises PhonesUnavailable where the processes behind the phone cannot be kept running."""
+        """See AdbPhone. Raises PhonesUnavailable if the processes behind the phone end repeatedly."""
         self._repair()
         super().reconnect()
 
@@ -63,18 +63,21 @@ class SimulatedPhone(AdbPhone):
     def simulator(
         self, verb: Literal["reset", "state", "progress"], payload: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """`state`: what success checks look at. `progress`: how far the task is. `reset`: takes a task's setup, answers
-        with the progress. Raises PhoneError with the phone's reason."""
+        """Send a command to the simulator and return its answer. Raises PhoneError with the phone's reason.
+
+        verb: `state` returns the state for success checks, `progress` the progress of the task. `reset` takes the setup
+        of a task as `payload` and returns the progress.
+        """
         words = ["cmd", "simulator", verb] + ([] if payload is None else [json.dumps(dict(payload))])
         return json.loads(self._checked(shlex.join(words)))
 
     def progress(self) -> Progress:
         """See Phone. A simulated phone knows its task."""
-        told = self.simulator("progress")
-        return Progress(told["done"], told["remaining"], told["shortest"], *told["milestones"])
+        answer = self.simulator("progress")
+        return Progress(answer["done"], answer["remaining"], answer["shortest"], *answer["milestones"])
 
     def installed_apps(self) -> dict[str, str]:
-        """App name to package, of all apps."""
+        """Return app name -> package of all apps."""
         dump = self._checked("dumpsys package packages")
         return {
             label: package for package, label in re.findall(r"Package \[(\S+)\][\s\S]*?nonLocalizedLabel=(.*)", dump)
@@ -84,8 +87,8 @@ class SimulatedPhone(AdbPhone):
 class Simulator:
     """`count` simulated phones in a child process that ends with this one; phone i is seeded by seed + i.
 
-    They listen on `ports` of localhost when the constructor returns. Raises PhonesUnavailable if the process does not
-    start, OSError where there can be none.
+    They listen on `ports` of localhost when the constructor returns. Raises PhonesUnavailable if the simulator does not
+    start, OSError if no process can be created.
     """
 
     def __init__(self, count: int, size: tuple[int, int], seed: int) -> None:
@@ -96,7 +99,7 @@ class Simulator:
             undo.callback(self.child.close)
             line = self.child.first_line(_START_SECONDS)
             if not line:
-                raise PhonesUnavailable(f"simulator: it does not start: {self.child.last_words()}")
+                raise PhonesUnavailable(f"simulator: does not start: {self.child.last_words()}")
             self.ports = tuple(json.loads(line)["ports"])
             undo.pop_all()
 
@@ -115,7 +118,7 @@ class Simulator:
 
 
 class SimulatedPhones:
-    """`count` simulated phones in `phones`, with an adb server of their own; both processes are kept running.
+    """`count` simulated phones in `phones`, with a private adb server; both processes are restarted when they fail.
 
     Raises PhonesUnavailable if the processes do not start.
     """
@@ -125,22 +128,22 @@ class SimulatedPhones:
         self._repairing = threading.Lock()
         self.phones: tuple[SimulatedPhone, ...] = ()
         with ExitStack() as undo:
-            self.adb = Kept("adb server", AdbServer)
+            self.adb = SupervisedService("adb server", AdbServer)
             undo.callback(self.adb.close)
-            self.simulator = Kept("simulator", self._start_simulator)
+            self.simulator = SupervisedService("simulator", self._start_simulator)
             undo.callback(self.simulator.close)
             server = self.adb.service.address
             try:
                 serials = connect(server, self.simulator.service.ports)
             except PhoneError as error:
-                raise PhonesUnavailable(f"simulated phones: adb does not reach them: {error}") from error
+                raise PhonesUnavailable(f"simulated phones: adb cannot reach them: {error}") from error
             self.phones = tuple(SimulatedPhone(serial, server, timings, self.repair) for serial in serials)
             undo.pop_all()
 
     def repair(self) -> None:
-        """Start the adb server and the simulator again where they have ended or hang, and reconnect all phones.
+        """Restart the adb server and the simulator if they have ended or do not answer, and reconnect all phones.
 
-        Raises PhoneError if a phone cannot be reached yet, PhonesUnavailable when a process ends again and again.
+        Raises PhoneError if a phone cannot be reached yet, PhonesUnavailable if a process ends repeatedly.
         """
         with self._repairing:
             adb, simulator = self.adb.repair(self._seconds), self.simulator.repair(self._seconds)
@@ -152,14 +155,14 @@ class SimulatedPhones:
             connect(server, ports, self._seconds)
 
     def close(self) -> None:
-        """End both processes. Calls on the phones that are still going on fail soon."""
+        """End both processes. Running calls on the phones then fail soon."""
         self.simulator.close()
         self.adb.close()
-        if self._repairing.acquire(timeout=_CLOSE_SECONDS):  # a process that is being started is ended by its starter
+        if self._repairing.acquire(timeout=_CLOSE_SECONDS):  # a running `repair` ends the process that it starts
             self._repairing.release()
 
     def _start_simulator(self) -> Simulator:
-        for phone in self.phones:  # before the first call can reach the new simulator
+        for phone in self.phones:  # before any call can reach the new simulator
             phone.generation += 1
         return Simulator(self._count, self._size, self._seed)
 
@@ -168,9 +171,9 @@ class SimulatedPhones:
 def simulated_fleet(
     count: int, size: tuple[int, int] = (112, 224), seed: int = 0, timings: Timings = INSTANT
 ) -> Iterator[tuple[SimulatedPhone, ...]]:
-    """`count` simulated phones behind an adb server of their own, ready to use; phone i is seeded by seed + i.
+    """Yield `count` simulated phones behind a private adb server, ready to use; phone i is seeded by seed + i.
 
-    The processes behind them are started again when they end or hang; see SimulatedPhones. Raises PhonesUnavailable.
+    Their processes are restarted when they fail; see SimulatedPhones. Raises PhonesUnavailable.
     """
     with closing(SimulatedPhones(count, size, seed, timings)) as source:
         yield source.phones
@@ -186,12 +189,12 @@ def simulator_tasks(settings: SimulatedSettings) -> SimulatorTasks:
 
 
 def serial_of(port: int) -> str:
-    """The serial that adb gives to what is announced as an emulator."""
+    """Return the serial that adb gives to an emulator on `port`."""
     return f"emulator-{port - 1}"
 
 
 def connect(server: ServerAddress, ports: tuple[int, ...], seconds: float = 20.0) -> tuple[str, ...]:
-    """Announces phones that listen on localhost and waits until all are usable. Returns their serials, in order.
+    """Announce phones that listen on localhost and wait until all are usable. Return their serials, in order.
 
     Raises PhoneError for the first phone that is not usable after `seconds`.
     """

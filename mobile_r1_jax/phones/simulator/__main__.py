@@ -1,7 +1,7 @@
-"""Simulated phones in a process of their own: python -m mobile_r1_jax.phones.simulator --phones 4 --size 1080x2400.
+"""A process with simulated phones: python -m mobile_r1_jax.phones.simulator --phones 4 --size 1080x2400.
 
-When they listen it prints one line of JSON, {"ports": [...]}; `adb connect localhost:PORT` makes adb know
-one. It ends when its standard input does, so that it cannot outlive whoever started it.
+It prints one line of JSON, {"ports": [...]}, when the phones listen. `adb connect localhost:PORT` connects adb to a
+phone. The process ends when its standard input is closed, so that it ends with the process that started it.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from mobile_r1_jax.phones.simulator.android.daemon import listen
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import check_size
 
-MOST_PHONES = 10_000  # far below the 64,511 ports that a user may listen on
+MOST_PHONES = 10_000  # far below the 64,511 ports open to users
 
 
 def screen_size(text: str) -> tuple[int, int]:
-    """(width, height) of "1080x2400"."""
+    """Return (width, height) of a text such as "1080x2400"."""
     match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"screen size {text!r}: must be WIDTHxHEIGHT in pixels, such as 1080x2400")
@@ -35,14 +35,14 @@ def screen_size(text: str) -> tuple[int, int]:
 
 
 def count(text: str) -> int:
-    """How many phones; each listens on a port of its own."""
+    """Return the number of phones; each listens on its own port."""
     if not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII) or int(text) > MOST_PHONES:
         raise argparse.ArgumentTypeError(f"number of phones {text!r}: must be from 1 to {MOST_PHONES}")
     return int(text)
 
 
 async def serve(count: int, size: tuple[int, int], seed: int) -> None:
-    """Listens with `count` phones, phone i seeded by seed + i, until standard input ends or SIGTERM comes."""
+    """Serve `count` phones, phone i with seed + i, until the end of standard input or SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
@@ -55,7 +55,7 @@ async def serve(count: int, size: tuple[int, int], seed: int) -> None:
 
 
 def _when_input_ends(call: Callable[[], object]) -> None:
-    # os.read and not sys.stdin: a thread that sits in a buffered read aborts the interpreter's shutdown.
+    # os.read, not sys.stdin: a thread in a buffered read would abort the interpreter's shutdown.
     while os.read(0, 4096):
         pass
     call()
@@ -63,9 +63,9 @@ def _when_input_ends(call: Callable[[], object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="mobile_r1_jax.phones.simulator", description=__doc__)
-    parser.add_argument("--phones", type=count, default=1, help="how many")
-    parser.add_argument("--size", type=screen_size, default=(112, 224), help="of the screen, WIDTHxHEIGHT")
-    parser.add_argument("--seed", type=int, default=0, help="of the first phone; the next ones count up")
+    parser.add_argument("--phones", type=count, default=1, help="number of phones")
+    parser.add_argument("--size", type=screen_size, default=(112, 224), help="screen size, WIDTHxHEIGHT")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first phone; phone i gets seed + i")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
     try:

@@ -1,6 +1,6 @@
-"""Annotated trajectories of the simulated phone, written by its oracle as a person would annotate them.
+"""Demonstrations: annotated trajectories of the simulated phone by its oracle.
 
-A share of them takes a wrong step, notices it and undoes it. Screens come straight from the phone's state: no adb, so
+A share of them has a wrong step, which the next step undoes. Screens are drawn from the phone's state without adb, so
 that hundreds of trajectories take a few seconds.
 """
 
@@ -15,10 +15,10 @@ from mobile_r1_jax.agent.responses import Response, format_response
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.oracle import Goal, Move
 from mobile_r1_jax.phones.simulator.screen import draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import Placed, place
+from mobile_r1_jax.phones.simulator.templates import Goal, Move
 from mobile_r1_jax.tasks.task import Task
 
 HOLD_SECONDS = 1
@@ -27,10 +27,10 @@ HOLD_SECONDS = 1
 def annotate(
     tasks: Sequence[Task], *, system: str, size: tuple[int, int], resizing: Resizing, mistakes: float, seed: int
 ) -> Iterator[Trajectory]:
-    """One trajectory for each task, coordinates in model pixels; `mistakes` is the share that takes a wrong step.
+    """Yield one trajectory for each task, with coordinates in model pixels.
 
-    `system` is a template over {instruction}; `size` the screens' (width, height) in device pixels. A task that offers
-    nothing to get wrong on its way gets no wrong step.
+    system: a template with {instruction}. size: (width, height) of the screens in device pixels. mistakes: share of
+    tasks with a wrong step. A task without a possible wrong step gets none.
     """
     frame = Frame("model", *resizing.model_size(*size))
     for index, task in enumerate(tasks):
@@ -46,42 +46,42 @@ def annotate(
             turns.append(replace(turn, mistake=move is wrong))
             if move.kind == "finish":
                 break
-            oracle.make(placed.state, move)
+            oracle.apply_move(placed.state, move)
         else:
-            raise RuntimeError(f"the oracle is lost in {task.setup}: not done after {oracle.MOST_STEPS} steps")
+            raise RuntimeError(f"the oracle does not finish {task.setup} in {oracle.MOST_STEPS} steps")
         yield Trajectory(
             task.instruction, task.app, system_text(system, task.instruction), tuple(turns), Ending.SUCCESS, {}
         )
 
 
 def draw_slip(task: Task, rng: Random) -> tuple[int, Move | None]:
-    """A step of the task's shortest way and a wrong tap to make there instead; (-1, None) where there is none."""
+    """Draw a step of the task's shortest path and a wrong tap for it; (-1, None) if there is none."""
     placed = place(task.setup)
     slips: list[tuple[int, list[Move]]] = []
     for step in range(oracle.MOST_STEPS):
         right = oracle.next_move(placed.state, placed.goals)
         if right.kind in ("tap", "hold", "open") and (wrong := wrong_taps(placed)):
             slips.append((step, wrong))
-        oracle.make(placed.state, right)
+        oracle.apply_move(placed.state, right)
     step, wrong = rng.choice(slips) if slips else (-1, [])
     return step, rng.choice(wrong) if wrong else None
 
 
 def wrong_taps(placed: Placed) -> list[Move]:
-    """The taps that a person could make here by mistake, notice and undo."""
+    """Return the wrong taps on the current screen that the next step can undo."""
     elements = gestures.screen_of(placed.state).elements
     return [move for element in elements if element.tap and is_slip(placed, move := Move("tap", element.name))]
 
 
 def is_slip(placed: Placed, move: Move) -> bool:
-    """Whether a move leads astray and back again: it changes where the phone is, nothing that it remembers."""
+    """Return whether a move is a mistake that can be undone: it changes the page but no data."""
     before = placed.state.copy()
-    before.waiting = []  # a pop-up that happens to come up makes no right step wrong
+    before.waiting = []  # a pop-up does not make a right step wrong
     after = before.copy()
-    oracle.make(after, move)
-    nearer = oracle.remaining(after, placed.goals) < oracle.remaining(before, placed.goals)
+    oracle.apply_move(after, move)
+    made_progress = oracle.remaining(after, placed.goals) < oracle.remaining(before, placed.goals)
     lost = oracle.remaining(after, placed.goals) == oracle.MOST_STEPS
-    return after != before and after.data == before.data and not nearer and not lost
+    return after != before and after.data == before.data and not made_progress and not lost
 
 
 def annotated_turn(state: State, goals: tuple[Goal, ...], move: Move, size: tuple[int, int], frame: Frame) -> Turn:
@@ -97,7 +97,7 @@ def annotated_turn(state: State, goals: tuple[Goal, ...], move: Move, size: tupl
 
 
 def thought(state: State, goals: tuple[Goal, ...], move: Move) -> str:
-    """What it is all for, the page that the screen shows, and how things stand there."""
+    """Return a thought: the goal, the title of the page, and the state of the page."""
     goal = next((goal for goal in goals if not goal.reached(state)), goals[-1])
     title = next(element.name for element in gestures.screen_of(state).elements if element.cell[1] == 0)
     return f"{goal.subject}; on {title}; {verdict(state, move)}."
@@ -123,7 +123,7 @@ def sentence(move: Move) -> str:
 
 
 def action(move: Move, box: tuple[int, int, int, int] | None, frame: Frame) -> Action:
-    """The `mobile_use` call of a move; `box` in pixels of `frame` where it touches an element."""
+    """Return the `mobile_use` action of a move. `box`: the touched element in pixels of `frame`, if any."""
     if box is not None:
         point = Point((box[0] + box[2] + 1) // 2, (box[1] + box[3] + 1) // 2, frame)
         return Click(point) if move.kind == "tap" else LongPress(point, HOLD_SECONDS)

@@ -1,4 +1,4 @@
-"""One simulated phone: gestures and keys in, pixels and state out. No adb here; the daemon puts it on the wire."""
+"""One simulated phone without adb: gestures and keys in, pixels and state out. The daemon connects it to adb."""
 
 import functools
 import json
@@ -11,7 +11,7 @@ from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
 
 
 class Device:
-    """A phone with a screen of `size` (width, height) pixels; everything random about it comes from `seed`."""
+    """A phone with a screen of `size` (width, height) pixels. `seed` determines its random content."""
 
     def __init__(self, size: tuple[int, int] = (112, 224), seed: int = 0) -> None:
         self.size = size
@@ -26,7 +26,7 @@ class Device:
         return APPS[self._state.app].package, "." + self._state.page.split("/")[1].title() + "Activity"
 
     def screenshot(self) -> bytes:
-        """PNG bytes of what is on the screen."""
+        """Return PNG bytes of the screen."""
         screen = gestures.screen_of(self._state)
         looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
         return _drawn(looks, screen.accent, self.size)
@@ -50,7 +50,7 @@ class Device:
         gestures.press(self._state, name)
 
     def launch(self, package: str) -> bool:
-        """False where there is no such app."""
+        """Open an app by its package. Return False if there is no such app."""
         app = next((app for app in APPS.values() if app.package == package), None)
         if app is None:
             return False
@@ -59,12 +59,12 @@ class Device:
         return True
 
     def reset(self, setup: dict[str, Any]) -> None:
-        """Puts the phone where a task begins; ValueError says what is wrong with `setup`."""
+        """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""
         self._task = tasks.place(setup)
         self._state = self._task.state
 
     def state(self) -> dict[str, Any]:
-        """The phone's state as JSON types: what a success check may look at."""
+        """Return the state that success checks read, as JSON types."""
         state = self._state
         return {
             "page": state.page,
@@ -74,7 +74,7 @@ class Device:
         }
 
     def progress(self) -> dict[str, Any]:
-        """How far the task is: `done`, `remaining` steps of the shortest way from here, `shortest` from the start."""
+        """Return the progress of the task; see `tasks.Placed.progress`. Raises ValueError if there is no task."""
         if self._task is None:
             raise ValueError("no task: reset the phone with one first")
         return self._task.progress()

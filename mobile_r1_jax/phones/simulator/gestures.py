@@ -1,38 +1,30 @@
-"""What gestures and keys do to a phone's state, and what the phone shows in a state: pure transitions, no device."""
+"""Transitions of a phone's state by gestures and keys, and the screen of a state. No device and no adb."""
 
 import dataclasses
 from random import Random
 from typing import Any
 
-from mobile_r1_jax.phones.simulator.apps import APPS, clock, messages, settings, shop
+from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.screen import ROWS, Element, Screen
 from mobile_r1_jax.phones.simulator.state import Popup, State
 
-CHOOSE = {"shop": shop.choose, "messages": messages.choose, "clock": clock.choose}
-POPUPS = (
-    Popup("Allow access?", accept="Allow", dismiss="Deny"),
-    Popup("New version", accept="Update", dismiss="Skip", astray="launcher/update"),
-    Popup("Big sale", accept="Look", dismiss="Close", astray="shop/me"),
-)
+POPUPS = tuple(popup for app in APPS.values() for popup in app.popups)
 
 
 def shuffled(popup: Popup, rng: Random) -> Popup:
-    """The same pop-up with its buttons in a random order."""
+    """Return the pop-up with its buttons in random order."""
     return dataclasses.replace(popup, accept_first=rng.random() < 0.5)
 
 
 def fresh_state(rng: Random) -> State:
-    """A phone just set up: at its home screen, every app's data drawn from `rng`."""
+    """Return the state of a new phone: at the home screen, with every app's data drawn from `rng`."""
     return State(data={app.name: app.fresh(rng) for app in APPS.values()})
 
 
 def screen_of(state: State) -> Screen:
-    """What the phone shows in this state."""
+    """Return the screen of a state."""
     app = APPS[state.app]
-    if state.page == "launcher/update":
-        elements = [Element("Update", "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
-    else:
-        elements = app.elements(state)
+    elements = app.elements(state)
     if state.menu:
         name, *choices = state.menu
         elements = [element for element in elements if element.cell[1] == 0]
@@ -50,7 +42,8 @@ def screen_of(state: State) -> Screen:
 def _chosen(choice: str) -> Any:
     def effect(state: State) -> None:
         name, state.menu = state.menu[0], ()
-        CHOOSE[state.app](state, name, choice)
+        if choose := APPS[state.app].choose:
+            choose(state, name, choice)
 
     return effect
 
@@ -79,8 +72,8 @@ def long_press(state: State, x: int, y: int, size: tuple[int, int]) -> None:
 
 
 def swipe(state: State, y1: int, y2: int, size: tuple[int, int]) -> None:
-    """A vertical swipe scrolls by a page when it covers at least one row."""
-    if state.popup or state.menu or not settings.scrolls(state.page) or abs(y1 - y2) < size[1] // ROWS:
+    """Scroll by one page if the vertical distance is at least one row."""
+    if state.popup or state.menu or not APPS[state.app].scrolls(state.page) or abs(y1 - y2) < size[1] // ROWS:
         return
     state.scroll = 1 if y1 > y2 else 0
 
@@ -92,7 +85,7 @@ def type_text(state: State, text: str) -> None:
 
 
 def press(state: State, key: str) -> None:
-    """A key by its Android name without KEYCODE_."""
+    """Press a key, by its Android name without KEYCODE_."""
     if key == "BACK":
         state.back()
     elif key == "HOME":

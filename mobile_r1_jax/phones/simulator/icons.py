@@ -1,4 +1,4 @@
-"""The icon set: every name that the apps show has a glyph of its own, as icons on a real phone have."""
+"""The icon set: each name in the apps has its own glyph, like icons on a real phone."""
 
 import functools
 import hashlib
@@ -59,6 +59,6 @@ NAMES = (
 
 @functools.lru_cache(maxsize=1024)
 def glyph_of(name: str) -> tuple[str, tuple[int, int, int], tuple[int, int, int]]:
-    """(shape, colour, ground) that a name always has, here or on any other machine; names not listed share glyphs."""
+    """Return (shape, colour, ground) of a name, the same on every machine. Names outside NAMES share glyphs."""
     number = NAMES.index(name) if name in NAMES else hashlib.sha256(name.encode()).digest()[0]
     return SHAPES[number % 8], COLOURS[number // 8 % 8], GROUNDS[number // 64 % 3]

@@ -1,46 +1,21 @@
-"""The shortest way through a task: what a practised user would do next from wherever the phone is now.
+"""The oracle: the shortest path through a task from any state of the phone.
 
-A goal is reached by a route: for each page on the way, the move to make there. From a page off the route the oracle
-goes back, or opens the app. It sees the phone's state, not its pixels, and serves three purposes: it writes
-annotations, it counts the steps that remain (which tells when an episode left the right path), and it says how short a
-task could have been.
+A goal has a route: the move to make on each page. On other pages the oracle goes back or opens the app. It reads the
+phone's state, not its pixels. It writes annotations and counts the remaining steps and the steps of the shortest path.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from mobile_r1_jax.phones.simulator import gestures
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.screen import COLUMNS, ROWS, Element
 from mobile_r1_jax.phones.simulator.state import State
+from mobile_r1_jax.phones.simulator.templates import Goal, Move
 
-GRID = (COLUMNS * 28, ROWS * 28)  # any size would do: the oracle taps centres
+GRID = (COLUMNS * 28, ROWS * 28)  # the oracle taps the centers of elements, so any size works
 MOST_STEPS = 15
 
 
-@dataclass(frozen=True)
-class Move:
-    """One step: `kind` tap, hold, swipe, type, button, key, open or finish; `name` what it is done to or with."""
-
-    kind: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A state to reach and the route there: page -> move. The route's first page is the app's home."""
-
-    reached: Callable[[State], bool]
-    route: dict[str, Move]
-    subject: str  # what is to be done to what, as a thought would say it
-
-    @property
-    def app(self) -> str:
-        return next(iter(self.route)).split("/")[0]
-
-
 def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
-    """The next step towards the first goal not reached; `finish` when all are."""
+    """Return the next step towards the first unreached goal; `finish` if all goals are reached."""
     goal = next((goal for goal in goals if not goal.reached(state)), None)
     if goal is None:
         return Move("finish")
@@ -63,12 +38,12 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
 
 
 def target(state: State, name: str) -> Element | None:
-    """The element that a tap or hold on `name` touches."""
+    """Return the element that a tap or hold on `name` touches."""
     return gestures.screen_of(state).find(name)
 
 
-def make(state: State, move: Move) -> None:
-    """Does the move to the state."""
+def apply_move(state: State, move: Move) -> None:
+    """Change the state by a move."""
     if move.kind in ("tap", "hold"):
         element = target(state, move.name)
         if element is not None:
@@ -88,12 +63,12 @@ def make(state: State, move: Move) -> None:
 
 
 def remaining(state: State, goals: tuple[Goal, ...]) -> int:
-    """How many steps the shortest way still takes, `finish` included, as long as no further pop-up opens."""
+    """Return the number of steps of the shortest path, `finish` included, if no further pop-up opens."""
     state = state.copy()
     state.waiting = []
     for step in range(MOST_STEPS):
         move = next_move(state, goals)
         if move.kind == "finish":
             return step + 1
-        make(state, move)
+        apply_move(state, move)
     return MOST_STEPS

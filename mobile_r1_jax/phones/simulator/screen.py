@@ -1,8 +1,8 @@
-"""What a simulated phone shows: elements on a grid of 4 x 8 cells, drawn at any screen size.
+"""Screens of a simulated phone: elements on a grid of 4 x 8 cells, drawn at any screen size.
 
-A cell is a quarter of the width and an eighth of the height, so the same screen is 112x224 for the demo and 1080x2400
-for a phone-sized one. Names are drawn as text beside a glyph of their own (shape and colour), over a wallpaper whose
-tint changes a little from left to right and from top to bottom.
+A cell is a quarter of the width and an eighth of the height, for example on 112x224 or 1080x2400 pixels. Each name is
+drawn as text with its own glyph (shape and colour). The tint of the wallpaper changes slightly from left to right and
+from top to bottom.
 """
 
 import functools
@@ -18,12 +18,12 @@ from mobile_r1_jax.phones.simulator.icons import COLOURS, glyph_of
 COLUMNS, ROWS = 4, 8
 SMALLEST, LARGEST, MOST_STRETCHED = 40, 9999, 4
 Effect = Callable[[Any], None]
-"""What a gesture on an element does to the phone's state; see `device.State`."""
+"""The change of the phone's state by a gesture on an element; see `state.State`."""
 
 
 @dataclass(frozen=True)
 class Element:
-    """One thing on the screen. `cell` is (column, row, columns, rows) in grid cells."""
+    """One element of a screen. `cell` is (column, row, columns, rows) in grid cells."""
 
     name: str
     kind: str  # title, tile, row, switch, field, button, line
@@ -33,7 +33,7 @@ class Element:
     value: str = ""  # a switch's "on" or "off"; a field's text
 
     def bounds(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """(x1, y1, x2, y2) in device pixels on a screen of `size`; x2 and y2 belong to the neighbour."""
+        """Return (x1, y1, x2, y2) in device pixels on a screen of `size`; x2 and y2 are exclusive."""
         width, height = size
         column, row, columns, rows = self.cell
         return (
@@ -44,7 +44,7 @@ class Element:
         )
 
     def center(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(x, y) in device pixels."""
+        """Return the center (x, y) in device pixels."""
         x1, y1, x2, y2 = self.bounds(size)
         return (x1 + x2) // 2, (y1 + y2) // 2
 
@@ -55,20 +55,20 @@ class Element:
 
 @dataclass(frozen=True)
 class Screen:
-    """What is on the screen now; later elements lie on top of earlier ones."""
+    """The current screen. Later elements are above earlier ones."""
 
     page: str
     accent: int
     elements: tuple[Element, ...]
 
     def find(self, name: str) -> Element | None:
-        """The topmost touchable element of that name."""
+        """Return the topmost touchable element with that name."""
         return next(
             (element for element in reversed(self.elements) if element.name == name and element.touchable), None
         )
 
     def at(self, x: int, y: int, size: tuple[int, int]) -> Element | None:
-        """The topmost element at (x, y) in device pixels."""
+        """Return the topmost element at (x, y) in device pixels."""
         for element in reversed(self.elements):
             x1, y1, x2, y2 = element.bounds(size)
             if x1 <= x < x2 and y1 <= y < y2:
@@ -77,7 +77,7 @@ class Screen:
 
 
 def check_size(size: tuple[int, int]) -> None:
-    """Raises ValueError where a screen of `size` (width, height) cannot be drawn."""
+    """Raise ValueError if a screen of `size` (width, height) cannot be drawn."""
     if not SMALLEST <= min(size) <= max(size) <= min(LARGEST, MOST_STRETCHED * min(size)):
         raise ValueError(
             f"screen size {size[0]}x{size[1]}: each side must have {SMALLEST} to {LARGEST} pixels, at most "
@@ -86,7 +86,7 @@ def check_size(size: tuple[int, int]) -> None:
 
 
 def draw(screen: Screen, size: tuple[int, int]) -> bytes:
-    """PNG bytes of the screen at `size` (width, height), RGB; the same screen gives the same bytes."""
+    """Return PNG bytes of the screen at `size` (width, height), RGB. The same screen gives the same bytes."""
     image = wallpaper(size).copy()
     pen = ImageDraw.Draw(image)
     for element in screen.elements:
@@ -107,7 +107,7 @@ def wallpaper(size: tuple[int, int]) -> Image.Image:
 
 @functools.lru_cache(maxsize=8)
 def font(pixels: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=pixels)  # the one font inside Pillow: the same everywhere
+    return ImageFont.load_default(size=pixels)  # Pillow's built-in font, the same on every machine
 
 
 def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, int]) -> None:
@@ -142,7 +142,7 @@ def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, in
 
 def draw_text(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], fill: Any, *, middle: bool) -> None:
     x1, y1, x2, y2 = box
-    text = text.replace("\n", " ")  # there is one line; whatever is typed must be drawn
+    text = text.replace("\n", " ")  # text is drawn on one line
     pixels = max(8, (y2 - y1) * 3 // 7)
     while pixels > 8 and pen.textlength(text, font=font(pixels)) > x2 - x1:
         pixels -= 1
@@ -159,7 +159,7 @@ def draw_title(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, 
 def draw_named(
     pen: ImageDraw.ImageDraw, name: str, element: Element, box: tuple[int, int, int, int], fill: tuple[int, int, int]
 ) -> None:
-    """A name's glyph in the first cell, the name beside it."""
+    """Draw a name's glyph in the first cell and the name next to it."""
     x1, y1, x2, y2 = box
     side = (x2 - x1) // element.cell[2]
     draw_glyph(pen, name, (x1, y1, x1 + side, y2))

@@ -1,7 +1,7 @@
-"""The state of one simulated phone: plain data, cheap to copy, changed only by the effects of what is touched.
+"""The state of one simulated phone: plain data, changed only by the effects of gestures and keys.
 
-A page is a path such as "shop/item/Shoes"; each app keeps a stack of them, so Back works as on a phone: it also returns
-to the app from which a page of another one was opened.
+A page is a path such as "shop/item/Shoes". Each app has a stack of pages. As on a real phone, Back also returns to the
+app from which the page was opened.
 """
 
 import copy
@@ -15,7 +15,7 @@ LAUNCHER = "launcher/home"
 
 @dataclass(frozen=True)
 class Popup:
-    """A window over everything: `dismiss` closes it, `accept` closes it and may lead astray."""
+    """A window above the app. `dismiss` closes it; `accept` closes it and may open a wrong page."""
 
     title: str
     accept: str
@@ -26,17 +26,17 @@ class Popup:
 
 @dataclass
 class State:
-    """Everything that a phone remembers. `data` holds one dict per app (JSON types only)."""
+    """All state of a phone. `data` holds one dict per app (JSON types only)."""
 
     app: str = "launcher"
     stacks: dict[str, list[str]] = field(default_factory=lambda: {"launcher": [LAUNCHER]})
-    beneath: str = ""  # the app from which this one's page was opened: where Back leads
+    beneath: str = ""  # the app from which this page was opened; Back returns to it
     data: dict[str, Any] = field(default_factory=dict)
     scroll: int = 0
     text: str = ""
-    menu: tuple[str, ...] = ()  # the name that was long-pressed, then the menu's choices
+    menu: tuple[str, ...] = ()  # the long-pressed name, then the menu's choices
     popup: Popup | None = None
-    waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (how many pages from now it opens, which)
+    waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
     popups_shown: int = 0
     volume: int = 5
 
@@ -48,7 +48,7 @@ class State:
         return copy.deepcopy(self)
 
     def push(self, page: str) -> None:
-        """Opens a page of any app on top of that app's stack."""
+        """Open a page of any app on top of that app's stack."""
         app = page.split("/")[0]
         self.app, self.beneath = app, (self.app if self.app != app else "")
         stack = self.stacks.setdefault(self.app, [f"{self.app}/home"])
@@ -58,14 +58,14 @@ class State:
         self.interrupt()
 
     def launch(self, app: str) -> None:
-        """Opens an app at its home page, as a start from the launcher does after its recents were cleared."""
+        """Open an app at its home page and clear its stack."""
         self.app, self.beneath = app, ""
         self.stacks[app] = [f"{app}/home"]
         self.settle()
         self.interrupt()
 
     def interrupt(self) -> None:
-        """Brings the waiting pop-ups one page nearer and shows the first that is due."""
+        """Count down the waiting pop-ups and open the first one that is due."""
         self.waiting = [(pages - 1, popup) for pages, popup in self.waiting]
         due = next((entry for entry in self.waiting if entry[0] <= 0), None)
         if due and self.popup is None:
@@ -92,7 +92,7 @@ class State:
         self.settle()
 
     def settle(self) -> None:
-        """A new page starts at its top, with nothing typed and no menu open."""
+        """Reset scroll position, typed text and menu for a new page."""
         self.scroll, self.text, self.menu = 0, "", ()
 
 

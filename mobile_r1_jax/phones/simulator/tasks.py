@@ -1,7 +1,7 @@
-"""Tasks on simulated phones: placing them, telling how far they are, drawing them at random.
+"""Tasks on simulated phones: start states, progress and random draws.
 
-A task is placed on a phone by its template's name, its parameters and a seed, so it travels as a small JSON object and
-is the same task on every machine. Whether it is done is read from the phone's state, never from its pixels.
+A task's setup is a small JSON object: the template's name, its parameters, a seed and the number of pop-ups. It gives
+the same task on every machine. Progress is read from the phone's state, never from its pixels.
 """
 
 import hashlib
@@ -12,19 +12,20 @@ from random import Random
 from typing import Any
 
 from mobile_r1_jax.phones.simulator import gestures
-from mobile_r1_jax.phones.simulator.oracle import Goal, remaining
+from mobile_r1_jax.phones.simulator.apps import TEMPLATES
+from mobile_r1_jax.phones.simulator.oracle import remaining
 from mobile_r1_jax.phones.simulator.state import State
-from mobile_r1_jax.phones.simulator.templates import TEMPLATES, Parameters, Template
+from mobile_r1_jax.phones.simulator.templates import Goal, Parameters, Template
 from mobile_r1_jax.tasks.task import Task
 
 SETUP = ("template", "parameters", "seed", "popups")  # the keys of a task's setup
-CHINESE = 0.3  # share of instructions in Chinese
-HELD_OUT = 8  # one in so many combinations of parameters is never trained on
+CHINESE = 0.3  # share of Chinese instructions
+HELD_OUT = 8  # one in HELD_OUT combinations of parameters is held out from training
 
 
 @dataclass
 class Placed:
-    """A task on a phone: its state, its goals, and the shortest way as it was at the start."""
+    """A task on a phone. `start`: steps of the shortest path at the start; `nearest`: fewest remaining steps so far."""
 
     state: State
     goals: tuple[Goal, ...]
@@ -35,32 +36,37 @@ class Placed:
         self.start = self.nearest = remaining(self.state, self.goals)
 
     def progress(self) -> dict[str, Any]:
-        """See `Device.progress`. A milestone is a step by which the goal came nearer than it ever was."""
+        """Return the progress of the task.
+
+        done: all goals are reached. remaining: steps of the shortest path from here. shortest: steps of the shortest
+        path from the start, with one for each pop-up so far. milestones: [reached, total]; each step of the
+        shortest path is a milestone, reached when the state is that close to the goal for the first time.
+        """
         left = remaining(self.state, self.goals)
         self.nearest = min(self.nearest, left)
         done = all(goal.reached(self.state) for goal in self.goals)
-        # A pop-up that opens as the task is done is in nobody's way: `finish` does not touch it.
-        in_the_way = self.state.popups_shown - (done and self.state.popup is not None)
+        # A pop-up that opens when the task is done needs no extra step.
+        popups = self.state.popups_shown - (done and self.state.popup is not None)
         return {
             "done": done,
             "remaining": left,
-            "shortest": self.start + in_the_way,
+            "shortest": self.start + popups,
             "milestones": [self.start - self.nearest, self.start - 1],
         }
 
 
 def place(setup: dict[str, Any]) -> Placed:
-    """The task that `setup` (template, parameters, seed, popups) names. Raises ValueError naming what is wrong."""
+    """Return the task of `setup` (template, parameters, seed, popups). Raises ValueError if the setup is invalid."""
     try:
         template, parameters = TEMPLATES[setup["template"]], dict(setup["parameters"])
         rng, popups = Random(setup["seed"]), int(setup.get("popups", 0))
         if popups < 0 or set(setup) - set(SETUP):
-            raise ValueError("an unknown key or a negative number")
+            raise ValueError("unknown key or negative number of pop-ups")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"task setup {setup!r}: {error!r}; it takes {', '.join(SETUP)}") from error
     wrong = [name for name, domain in template.domains.items() if parameters.get(name) not in domain]
     if wrong or set(parameters) != set(template.domains):
-        raise ValueError(f"task {template.name!r}: parameters {parameters!r} are not of {template.domains}")
+        raise ValueError(f"task {template.name!r}: parameters {parameters!r} are not in {template.domains}")
     state = gestures.fresh_state(rng)
     template.prepare(state, parameters)
     state.popups_shown = 0
@@ -72,51 +78,50 @@ def place(setup: dict[str, Any]) -> Placed:
 
 
 def combinations(template: Template, *, held_out: bool) -> list[Parameters]:
-    """The parameters that are for training, or the one in eight that is for evaluation alone.
+    """Return the parameters for training or, if `held_out`, the one in eight for evaluation only.
 
-    Which is which is the same on every machine. One in eight, because names are few: with more held out some would be
-    left to two or three kinds of tasks, and a policy learns that such a name asks for these. Where there are fewer than
-    eight nothing is held out, for the same reason: of four pages the other three don't teach what a page is. And a
-    template whose instruction names no parameter has nothing to hold out: training would give the same instruction.
+    The split is the same on every machine. There are few names. With more held out, some names would occur in only two
+    or three kinds of tasks, and the policy would connect the name with these kinds. For the same reason, nothing is
+    held out of fewer than eight combinations. Nothing is held out either if the instruction names no parameter, because
+    training would use the same instruction.
     """
     domains = template.domains
     every = [dict(zip(domains, values, strict=True)) for values in itertools.product(*domains.values())]
     every.sort(key=lambda parameters: hashlib.sha256(f"{template.name}{sorted(parameters.items())}".encode()).digest())
-    kept = len(every) // HELD_OUT if template.varied else 0
-    return every[:kept] if held_out else every[kept:]
+    count = len(every) // HELD_OUT if template.varied else 0
+    return every[:count] if held_out else every[count:]
 
 
 def draw_tasks(
     count: int, *, seed: int, apps: Sequence[str], held_out: bool, popups: float, evaluated: bool = False
 ) -> list[Task]:
-    """Random tasks on these apps: templates in turn, so that none is missing; `popups` is the mean number a task has.
+    """Return random tasks on `apps`, from each template in turn.
 
-    evaluated: only of templates that hold something out, the kinds of tasks that evaluation asks for.
-
-    Raises ValueError where no template is left.
+    popups: mean number per task. evaluated: use only templates with held-out parameters, which evaluation uses.
+    Raises ValueError if no template is left.
     """
     rng = Random(f"tasks/{seed}/{held_out}")
-    asked = [template for template in TEMPLATES.values() if template.app in apps]
+    chosen = [template for template in TEMPLATES.values() if template.app in apps]
     if evaluated:
-        asked = [template for template in asked if combinations(template, held_out=True)]
-    pool = [(template, combos) for template in asked if (combos := combinations(template, held_out=held_out))]
+        chosen = [template for template in chosen if combinations(template, held_out=True)]
+    pool = [(template, combos) for template in chosen if (combos := combinations(template, held_out=held_out))]
     if not pool:
-        there = sorted({template.app for template in TEMPLATES.values()})
-        raise ValueError(f"no task templates for apps {list(apps)}; there are {there}")
+        known = sorted({template.app for template in TEMPLATES.values()})
+        raise ValueError(f"no task templates for apps {list(apps)}; there are {known}")
     tasks: list[Task] = []
     while len(tasks) < count:
         rng.shuffle(pool)
         for template, combos in pool:
             parameters = rng.choice(combos)
             wording = template.chinese if rng.random() < CHINESE else template.english
-            often = int(popups) + (rng.random() < popups - int(popups))
-            setup = {"template": template.name, "parameters": parameters, "seed": rng.getrandbits(32), "popups": often}
+            number = int(popups) + (rng.random() < popups - int(popups))
+            setup = {"template": template.name, "parameters": parameters, "seed": rng.getrandbits(32), "popups": number}
             tasks.append(Task(template.app, wording.format(**parameters), setup))
     return tasks[:count]
 
 
 def held_out_instructions() -> frozenset[str]:
-    """Every instruction that `draw_tasks` gives with `held_out`, in both languages."""
+    """Return every instruction of `draw_tasks` with `held_out`, in both languages."""
     return frozenset(
         wording.format(**parameters)
         for template in TEMPLATES.values()

@@ -1,10 +1,11 @@
-"""The simulated phones' adb daemon: listens, one port a phone, and serves what the real adb server opens."""
+"""The adb daemon of the simulated phones: one port per phone, which a real adb server connects to."""
 
 import asyncio
 import socket
 import struct
 from dataclasses import dataclass
 
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
 from mobile_r1_jax.phones.simulator.android.sync import serve_sync
 from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
@@ -13,12 +14,12 @@ from mobile_r1_jax.phones.simulator.android.wire import Connection, Handler, Str
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
 _NAMED = ("ro.product.name", "ro.product.model", "ro.product.device")
 BANNER = f"device::{''.join(f'{name}={PROPERTIES[name]};' for name in _NAMED)}features={FEATURES}".encode()
-_EXIT = 3  # shell v2's packet that carries the exit status; 1 and 2 are the outputs
+_EXIT = 3  # shell v2: the packet with the exit status; 1 and 2 are the outputs
 
 
 @dataclass(frozen=True)
 class ListeningPhone:
-    """A simulated phone that adb can reach: on `host`, at `port`."""
+    """A simulated phone that listens on `host` and `port`."""
 
     android: Android
     host: str
@@ -27,24 +28,25 @@ class ListeningPhone:
 
 
 async def listen(device: Device, host: str = "127.0.0.1", port: int = 0) -> ListeningPhone:
-    """Puts `device` on a port (a free one where `port` is 0). It serves as long as the event loop runs.
+    """Serve `device` on a port as long as the event loop runs; `port` 0 takes a free port.
 
-    Raises OSError where it cannot listen.
+    Raises OSError if the port cannot be opened.
     """
     android: Android
 
     def connect() -> Connection:
         return Connection(BANNER, lambda service: find_service(android, service))
 
-    listener = socket.create_server((host, port))  # asyncio's own ignores that there is no free descriptor
+    listener = socket.create_server((host, port))  # asyncio ignores the error when no descriptor is free
     port = listener.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(connect, sock=listener)
-    android = Android(device, f"emulator-{port - 1}")  # adb names what is announced as an emulator by port - 1
+    # adb gives a phone that is announced as an emulator the serial emulator-(port - 1).
+    android = Android(device, f"emulator-{port - 1}", COMMANDS)
     return ListeningPhone(android, host, port, server)
 
 
 def find_service(android: Android, service: str) -> Handler | None:
-    """What serves a stream opened for `service`; None for what this phone does not offer: reverse:, tcp: and others."""
+    """Return the handler of `service`; None if this phone does not have it, as for reverse: and tcp:."""
     name, _, argument = service.partition(":")
     kind, *options = name.split(",")
     if kind == "exec" or (kind == "shell" and "v2" not in options):
@@ -62,12 +64,12 @@ def find_service(android: Android, service: str) -> Handler | None:
 
 def _run(android: Android, line: str) -> Result:
     if not line.strip():
-        return failed("/system/bin/sh: no interactive shell here: give a command")
+        return failed("/system/bin/sh: no interactive shell: give a command")
     return run(android, line)
 
 
 async def _shell(android: Android, line: str, stream: Stream) -> None:
-    """Both outputs in one, no exit status."""
+    """Write both outputs as one, without exit status."""
     result = _run(android, line)
     await stream.write(b"".join(data for _, data in result.chunks))
     _drop_if_rebooting(android, stream)

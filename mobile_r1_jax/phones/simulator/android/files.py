@@ -21,7 +21,7 @@ class File:
 
 @dataclass(frozen=True)
 class Status:
-    """What stat says. `mode` 0 means that nothing is there."""
+    """The result of stat. `mode` is 0 if the path does not exist."""
 
     mode: int
     size: int
@@ -29,12 +29,12 @@ class Status:
 
 
 class FileError(Exception):
-    """Text as the phone prints it: "/sdcard/x: No such file or directory"."""
+    """A failed operation, with the text that Android prints: "/sdcard/x: No such file or directory"."""
 
 
 @dataclass
 class Files:
-    """Paths are absolute after `resolve`; /storage/emulated/0 is /sdcard, a relative path starts at /."""
+    """The file system. `resolve` makes paths absolute; /storage/emulated/0 is /sdcard, a relative path starts at /."""
 
     files: dict[str, File] = field(default_factory=dict)
     directories: set[str] = field(default_factory=lambda: set(_DIRECTORIES))
@@ -52,7 +52,7 @@ class Files:
     def write(
         self, path: str, data: bytes, *, append: bool = False, permissions: int = 0o660, modified: int | None = None
     ) -> None:
-        """Makes or replaces a file. `modified` (seconds since 1970) is now unless given."""
+        """Create, replace or extend a file. `modified` is in seconds since 1970; the default is now."""
         where = resolve(path)
         if where == "/dev/null":
             return
@@ -105,7 +105,7 @@ class Files:
         return resolve(path) in self.files
 
     def names(self, path: str) -> list[str]:
-        """Names in a directory, sorted. Raises FileError when there is no such directory."""
+        """Return the sorted names in a directory. Raises FileError if there is no such directory."""
         where = resolve(path)
         if where not in self.directories:
             raise FileError(f"{path}: {'Not a directory' if where in self.files else 'No such file or directory'}")
@@ -115,7 +115,7 @@ class Files:
 
 
 def resolve(path: str) -> str:
-    """The one name of a file: absolute, without "..", doubled slashes or the alias of /sdcard."""
+    """Return the unique path of a file: absolute, without "..", doubled slashes or the alias of /sdcard."""
     where = posixpath.normpath("/" + path.lstrip("/"))
     alias = "/storage/emulated/0"
     if where == alias or where.startswith(alias + "/"):

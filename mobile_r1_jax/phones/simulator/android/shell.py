@@ -1,9 +1,9 @@
-"""The simulated phone's shell: enough of POSIX to be fooled by bad quoting exactly where a real phone would be.
+"""The simulated phone's shell: a part of POSIX, in which wrong quoting fails as on a real phone.
 
-Understood: quotes, backslashes, `;`, newlines, `&&`, `||`, pipes, `&` (run at once, like `;`), redirections (`>`, `>>`,
-`<`, `2>`, `2>&1`), `$?`, `$NAME` (no variable is set), `$(…)`, backquotes, comments. Refused with a syntax error:
-functions, sub-shells in parentheses, here-documents. Control structures are commands that are not found; patterns are
-not expanded.
+Supported: quotes, backslashes, `;`, newlines, `&&`, `||`, pipes, `&` (runs at once, like `;`), redirections (`>`, `>>`,
+`<`, `2>`, `2>&1`), `$?`, `$NAME` (no variable is set), `$(…)`, backquotes, comments.
+Syntax errors: functions, sub-shells in parentheses, here-documents. Control structures are unknown commands. Patterns
+are not expanded.
 """
 
 import functools
@@ -15,12 +15,12 @@ from typing import Protocol
 from mobile_r1_jax.phones.simulator.android.files import FileError, Files
 
 NOT_FOUND = 127
-_DEEPEST = 20  # command substitutions inside one another
+_DEEPEST = 20  # nested command substitutions
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command did: (descriptor 1 or 2, bytes) in the order written, and its exit status."""
+    """The result of a command: (descriptor 1 or 2, bytes) in the order of writing, and the exit status."""
 
     chunks: tuple[tuple[int, bytes], ...] = ()
     status: int = 0
@@ -30,22 +30,22 @@ class Result:
 
 
 def printed(text: str | bytes, status: int = 0) -> Result:
-    """A result that wrote `text` to standard output."""
+    """Return a result with `text` on standard output."""
     data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     return Result(((1, data),) if data else (), status)
 
 
 def failed(text: str, status: int = 1) -> Result:
-    """A result that wrote the line `text` to standard error."""
+    """Return a result with the line `text` on standard error."""
     return Result(((2, f"{text}\n".encode(errors="surrogateescape")),), status)
 
 
 class ShellSyntaxError(Exception):
-    """The line is not one that this shell can read."""
+    """A command line that this shell cannot parse."""
 
 
 class Host(Protocol):
-    """What the shell runs on."""
+    """The system that the shell runs on: its files and commands."""
 
     files: Files
 
@@ -77,7 +77,7 @@ class _Command:
 
 @dataclass(frozen=True)
 class _Step:
-    connector: str  # what stood before it: ; && ||
+    connector: str  # the operator before it: ; && ||
     pipeline: tuple[_Command, ...]
 
 
@@ -90,7 +90,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+|\?)|\{(\w+|\?)\})", re.ASCII)
 
 
 def _substitution(line: str, at: int) -> tuple[str, int]:
-    """The command inside `$(…)` or backquotes that starts at `at`, and the index after it."""
+    """Return the command inside the `$(…)` or backquotes at index `at`, and the index after it."""
     if line[at] == "`":
         end = line.find("`", at + 1)
         if end < 0:
@@ -114,7 +114,7 @@ def _substitution(line: str, at: int) -> tuple[str, int]:
 
 
 def _dollar(line: str, at: int, quoted: bool) -> tuple[_Part, int]:
-    """The expansion that starts at `at` with $ or a backquote, and the index after it."""
+    """Return the expansion at index `at`, which is $ or a backquote, and the index after it."""
     if line[at] == "`" or line.startswith("$(", at):
         command, end = _substitution(line, at)
         return _Part("command", command, quoted), end
@@ -125,7 +125,7 @@ def _dollar(line: str, at: int, quoted: bool) -> tuple[_Part, int]:
 
 
 def _double_quoted(line: str, at: int) -> tuple[list[_Part], int]:
-    """The parts between double quotes, `at` being the first index inside, and the index after the closing quote."""
+    """Return the parts between double quotes and the index after the closing quote; `at` is the first index inside."""
     parts = [_Part("text", "", True)]
     while at < len(line) and line[at] != '"':
         if match := _PLAIN_IN_QUOTES.match(line, at):
@@ -145,7 +145,7 @@ def _double_quoted(line: str, at: int) -> tuple[list[_Part], int]:
 
 
 def _word(line: str, at: int) -> tuple[_Word, int]:
-    """The word that starts at `at`, and the index after it."""
+    """Return the word at index `at`, and the index after it."""
     parts: list[_Part] = []
     while at < len(line):
         char = line[at]
@@ -173,7 +173,7 @@ def _word(line: str, at: int) -> tuple[_Word, int]:
 
 
 def _tokens(line: str) -> list[str | _Word]:
-    """Operators as strings, words as tuples of parts. A digit just before a redirection is part of the operator."""
+    """Return operators as strings and words as tuples of parts. An operator includes the digit before a redirection."""
     tokens: list[str | _Word] = []
     at = 0
     while at < len(line):
@@ -187,7 +187,7 @@ def _tokens(line: str) -> list[str | _Word]:
             at = match.end()
         else:
             word, end = _word(line, at)
-            if end == at:  # white space that separates nothing, such as a carriage return
+            if end == at:  # other white space, such as a carriage return
                 at += 1
                 continue
             tokens.append(word)
@@ -197,12 +197,12 @@ def _tokens(line: str) -> list[str | _Word]:
 
 @functools.lru_cache(maxsize=256)
 def parse(line: str) -> tuple[_Step, ...]:
-    """The steps of a command line. Raises ShellSyntaxError."""
+    """Return the steps of a command line. Raises ShellSyntaxError."""
     steps: list[_Step] = []
     pipeline: list[_Command] = []
     words: list[_Word] = []
     redirections: list[_Redirection] = []
-    connector, due = ";", ""  # `due`: an operator that still needs its right side
+    connector, due = ";", ""  # `due`: an operator without its right side yet
 
     def end_command() -> None:
         nonlocal due
@@ -244,7 +244,7 @@ def parse(line: str) -> tuple[_Step, ...]:
 
 @dataclass
 class _Run:
-    """One command line being run: how deep in substitutions, the exit status so far, what was written so far."""
+    """One command line during its run: depth of substitution, last exit status, output so far."""
 
     host: Host
     depth: int
@@ -253,7 +253,7 @@ class _Run:
 
 
 def run(host: Host, line: str, *, depth: int = 0) -> Result:
-    """Runs a command line. What cannot be read answers as Android's mksh does, with status 1."""
+    """Run a command line. A syntax error gives the message of Android's mksh and status 1."""
     if depth > _DEEPEST:
         return failed("/system/bin/sh: too many nested commands")
     try:
@@ -280,7 +280,7 @@ def _run_command(state: _Run, command: _Command, stdin: bytes) -> Result:
         for redirection in command.redirections:
             if redirection.operator == "<":
                 stdin = state.host.files.read(_text(state, redirection.target))
-            elif redirection.operator != ">&":  # the file is made even when the command then writes nothing
+            elif redirection.operator != ">&":  # the shell creates the file before the command runs
                 _write(state, redirection, b"", append=redirection.operator == ">>")
         if not arguments:
             result = Result()
@@ -294,7 +294,7 @@ def _run_command(state: _Run, command: _Command, stdin: bytes) -> Result:
 
 
 def _redirected(state: _Run, redirections: tuple[_Redirection, ...], result: Result) -> Result:
-    """Follows each output to where the redirections, read left to right, sent it."""
+    """Apply the redirections, from left to right, to the outputs of a command."""
     outputs = [item for item in redirections if item.operator != "<"]
     if not outputs:
         return result
@@ -326,7 +326,7 @@ def _text(state: _Run, word: _Word) -> str:
 
 
 def _expand(state: _Run, word: _Word) -> list[str]:
-    """The arguments that a word becomes: an unquoted expansion is split at white space, and may leave none."""
+    """Return the arguments of a word. An unquoted expansion is split at white space, possibly into none."""
     fields: list[str] = []
     current: str | None = None
     for part in word:

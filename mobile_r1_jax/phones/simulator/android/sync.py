@@ -1,7 +1,7 @@
-"""adb's file transfer service, "sync:": STAT, LIST, SEND and RECV, and the wider STA2, LST2 and LIS2.
+"""adb's file transfer service, "sync:": STAT, LIST, SEND and RECV, and version 2: STA2, LST2 and LIS2.
 
-Requests are a four-letter name, a little-endian length and a path. The layouts are those of adb's documented
-protocol: version 1 has 32-bit sizes and times, version 2 has a whole stat record.
+A request is a four-letter name, a little-endian length and a path. The layouts are those of adb's documented
+protocol: version 1 has 32-bit sizes and times, version 2 has a full stat record.
 """
 
 import posixpath
@@ -16,7 +16,7 @@ _NO_ENTRY = 2  # ENOENT
 
 
 async def serve_sync(stream: Stream, files: Files) -> None:
-    """Answers requests until the client says QUIT or hangs up; a request that cannot be one ends it with FAIL."""
+    """Answer requests until the client sends QUIT or closes the stream. An invalid request gets FAIL and ends it."""
     reader = _Reader(stream)
     while True:
         name, length = struct.unpack("<4sI", await reader.exactly(8))
@@ -36,7 +36,7 @@ async def serve_sync(stream: Stream, files: Files) -> None:
 
 
 class _Reader:
-    """Bytes of a stream by count, whatever pieces they come in."""
+    """A reader of exact byte counts from a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream, self._buffer = stream, bytearray()
@@ -62,11 +62,11 @@ def _stat_answer(name: bytes, status: Status) -> bytes:
 
 
 def _listing(files: Files, path: str, *, wide: bool) -> bytes:
-    """Every entry of a directory, then DONE, which is as long as an entry without a name."""
+    """Return the entries of a directory, then DONE, which has the length of an entry without name."""
     try:
         names = files.names(path)
     except FileError:
-        names = []  # adbd too lists nothing where there is no directory
+        names = []  # adbd also sends an empty list for a missing directory
     entries = []
     for name in names:
         status = files.status(posixpath.join(path, name))
@@ -90,7 +90,7 @@ async def _receive(stream: Stream, files: Files, path: str) -> None:
 
 
 async def _send(stream: Stream, reader: _Reader, files: Files, target: str) -> None:
-    """`target` is "path,mode". The data is read to its end before any failure is told, as adbd does."""
+    """Receive a file to `target`, "path,mode". As in adbd, a failure is sent only after all data is read."""
     path, _, mode = target.rpartition(",")
     data = bytearray()
     while True:

@@ -1,6 +1,6 @@
-"""What Android keeps around a simulated phone's apps: settings, keyboards, storage. The shell runs on it."""
+"""The Android system of a simulated phone: settings, keyboards, storage and commands. The shell runs on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,10 +28,10 @@ PROPERTIES = {
 
 
 class Device(Protocol):
-    """The phone proper, as `device.Device` implements it: gestures and keys in, pixels and state out.
+    """The simulated phone without adb, implemented by `device.Device`: gestures and keys in, pixels and state out.
 
-    Points and sizes are device pixels; `packages` maps each package to the label of its app; `focus` is the
-    (package, activity) in front; key names are Android's without KEYCODE_.
+    Points and sizes are in device pixels. `packages` maps each package to the label of its app. `focus` is the
+    (package, activity) in the foreground. Key names are Android's without KEYCODE_.
     """
 
     size: tuple[int, int]
@@ -67,41 +67,43 @@ def _fresh_settings() -> dict[str, dict[str, str]]:
     }
 
 
+Command = Callable[["Android", list[str], bytes], Result]
+"""A command of the shell, called with the system, the arguments and standard input."""
+
+
 @dataclass
 class Android:
-    """One simulated phone's system. `touched` is where a finger went down and has not come up."""
+    """One simulated phone's system."""
 
     device: Device
     serial: str
+    commands: Mapping[str, Command]  # by name
     files: Files = field(default_factory=Files)
     settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
     awake: bool = True
     rebooting: bool = False
-    touched: tuple[int, int] | None = None
+    touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
 
     def __post_init__(self) -> None:
         self.home_package = self.device.focus[0]
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
-        # Imported late: the commands are written in terms of this class.
-        from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
-
-        handler = COMMANDS.get(name.removeprefix("/system/bin/"))
+        handler = self.commands.get(name.removeprefix("/system/bin/"))
         return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)
 
     @property
     def keyboard(self) -> str:
-        """The input method in use, as package/class."""
+        """The selected input method, as package/class."""
         return self.settings["secure"]["default_input_method"]
 
     @property
     def packages(self) -> dict[str, str]:
-        """Every installed package with its app's label."""
+        """Package -> label of every installed app."""
         keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
         return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
 
     def reboot(self) -> None:
-        """The daemon drops the connection once it has seen the flag."""
+        """Go to the home screen and set the flag that makes the daemon drop the connection."""
         self.device.key("HOME")
         self.rebooting = True

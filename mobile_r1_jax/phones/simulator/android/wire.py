@@ -1,8 +1,8 @@
-"""adb's device protocol, the phone's side of it: messages, and the streams that they carry.
+"""The phone's side of adb's device protocol: messages and streams.
 
 A message is a 24-byte header of six little-endian words (command, two arguments, payload length, checksum, command
-inverted) and its payload. The server opens streams; each side may have one unacknowledged WRTE a stream. Version
-0x01000001 is spoken, which leaves the checksum zero, and nobody is asked to authenticate.
+inverted), then the payload. The server opens streams. Each side may have one unacknowledged WRTE per stream. The
+protocol version is 0x01000001, in which the checksum is zero. There is no authentication.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class WireError(Exception):
-    """The other side broke the protocol; the connection cannot go on."""
+    """The other side violated the protocol. The connection must end."""
 
 
 class StreamClosed(Exception):
-    """The other side closed the stream that a handler was using."""
+    """The other side closed a stream in use."""
 
 
 class Message(NamedTuple):
@@ -38,19 +38,19 @@ class Message(NamedTuple):
 
 
 def encode(message: Message) -> bytes:
-    """The message's bytes on the wire."""
+    """Return the bytes of a message."""
     command, first, second, payload = message
     return _HEADER.pack(command, first, second, len(payload), 0, command ^ 0xFFFFFFFF) + payload
 
 
 class Decoder:
-    """Cuts a byte stream into messages, however it was cut into pieces on the way."""
+    """A decoder from a byte stream, in pieces of any size, to messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """Yields the messages that `data` completes. Raises WireError on a header that cannot be one."""
+        """Yield the messages that `data` completes. Raises WireError on an invalid header."""
         self._buffer += data
         while len(self._buffer) >= _HEADER.size:
             command, first, second, length, _, magic = _HEADER.unpack_from(self._buffer)
@@ -65,7 +65,7 @@ class Decoder:
 
 
 class Stream:
-    """One service in use: what the server wrote can be read, what is written reaches the server in order."""
+    """One open service: an ordered stream of bytes in both directions."""
 
     def __init__(self, connection: "Connection", local: int, remote: int) -> None:
         self._connection = connection
@@ -76,19 +76,19 @@ class Stream:
         self.closed = False
 
     async def read(self) -> bytes:
-        """The next piece that the server wrote (not empty). Raises StreamClosed when there will be none."""
+        """Return the next piece from the server, never empty. Raises StreamClosed at the end of the stream."""
         while not self._received:
             if self.closed:
                 raise StreamClosed
             await self._wait()
         data = self._received.popleft()
-        # Acknowledged only now: a handler that does not read holds the sender back.
+        # Acknowledge only when read, so that a slow handler slows the sender down.
         if not self.closed:
             self._connection.send(Message(OKAY, self._local, self._remote))
         return data
 
     async def write(self, data: bytes) -> None:
-        """Returns when the server has acknowledged all of `data`. Raises StreamClosed when it never will."""
+        """Send `data` and wait until the server has acknowledged it. Raises StreamClosed if the stream closes."""
         step = self._connection.max_payload
         for start in range(0, len(data), step):
             if self.closed:
@@ -101,13 +101,13 @@ class Stream:
                 await self._wait()
 
     def close(self) -> None:
-        """Tells the server that the stream has ended; a second call does nothing."""
+        """Close the stream. A second call does nothing."""
         if not self.closed:
             self._connection.send(Message(CLSE, self._local, self._remote))
             self.hung_up()
 
     def drop_connection(self) -> None:
-        """Cuts the whole connection off, as a phone that reboots does."""
+        """Abort the whole connection, as a rebooting phone does."""
         if self._connection.transport is not None:
             self._connection.transport.abort()
 
@@ -136,10 +136,10 @@ Handler = Callable[[Stream], Awaitable[None]]
 
 
 class Connection(asyncio.Protocol):
-    """One adb server connected to one phone.
+    """One connection between an adb server and a phone.
 
-    `banner` is what CNXN introduces the phone with; `resolve` turns a service's name ("exec:screencap -p") into what
-    serves it, or None to refuse. Every message in passes through `receive`, every message out through `send`.
+    banner: the description of the phone in CNXN. resolve: returns the handler of a service such as "exec:screencap -p",
+    or None to refuse it. `receive` takes every incoming message, `send` every outgoing one.
     """
 
     def __init__(self, banner: bytes, resolve: Callable[[str], Handler | None]) -> None:
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
     def receive(self, message: Message) -> None:
         command, first, second, payload = message
         if command == CNXN:
-            self._hang_up()  # the server starts afresh, so whatever was open is gone
+            self._hang_up()  # a new session of the server: its old streams are gone
             self.max_payload = min(second, MAX_PAYLOAD)
             self.send(Message(CNXN, VERSION, MAX_PAYLOAD, self._banner))
         elif command == OPEN:
@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
 
 
 async def _serve(handler: Handler, stream: Stream, service: str) -> None:
-    """Runs one handler. Its stream is closed whatever happens: an open one would hang the client for good."""
+    """Run one handler and always close its stream. An open stream would block the client forever."""
     try:
         await handler(stream)
     except StreamClosed:

@@ -1,12 +1,9 @@
-"""The programs on a simulated phone: name to handler, which gets the system, the arguments and standard input."""
-
-from collections.abc import Callable
+"""The commands of a simulated phone by name."""
 
 from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, plain, simulator, system, touch
-from mobile_r1_jax.phones.simulator.android.shell import Result
-from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.android.system import Command
 
-COMMANDS: dict[str, Callable[[Android, list[str], bytes], Result]] = {
+COMMANDS: dict[str, Command] = {
     "am": apps.am,
     "cat": plain.cat,
     "cmd": simulator.cmd,

@@ -1,4 +1,4 @@
-"""Apps and intents: am, pm and monkey."""
+"""Commands for apps and intents: am, pm and monkey."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ _WITH_VALUE = {"-a", "-c", "-d", "-f", "-n", "-p", "-t", "--user", "--ez", "--ei
 
 
 def _intent(arguments: list[str]) -> tuple[dict[str, str], dict[str, str], list[str]]:
-    """Options with their values, string extras, and everything else."""
+    """Return the options with their values, the extras, and the remaining words."""
     options: dict[str, str] = {}
     extras: dict[str, str] = {}
     rest: list[str] = []
@@ -64,7 +64,7 @@ def _start(android: Android, arguments: list[str]) -> Result:
 
 
 def _stop(android: Android, arguments: list[str]) -> Result:
-    """An app that is stopped while in front gives way to the launcher; others are left as they are."""
+    """Show the launcher if the stopped app is in the foreground. Other apps stay unchanged."""
     _, _, packages = _intent(arguments)
     if not packages:
         return failed('Error: Argument expected after "force-stop"', 255)
@@ -74,7 +74,7 @@ def _stop(android: Android, arguments: list[str]) -> Result:
 
 
 def _broadcast(android: Android, arguments: list[str]) -> Result:
-    """Android says the same whether anybody received it or not; the ADB keyboard does when it is the one in use."""
+    """Send a broadcast to the ADB keyboard if it is selected. As on Android, the output never shows who received it."""
     options, extras, _ = _intent(arguments)
     action = options.get("-a", "")
     package = options.get("-p", "com.android.adbkeyboard")
@@ -92,7 +92,7 @@ def _keyboard_received(android: Android, action: str, extras: dict[str, str]) ->
         try:
             text = base64.b64decode(extras.get("msg", ""), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            return  # the keyboard drops what it cannot read
+            return  # the keyboard drops invalid text
         android.device.type_text(text)
     elif action == "ADB_CLEAR_TEXT":
         android.device.key("CLEAR")
@@ -108,7 +108,7 @@ def _stack(android: Android, arguments: list[str]) -> Result:
 
 
 def monkey(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`monkey -p PACKAGE -c android.intent.category.LAUNCHER 1`: the way tools start an app without its activity."""
+    """`monkey -p PACKAGE -c android.intent.category.LAUNCHER 1` starts an app without the name of its activity."""
     options, _, _ = _intent(arguments)
     if not android.device.launch(options.get("-p", "")):
         return printed("** No activities found to run, monkey aborted.\n", 252)
@@ -123,12 +123,12 @@ def pm(android: Android, arguments: list[str], stdin: bytes) -> Result:
         known = bool(rest) and rest[0] in android.packages
         return printed(f"package:/data/app/{rest[0]}/base.apk\n") if known else Result(status=1)
     if name == "clear":
-        return printed("Failed\n", 1)  # a simulated phone is reset whole, by `cmd simulator reset`
+        return printed("Failed\n", 1)  # `cmd simulator reset` resets the whole phone instead
     return failed(f"Error: unknown command '{' '.join(arguments[:2])}'", 255)
 
 
 def _list_packages(android: Android, arguments: list[str]) -> Result:
-    """Filters: -3 (all but the launcher), -s (the launcher alone), -f (with the file), and part of a name."""
+    """List packages: -3 all but the launcher, -s only the launcher, -f with the file; a word filters by name."""
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     names = [name for name in sorted(android.packages) if wanted in name]
     if "-3" in arguments:

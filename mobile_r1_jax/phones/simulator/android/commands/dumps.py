@@ -1,4 +1,4 @@
-"""What tools read to know where they are: dumpsys and uiautomator. Texts have the shape that those tools look for."""
+"""The commands dumpsys and uiautomator. Their texts have the form that phone tools parse."""
 
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -74,7 +74,7 @@ def _battery(android: Android, arguments: list[str]) -> str:
 
 
 def _package(android: Android, arguments: list[str]) -> str:
-    """All packages, or the one asked for. Simulated phones alone give every app's label here."""
+    """Return all packages or one. Unlike real phones, simulated ones show the label of every app here."""
     names = [name for name in sorted(android.packages) if not arguments or arguments[0] in ("packages", name)]
     if not names:
         return f"Unable to find package: {arguments[0]}\n"
@@ -88,7 +88,7 @@ def _package(android: Android, arguments: list[str]) -> str:
 
 
 def _input_method(android: Android, arguments: list[str]) -> str:
-    """The keyboard is up while there is a field to type into."""
+    """Return the keyboard's state. It is visible while the screen has a text field."""
     shown = any(element.kind == "field" for element in android.device.elements())
     return (
         f"Current Input Method Manager state:\n  mCurMethodId={android.keyboard}\n  mInputShown={str(shown).lower()}\n"
@@ -120,7 +120,7 @@ def uiautomator(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def tree(android: Android) -> str:
-    """What is on the screen as uiautomator's XML: bounds in device pixels, later nodes on top of earlier ones."""
+    """Return the screen as uiautomator's XML: bounds in device pixels, later nodes above earlier ones."""
     package, _ = android.device.focus
     width, height = android.device.size
     nodes = "".join(

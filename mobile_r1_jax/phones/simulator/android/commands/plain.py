@@ -1,4 +1,4 @@
-"""Programs that any Unix has: echo, cat, ls, rm, mkdir, grep, date, whoami, true, false."""
+"""Common Unix commands: echo, cat, ls, rm, mkdir, grep, date, whoami, true, false."""
 
 import re
 import time
@@ -9,7 +9,7 @@ from mobile_r1_jax.phones.simulator.android.system import Android
 
 
 def _options(arguments: list[str]) -> tuple[set[str], list[str]]:
-    """Single-letter options in front of the operands, and the operands."""
+    """Return the single-letter options before the operands, and the operands."""
     letters: set[str] = set()
     for position, argument in enumerate(arguments):
         if argument == "--":
@@ -68,7 +68,7 @@ def mkdir(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def grep(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """Lines that match, in Python's syntax for patterns, which covers what is asked of dumps."""
+    """Print matching lines. Patterns have Python's syntax, which is enough for searches in dumps."""
     letters, operands = _options(arguments)
     if not operands:
         return failed("grep: missing pattern", 2)
@@ -79,8 +79,8 @@ def grep(android: Android, arguments: list[str], stdin: bytes) -> Result:
     except (re.error, FileError) as error:
         return failed(f"grep: {error}", 2)
     lines = [line for line in text.splitlines() if bool(wanted.search(line)) != ("v" in letters)]
-    shown = b"" if "q" in letters else b"".join(line + b"\n" for line in lines)
-    return printed(shown, 0 if lines else 1)
+    output = b"" if "q" in letters else b"".join(line + b"\n" for line in lines)
+    return printed(output, 0 if lines else 1)
 
 
 def date(android: Android, arguments: list[str], stdin: bytes) -> Result:

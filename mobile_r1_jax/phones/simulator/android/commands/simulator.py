@@ -1,4 +1,4 @@
-"""`cmd`: Android's way to a service by name, and the one name that no real phone has, `cmd simulator`."""
+"""The command `cmd`, which calls a service by name. Only simulated phones have the service `cmd simulator`."""
 
 import json
 
@@ -16,7 +16,7 @@ def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def _simulator(android: Android, arguments: list[str]) -> Result:
-    """`reset JSON` puts a task on the phone, `state` and `progress` tell; each answers with one line of JSON."""
+    """Run `reset JSON`, which starts a task, `state` or `progress`. Each prints one line of JSON."""
     verb = arguments[0] if arguments else ""
     try:
         if verb == "reset" and len(arguments) == 2:

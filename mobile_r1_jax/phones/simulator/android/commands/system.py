@@ -1,4 +1,4 @@
-"""The system's own switches: settings, properties, keyboards, window manager, reboot."""
+"""Commands for the system: settings, getprop, ime, wm, reboot."""
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, PROPERTIES, STOCK_KEYBOARD, Android
@@ -56,12 +56,12 @@ def ime(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def wm(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`wm size` and `wm density`: a simulated screen has one size for life."""
+    """`wm size` and `wm density`. The size of a simulated screen never changes."""
     width, height = android.device.size
     if arguments == ["size"]:
         return printed(f"Physical size: {width}x{height}\n")
     if arguments == ["density"]:
-        return printed(f"Physical density: {max(120, width * 160 // 360)}\n")  # 360 dp wide, as most phones are
+        return printed(f"Physical density: {max(120, width * 160 // 360)}\n")  # 360 dp wide, like most phones
     return failed(f"Error: not supported: wm {' '.join(arguments)}", 255)
 
 

@@ -1,13 +1,13 @@
-"""What fingers and eyes do: input and screencap."""
+"""The commands input and screencap."""
 
 from mobile_r1_jax.phones.simulator.android.files import FileError
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
 
-LONG_PRESS_MS = 400  # Android's default time out for a long press
-TOUCH_SLOP = 8  # pixels that a finger may move and still not swipe
+LONG_PRESS_MS = 400  # Android's default timeout for a long press
+TOUCH_SLOP = 8  # largest movement in pixels that is not a swipe
 
-# Android's key codes that agents and tools send; a name not in the table is passed on as it is.
+# Android's key codes that agents and tools send. Other names pass unchanged.
 KEY_NAMES = {
     3: "HOME", 4: "BACK", 19: "DPAD_UP", 20: "DPAD_DOWN", 21: "DPAD_LEFT", 22: "DPAD_RIGHT", 23: "DPAD_CENTER",
     24: "VOLUME_UP", 25: "VOLUME_DOWN", 26: "POWER", 27: "CAMERA", 28: "CLEAR", 29: "A", 31: "C", 50: "V", 52: "X",
@@ -37,7 +37,7 @@ def input_(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def _pixels(operands: list[str], count: int) -> list[int]:
-    """The first `count` operands as whole pixels. Raises ValueError where one is missing or no number."""
+    """Return the first `count` operands as whole pixels. Raises ValueError if one is missing or not a number."""
     if len(operands) < count:
         raise ValueError(f"{count} numbers needed")
     return [int(float(operand)) for operand in operands[:count]]
@@ -55,7 +55,7 @@ def _tap(android: Android, operands: list[str]) -> None:
 
 
 def _swipe(android: Android, operands: list[str]) -> None:
-    """A finger that hardly moves taps, or presses long when it stays for LONG_PRESS_MS."""
+    """Swipe. A movement within TOUCH_SLOP is a tap, or a long press from LONG_PRESS_MS on."""
     x1, y1, x2, y2 = _pixels(operands, 4)
     milliseconds = int(operands[4]) if len(operands) > 4 else 300
     if not _inside(android, (x1, y1)):
@@ -69,7 +69,7 @@ def _swipe(android: Android, operands: list[str]) -> None:
 
 
 def _motion_event(android: Android, operands: list[str]) -> None:
-    """DOWN, MOVE, UP and CANCEL of one finger; what it did is known when it comes up."""
+    """Handle DOWN, MOVE, UP and CANCEL of one finger. UP decides between tap and swipe."""
     kind, (x, y) = operands[0].upper(), _pixels(operands[1:], 2)
     if kind == "DOWN":
         android.touched = (x, y)
@@ -83,7 +83,7 @@ def _motion_event(android: Android, operands: list[str]) -> None:
 
 
 def _text(android: Android, operands: list[str]) -> None:
-    """Android turns %s into a space, and its key map has no key for what is not ASCII: that is lost."""
+    """Type text. As on Android, %s becomes a space and characters outside ASCII are lost."""
     text = operands[0].replace("%s", " ")
     android.device.type_text("".join(char for char in text if " " <= char <= "~"))
 
@@ -128,7 +128,7 @@ def screencap(android: Android, arguments: list[str], stdin: bytes) -> Result:
         word for word, before in zip(arguments, ["", *arguments], strict=False) if word[0] != "-" and before != "-d"
     ]
     if "-p" not in arguments and not (paths and paths[0].endswith(".png")):
-        return failed("screencap: raw pixels are not supported here: use -p")
+        return failed("screencap: raw pixels are not supported: use -p")
     png = android.device.screenshot()
     if not paths:
         return printed(png)

@@ -1,8 +1,9 @@
-"""Messages: chats with people, a field to write in, a menu under a long press; Call leads astray."""
+"""Messages: chats, a text field, calls, and a menu on long press."""
 
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import State, go, open_menu
 
@@ -56,9 +57,12 @@ def entered(state: State) -> None:
 
 
 def choose(state: State, name: str, choice: str) -> None:
-    """The menu of a long-pressed chat."""
+    """Apply a menu choice to a long-pressed chat."""
     data = state.data["messages"]
     if choice == "Delete" and name in data["chats"]:
         data["chats"].remove(name)
     elif choice == "Silence" and name not in data["muted"]:
         data["muted"].append(name)
+
+
+APP = App("messages", "Messages", "com.sim.messages", 2, fresh, elements, typed=typed, entered=entered, choose=choose)

@@ -1,8 +1,9 @@
-"""Clock: alarms with switches, a timer, adding an alarm by typing its time."""
+"""Clock: alarms with switches, a timer, and a page that adds an alarm by name."""
 
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import State, go, open_menu
 
@@ -60,7 +61,7 @@ def typed(state: State, text: str) -> None:
 
 
 def choose(state: State, name: str, choice: str) -> None:
-    """The menu of a long-pressed alarm."""
+    """Apply a menu choice to a long-pressed alarm."""
     if choice == "Delete":
         state.data["clock"]["alarms"].pop(name, None)
 
@@ -80,3 +81,6 @@ def _run(state: State) -> None:
 def _keep(state: State) -> None:
     state.data["clock"]["alarms"] = {state.text: True, **state.data["clock"]["alarms"]}
     state.back()
+
+
+APP = App("clock", "Clock", "com.sim.clock", 4, fresh, elements, typed=typed, choose=choose)

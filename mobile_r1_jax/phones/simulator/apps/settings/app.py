@@ -1,8 +1,9 @@
-"""Settings: switches and sub-pages in an order of the phone's own, two of them below the fold."""
+"""Settings: switches and subpages in random order; the last two need a scroll."""
 
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import State, go
 
@@ -47,3 +48,6 @@ def _toggle(name: str) -> Any:
         on[name] = not on[name]
 
     return effect
+
+
+APP = App("settings", "Settings", "com.sim.settings", 7, fresh, elements, scrolls=scrolls)

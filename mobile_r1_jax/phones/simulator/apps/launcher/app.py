@@ -1,10 +1,11 @@
-"""The home screen: the apps' icons in an order that differs from phone to phone, and the page of recent apps."""
+"""The home screen with the apps' icons in random order, and the page of recent apps."""
 
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
-from mobile_r1_jax.phones.simulator.state import State
+from mobile_r1_jax.phones.simulator.state import Popup, State
 
 TILES = ("Settings", "Shop", "Messages", "Clock", "Camera", "Music", "Maps", "Photos")
 
@@ -15,6 +16,8 @@ def fresh(rng: Random) -> dict[str, Any]:
 
 def elements(state: State) -> list[Element]:
     data = state.data["launcher"]
+    if state.page == "launcher/update":
+        return [Element("Update", "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
     if state.page == "launcher/recents":
         rows = [Element(label, "row", (0, 1 + k, 4, 1), tap=_launch(label)) for k, label in enumerate(data["recents"])]
         clear = [Element("Clear", "button", (1, 6, 2, 1), tap=_clear)] if rows else []
@@ -33,3 +36,10 @@ def _launch(label: str) -> Any:
 def _clear(state: State) -> None:
     state.data["launcher"]["recents"] = []
     state.home()
+
+
+POPUPS = (
+    Popup("Allow access?", accept="Allow", dismiss="Deny"),
+    Popup("New version", accept="Update", dismiss="Skip", astray="launcher/update"),
+)
+APP = App("launcher", "Launcher", "com.sim.launcher", 5, fresh, elements, popups=POPUPS)

@@ -1,10 +1,11 @@
-"""A shop: search as you type, results, an item's page, the cart and the saved items; Me is a dead end."""
+"""A shop: search, results, item pages, the cart and the saved items. The tab Me has no function."""
 
 from random import Random
 from typing import Any
 
+from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
-from mobile_r1_jax.phones.simulator.state import State, go, open_menu
+from mobile_r1_jax.phones.simulator.state import Popup, State, go, open_menu
 
 ITEMS = (
     "Shoes",
@@ -80,7 +81,7 @@ def elements(state: State) -> list[Element]:
 
 
 def results(data: dict[str, Any], text: str) -> list[str]:
-    """What a search shows: the item asked for among others, or others alone when there is no such item."""
+    """Return the results of a search: four items, with the searched item among them if it exists."""
     others = [item for item in data["shelf"] if item != text]
     place = data["shelf"].index(text) % 4 if text in data["shelf"] else None
     return others[:4] if place is None else [*others[:place], text, *others[place:3]]
@@ -93,7 +94,7 @@ def typed(state: State, text: str) -> None:
 
 
 def choose(state: State, name: str, choice: str) -> None:
-    """The menu of a long-pressed row."""
+    """Apply a menu choice to a long-pressed row."""
     listing = state.data["shop"][state.page.split("/")[1]]
     if choice == "Delete" and name in listing:
         listing.remove(name)
@@ -117,3 +118,7 @@ def _pay(state: State) -> None:
     data = state.data["shop"]
     data["orders"], data["cart"] = data["orders"] + 1, []
     state.push("shop/done")
+
+
+POPUPS = (Popup("Big sale", accept="Look", dismiss="Close", astray="shop/me"),)
+APP = App("shop", "Shop", "com.sim.shop", 0, fresh, elements, typed=typed, choose=choose, popups=POPUPS)

@@ -1,0 +1,36 @@
+"""agent.json: how a policy was prompted when it was trained. It travels beside exported weights."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mobile_r1_jax.agent.responses import TOOL
+from mobile_r1_jax.agent.screenshots import Resizing
+
+FILE = "agent.json"
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """system: template of the system message, over {instruction} and {tools}. resizing: of screenshots."""
+
+    system: str
+    resizing: Resizing
+    action_space: str = TOOL
+
+    def write(self, directory: Path) -> None:
+        """Write agent.json into the directory."""
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True)
+        (directory / FILE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_agent_settings(directory: Path) -> AgentSettings | None:
+    """Return what agent.json says; None where there is none. Raises ValueError in one line where it is broken."""
+    file = directory / FILE
+    if not file.is_file():
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return AgentSettings(values["system"], Resizing(**values["resizing"]), values["action_space"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is broken ({type(error).__name__}: {error}); export the policy again") from error

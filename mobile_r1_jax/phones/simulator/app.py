@@ -1,0 +1,33 @@
+"""The definition of an app of the simulated phone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from mobile_r1_jax.phones.simulator.screen import Element
+from mobile_r1_jax.phones.simulator.state import Popup, State
+
+
+@dataclass(frozen=True)
+class App:
+    """One app. `elements` maps the phone's state to the elements of the app's current page; their effects change it."""
+
+    name: str  # the first part of its page paths
+    label: str  # its name in the launcher and for `open`
+    package: str
+    accent: int
+    fresh: Callable[[Random], dict[str, Any]]  # the app's data after a reset, in random order
+    elements: Callable[[State], list[Element]]
+    typed: Callable[[State, str], None] | None = None  # effect of typed text on the current page
+    entered: Callable[[State], None] | None = None  # effect of the Enter key
+    choose: Callable[[State, str, str], None] | None = None  # effect of a menu choice on a long-pressed name
+    scrolls: Callable[[str], bool] = lambda page: False  # whether a page is longer than the screen
+    popups: tuple[Popup, ...] = ()  # windows that may open over any app
+
+
+def decoy(label: str, accent: int) -> App:
+    """Return an app with one empty page. To open it is a mistake."""
+    name = label.lower()
+    title = [Element(label, "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
+    return App(name, label, f"com.sim.{name}", accent, lambda rng: {}, lambda state: list(title))
