@@ -1,4 +1,4 @@
-"""agent.json: how a policy was prompted when it was trained. It travels beside exported weights."""
+"""The settings of an agent, which an export writes as agent.json into the directory of the weights."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,7 +12,8 @@ FILE = "agent.json"
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """system: template of the system message, over {instruction} and {tools}. resizing: of screenshots."""
+    """How a policy is prompted. system: template of the system message, with {instruction} and {tools}. resizing: of
+    screenshots. action_space: name of the tool."""
 
     system: str
     resizing: Resizing
@@ -25,7 +26,7 @@ class AgentSettings:
 
 
 def read_agent_settings(directory: Path) -> AgentSettings | None:
-    """Return what agent.json says; None where there is none. Raises ValueError in one line where it is broken."""
+    """Return the settings in agent.json, or None if it is missing. Raise ValueError in one line if it is broken."""
     file = directory / FILE
     if not file.is_file():
         return None

@@ -104,7 +104,7 @@ def initial_base(run: Path) -> Path | None:
 
 
 def agent_of_run(run: Path) -> AgentSettings | None:
-    """Return how the run prompts its policy, as its config.yaml says; None where that does not say."""
+    """Return the agent settings in a run's config.yaml, or None if it has none."""
     file = run / "config.yaml"
     values = yaml.safe_load(file.read_text()) if file.is_file() else {}
     if "system" not in values or "resizing" not in values:
