@@ -48,7 +48,7 @@ def test_updates_too_small_for_a_rounding_to_the_nearest_arrive_on_average() -> 
     """A hundred updates of 1e-4 on weights of 1, whose nearest neighbours are 0.0039 and 0.0078 away."""
     settings, updates = OptimizerSettings(learning_rate=1e-4), 100
     weights = {"kernel": jnp.ones(4096, jnp.bfloat16)}
-    gradients = ({"kernel": jnp.full(4096, 0.01, jnp.bfloat16)}, {})
+    gradients = ({"kernel": jnp.full(4096, 0.01, jnp.bfloat16)}, {"loss": jnp.float32(1)})
     core = (jnp.int32(0), weights, make_optimizer(settings).init(weights))
     structure, update = jax.tree.structure(core), update_program((None,) * len(jax.tree.leaves(core)))
     nearest = weights["kernel"]
