@@ -162,7 +162,9 @@ def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.Tenso
       NoCheckpointError: there is no checkpoint; CheckpointError: none is intact.
     """
     directory = directory.absolute()
-    with _manager(directory, read_only=True) if directory.is_dir() else nullcontext() as checkpoints:
+    ORBAX_LOG.addFilter(_is_not_about_reading)
+    options = {"read_only": True, "create": False, "save_interval_steps": 0}
+    with _manager(directory, **options) if directory.is_dir() else nullcontext() as checkpoints:
         steps = checkpoints.all_steps() if checkpoints else ()
         if not steps:
             raise NoCheckpointError(f"no finished checkpoint in {directory}")
@@ -203,6 +205,11 @@ def _print_uncaught(hook: Callable[[Any], object], uncaught: Any) -> None:
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _is_not_about_reading(record: logging.LogRecord) -> bool:
+    """Return False for Orbax's warning that a directory is opened for reading only."""
+    return "is read only" not in str(record.msg)
 
 
 def _write_draft_checksums(directory: Path) -> None:
