@@ -101,13 +101,8 @@ def grpo_loss(
     old_logps = jax.lax.stop_gradient(logps if old_logps is None else old_logps)
     ratio = probability_ratio(logps, old_logps)
     per_token, cut_low, cut_high = clipped_policy_loss(ratio, advantages, settings.epsilon_low, settings.epsilon_high)
-    metrics = {
-        "ratio_mean": token_mean(ratio, mask, totals),
-        "ratio_max": masked_max(ratio, mask),
-        "clipped_low": token_mean(cut_low.astype(jnp.float32), mask, totals),
-        "clipped_high": token_mean(cut_high.astype(jnp.float32), mask, totals),
-        "logp_difference": token_mean(jnp.abs(logps - sampler_logps), mask, totals),
-    }
+    metrics = _ratio_metrics(ratio, cut_low, cut_high, mask, totals)
+    metrics["logp_difference"] = token_mean(jnp.abs(logps - sampler_logps), mask, totals)
     if settings.importance_cap is not None:
         drawn_from = sampler_logps if truncated_logps is None else truncated_logps
         weights = importance_weights(old_logps, drawn_from, settings.importance_cap)
@@ -123,6 +118,18 @@ def grpo_loss(
     if entropy is not None:
         metrics["entropy"] = token_mean(entropy, mask, totals)
     return loss, jax.lax.stop_gradient(metrics)
+
+
+def _ratio_metrics(
+    ratio: jax.Array, cut_low: jax.Array, cut_high: jax.Array, mask: jax.Array, totals: Totals
+) -> dict[str, jax.Array]:
+    """Return mean and maximum of the ratio, and the shares of tokens that were clipped."""
+    return {
+        "ratio_mean": token_mean(ratio, mask, totals),
+        "ratio_max": masked_max(ratio, mask),
+        "clipped_low": token_mean(cut_low.astype(jnp.float32), mask, totals),
+        "clipped_high": token_mean(cut_high.astype(jnp.float32), mask, totals),
+    }
 
 
 @partial(jax.jit, static_argnames="settings")
