@@ -136,6 +136,7 @@ from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
 from mobile_r1_jax.phones.adb.phone import Timings
 from contextlib import closing
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 with closing(SimulatedPhones(2, (112, 224), 0, Timings())) as source:
     print(source.adb.service.child.group, source.simulator.service.child.group, flush=True)
     time.sleep(60)

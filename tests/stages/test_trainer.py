@@ -30,7 +30,7 @@ from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
 from tools.base_policy.tokenizer import train_tokenizer
 
-STAGE = Stage(2, "action_level", 5, GRPO(beta=0.1), OPTIMIZER, ("vision",), 1.0, shown="reward")
+STAGE = Stage(2, "action_level", 5, GRPO(beta=0.1), OPTIMIZER, ("vision",), 1.0, metric="reward")
 
 
 class KilledError(Exception):
