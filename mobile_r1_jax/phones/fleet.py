@@ -13,11 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.adb.phone import AdbPhone
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+from mobile_r1_jax.phones.phone import Phone, PhoneError, PhonesUnavailable
 from mobile_r1_jax.tasks.task import Progress, Task
 
-P = TypeVar("P", bound=AdbPhone)
+P = TypeVar("P", bound=Phone)
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class LeasedPhone(Generic[P]):
         return await self.call(self.phone.screenshot)
 
     async def perform(self, action: Action) -> str:
-        """See `AdbPhone.perform`. The call is repeated only if the action certainly did not reach the phone."""
+        """See `Phone.perform`. The call is repeated only if the action certainly did not reach the phone."""
         return await self.call(self.phone.perform, action, twice=False)
 
     async def progress(self) -> Progress | None:

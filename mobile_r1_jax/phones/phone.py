@@ -16,6 +16,7 @@ class Phone(Protocol):
     """A phone that an agent can use. Every method may raise PhoneError; one thread at a time."""
 
     serial: str
+    generation: int  # increases when a new phone without the old state replaces this one
 
     @property
     def size(self) -> tuple[int, int]:
