@@ -22,6 +22,7 @@ from mobile_r1_jax.agent.data_files import DATA, has_data
 from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.prompts import SYSTEM_TEMPLATE
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING, Resizing
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
@@ -264,9 +265,7 @@ def find_problems(run: Run) -> Iterator[str]:
 def save_run(run: Run) -> None:
     """Write the run as config.yaml into its directory, atomically; `--config` accepts the file."""
     run.directory.mkdir(parents=True, exist_ok=True)
-    draft = run.directory / f"{CONFIG}.draft"
-    draft.write_text(yaml.safe_dump(to_plain(asdict(run)), allow_unicode=True, sort_keys=False), encoding="utf-8")
-    draft.replace(run.directory / CONFIG)
+    write_whole(run.directory / CONFIG, yaml.safe_dump(to_plain(asdict(run)), allow_unicode=True, sort_keys=False))
 
 
 def to_plain(value: Any) -> Any:

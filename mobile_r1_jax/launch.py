@@ -26,6 +26,7 @@ A run with the name of an earlier run continues it.
   --force   discard the work of an earlier run of this name that had other settings
 """
 FORCE = "--force"
+PLAIN = {"highlight": False, "markup": False, "soft_wrap": True}  # how a message is printed as it is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,18 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_recipe(run, console, interrupts, force=FORCE in arguments)
     except ConfigError as error:
-        status, message = 2, f"[red]error:[/red] {error}"
+        status, message = 2, f"error: {error}"
     except OneLineError as error:
-        status, message = 1, f"[red]error:[/red] {error}"
+        status, message = 1, f"error: {error}"
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        status, message = 1, f"[red]error:[/red] {named}{error.strerror or error}"
+        status, message = 1, f"error: {named}{error.strerror or error}"
     except Interrupted as error:
         command = shlex.join(["python", "-m", "mobile_r1_jax.launch", *flags])
         status, message = error.status, f"stopped by {error}; to go on: {command}"
     else:
         return 0
-    console.print(message, highlight=False, soft_wrap=True)
+    # Without markup: rich would take a list such as [shop] in a message for a style, and drop it.
+    console.print(message, style="red" if message.startswith("error:") else None, **PLAIN)
     return status
 
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked, rest = flags().parse_known_args(arguments)
             return show_plan(asked, parse_run("plan", rest), console, progress)
         except (ConfigError, PlanError) as error:
-            console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+            console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
             return 2
 
 

@@ -25,6 +25,7 @@ import yaml
 
 from mobile_r1_jax.agent.data_files import data_file
 from mobile_r1_jax.agent.json_lines import keep_objects
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import CONFIG, ConfigError, Run, save_run, to_plain
 from mobile_r1_jax.evaluation.results import RESULTS
 from mobile_r1_jax.stages.declaration import STAGES
@@ -94,7 +95,7 @@ def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
         say(f"{in_words(changes)}: discarding {contents(directory, stage)} in {directory}")
         discard(directory, stage)
     save_run(run)
-    (directory / INPUTS).write_text(json.dumps(inputs, indent=2) + "\n")
+    write_whole(directory / INPUTS, json.dumps(inputs, indent=2) + "\n")
 
 
 def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:

@@ -210,7 +210,7 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
-    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
+    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}", markup=False)
     return session, policy
 
 

@@ -195,6 +195,8 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
     [
         ("--policy=nowhere", "policy: nowhere: no config.json"),
         ("--folder=/dev/null", "folder: /dev/null/tiny cannot be used (Not a directory)"),
+        ("--folder=/dev/null/[/x]", "folder: /dev/null/[/x]/tiny cannot be used"),  # no markup for rich
+        ("--system=[bold]", "{instruction}, may name {tools}, and doubles every other brace: '[bold]'"),
         ("--policy_base=nowhere", "holds no adapters; leave policy_base out"),
         ("--mesh=3x1", "mesh 3x1: 3 * 1 devices needed"),
         ("--task_level.grup=4", "task_level.grup"),

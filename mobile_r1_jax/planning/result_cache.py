@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jaxlib
 
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.planning.footprint import Footprint, Work
 from mobile_r1_jax.planning.programs import Program
 
@@ -59,9 +60,8 @@ class ResultCache:
     def write(self, key: str, footprint: Footprint) -> None:
         """Write a result atomically. Raise OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self._path(key).with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(json.dumps({"sha256": _digest(asdict(footprint)), "taken": asdict(footprint)}))
-        draft.replace(self._path(key))
+        content = {"sha256": _digest(asdict(footprint)), "taken": asdict(footprint)}
+        write_whole(self._path(key), json.dumps(content))
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"

@@ -1,8 +1,6 @@
 """The golden steps for the first two stages, read and checked before anything expensive starts."""
 
-import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.coordinates import DetectedFrame
 from mobile_r1_jax.agent.data_files import DATA
 from mobile_r1_jax.agent.trajectory import write_trajectories
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import Annotations, ConfigError
 from mobile_r1_jax.run_directory import ANNOTATIONS, left_out_name
 from mobile_r1_jax.session import Session, check_screen
@@ -71,7 +70,7 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
     used = f"{field}: {len(table.steps)} steps of {len(table.frames)} file(s)"
     if left_out := [*lines, *table.broken]:
         path = run.directory / left_out_name(field)
-        write_list(path, left_out)
+        write_whole(path, "".join(f"{line}\n" for line in left_out))
         used += f"; left out: {len(lines)} lines and {table.left_out} steps, listed in {path}"
     frames = {} if settings.directory is None else table.frames
     return table, (*(describe_frame(file, detected, field) for file, detected in frames.items()), used)
@@ -87,13 +86,6 @@ def write_demonstrations(session: Session, settings: Annotations, name: str) -> 
         write_trajectories(draft, session.tasks.demonstrations(settings.count, run.seed, style))
         draft.rename(folder)
     return folder
-
-
-def write_list(path: Path, lines: Sequence[str]) -> None:
-    """Write lines to a file, atomically."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
-    draft.write_text("".join(f"{line}\n" for line in lines))
-    draft.replace(path)
 
 
 def describe_frame(file: str, detected: DetectedFrame, field: str) -> str:

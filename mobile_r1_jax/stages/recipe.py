@@ -52,14 +52,16 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         if not force:
             check(run, policy_hash)
         session, policy = open_session(run, console)
-        begin(run, policy_hash, say=partial(console.print, highlight=False, soft_wrap=True))
+        begin(run, policy_hash, say=partial(console.print, highlight=False, markup=False, soft_wrap=True))
         steps = golden_steps(session)
         for line in steps.report:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
-        console.print(f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}", soft_wrap=True)
+        console.print(
+            f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}", markup=False, soft_wrap=True
+        )
 
 
 def hash_policy(run: Run) -> str:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mobile_r1_jax.agent.whole_files import write_whole
+
 CHECKSUMS = "checksums.json"  # relative path -> {"bytes": size, "crc32": 8 hex digits}
 BLOCK = 4 * 2**20  # bytes read at once
 
@@ -20,9 +22,7 @@ def write_checksums(folder: Path, *, leave_out: frozenset[str] = frozenset()) ->
         found = dict(
             zip((path.relative_to(folder).as_posix() for path in paths), threads.map(_checksum, paths), strict=True)
         )
-    draft = folder / f"{CHECKSUMS}.draft"
-    draft.write_text(json.dumps(found, indent=0, sort_keys=True))
-    draft.replace(folder / CHECKSUMS)
+    write_whole(folder / CHECKSUMS, json.dumps(found, indent=0, sort_keys=True))
 
 
 def find_damage(folder: Path) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.evaluation.metrics import Result, Share
 from mobile_r1_jax.evaluation.tables import COLUMNS
 from mobile_r1_jax.stages.declaration import STAGES
@@ -33,9 +34,7 @@ def write_report(run_directory: Path) -> Path:
     directory = Path(run_directory)
     page = render(read_contents(directory))
     path = directory / REPORT
-    draft = path.with_suffix(".draft")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, page)
     return path
 
 
