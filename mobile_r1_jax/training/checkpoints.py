@@ -14,6 +14,7 @@ import logging
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -191,9 +192,10 @@ def _silence_tracebacks() -> None:
     """Keep Orbax from printing tracebacks in this process. The caller gets its errors as exceptions.
 
     Orbax also logs each error. When the disk is full, tensorstore adds an uncatchable exception for every array whose
-    write is no longer awaited.
+    write is no longer awaited, and asyncio logs every array whose write failed after the first failure.
     """
     ORBAX_LOG.addFilter(_is_no_traceback)
+    logging.getLogger("asyncio").addFilter(_is_no_orbax_task)
     if getattr(sys.unraisablehook, "func", None) is not _print_uncaught:
         sys.unraisablehook = partial(_print_uncaught, sys.unraisablehook)
 
@@ -205,6 +207,12 @@ def _print_uncaught(hook: Callable[[Any], object], uncaught: Any) -> None:
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _is_no_orbax_task(record: logging.LogRecord) -> bool:
+    """Return False for a failed task of Orbax whose result nobody reads."""
+    frames = traceback.extract_tb(record.exc_info[2]) if record.exc_info else []
+    return not any("orbax" in frame.filename for frame in frames)
 
 
 def _is_not_about_reading(record: logging.LogRecord) -> bool:
