@@ -17,9 +17,10 @@ from mobile_r1_jax.evaluation.results import find_result, provenance_of, write_r
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import computing_on, sampling_copy
+from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rewards.judges.state import StateJudge
