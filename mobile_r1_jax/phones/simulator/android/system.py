@@ -10,21 +10,37 @@ from mobile_r1_jax.phones.simulator.android.shell import Result
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
 
+SDK = {9: 28, 10: 29, 11: 30, 12: 31, 13: 33, 14: 34, 15: 35, 16: 36}
+"""Android version -> API level. The keys are the versions that a simulated phone can have."""
+
+_BUILD_IDS = {9: "PSR1", 10: "QSR1", 11: "RSR1", 12: "SE1A", 13: "TE1A", 14: "UE1A", 15: "AE3A", 16: "BE2A"}
 PROPERTIES = {
     "dev.bootcomplete": "1",
     "init.svc.bootanim": "stopped",
-    "persist.sys.locale": "en-US",
     "persist.sys.timezone": "UTC",
-    "ro.build.version.release": "14",
-    "ro.build.version.sdk": "34",
+    "ro.build.tags": "release-keys",
+    "ro.build.type": "user",
     "ro.product.brand": "mobile-r1-jax",
     "ro.product.cpu.abi": "x86_64",
     "ro.product.device": "simulated",
+    "ro.product.locale": "en-US",
     "ro.product.manufacturer": "mobile-r1-jax",
     "ro.product.model": "Simulated Phone",
     "ro.product.name": "simulated",
     "sys.boot_completed": "1",
 }
+
+
+def properties(version: int, serial: str) -> dict[str, str]:
+    """Return all system properties of a phone with an Android version of SDK."""
+    build = f"{_BUILD_IDS[version]}.250101.001"
+    return PROPERTIES | {
+        "ro.build.fingerprint": f"mobile-r1-jax/simulated/simulated:{version}/{build}/1:user/release-keys",
+        "ro.build.id": build,
+        "ro.build.version.release": str(version),
+        "ro.build.version.sdk": str(SDK[version]),
+        "ro.serialno": serial,
+    }
 
 
 class Device(Protocol):
@@ -78,6 +94,7 @@ class Android:
     device: Device
     serial: str
     commands: Mapping[str, Command]  # by name
+    version: int = 14  # a key of SDK
     files: Files = field(default_factory=Files)
     settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
     awake: bool = True

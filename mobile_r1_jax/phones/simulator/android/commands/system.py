@@ -1,7 +1,7 @@
 """Commands for the system: settings, getprop, ime, wm, reboot."""
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
-from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, PROPERTIES, STOCK_KEYBOARD, Android
+from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, STOCK_KEYBOARD, Android, properties
 
 
 def settings(android: Android, arguments: list[str], stdin: bytes) -> Result:
@@ -25,7 +25,7 @@ def settings(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def getprop(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    values = PROPERTIES | {"ro.serialno": android.serial}
+    values = properties(android.version, android.serial)
     if not arguments:
         return printed("".join(f"[{name}]: [{value}]\n" for name, value in sorted(values.items())))
     return printed(values.get(arguments[0], arguments[1] if len(arguments) > 1 else "") + "\n")
