@@ -8,6 +8,8 @@ from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.screen import ROWS, Element, Screen
 from mobile_r1_jax.phones.simulator.state import Popup, State
 
+DARK = (Element("", "dark", (0, 0, 4, 8)),)
+LOCK_SCREEN = (Element("Locked", "card", (0, 0, 4, 8)), Element("Swipe up", "line", (0, 6, 4, 1)))
 POPUPS = tuple(popup for app in APPS.values() for popup in app.popups)
 
 
@@ -23,6 +25,12 @@ def fresh_state(rng: Random) -> State:
 
 def screen_of(state: State) -> Screen:
     """Return the screen of a state."""
+    if not state.awake:
+        return Screen(state.page, 0, DARK)
+    if state.locked:
+        return Screen(
+            state.page, 0, (Element("Locked", "card", (0, 0, 4, 8)), Element("Swipe up", "line", (0, 6, 4, 1)))
+        )
     app = APPS[state.app]
     elements = app.elements(state)
     if state.menu:
@@ -72,10 +80,14 @@ def long_press(state: State, x: int, y: int, size: tuple[int, int]) -> None:
 
 
 def swipe(state: State, y1: int, y2: int, size: tuple[int, int]) -> None:
-    """Scroll by one page if the vertical distance is at least one row."""
-    if state.popup or state.menu or not APPS[state.app].scrolls(state.page) or abs(y1 - y2) < size[1] // ROWS:
+    """Scroll by one page, or unlock by a swipe up, if the vertical distance is at least one row."""
+    if not state.awake or abs(y1 - y2) < size[1] // ROWS:
         return
-    state.scroll = 1 if y1 > y2 else 0
+    if state.locked:
+        if y1 > y2:
+            state.unlock()
+    elif not state.popup and not state.menu and APPS[state.app].scrolls(state.page):
+        state.scroll = 1 if y1 > y2 else 0
 
 
 def type_text(state: State, text: str) -> None:
@@ -85,8 +97,18 @@ def type_text(state: State, text: str) -> None:
 
 
 def press(state: State, key: str) -> None:
-    """Press a key, by its Android name without KEYCODE_."""
-    if key == "BACK":
+    """Press a key, by its Android name without KEYCODE_. On a locked phone only the volume and Menu have an effect."""
+    if key in ("POWER", "SLEEP", "WAKEUP") or not state.awake:
+        if state.awake and key != "WAKEUP":
+            state.sleep()
+        elif key in ("POWER", "WAKEUP", "MENU"):
+            state.wake()
+    elif key in ("VOLUME_UP", "VOLUME_DOWN"):
+        state.volume = max(0, min(15, state.volume + (1 if key == "VOLUME_UP" else -1)))
+    elif state.locked:
+        if key == "MENU":
+            state.unlock()
+    elif key == "BACK":
         state.back()
     elif key == "HOME":
         state.home()
@@ -97,5 +119,3 @@ def press(state: State, key: str) -> None:
         entered = APPS[state.app].entered
         if entered and not state.popup and not state.menu:
             entered(state)
-    elif key in ("VOLUME_UP", "VOLUME_DOWN"):
-        state.volume = max(0, min(15, state.volume + (1 if key == "VOLUME_UP" else -1)))

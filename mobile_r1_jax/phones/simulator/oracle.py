@@ -19,6 +19,10 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
     goal = next((goal for goal in goals if not goal.reached(state)), None)
     if goal is None:
         return Move("finish")
+    if not state.awake:
+        return Move("key", "WAKEUP")
+    if state.locked:
+        return Move("swipe", "up")
     if state.popup:
         return Move("tap", state.popup.dismiss)
     move = goal.route.get(state.page)
@@ -58,7 +62,6 @@ def apply_move(state: State, move: Move) -> None:
     elif move.kind == "key":
         gestures.press(state, move.name)
     elif move.kind == "open":
-        state.popup = None
         state.launch(next(app.name for app in APPS.values() if app.label == move.name))
 
 

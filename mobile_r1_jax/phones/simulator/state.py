@@ -39,6 +39,10 @@ class State:
     waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
     popups_shown: int = 0
     volume: int = 5
+    awake: bool = True
+    lock_screen: bool = False  # whether the phone locks itself when it goes to sleep
+    locked: bool = False
+    opening: str = ""  # the app that opens as soon as the phone is awake and unlocked
 
     @property
     def page(self) -> str:
@@ -58,7 +62,11 @@ class State:
         self.interrupt()
 
     def launch(self, app: str) -> None:
-        """Open an app at its home page and clear its stack."""
+        """Open an app at its home page and clear its stack. A sleeping or locked phone opens it later."""
+        if not self.awake or self.locked:
+            self.opening = app
+            return
+        self.popup, self.opening = None, ""
         self.app, self.beneath = app, ""
         self.stacks[app] = [f"{app}/home"]
         self.settle()
@@ -90,6 +98,21 @@ class State:
         self.app, self.beneath = "launcher", ""
         self.stacks["launcher"] = [LAUNCHER]
         self.settle()
+
+    def sleep(self) -> None:
+        self.awake, self.locked = False, self.locked or self.lock_screen
+
+    def wake(self) -> None:
+        self.awake = True
+        self.open_waiting()
+
+    def unlock(self) -> None:
+        self.locked = False
+        self.open_waiting()
+
+    def open_waiting(self) -> None:
+        if self.opening:
+            self.launch(self.opening)
 
     def settle(self) -> None:
         """Reset scroll position, typed text and menu for a new page."""

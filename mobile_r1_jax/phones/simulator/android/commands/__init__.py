@@ -15,6 +15,7 @@ COMMANDS: dict[str, Command] = {
     "grep": plain.grep,
     "ime": system.ime,
     "input": touch.input_,
+    "locksettings": system.locksettings,
     "ls": plain.ls,
     "mkdir": plain.mkdir,
     "monkey": apps.monkey,

@@ -1,4 +1,4 @@
-"""Commands for the system: settings, getprop, ime, wm, reboot."""
+"""Commands for the system: settings, locksettings, getprop, ime, wm, reboot."""
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, STOCK_KEYBOARD, Android, properties
@@ -56,15 +56,28 @@ def ime(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def wm(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`wm size` and `wm density`. The size of a simulated screen never changes."""
+    """`wm size`, `wm density` and `wm dismiss-keyguard`. The size of a simulated screen never changes."""
     width, height = android.device.size
     if arguments == ["size"]:
         return printed(f"Physical size: {width}x{height}\n")
     if arguments == ["density"]:
         return printed(f"Physical density: {max(120, width * 160 // 360)}\n")  # 360 dp wide, like most phones
+    if arguments == ["dismiss-keyguard"]:
+        android.device.unlock()
+        return Result()
     return failed(f"Error: not supported: wm {' '.join(arguments)}", 255)
 
 
 def reboot(android: Android, arguments: list[str], stdin: bytes) -> Result:
     android.reboot()
     return Result()
+
+
+def locksettings(android: Android, arguments: list[str], stdin: bytes) -> Result:
+    """`locksettings get-disabled` and `set-disabled true|false`: whether there is no lock screen to swipe away."""
+    if arguments == ["get-disabled"]:
+        return printed(f"{str(not android.device.lock_screen).lower()}\n")
+    if arguments in (["set-disabled", "true"], ["set-disabled", "false"]):
+        android.device.lock_screen = arguments[1] == "false"
+        return printed(f"Lock screen disabled set to {arguments[1]}\n")
+    return failed(f"Unknown command: {' '.join(arguments)}", 255)

@@ -98,10 +98,7 @@ def _keyevent(android: Android, operands: list[str]) -> None:
     if not names:
         raise ValueError("no key")
     for name in names:
-        if name in ("SLEEP", "WAKEUP", "POWER"):
-            android.awake = name == "WAKEUP" or (name == "POWER" and not android.awake)
-        else:
-            android.device.key(name)
+        android.device.key(name)
 
 
 def _keycombination(android: Android, operands: list[str]) -> None:
