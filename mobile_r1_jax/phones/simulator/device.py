@@ -100,11 +100,12 @@ class Device:
 
     def state(self) -> dict[str, Any]:
         """Return the state that success checks read, as JSON types."""
-        state = self._state
+        state, field = self._state, gestures.focused_field(self._state)
         return {
             "page": state.page,
             "popup": state.popup.title if state.popup else "",
             "volume": state.volume,
+            "text": field.text if field else "",
             "awake": state.awake,
             "locked": state.locked,
             **json.loads(json.dumps(state.data)),

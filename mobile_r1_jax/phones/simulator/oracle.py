@@ -34,8 +34,9 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
         if len(state.stacks[state.app]) > 1 and goal.app in (state.app, state.beneath):
             return Move("button", "Back")
         return Move("open", APPS[goal.app].label) if goal.app != "launcher" else Move("button", "Home")
-    if move.kind == "type" and state.text == move.name and state.page + "#typed" in goal.route:
-        return goal.route[state.page + "#typed"]
+    if move.kind == "type" and state.text:  # to leave the page forgets wrong text
+        right = state.text == move.name
+        return goal.route.get(state.page + "#typed", move) if right else Move("button", "Back")
     if move.kind in ("tap", "hold") and target(state, move.name) is None:
         return Move("swipe", "down" if state.scroll else "up")
     return move

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobile_r1_jax.phones.simulator.screen import Effect
+from mobile_r1_jax.phones.simulator.text_field import TextField
 
 LAUNCHER = "launcher/home"
 
@@ -33,7 +34,8 @@ class State:
     beneath: str = ""  # the app from which this page was opened; Back returns to it
     data: dict[str, Any] = field(default_factory=dict)
     scroll: int = 0
-    text: str = ""
+    edited: TextField | None = None  # the focused text field once its text or cursor has changed
+    clipboard: str = ""
     menu: tuple[str, ...] = ()  # the long-pressed name, then the menu's choices
     popup: Popup | None = None
     waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
@@ -43,6 +45,11 @@ class State:
     lock_screen: bool = False  # whether the phone locks itself when it goes to sleep
     locked: bool = False
     opening: str = ""  # the app that opens as soon as the phone is awake and unlocked
+
+    @property
+    def text(self) -> str:
+        """The text that was typed on this page."""
+        return self.edited.text if self.edited else ""
 
     @property
     def page(self) -> str:
@@ -116,7 +123,7 @@ class State:
 
     def settle(self) -> None:
         """Reset scroll position, typed text and menu for a new page."""
-        self.scroll, self.text, self.menu = 0, "", ()
+        self.scroll, self.edited, self.menu = 0, None, ()
 
 
 def go(page: str) -> Effect:
