@@ -87,3 +87,19 @@ def test_a_task_puts_its_switches_into_the_settings(android: Android) -> None:
     assert said(android, "settings get system screen_brightness") == "7\n"
     said(android, "settings put global wifi_on 1")
     assert android.device.progress()["done"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("settings get nosuch x", "Invalid namespace 'nosuch'"),
+        ("settings nosuch global x", "Invalid command: nosuch"),
+        ("settings get global", "Bad arguments"),
+        ("settings put system x", "Bad arguments"),
+        ("settings get global x y", "Too many arguments"),
+        ("settings list global x", "Too many arguments"),
+    ],
+)
+def test_wrong_settings_commands_fail_with_androids_words(android: Android, line: str, reason: str) -> None:
+    result = run(android, line)
+    assert (result.status, result.output(1), result.output(2).decode()) == (255, b"", f"{reason}\n")

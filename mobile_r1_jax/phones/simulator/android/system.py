@@ -123,6 +123,11 @@ class Android:
         keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
         return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
 
+    @property
+    def keyboards(self) -> list[str]:
+        """The installed input methods, as package/class."""
+        return [name for name in (ADB_KEYBOARD, STOCK_KEYBOARD) if name.split("/")[0] in self.packages]
+
     def reboot(self) -> None:
         """Wake up at the home screen and set the flag that makes the daemon drop the connection."""
         self.device.key("WAKEUP")
