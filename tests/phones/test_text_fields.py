@@ -90,7 +90,7 @@ def test_text_typed_over_adb_is_one_text(phones: tuple[SimulatedPhone, ...]) -> 
         ("55 56 62 69 70 71 72 73 74 75 76 77 81 17 18 68", ",. -=[]\\;'/@+*#`"),
         ("NUMPAD_4 146 NUMPAD_ADD NUMPAD_DOT 162 163", "42+.()"),
         ("COMMA PERIOD AT APOSTROPHE", ",.@'"),
-        ("back KEYCODE_NOSUCH 0 99999 CAMERA TAB SHIFT_LEFT", ""),
+        ("back KEYCODE_NOSUCH 0 99999 CAMERA TAB SHIFT_LEFT SHIFT_LEFT+A", ""),
     ],
 )
 def test_letters_digits_and_punctuation_have_keys_by_name_and_by_number(keys: str, text: str) -> None:
@@ -159,7 +159,9 @@ BROADCASTS = [
     ("ADB_INPUT_B64 --es msg no-base64", "a"),
     ("ADB_INPUT_CHARS --eia chars 20320,22909,33", "a你好!"),
     ("ADB_INPUT_CHARS --eia chars 128512", "a😀"),
-    ("ADB_INPUT_CHARS --eia chars 1,x", "a"),
+    ("ADB_INPUT_CHARS --eia chars 55357,56832,55357", "a😀\ufffd"),
+    ("ADB_INPUT_CHARS --eia chars 33,x", "a"),
+    ("ADB_INPUT_CHARS", "a"),
     ("ADB_INPUT_CODE --ei code 67", ""),
     ("ADB_INPUT_CODE --ei code 30", "ab"),
     ("ADB_INPUT_CODE --ei code x", "a"),

@@ -28,4 +28,4 @@ def key_name(word: str) -> str:
     """
     if word.isascii() and word.isdigit():
         return NAMES.get(int(word), "UNKNOWN")
-    return word.removeprefix("KEYCODE_")
+    return "UNKNOWN" if "+" in word else word.removeprefix("KEYCODE_")

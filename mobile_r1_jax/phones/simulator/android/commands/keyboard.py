@@ -103,8 +103,9 @@ def _decoded(text: str) -> str:
 
 
 def _characters(codes: str) -> str:
-    """Return the text of code points such as "20320,22909"."""
+    """Return the text of code points such as "20320,22909". Two halves of a surrogate pair are one character."""
     try:
-        return "".join(chr(int(code)) for code in codes.split(",")) if codes else ""
+        text = "".join(chr(int(code)) for code in codes.split(","))
     except (ValueError, OverflowError):
         return ""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
