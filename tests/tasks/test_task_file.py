@@ -114,6 +114,7 @@ def instead(old: str, new: str, text: str = MINIMAL) -> str:
         # the file
         ("", "1: the file is empty"),
         ("# only a comment\n", "1: the file is empty"),
+        ("[" * 5000, "1: nested too deeply"),
         ("[]", "there is no task in the file"),
         ("tasks:\n  - id: a\n", "1: a task file must be a list, is keys with values"),
         ("- a\n- b\n", "1: task 1: a task must be keys with values, is 'a'"),

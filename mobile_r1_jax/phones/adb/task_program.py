@@ -6,7 +6,7 @@ Everything goes through `shell`, so any phone behind adb will do.
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,7 +102,7 @@ def await_start(phone: Shell, program: Program, patience: float) -> str:
         time.sleep(_PAUSE)
 
 
-def _failures(phone: Shell, what: str, lines: Iterable[str]) -> Iterable[str]:
+def _failures(phone: Shell, what: str, lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if reason := failure(phone.shell(line)):
             yield f"{what}: {line!r}: {reason}"
