@@ -2,6 +2,7 @@
 
 import json
 
+from mobile_r1_jax.phones.simulator.android.commands.apps import HOME_CATEGORY
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
 
@@ -37,7 +38,7 @@ def _simulator(android: Android, arguments: list[str]) -> Result:
 
 
 def _resolve_activity(android: Android, arguments: list[str]) -> Result:
-    package = arguments[-1] if arguments else ""
+    package = android.home_package if HOME_CATEGORY in arguments else arguments[-1] if arguments else ""
     if package not in android.device.packages:
         return printed("No activity found\n", 1)
     return printed(
