@@ -139,6 +139,16 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class HostSettings:
+    """The processes of a run on several hosts, where no start tool says it. They may differ in every start."""
+
+    coordinator: str | None = None  # HOST:PORT at which process 0 listens; null: as the start tool says
+    count: Annotated[int | None, "[1, inf)"] = None  # processes; null: as the start tool says; 1: this one alone
+    index: Annotated[int | None, "[0, inf)"] = None  # number of this process; null: as the start tool says
+    wait: Annotated[float, "(0, inf)"] = 300.0  # seconds to wait for the other processes at the start
+
+
+@dataclass(frozen=True)
 class Run:
     """All settings of a run."""
 
@@ -158,6 +168,9 @@ class Run:
     # sample only from this many most likely tokens; null: all [kin]
     top_k: Annotated[int | None, "[1, inf)"] = None
     save_every: Annotated[int, "[1, inf)"] = 50  # updates between checkpoints
+    keep: Annotated[int, "[1, inf)"] = 2  # newest checkpoints of a stage that are kept
+    # keep every checkpoint whose number of updates is a multiple of this too; null: none
+    keep_every: Annotated[int | None, "[1, inf)"] = None
     resizing: Resizing = Resizing()  # How screenshots become model images.
     shapes: Shapes = Shapes()  # Static shapes; each bucket is compiled once.
     precision: Precision = Precision()  # Data types, and what the backward pass recomputes.
@@ -168,6 +181,7 @@ class Run:
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.
     task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
+    hosts: HostSettings = HostSettings()  # The processes of a run on several hosts.
 
     @property
     def directory(self) -> Path:
@@ -271,9 +285,13 @@ def find_problems(run: Run) -> Iterator[str]:
 
 
 def save_run(run: Run) -> None:
-    """Write the run as config.yaml into its directory, atomically; `--config` accepts the file."""
+    """Write the run as config.yaml into its directory, atomically; `--config` accepts the file.
+
+    Where the processes of the run are is left out: it is another one at the next start."""
+    values = to_plain(asdict(run))
+    del values["hosts"]
     run.directory.mkdir(parents=True, exist_ok=True)
-    write_whole(run.directory / CONFIG, yaml.safe_dump(to_plain(asdict(run)), allow_unicode=True, sort_keys=False))
+    write_whole(run.directory / CONFIG, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
 
 
 def to_plain(value: Any) -> Any:

@@ -37,7 +37,7 @@ EXPORTED = "exported"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
 # Fields that may change when a run continues. A policy that has moved is identified by its hash.
-FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
+FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "keep", "keep_every", "phones.count")
 
 
 @contextmanager
@@ -126,6 +126,8 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
     now, defaults = leaves(to_plain(asdict(run))), leaves(to_plain(asdict(Run())))
     changes = []
     for name in sorted({*before, *now} - set(FREE)):
+        if name.startswith("hosts."):
+            continue
         old, new = (values.get(name, defaults.get(name)) for values in (before, now))
         moved = name.removesuffix(".directory") in read and old and new  # compared by its hash
         if old == new or moved:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -35,6 +35,18 @@ class Interrupts:
         self._number: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._by_peer = False  # another process got the first signal
+
+    def stop_by(self, stop: Callable[[], None]) -> None:
+        """Let the first signal call `stop()` instead of cancelling the coroutine, which then ends by itself."""
+        self._stop = stop
+
+    def follow(self) -> None:
+        """Act as if SIGTERM had come, in any thread: another process of the run got a signal."""
+        if self._number is None:
+            self._number, self._by_peer = signal.SIGTERM, True
+            os.write(self._writing, bytes([signal.SIGTERM]))  # the time to save begins
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return what the coroutine returns. Raises Interrupted when a signal cancelled it."""
@@ -77,10 +89,13 @@ class Interrupts:
             raise Interrupted(self._number) from None
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        first, self._number = self._number is None, number
+        first, self._number, self._by_peer = self._number is None or self._by_peer, number, False
         if self._loop is None or not first:
             raise KeyboardInterrupt
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._stop is not None:
+            self._stop()
+        else:
+            self._loop.call_soon_threadsafe(self._task.cancel)
 
     def _limit(self) -> None:
         """Wait for a signal, then for the end of the command; end the process when that takes too long."""

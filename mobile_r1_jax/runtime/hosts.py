@@ -1,0 +1,234 @@
+"""The hosts of a run: what its processes agree on, exchange and share, outside the devices.
+
+A process alone has `Hosts()`, whose methods return at once. With several processes, every one calls the same methods
+in the same order. They exchange small values through process 0 (links.py), so no host waits on a device for another
+one whose phones are slower. If a process ends, each other one prints a line and ends too: the devices' programs would
+wait for it for ever.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import queue
+import socket
+import sys
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mobile_r1_jax.agent.errors import OneLineError
+from mobile_r1_jax.runtime.links import Link, call_roll
+from mobile_r1_jax.runtime.places import Place
+
+T = TypeVar("T")
+LIBRARIES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "tensorstore", "transformers", "numpy")
+START_AGAIN = "start all hosts again: the run goes on from its last checkpoint"
+
+
+class HostsError(OneLineError):
+    """The hosts of a run differ, or do not do the same."""
+
+
+class Hosts:
+    """The processes of a run. index: the number of this one. count: their number."""
+
+    def __init__(self, place: Place | None = None, links: Mapping[int, Link] | None = None) -> None:
+        self.index, self.count = (0, 1) if place is None else (place.index, place.count)
+        self.stopping = False  # this process was told to stop; the others learn it in the next `gather`
+        self._links = dict(links or {})
+        self._inbox: dict[int, queue.SimpleQueue[Any]] = {index: queue.SimpleQueue() for index in self._links}
+        self._left = False  # no process waits for this one any more
+        self._told = threading.Lock()  # held for good by the first thread that ends the process
+        self._cancel_work: Any = None
+        self._on_stop: Any = None
+        for index in self._links:
+            threading.Thread(target=self._listen, args=(index,), daemon=True, name=f"host {index}").start()
+
+    @property
+    def first(self) -> bool:
+        """Return whether this process writes what a run has once: config, metrics, results, report, exports."""
+        return self.index == 0
+
+    def share(self, total: int) -> range:
+        """Return the numbers of `total` things that are this host's: one block, as even as possible."""
+        return range(self.index * total // self.count, (self.index + 1) * total // self.count)
+
+    def gather(self, name: str, value: T) -> list[T]:
+        """Wait for all hosts, and return their values (of JSON types) by index.
+
+        Raise asyncio.CancelledError on all hosts if one of them was told to stop, and HostsError if they call it by
+        different names."""
+        if self.count == 1:
+            return [value]
+        parts = self._exchange([name, self.stopping, value])
+        if any(stopping for _, stopping, _ in parts):
+            self.stopping = True
+            raise asyncio.CancelledError
+        if len(names := {name for name, _, _ in parts}) > 1:
+            self._left = True
+            raise HostsError(f"the hosts are out of step ({', '.join(sorted(names))}), which is a fault of this program")
+        return [value for _, _, value in parts]
+
+    def of_first(self, name: str, value: T) -> T:
+        """Return the value of process 0 (of JSON types); that of the other processes does not matter."""
+        return self.gather(name, value if self.first else None)[0]
+
+    def agree(self, facts: Mapping[str, str]) -> None:
+        """Raise HostsError in one line, on all hosts, if a fact is another one on some host."""
+        every = self.gather("agreement", [self.name, dict(facts)])
+        name, own = every[0]
+        for index, (other_name, other) in enumerate(every):
+            for fact in sorted({*own, *other}):
+                if own.get(fact) != other.get(fact):
+                    self._left = True
+                    raise HostsError(
+                        f"the hosts differ: {fact} is {own.get(fact)} on process 0 ({name}) and {other.get(fact)} on "
+                        f"process {index} ({other_name}); start all with the same code, libraries, flags and files"
+                    )
+
+    @property
+    def name(self) -> str:
+        """Return the name of this machine."""
+        return socket.gethostname()
+
+    async def until_stop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what the coroutine returns, between two calls of `gather`.
+
+        When a host is told to stop, all hosts cancel it and raise asyncio.CancelledError together."""
+        if self.count == 1:
+            return await work
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+        self._cancel_work = lambda: loop.call_soon_threadsafe(task.cancel)
+        if self.stopping:
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            self.stopping = True
+            self.gather("stop", None)
+            raise
+        finally:
+            self._cancel_work = None
+
+    def on_stop(self, act: Any) -> None:
+        """Call `act()`, in any thread, when another host was told to stop."""
+        self._on_stop = act
+
+    def stop(self) -> None:
+        """Tell all hosts to stop at the next `gather`, and to cancel the work that comes before it."""
+        if self.stopping:
+            return
+        self.stopping = True
+        # A signal may have come in the middle of `send`, which only another thread can wait for.
+        threading.Thread(target=self._send_all, args=("stop",), daemon=True).start()
+        if (cancel := self._cancel_work) is not None:
+            cancel()
+
+    def leave(self) -> None:
+        """Wait until all hosts have come to their end, and close the links."""
+        if self.count == 1:
+            return
+        self._exchange(["end", False, None])
+        self._left = True
+        self._send_all("bye")
+        import jax
+
+        jax.distributed.shutdown()
+        for link in self._links.values():
+            link.close()
+
+    def fail(self, message: str) -> None:
+        """Tell the other hosts why this one ends; they end too."""
+        self._told.acquire(blocking=False)
+        if not self._left:
+            self._send_all("failed", [self.index, self.name, message])
+
+    def _exchange(self, part: Sequence[Any]) -> list[Any]:
+        if self.index:
+            self._links[0].send("value", part)
+            return self._inbox[0].get()
+        parts = [part, *(self._inbox[index].get() for index in sorted(self._inbox))]
+        self._send_all("value", parts)
+        return parts
+
+    def _send_all(self, kind: str, value: Any = None, but: int | None = None) -> None:
+        for index, link in self._links.items():
+            if index != but:
+                link.send(kind, value)
+
+    def _listen(self, index: int) -> None:
+        """Receive the messages of a process until it leaves. Process 0 passes them on."""
+        while True:
+            kind, value = self._links[index].receive() or ("lost", [index, self._links[index].name, ""])
+            if kind == "value":
+                self._inbox[index].put(value)
+            elif kind == "stop":
+                if not self.stopping:
+                    self.stop()
+                    if self._on_stop is not None:
+                        self._on_stop()
+            elif kind == "bye" or self._left:
+                return
+            else:
+                self._send_all(kind, value, but=index)
+                self._end(*value)
+                return
+
+    def _end(self, index: int, name: str, message: str) -> None:
+        """Print why this process ends, and end it: its main thread may be inside a program of all hosts."""
+        if self._told.acquire(blocking=False):
+            what = f"failed: {message.removeprefix('error: ')}" if message else f"has ended; {START_AGAIN}"
+            with suppress(OSError, ValueError):
+                print(f"error: process {index} ({name}) {what}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+
+def start_hosts(place: Place | None, seconds: float) -> Hosts:
+    """Return the hosts of a run, with JAX started on all of them. Call it before anything touches a device.
+
+    seconds: how long to wait for the other processes. Raise PlaceError or HostsError in one line."""
+    if place is None:
+        return Hosts()
+    hosts = Hosts(place, call_roll(place, seconds))
+    hosts.agree(code_and_libraries())
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"{place.coordinator.rpartition(':')[0]}:{hosts.of_first('port', port)}"
+    import jax
+
+    # Its handler of SIGTERM would replace that of runtime/interrupts.py, which also cancels what the phones do.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        address,
+        place.count,
+        place.index,
+        local_device_ids=place.devices,
+        cluster_detection_method="deactivate",
+        initialization_timeout=int(seconds),
+    )
+    return hosts
+
+
+def code_and_libraries() -> dict[str, str]:
+    """Return what every host of a run must have alike: the version of this code, of Python and of the libraries."""
+    facts = {"Python": ".".join(platform.python_version_tuple()[:2]), "the code": _hash_code()}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            facts[name] = version(name)
+    return facts
+
+
+def _hash_code() -> str:
+    """Return a short hash of the project's Python files: their paths and contents."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for folder in (package, package.parent / "data_pipelines"):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(json.dumps([str(file.relative_to(package.parent)), file.stat().st_size]).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

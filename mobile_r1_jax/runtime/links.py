@@ -1,0 +1,169 @@
+"""Messages between the processes of a run over TCP: process 0 is the hub, every other one has a link to it.
+
+They carry JSON of a few kilobytes. Arrays travel between devices, by JAX.
+"""
+
+import json
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from mobile_r1_jax.runtime.places import Place, PlaceError
+
+LENGTH = struct.Struct(">Q")
+MOST_BYTES = 2**30
+HELLO_SECONDS = 10.0
+RETRY_SECONDS = 0.2
+SILENT_SECONDS = 30  # after which a host that does not answer any more is lost
+
+
+class Link:
+    """A connection to another process. `name`: its host. Any thread may send; one thread receives."""
+
+    def __init__(self, connection: socket.socket, name: str = "") -> None:
+        self.connection, self.name = connection, name
+        self._sending = threading.Lock()
+        connection.settimeout(None)
+        options = {socket.SO_KEEPALIVE: 1}
+        for option, value in options.items():
+            connection.setsockopt(socket.SOL_SOCKET, option, value)
+        for name, value in (
+            ("TCP_NODELAY", 1),
+            ("TCP_KEEPIDLE", SILENT_SECONDS // 3),
+            ("TCP_KEEPINTVL", SILENT_SECONDS // 6),
+            ("TCP_KEEPCNT", 4),
+            ("TCP_USER_TIMEOUT", 1000 * SILENT_SECONDS),
+        ):
+            if hasattr(socket, name):  # not every system has all of them
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    def send(self, kind: str, value: Any = None) -> None:
+        """Send a message; do nothing if the other end is closed, which the receiving thread notices."""
+        data = json.dumps([kind, value]).encode()
+        with self._sending, suppress(OSError):
+            self.connection.sendall(LENGTH.pack(len(data)) + data)
+
+    def receive(self) -> tuple[str, Any] | None:
+        """Wait for a message and return its kind and value; None if the other end is closed or sends anything else."""
+        try:
+            (length,) = LENGTH.unpack(self._read(LENGTH.size))
+            if length > MOST_BYTES:
+                return None
+            kind, value = json.loads(self._read(length))
+        except (OSError, ValueError, TypeError, EOFError):
+            return None
+        return kind, value
+
+    def _read(self, length: int) -> bytes:
+        parts = []
+        while length:
+            part = self.connection.recv(min(length, 2**20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the connection; the other end receives None."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+
+
+def call_roll(place: Place, seconds: float) -> dict[int, Link]:
+    """Return the links of this process, by the index at their other end, when all processes of the run are there.
+
+    Raise PlaceError in one line: a process is missing after `seconds`, two have one index, or they count differently.
+    """
+    return _wait_for_all(place, seconds) if place.index == 0 else {0: _report(place, seconds)}
+
+
+def _wait_for_all(place: Place, seconds: float) -> dict[int, Link]:
+    """Accept the links of all other processes, and tell each one the result."""
+    deadline, links, problem = time.monotonic() + seconds, {}, None
+    with _listen(place) as listening:
+        while len(links) < place.count - 1 and problem is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                missing = [str(index) for index in range(1, place.count) if index not in links]
+                names = f"process{'es' * (len(missing) > 1)} {', '.join(missing)}"
+                problem = f"{names} of {place.count} did not come within {seconds:.0f} s (hosts.wait); start all hosts"
+                break
+            listening.settimeout(left)
+            with suppress(TimeoutError):
+                connection, address = listening.accept()
+                problem = _admit(place, connection, address[0], links)
+    for link in links.values():
+        link.send("welcome" if problem is None else "refused", problem)
+    if problem is not None:
+        raise PlaceError(f"hosts: {problem}")
+    return links
+
+
+def _admit(place: Place, connection: socket.socket, address: str, links: dict[int, Link]) -> str | None:
+    """Add the link of a process that says hello. Return what is wrong with it; anything else that calls is ignored."""
+    connection.settimeout(HELLO_SECONDS)
+    with suppress(OSError):
+        first = connection.recv(LENGTH.size, socket.MSG_PEEK)
+        if len(first) < LENGTH.size or LENGTH.unpack(first)[0] > 4096:
+            connection.close()
+            return None
+    link = Link(connection, address)
+    message = link.receive()
+    if message is None or message[0] != "hello":
+        link.close()
+        return None
+    index, count, link.name = message[1]
+    there = links.get(index)
+    problem = None
+    if count != place.count:
+        problem = f"hosts.count is {place.count} on process 0 and {count} on {link.name}; start all with the same number"
+    elif there is not None or index == 0:
+        other = "this host" if there is None else there.name
+        problem = f"{other} and {link.name} both say that they are process {index}; give every host its own hosts.index"
+    if problem is not None:
+        link.send("refused", problem)
+    else:
+        links[index] = link
+    return problem
+
+
+def _listen(place: Place) -> socket.socket:
+    port = int(place.coordinator.rpartition(":")[2])
+    try:
+        if socket.has_dualstack_ipv6():
+            with suppress(OSError):
+                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=place.count)
+        return socket.create_server(("", port), backlog=place.count)
+    except OSError as error:
+        raise PlaceError(
+            f"hosts.coordinator: process 0 cannot listen on port {port} ({error.strerror}); choose another port"
+        ) from error
+
+
+def _report(place: Place, seconds: float) -> Link:
+    """Connect to process 0, and wait until it has heard of all processes."""
+    deadline = time.monotonic() + seconds
+    host, _, port = place.coordinator.rpartition(":")
+    while True:
+        try:
+            connection = socket.create_connection((host.strip("[]"), int(port)), max(0.1, deadline - time.monotonic()))
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                reason = error.strerror or error
+                raise PlaceError(
+                    f"hosts: process 0 did not answer at {place.coordinator} within {seconds:.0f} s (hosts.wait): "
+                    f"{reason}; start it, or correct hosts.coordinator"
+                ) from error
+            time.sleep(RETRY_SECONDS)
+    link = Link(connection, host)
+    link.send("hello", [place.index, place.count, socket.gethostname()])
+    kind, value = link.receive() or ("refused", f"process 0 at {place.coordinator} ended before all hosts were there")
+    if kind != "welcome":
+        raise PlaceError(f"hosts: {value}")
+    return link
