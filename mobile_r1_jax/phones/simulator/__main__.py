@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 
 from mobile_r1_jax.phones.simulator.android.daemon import listen
+from mobile_r1_jax.phones.simulator.android.system import SDK
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import check_size
 
@@ -41,12 +42,12 @@ def count(text: str) -> int:
     return int(text)
 
 
-async def serve(count: int, size: tuple[int, int], seed: int) -> None:
+async def serve(count: int, size: tuple[int, int], seed: int, android: int) -> None:
     """Serve `count` phones, phone i with seed + i, until the end of standard input or SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    phones = [await listen(Device(size=size, seed=seed + index)) for index in range(count)]
+    phones = [await listen(Device(size=size, seed=seed + index), version=android) for index in range(count)]
     print(json.dumps({"ports": [phone.port for phone in phones]}), flush=True)
     threading.Thread(target=_when_input_ends, args=(lambda: loop.call_soon_threadsafe(ended.set),), daemon=True).start()
     await ended.wait()
@@ -66,10 +67,11 @@ def main() -> None:
     parser.add_argument("--phones", type=count, default=1, help="number of phones")
     parser.add_argument("--size", type=screen_size, default=(112, 224), help="screen size, WIDTHxHEIGHT")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first phone; phone i gets seed + i")
+    parser.add_argument("--android", type=int, choices=SDK, default=14, help="Android version of the phones")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
     try:
-        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed))
+        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed, arguments.android))
     except KeyboardInterrupt:
         pass
     except OSError as error:
