@@ -1,7 +1,7 @@
-"""Commands for the system: settings, getprop, ime, wm, reboot."""
+"""Commands for the system: settings, getprop, ime, reboot."""
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
-from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, STOCK_KEYBOARD, Android, properties
+from mobile_r1_jax.phones.simulator.android.system import Android, properties
 
 
 def settings(android: Android, arguments: list[str], stdin: bytes) -> Result:
@@ -36,13 +36,13 @@ def ime(android: Android, arguments: list[str], stdin: bytes) -> Result:
     secure = android.settings["secure"]
     enabled = secure["enabled_input_methods"].split(":")
     if arguments[:1] == ["list"]:
-        names = [ADB_KEYBOARD, STOCK_KEYBOARD] if "-a" in arguments else enabled
+        names = android.keyboards if "-a" in arguments else enabled
         form = "{}\n" if "-s" in arguments else "mId={}\n"
         return printed("".join(form.format(name) for name in names))
     verb, name = (arguments[0], arguments[1]) if len(arguments) == 2 else ("", "")
     if verb not in ("enable", "set"):
         return failed(f"Unknown command: {' '.join(arguments)}", 255)
-    if name not in (ADB_KEYBOARD, STOCK_KEYBOARD):
+    if name not in android.keyboards:
         return failed(
             f"Unknown input method {name} cannot be {'enabled' if verb == 'enable' else 'selected'} for user #0", 255
         )
@@ -53,16 +53,6 @@ def ime(android: Android, arguments: list[str], stdin: bytes) -> Result:
         return failed(f"Unknown input method {name} cannot be selected for user #0", 255)
     secure["default_input_method"] = name
     return printed(f"Input method {name} selected for user #0\n")
-
-
-def wm(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`wm size` and `wm density`. The size of a simulated screen never changes."""
-    width, height = android.device.size
-    if arguments == ["size"]:
-        return printed(f"Physical size: {width}x{height}\n")
-    if arguments == ["density"]:
-        return printed(f"Physical density: {max(120, width * 160 // 360)}\n")  # 360 dp wide, like most phones
-    return failed(f"Error: not supported: wm {' '.join(arguments)}", 255)
 
 
 def reboot(android: Android, arguments: list[str], stdin: bytes) -> Result:
