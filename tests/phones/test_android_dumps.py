@@ -146,7 +146,7 @@ def test_services_dump_what_tools_look_for(version: int) -> None:
     shell = opened(version, "shop")
     lines = {
         "power": r"^  mWakefulness=Awake$",
-        "display": r"DisplayViewport\{type=INTERNAL, valid=true, .*displayId=0, uniqueId='local:\d{19}', .*orientation=0, ",
+        "display": r"DisplayViewport\{type=INTERNAL, .*displayId=0, uniqueId='local:\d{19}', .*orientation=0, ",
         "input": r"InputDeviceOrientation: 0$" if version >= 12 else r"SurfaceOrientation: 0$",
         "input_method": r"^  mCurId=com.android.inputmethod.latin/.LatinIME mHaveConnection=true mBoundToMethod=true$",
         "trust": r'^ User "Owner" \(id=0, flags=0x4c13\) \(current\): trustState=UNTRUSTED, .*deviceLocked=0',

@@ -121,11 +121,13 @@ def _battery(android: Android, arguments: list[str]) -> str | Result:
 
 def _package(android: Android, arguments: list[str]) -> str:
     """Return all packages or one. Unlike real phones, simulated ones show the label of every app here."""
-    names = [name for name in sorted(android.packages) if not arguments or arguments[0] in ("packages", name)]
+    labels, system = android.packages, android.system_packages
+    names = [name for name in sorted(labels) if not arguments or arguments[0] in ("packages", name)]
     if not names:
         return f"Unable to find package: {arguments[0]}\n"
     resolver = _resolver(android, names[0]) if len(names) == 1 else ""
-    return resolver + "Packages:\n" + "".join(_package_lines(android, name) for name in names)
+    lines = (_package_lines(android, name, labels[name], system=name in system) for name in names)
+    return f"{resolver}Packages:\n{''.join(lines)}"
 
 
 def _resolver(android: Android, name: str) -> str:
@@ -138,8 +140,8 @@ def _resolver(android: Android, name: str) -> str:
     )
 
 
-def _package_lines(android: Android, name: str) -> str:
-    flags = "SYSTEM HAS_CODE" if name in android.system_packages else "HAS_CODE"
+def _package_lines(android: Android, name: str, label: str, *, system: bool) -> str:
+    flags = "SYSTEM HAS_CODE" if system else "HAS_CODE"
     granted = sorted(permission for package, permission in android.granted if package == name)
     permissions = "".join(f"      {permission}: granted=true, flags=[ USER_SET ]\n" for permission in granted)
     return (
@@ -147,7 +149,7 @@ def _package_lines(android: Android, name: str) -> str:
         f"    versionCode=1 minSdk=24 targetSdk={SDK[android.version]}\n"
         "    versionName=1.0\n"
         "    signatures=PackageSignatures{51a3f10 version:2, signatures:[7b0c2aa], past signatures:[]}\n"
-        f"    pkgFlags=[ {flags} ]\n    nonLocalizedLabel={android.packages[name]}\n"
+        f"    pkgFlags=[ {flags} ]\n    nonLocalizedLabel={label}\n"
         "    firstInstallTime=2025-01-01 00:00:00\n    lastUpdateTime=2025-01-01 00:00:00\n"
         + (f"    runtime permissions:\n{permissions}" if granted else "")
     )
