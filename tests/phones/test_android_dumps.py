@@ -121,7 +121,7 @@ def test_the_focus_is_in_the_part_of_its_version(version: int) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_locked_phone_shows_its_keyguard_until_it_is_dismissed(version: int) -> None:
     shell = opened(version, "shop")
-    shell.android.locked = True
+    shell.device._state.locked = True
     shade = "NotificationShade" if version >= 11 else "StatusBar"
     assert f"u0 {shade}}}" in shell.out("dumpsys window")
     policy = shell.out("dumpsys window policy")
@@ -133,7 +133,7 @@ def test_a_locked_phone_shows_its_keyguard_until_it_is_dismissed(version: int) -
 
 def test_a_sleeping_phone_says_so_everywhere() -> None:
     shell = AndroidShell()
-    shell.android.awake = False
+    shell("input keyevent SLEEP")
     assert "mWakefulness=Asleep" in shell.out("dumpsys power")
     assert "mScreenState=OFF" in shell.out("dumpsys display") and "mScreenState=ON" not in shell.out("dumpsys display")
     assert "mAwake=false" in shell.out("dumpsys window displays") and "Resumed" not in shell.out("dumpsys activity a")
@@ -199,6 +199,7 @@ def test_the_rotation_is_locked_by_the_words_of_the_version(version: int) -> Non
     if version == 9:
         assert shell("wm user-rotation lock 0") == ("Unknown command: user-rotation\n", "", 255)
         return
+    shell("settings put system accelerometer_rotation 1")
     assert shell.out("wm user-rotation") == "free\n"
     for line, told in (("lock 1", "lock 1"), ("-d 0 lock 3", "lock 3"), ("free", "free"), ("lock", "lock 0")):
         assert shell(f"wm user-rotation {line}") == ("", "", 0)

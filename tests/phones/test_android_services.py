@@ -34,6 +34,7 @@ def test_svc_of_anything_else_shows_its_usage_and_fails(line: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_services_have_their_commands_from_their_version_on(version: int) -> None:
     shell = AndroidShell(version)
+    shell("settings put global wifi_on 1; settings put global airplane_mode_on 0; settings put secure location_mode 3")
 
     def told(line: str, since: int, expected: str) -> None:
         answer = shell(line)

@@ -31,7 +31,43 @@ class Device:
     @property
     def scrollable(self) -> bool:
         """Whether the page is longer than the screen."""
-        return APPS[self._state.app].scrolls(self._state.page)
+        return self.awake and not self.locked and APPS[self._state.app].scrolls(self._state.page)
+
+    @property
+    def switches(self) -> dict[str, bool]:
+        """The switches of the Settings app: name -> whether it is on. To write one is to turn it."""
+        return self._state.data["settings"]["on"]
+
+    @property
+    def volume(self) -> int:
+        """The volume, from 0 to 15."""
+        return self._state.volume
+
+    @volume.setter
+    def volume(self, value: int) -> None:
+        self._state.volume = value
+
+    @property
+    def awake(self) -> bool:
+        """Whether the screen is on. A sleeping phone is black and takes no touches."""
+        return self._state.awake
+
+    @property
+    def locked(self) -> bool:
+        """Whether the lock screen covers everything."""
+        return self._state.locked
+
+    @property
+    def lock_screen(self) -> bool:
+        """Whether the phone locks itself when it goes to sleep."""
+        return self._state.lock_screen
+
+    @lock_screen.setter
+    def lock_screen(self, value: bool) -> None:
+        self._state.lock_screen = value
+
+    def unlock(self) -> None:
+        self._state.unlock()
 
     def screenshot(self) -> bytes:
         """Return PNG bytes of the screen."""
@@ -58,18 +94,16 @@ class Device:
         gestures.press(self._state, name)
 
     def launch(self, package: str) -> bool:
-        """Open an app by its package. Return False if there is no such app."""
+        """Open an app by its package, or as soon as the phone is awake and unlocked. Return False if there is none."""
         app = next((app for app in APPS.values() if app.package == package), None)
         if app is None:
             return False
-        self._state.popup = None
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
 
     def open(self, page: str) -> None:
-        """Open a page of any app, as an intent does. Back returns to the app that was in front."""
-        self._state.popup = None
-        self._state.push(page)
+        """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""
+        self._state.open(page)
 
     def clear(self, package: str) -> None:
         """Put the data of an app back to what it was on the new phone, and show the home screen if it was in front."""
@@ -93,11 +127,14 @@ class Device:
 
     def state(self) -> dict[str, Any]:
         """Return the state that success checks read, as JSON types."""
-        state = self._state
+        state, field = self._state, gestures.focused_field(self._state)
         return {
             "page": state.page,
             "popup": state.popup.title if state.popup else "",
             "volume": state.volume,
+            "text": field.text if field else "",
+            "awake": state.awake,
+            "locked": state.locked,
             **json.loads(json.dumps(state.data)),
         }
 

@@ -1,6 +1,6 @@
 """The Android system of a simulated phone: settings, keyboards, storage and commands. The shell runs on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,12 +8,12 @@ from mobile_r1_jax.phones.simulator.android.failures import Raised, raised
 from mobile_r1_jax.phones.simulator.android.files import Files
 from mobile_r1_jax.phones.simulator.android.hardware import Hardware
 from mobile_r1_jax.phones.simulator.android.log import Log
+from mobile_r1_jax.phones.simulator.android.settings_table import DEFAULTS, STOCK_KEYBOARD, Namespace
 from mobile_r1_jax.phones.simulator.android.shell import Result
 from mobile_r1_jax.phones.simulator.android.tasks import Tasks
 from mobile_r1_jax.phones.simulator.app import App
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
-STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
 
 _OTHERS = {
     "android": "Android System",
@@ -59,11 +59,24 @@ class Device(Protocol):
     """The simulated phone without adb, implemented by `device.Device`: gestures and keys in, pixels and state out.
 
     Points and sizes are in device pixels. `packages` maps each package to the label of its app. `focus` is the
-    (package, activity) in the foreground. Key names are Android's without KEYCODE_.
+    (package, activity) in the foreground. Key names are Android's without KEYCODE_. `switches` are the live switches of
+    the Settings app: name -> whether it is on. `volume` is from 0 to 15. `awake`: the screen is on. `locked`: the lock
+    screen covers everything; `lock_screen`: it does so after the phone has slept.
     """
 
     size: tuple[int, int]
     apps: Mapping[str, App]  # by package; a package without one has an empty App
+    volume: int
+    lock_screen: bool
+
+    @property
+    def awake(self) -> bool: ...
+    @property
+    def locked(self) -> bool: ...
+    def unlock(self) -> None: ...
+
+    @property
+    def switches(self) -> MutableMapping[str, bool]: ...
 
     @property
     def packages(self) -> dict[str, str]: ...
@@ -87,20 +100,6 @@ class Device(Protocol):
     def progress(self) -> dict[str, Any]: ...
 
 
-def _fresh_settings() -> dict[str, dict[str, str]]:
-    scales = {f"{name}_scale": "1" for name in ("window_animation", "transition_animation", "animator_duration")}
-    return {
-        "system": {
-            "accelerometer_rotation": "1",
-            "screen_brightness": "102",
-            "screen_brightness_mode": "0",
-            "user_rotation": "0",
-        },
-        "secure": {"default_input_method": STOCK_KEYBOARD, "enabled_input_methods": STOCK_KEYBOARD},
-        "global": {"airplane_mode_on": "0"} | scales,
-    }
-
-
 Command = Callable[["Android", list[str], bytes], Result]
 """A command of the shell, called with the system, the arguments and standard input."""
 
@@ -116,12 +115,10 @@ class Android:
     users: dict[int, str] = field(default_factory=lambda: {0: "Owner"})  # 150: a Secure Folder
     removed: set[str] = field(default_factory=set)  # packages that were uninstalled
     granted: set[tuple[str, str]] = field(default_factory=set)  # (package, permission) by pm grant
-    locked: bool = False  # whether the keyguard is above the apps
     tasks: Tasks = field(default_factory=Tasks)
     log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
-    settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
-    awake: bool = True
+    settings: dict[str, Namespace] = field(init=False)  # by namespace: android.settings["global"]["wifi_on"] = "0"
     rebooting: bool = False
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
@@ -129,7 +126,13 @@ class Android:
     def __post_init__(self) -> None:
         self.hardware = Hardware(self.device.size)
         self.home_package = self.device.focus[0]
+        self.settings = {name: Namespace(name, lambda: self.device.switches) for name in DEFAULTS}
+
         self.tasks.note(*self.device.focus)
+
+    @property
+    def awake(self) -> bool:
+        return self.device.awake
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
         handler = self.commands.get(name.removeprefix("/system/bin/"))
@@ -177,7 +180,8 @@ class Android:
         return [name for name in (ADB_KEYBOARD, STOCK_KEYBOARD) if name.split("/")[0] in self.packages]
 
     def reboot(self) -> None:
-        """Go to the home screen and set the flag that makes the daemon drop the connection."""
-        self.device.key("HOME")
+        """Wake up at the home screen and set the flag that makes the daemon drop the connection."""
+        self.device.key("WAKEUP")
+        self.device.launch(self.home_package)
         self.tasks = Tasks()
         self.rebooting = True

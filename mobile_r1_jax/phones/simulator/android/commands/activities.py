@@ -48,9 +48,8 @@ def start(android: Android, arguments: list[str]) -> Result:
     warning, state = _launch(android, intent, found[0])
     report = [f"Warning: {warning}"] if warning else []
     if wait:
-        package, name = android.device.focus
         report += ["Status: ok", f"LaunchState: {state}"][: 1 if android.version < 10 else 2]
-        report.append(f"Activity: {package}/{name}")
+        report.append(f"Activity: {found[0].component}")
         report += ["ThisTime: 0"] if android.version < 10 else []
         report += ["TotalTime: 0", "WaitTime: 1", "Complete"]
     return _with_report(lines, report, 0, wait)
@@ -103,7 +102,7 @@ def force_stop(android: Android, arguments: list[str]) -> Result:
 def stop_packages(android: Android, packages: list[str]) -> None:
     """End apps. The home screen takes the place of an app in front; the cards of the apps stay in the recent apps."""
     if android.device.focus[0] in packages:
-        android.device.key("HOME")
+        android.device.launch(android.home_package)
         android.tasks.note(*android.device.focus)
     android.tasks.running -= set(packages) - {android.home_package}
 
@@ -144,7 +143,7 @@ def _remove_task(android: Android, arguments: list[str]) -> Result:
         raise Raised(f'java.lang.NumberFormatException: For input string: "{arguments[0]}"')
     task = android.tasks.remove(int(arguments[0]))
     if task is not None and task.package == android.device.focus[0]:
-        android.device.key("HOME")
+        android.device.launch(android.home_package)
     return Result()
 
 

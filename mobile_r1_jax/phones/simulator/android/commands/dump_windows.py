@@ -17,7 +17,7 @@ def dump_window(android: Android, arguments: list[str]) -> str | Result:
 
 def focused_window(android: Android) -> str:
     """Return the name of the window with the focus: an activity's, or the keyguard's."""
-    if android.locked or not android.awake:
+    if android.device.locked:
         return "NotificationShade" if android.version > 10 else "StatusBar"
     package, activity = android.device.focus
     return f"{package}/{package}{activity}"
@@ -64,7 +64,7 @@ def _displays(android: Android) -> str:
 
 
 def _display_policy(android: Android) -> list[str]:
-    awake, shown = str(android.awake).lower(), str(android.locked or not android.awake).lower()
+    awake, shown = str(android.awake).lower(), str(android.device.locked).lower()
     return [
         "  DisplayPolicy",
         f"    mAwake={awake} mScreenOnEarly={awake} mScreenOnFully={awake}",
@@ -88,7 +88,7 @@ def _windows(android: Android) -> str:
 
 
 def _policy(android: Android) -> str:
-    locked, awake = str(android.locked or not android.awake).lower(), str(android.awake).lower()
+    locked, awake = str(android.device.locked).lower(), str(android.awake).lower()
     state = (
         ("SCREEN_STATE_ON", "INTERACTIVE_STATE_AWAKE")
         if android.awake

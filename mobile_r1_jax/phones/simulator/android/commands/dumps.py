@@ -2,7 +2,6 @@
 
 from mobile_r1_jax.phones.simulator.android.commands.dump_activities import dump_activity
 from mobile_r1_jax.phones.simulator.android.commands.dump_windows import dump_window
-from mobile_r1_jax.phones.simulator.android.commands.hierarchy import focused_field
 from mobile_r1_jax.phones.simulator.android.launching import exported
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, SDK, Android
@@ -156,8 +155,8 @@ def _package_lines(android: Android, name: str, label: str, *, system: bool) -> 
 
 
 def _input_method(android: Android, arguments: list[str]) -> str:
-    """Return the keyboard's state. It is visible while the screen has a text field."""
-    field = focused_field(android.device.elements()) if android.awake and not android.locked else None
+    """Return the keyboard's state. It is visible while a text field has the focus."""
+    field = next((element for element in android.device.elements() if element.focused), None)
     shown = str(field is not None).lower()
     view = f"android.widget.EditText{{{token('view', android.device.focus)} VFED..CL. .F....ID}}" if field else "null"
     return (

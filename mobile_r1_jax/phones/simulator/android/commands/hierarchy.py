@@ -39,31 +39,21 @@ def uiautomator(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def tree(android: Android) -> str:
-    """Return the screen as uiautomator's XML: bounds in device pixels, later nodes above earlier ones.
-
-    A locked phone shows the keyguard's window alone.
-    """
+    """Return the screen as uiautomator's XML: bounds in device pixels, later nodes above earlier ones."""
     width, height = android.device.size
-    package = "com.android.systemui" if android.locked else android.device.focus[0]
-    page = [] if android.locked else android.device.elements()
-    focused = focused_field(page)
+    package = "com.android.systemui" if android.device.locked else android.device.focus[0]
     nodes = "".join(
-        _node(_attributes_of(element, index, package, android.device.size, element is focused))
-        for index, element in enumerate(page)
+        _node(_attributes_of(element, index, package, android.device.size))
+        for index, element in enumerate(android.device.elements())
     )
     root = _attributes(
         **{"class": "android.widget.FrameLayout", "package": package, "bounds": f"[0,0][{width},{height}]"},
-        scrollable=str(android.device.scrollable and not android.locked).lower(),
+        scrollable=str(android.device.scrollable).lower(),
     )
     return (
         "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy rotation=\"0\">"
         f"{_node(root, nodes)}</hierarchy>"
     )
-
-
-def focused_field(page: list[Any]) -> Any:
-    """Return the text field among the elements of a page that typed text goes to; None if there is none."""
-    return next((element for element in page if element.kind == "field"), None)
 
 
 def _attributes(**values: str) -> dict[str, str]:
@@ -74,7 +64,7 @@ def _attributes(**values: str) -> dict[str, str]:
     return names | dict.fromkeys(flags, "false") | {"enabled": "true", "bounds": ""} | values
 
 
-def _attributes_of(element: Any, index: int, package: str, size: tuple[int, int], focused: bool) -> dict[str, str]:
+def _attributes_of(element: Any, index: int, package: str, size: tuple[int, int]) -> dict[str, str]:
     x1, y1, x2, y2 = element.bounds(size)
     word = re.sub(r"[^a-z0-9]+", "_", element.name.lower(), flags=re.ASCII).strip("_")
     truths = {
@@ -82,7 +72,7 @@ def _attributes_of(element: Any, index: int, package: str, size: tuple[int, int]
         "checked": element.kind == "switch" and element.value == "on",
         "clickable": element.tap is not None,
         "focusable": element.touchable,
-        "focused": focused,
+        "focused": element.focused,
         "long-clickable": element.long_press is not None,
     }
     return _attributes(

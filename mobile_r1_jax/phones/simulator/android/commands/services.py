@@ -1,6 +1,6 @@
 """The command cmd, which calls a service by its name, and the services that switch parts of the phone."""
 
-from mobile_r1_jax.phones.simulator.android.commands import apps, packages, simulator, system, windows
+from mobile_r1_jax.phones.simulator.android.commands import apps, keyboard, packages, simulator, system, windows
 from mobile_r1_jax.phones.simulator.android.failures import NEGATIVE, default_command, missing_operand
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android, Command
@@ -73,26 +73,20 @@ def _media_session(android: Android, arguments: list[str], stdin: bytes) -> Resu
     if values.get("--stream", "3") != "3":
         return failed(f"Error: a simulated phone has no stream {values['--stream']}, only 3", NEGATIVE)
     text = "[v] will control stream=3 (STREAM_MUSIC)\n"
-    level = android.device.state()["volume"]
     if "--set" in values:
         if not values["--set"].isdecimal() or int(values["--set"]) > _LOUDEST:
             return failed(f"Error: invalid volume index {values['--set']}", NEGATIVE)
         text += f"[v] will set volume to index={values['--set']}\n"
-        _turn(android, int(values["--set"]) - level)
+        android.device.volume = int(values["--set"])
     elif "--adj" in values:
         steps = {"raise": 1, "lower": -1, "same": 0}
         if values["--adj"] not in steps:
             return failed(f"Error: invalid volume adjustment '{values['--adj']}'", NEGATIVE)
         text += f"[v] will adjust volume by {values['--adj']}\n"
-        _turn(android, steps[values["--adj"]])
+        android.device.volume = max(0, min(_LOUDEST, android.device.volume + steps[values["--adj"]]))
     if "--get" in values:
-        text += f"[v] will get volume\n[v] volume is {android.device.state()['volume']} in range [0..{_LOUDEST}]\n"
+        text += f"[v] will get volume\n[v] volume is {android.device.volume} in range [0..{_LOUDEST}]\n"
     return printed(text)
-
-
-def _turn(android: Android, steps: int) -> None:
-    for _ in range(abs(steps)):
-        android.device.key("VOLUME_UP" if steps > 0 else "VOLUME_DOWN")
 
 
 def _switchable(heading: str, key: str, since: int, on: list[str], off: list[str], **reads: Command) -> Command:
@@ -132,7 +126,8 @@ _SERVICES: dict[str, Command] = {
     "activity": apps.am,
     "bluetooth_manager": _switchable("Bluetooth Manager", "bluetooth_on", 9, ["enable"], ["disable"]),
     "connectivity": _connectivity,
-    "input_method": system.ime,
+    "input_method": keyboard.ime,
+    "lock_settings": system.locksettings,
     "location": _location,
     "media_session": _media_session,
     "package": packages.pm,

@@ -15,7 +15,7 @@ def wm(android: Android, arguments: list[str], stdin: bytes) -> Result:
     if verb == "density":
         return _density(android, _without_display(rest))
     if verb == "dismiss-keyguard":
-        android.locked = False
+        android.device.unlock()
         return Result()
     if verb == ("user-rotation" if android.version > 10 else "set-user-rotation") and android.version > 9:
         return _user_rotation(android, _without_display(rest))
