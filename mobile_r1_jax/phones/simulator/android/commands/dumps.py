@@ -47,8 +47,9 @@ def _display(android: Android, arguments: list[str]) -> str:
 
 
 def _surface_flinger(android: Android, arguments: list[str]) -> str | Result:
-    if arguments != ["--display-id"]:
-        return failed("SurfaceFlinger: a simulated phone has only --display-id")
+    """`dumpsys SurfaceFlinger --display-id`, from Android 10 on."""
+    if arguments != ["--display-id"] or android.version < 10:
+        return failed(f"SurfaceFlinger: Unknown argument: {' '.join(arguments)}")
     return "".join(
         f'Display {name} (HWC display {position}): port={position} pnpId=GGL displayName="EMU_display_{position}"\n'
         for position, name in enumerate(android.hardware.displays)
