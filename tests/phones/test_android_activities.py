@@ -148,6 +148,8 @@ def test_links_of_nobody_open_nothing(link: str) -> None:
 )
 def test_exceptions_have_androids_frame(line: str, exception: str) -> None:
     verb = line.split()[1]
+    service = {"am": "cmd activity", "pm": "cmd package"}[line.split()[0]]
+    assert AndroidShell(14)(line.replace(line.split()[0], service, 1)) == AndroidShell(14)(line)
     new, old = AndroidShell(14)(line), AndroidShell(9)(line)
     assert new.error.startswith(f"\nException occurred while executing '{verb}':\n{exception}\n\tat ")
     assert old.error.startswith(f"\nException occurred while executing:\n{exception}\n\tat ")

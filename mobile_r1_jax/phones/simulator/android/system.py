@@ -115,6 +115,7 @@ class Android:
     users: dict[int, str] = field(default_factory=lambda: {0: "Owner"})  # 150: a Secure Folder
     removed: set[str] = field(default_factory=set)  # packages that were uninstalled
     granted: set[tuple[str, str]] = field(default_factory=set)  # (package, permission) by pm grant
+    hardware: Hardware = field(init=False)
     tasks: Tasks = field(default_factory=Tasks)
     log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
@@ -127,7 +128,6 @@ class Android:
         self.hardware = Hardware(self.device.size)
         self.home_package = self.device.focus[0]
         self.settings = {name: Namespace(name, lambda: self.device.switches) for name in DEFAULTS}
-
         self.tasks.note(*self.device.focus)
 
     @property
@@ -136,9 +136,10 @@ class Android:
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
         handler = self.commands.get(name.removeprefix("/system/bin/"))
-        return None if handler is None else lambda arguments, stdin: self._run(handler, arguments, stdin)
+        return None if handler is None else lambda arguments, stdin: self.run(handler, arguments, stdin)
 
-    def _run(self, handler: Command, arguments: list[str], stdin: bytes) -> Result:
+    def run(self, handler: Command, arguments: list[str], stdin: bytes) -> Result:
+        """Run a command of a service, such as am, whose first argument is its verb."""
         try:
             return handler(self, arguments, stdin)
         except Raised as error:

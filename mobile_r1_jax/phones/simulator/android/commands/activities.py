@@ -37,11 +37,13 @@ def start(android: Android, arguments: list[str]) -> Result:
     lines.append(f"Starting: {intent.text(android.version)}")
     intent.flags |= NEW_TASK
     if _is_private(android, intent, found):
-        text = f"starting {intent.text(android.version)} from null (pid=4711, uid=2000) not exported from uid"
-        exception = (
-            f"java.lang.SecurityException: Permission Denial: {text} {uid(split_component(intent.component)[0])}"
+        owner = uid(split_component(intent.component)[0])
+        denied = raised(
+            android.version,
+            "start",
+            f"java.lang.SecurityException: Permission Denial: starting {intent.text(android.version)} from null "
+            f"(pid=4711, uid=2000) not exported from uid {owner}",
         )
-        denied = raised(android.version, "start", exception)
         return Result((*_with_report(lines, [], 0, wait).chunks, *denied.chunks), denied.status)
     if (errors := _refusal(android, parsed, found)) is not None:
         return _with_report(lines, errors, 1, wait)
@@ -57,7 +59,8 @@ def start(android: Android, arguments: list[str]) -> Result:
 
 def _with_report(lines: list[str], report: list[str], status: int, wait: bool) -> Result:
     head, rest = "".join(f"{line}\n" for line in lines), "".join(f"{line}\n" for line in report)
-    return Result(tuple((to, text.encode()) for to, text in ((1, head), (1 if wait else 2, rest)) if text), status)
+    texts = ((1, head), (1 if wait else 2, rest))
+    return Result(tuple((to, text.encode(errors="surrogateescape")) for to, text in texts if text), status)
 
 
 def _is_private(android: Android, intent: Intent, found: list[Activity]) -> bool:
@@ -157,8 +160,8 @@ def monkey(android: Android, arguments: list[str], stdin: bytes) -> Result:
         return failed("** Error: Count not specified" if not arguments else "** Error: Count is not a number", NEGATIVE)
     if not android.hardware.physical_keys and values.get("--pct-syskeys") != "0":
         echoed = "".join(f"  bash arg: {word}\n" for word in arguments)
-        error = f"args: [{', '.join(arguments)}]\n** SYS_KEYS has no physical keys but with factor 2.0%.\n"
-        return Result(((1, echoed.encode()), (2, error.encode())), 251)
+        error = f"args: [{', '.join(arguments)}]\n** SYS_KEYS has no physical keys but with factor 2.0%."
+        return Result((*printed(echoed).chunks, *failed(error).chunks), 251)
     found = matches(android, Intent(MAIN, [LAUNCHER], package=values.get("-p", "")))
     if not found or "-p" not in values:
         return printed("** No activities found to run, monkey aborted.\n", 252)

@@ -3,7 +3,7 @@
 import shlex
 
 from mobile_r1_jax.phones.simulator.android.apk import Manifest, NotApk, read_manifest
-from mobile_r1_jax.phones.simulator.android.failures import Raised, missing_operand, raised
+from mobile_r1_jax.phones.simulator.android.failures import Raised, missing_operand
 from mobile_r1_jax.phones.simulator.android.files import FileError
 from mobile_r1_jax.phones.simulator.android.shell import Result, printed
 from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, Android
@@ -105,27 +105,16 @@ def _options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     return options, operands
 
 
-def streamed_size(line: str) -> int | None:
-    """Return how many bytes follow a command line such as `cmd package install -S 1234`; None if it takes no file."""
-    words = _streamed(line)
-    if "-S" not in words[:-1]:
-        return None
-    size = words[words.index("-S") + 1]
-    return int(size) if size.isdecimal() else None
+def streamed_install(line: str) -> tuple[list[str], int] | None:
+    """Return the arguments for pm of `cmd package install … -S 1234`, and how many bytes of an APK follow the line.
 
-
-def run_install(android: Android, line: str, data: bytes) -> Result:
-    """Run a command line of which `streamed_size` gave a number, with the APK that followed it."""
-    try:
-        return install(android, _streamed(line), data)
-    except Raised as error:
-        return raised(android.version, "install", str(error))
-
-
-def _streamed(line: str) -> list[str]:
-    """Return the arguments of `cmd package install` in a command line; none for other commands."""
+    Return None for other command lines.
+    """
     try:
         words = shlex.split(line)
     except ValueError:
-        return []
-    return words[3:] if words[:3] == ["cmd", "package", "install"] else []
+        return None
+    if words[:3] != ["cmd", "package", "install"] or "-S" not in words[:-1]:
+        return None
+    size = words[words.index("-S") + 1]
+    return (words[2:], int(size)) if size.isdecimal() else None

@@ -18,7 +18,7 @@ def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
     service = _SERVICES.get(name)
     if service is None:
         return failed(f"cmd: Can't find service: {name}", _NO_SERVICE)
-    return service(android, rest, stdin)
+    return android.run(service, rest, stdin)
 
 
 def switch(android: Android, namespace: str, key: str, on: bool, *, value: str = "1") -> None:
