@@ -127,7 +127,7 @@ def _results(results: Sequence[Result]) -> Html:
 
 
 def _table(results: Sequence[Result]) -> Html:
-    head = tag("tr", *(tag("th", column, scope="col") for column in COLUMNS))
+    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *COLUMNS)))
     rows = [
         tag(
             "tr",
