@@ -24,7 +24,7 @@ from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
 from mobile_r1_jax.phones.adb.keys import find_key, is_refused
 from mobile_r1_jax.phones.adb.opening import LABELS, Apps, told_labels
 from mobile_r1_jax.phones.adb.readiness import prepare, set_upright, wake
-from mobile_r1_jax.phones.adb.saved import SavedSettings
+from mobile_r1_jax.phones.adb.saved import SavedSettings, user_state
 from mobile_r1_jax.phones.adb.screen import PhoneScreen
 from mobile_r1_jax.phones.adb.shell import AdbShell
 from mobile_r1_jax.phones.adb.stream import ServerAddress
@@ -44,13 +44,14 @@ class AdbPhone(AdbShell):
     The constructor does not contact the phone. Every exchange ends within `timings.limit`. No call starts, stops or
     restarts a server. `server`: default: the one that the environment names.
 
-    state: folder that keeps what was changed on the phone until it is restored, such as `saved.user_state()`; None:
-    nothing is restored.
+    state: folder that keeps what was changed on the phone until it is restored; default: in the user's state directory.
 
-    `generation` increases when a new phone without the old state replaces this one.
+    `generation` increases when a new phone without the old state replaces this one. `restores`: whether the settings
+    are changed for the fleet and restored.
     """
 
     generation = 0
+    restores = True
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class AdbPhone(AdbShell):
     ) -> None:
         super().__init__(serial, server or ServerAddress.from_environment(), timings.limit)
         self.timings = timings
-        self._saved = SavedSettings(self, state) if state else None
+        self._saved = SavedSettings(self, state or user_state()) if self.restores else None
         self._keyboard = AdbKeyboard(self, self._saved, timings.keyboard_settle)
         self._text_input = TextInput(self, self._keyboard, timings)
         self._apps = Apps(self, self._current_user, self.labels, timings.front)
