@@ -91,8 +91,7 @@ class AdbPhone(AdbShell):
         if self._saved:
             self._saved.restore()
             prepare(self._saved)
-        self._keyboard.forget()
-        _ = self._keyboard.is_installed  # logs once that it is missing
+        self._keyboard.look_up()
         self._return_home()
 
     def revive(self) -> None:
