@@ -132,7 +132,7 @@ def _table(results: Sequence[Result]) -> Html:
         tag(
             "tr",
             tag("th", result.stage, scope="row"),
-            *map(_cell, (result.success, result.steps, result.format_errors, result.recovery, result.unseen_app)),
+            *(_cell(getattr(result, name)) for name in COLUMNS.values()),
         )
         for result in results
     ]

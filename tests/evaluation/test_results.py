@@ -37,7 +37,8 @@ def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
     write_result(tmp_path, newer)
     assert read_results(tmp_path) == [newer, results[1]]  # the newest of each stage
     rows = table_rows(results)
-    assert [row[0] for row in rows] == ["base", "format finetuning"] and all(len(row) == 1 + len(COLUMNS) for row in rows)
+    assert [row[0] for row in rows] == ["base", "format finetuning"]
+    assert all(len(row) == 1 + len(COLUMNS) for row in rows)
     assert rows[1][1] == str(Share(1, 2))
 
 

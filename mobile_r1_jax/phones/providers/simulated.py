@@ -37,6 +37,8 @@ class SimulatedPhone(AdbPhone):
     `repair` is called before each reconnection. It may restart the processes behind the phone.
     """
 
+    restores = False  # nobody else uses it
+
     def __init__(
         self,
         serial: str,
@@ -49,7 +51,7 @@ class SimulatedPhone(AdbPhone):
         self._knows_task = True
 
     def enter(self) -> None:
-        """Do nothing: a simulated phone is ready, and nobody else uses it."""
+        """Do nothing: a simulated phone is ready."""
 
     def reset(self, task: Task) -> None:
         """Put the phone into the start state of the task. A task of a file is set up as on a real phone."""
