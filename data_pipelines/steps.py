@@ -12,7 +12,7 @@ and keeps them encoded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,14 +118,17 @@ def stream_steps(
     epochs: int | None = None,
     threads: int = 2,
     ahead: int = 16,
-) -> grain.IterDataset[Step]:
+    wanted: Callable[[int], bool] = lambda position: True,
+) -> grain.IterDataset[Step | None]:
     """Return steps in a random order by `seed`, a new one each epoch. `epochs` None means no end.
 
     Worker threads load the steps, at most `ahead` in advance. Its iterator has get_state and set_state; the state is a
-    small dict.
+    small dict. wanted: of the positions in the order, from 0; None replaces a step that is not, which is not read.
     """
     steps = grain.MapDataset.source(table.steps).shuffle(seed=seed).repeat(epochs)
-    steps = steps.map(lambda step: load_step(table, tokenizer, *step))
+    steps = steps.map_with_index(
+        lambda position, step: load_step(table, tokenizer, *step) if wanted(position) else None
+    )
     return steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead))
 
 

@@ -213,7 +213,7 @@ def discard(directory: Path, stage: int) -> None:
     paths += [directory / folder / name for folder in (CHECKPOINTS, CURVES, TRAJECTORIES) for name in removed]
     paths += [path for name in removed for path in (directory / EXPORTED).glob(f"{name}-*")]
     paths += [directory / TRAJECTORIES / evaluation_name(title) for title in titles]
-    paths += [folder for path in paths if path.parent.name == TRAJECTORIES for folder in host_folders(path)]
+    paths += [folder for path in paths if path.parent.name == TRAJECTORIES for folder in all_folders(path)[1:]]
     paths += [directory / ANNOTATIONS["action_level.annotations"]] if stage == 1 else []
     paths += [directory / left_out_name(field) for field in ANNOTATIONS] if stage == 0 else []
     for path in paths:
@@ -230,9 +230,14 @@ def left_out_name(field: str) -> str:
     return f"{ANNOTATIONS[field]}-left-out.txt"
 
 
-def host_folders(path: Path) -> list[Path]:
-    """Return the folders of trajectories that other hosts have written beside process 0's, such as task_level-host-1."""
-    return sorted(path.parent.glob(f"{path.name}-host-*"))
+def all_folders(path: Path) -> list[Path]:
+    """Return a folder of trajectories, and those of other hosts beside it, such as task_level-host-1."""
+    return [path, *sorted(path.parent.glob(f"{path.name}-host-*"))]
+
+
+def left_folders(path: Path, hosts: int) -> list[Path]:
+    """Return those of `all_folders` that belong to none of the `hosts` hosts that a run has now."""
+    return [folder for folder in all_folders(path)[1:] if int(folder.name.rpartition("-")[2]) >= hosts]
 
 
 def evaluation_name(title: str) -> str:

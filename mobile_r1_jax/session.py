@@ -1,6 +1,11 @@
-"""The session of a command: mesh, policy, tokenizer and tasks, opened once and checked before expensive work."""
+"""The session of a command: mesh, policy, tokenizer and tasks, opened once and checked before expensive work.
 
-from collections.abc import Iterable, Sequence
+Training runs on the mesh of all hosts. Each host samples on its own devices, the sampling mesh, and makes its own rows
+of every batch. On one host both meshes are the same.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,6 +21,8 @@ from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.model.config import PolicyConfig, VisionConfig
+from mobile_r1_jax.model.decode_layout import sampling_copy
+from mobile_r1_jax.model.host_replica import check_hosts, host_replica, sampling_mesh
 from mobile_r1_jax.model.inputs import (
     EncodedScreens,
     Prompts,
@@ -26,17 +33,20 @@ from mobile_r1_jax.model.inputs import (
 )
 from mobile_r1_jax.model.layers import ROWS
 from mobile_r1_jax.model.lora import with_adapters
-from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket
-from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.packing import Size, blocks_of, smallest_bucket, smallest_shape
+from mobile_r1_jax.model.policy import Policy, to_compute_dtype
 from mobile_r1_jax.model.sharding import make_mesh, mesh_name, row_shards, shard_batch, shard_policy
 from mobile_r1_jax.model.tokenizer import load_tokenizer
+from mobile_r1_jax.model.vision import VisionTower
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.runtime.compilation_cache import enable_compilation_cache
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
 from mobile_r1_jax.tasks.suite import Split, TaskSuite
 from mobile_r1_jax.training.batches import micro_batches
+from mobile_r1_jax.training.global_batches import Common, Needs, global_batches
 from mobile_r1_jax.training.step import Batch
 
 PROMPT_SCREENSHOTS = 2  # the largest number of screenshots in a prompt
@@ -44,7 +54,11 @@ PROMPT_SCREENSHOTS = 2  # the largest number of screenshots in a prompt
 
 @dataclass(frozen=True)
 class Session:
-    """The session of a run. config: of the policy. tasks: the suite of its episodes. mesh: of the policy's shards."""
+    """The session of a run.
+
+    config: of the policy. tasks: the suite of its episodes. mesh: of the policy's shards, over all hosts. hosts: the
+    processes of the run.
+    """
 
     run: Run
     config: PolicyConfig
@@ -52,7 +66,18 @@ class Session:
     tasks: TaskSuite
     mesh: Mesh
     console: Console
-    _caches: dict[tuple[int, ...], ScreenCache] = field(default_factory=dict)  # the last one, by its tower's arrays
+    hosts: Hosts = field(default_factory=Hosts)
+    # the last one, with its tower, by the arrays of the tower
+    _caches: dict[tuple[int, ...], tuple[ScreenCache, VisionTower]] = field(default_factory=dict)
+
+    @property
+    def sampling_mesh(self) -> Mesh:
+        """Return the mesh of this host's own devices; on one host, the mesh of the policy."""
+        return sampling_mesh(self.mesh)
+
+    def on_own_devices(self) -> AbstractContextManager[None]:
+        """Return a context for programs of this host alone, inside `computing_on(self.mesh)`."""
+        return nullcontext() if self.hosts.count == 1 else jax.set_mesh(self.sampling_mesh)
 
     @property
     def forbidden(self) -> tuple[int, ...]:
@@ -88,19 +113,30 @@ class Session:
         """Return the screen cache of a policy whose vision tower is frozen.
 
         All stages and evaluations with the same tower share one cache, as they meet the same screens again."""
-        tower = tuple(map(id, jax.tree.leaves(policy.vision)))  # the cache keeps the arrays, so ids stay unique
+        tower = tuple(map(id, jax.tree.leaves(policy.vision)))  # the arrays are kept, so ids stay unique
         if tower not in self._caches:
             self._caches.clear()
-            self._caches[tower] = ScreenCache(
-                policy.vision,
+            cache = ScreenCache(
+                host_replica(policy.vision, self.mesh),
                 patches,
                 self.config.vision,
                 windows=self.run.shapes.windows,
-                rows=cached_rows(self.run, self.mesh),
+                rows=cached_rows(self.run, self.sampling_mesh, self.hosts.count),
                 tokens=most_tokens(self.run, self.config.vision),
-                place=lambda screens: shard_batch(screens, self.mesh),
+                place=lambda screens: shard_batch(screens, self.sampling_mesh),
             )
-        return self._caches[tower]
+            self._caches[tower] = cache, policy.vision
+        return self._caches[tower][0]
+
+    @contextmanager
+    def sampler(self, policy: Policy) -> Iterator[Policy]:
+        """Yield a copy of the policy for sampling on this host's devices. All hosts call it together."""
+        if self.hosts.count == 1:
+            yield sampling_copy(policy)
+        else:
+            own = host_replica(to_compute_dtype(policy), self.mesh)
+            with self.on_own_devices():
+                yield sampling_copy(own)
 
     def engine(self, policy: Policy, temperature: float, cache: ScreenCache) -> Engine:
         """Return the sampling engine that answers the phones."""
@@ -108,40 +144,78 @@ class Session:
             policy,
             lambda prompts, rows: self.collate(prompts, rows, cache),
             self.sampling(temperature),
-            self.run.slots,
+            self.run.slots // self.hosts.count,
             prompt_buckets=self.run.shapes.prompt_tokens,
-            prefill_rows=(row_shards(self.mesh),),  # few programs; every device computes a row
+            prefill_rows=(row_shards(self.sampling_mesh),),  # few programs; every device computes a row
             keep_keys=self.run.shapes.keep_keys,
-            sharding=NamedSharding(self.mesh, PartitionSpec(ROWS)),
+            sharding=NamedSharding(self.sampling_mesh, PartitionSpec(ROWS)),
         )
 
     def collate(
         self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None
     ) -> tuple[Screens | EncodedScreens, Prompts]:
-        """Return up to `rows` prompts as arrays of `rows` rows, on the mesh. With a cache the screens are encoded.
+        """Return up to `rows` prompts as arrays of `rows` rows, on the sampling mesh; with a cache, encoded screens.
 
         Raise ValueError when a prompt is too long for every bucket."""
-        shapes, config = self.run.shapes, self.config.vision
+        return shard_batch(self._collate(prompts, rows, cache), self.sampling_mesh)
+
+    def _collate(
+        self, prompts: Sequence[Prompt], rows: int, cache: ScreenCache | None, common: Common | None = None
+    ) -> tuple[Screens | EncodedScreens, Prompts]:
+        """Return the arrays of `collate` on the host. common: the shape that the batch has on all hosts."""
+        shapes, config, mesh = self.run.shapes, self.config.vision, self.sampling_mesh
+        buckets = shapes.prompt_tokens if common is None else (common.prompt_tokens,)
         if cache is None:
-            batch = collate(
+            shape = None if common is None else common.screens
+            return collate(
                 prompts,
                 patches,
                 config=config,
-                prompt_buckets=shapes.prompt_tokens,
-                screen_buckets=screen_rows(rows, self.mesh),
-                window_buckets=shapes.windows,
+                prompt_buckets=buckets,
+                screen_buckets=screen_rows(rows, mesh) if shape is None else (shape.rows,),
+                window_buckets=shapes.windows if shape is None else (shape.blocks,),
                 row_buckets=(rows,),
             )
-        else:
+        with self.on_own_devices():
             screens, places = cache(distinct_screens(prompts), screens=PROMPT_SCREENSHOTS * rows)
-            batch = screens, stack_prompts(prompts, places, rows=rows, prompt_buckets=shapes.prompt_tokens)
-        return shard_batch(batch, self.mesh)
+        return screens, stack_prompts(prompts, places, rows=rows, prompt_buckets=buckets)
 
     def batches(self, groups: Sequence[PromptGroup], rows: int, group: int, cache: ScreenCache | None) -> list[Batch]:
-        """Return `micro_batches` of the groups in the run's shapes, on the mesh."""
+        """Return `micro_batches` of this host's groups in the run's shapes, on the mesh. All hosts call it together.
+
+        rows: of a batch over all hosts."""
         tokens = self.run.shapes.response_tokens
-        collate = partial(self.collate, cache=cache)
-        return micro_batches(collate, groups, rows=rows, group=group, tokens=tokens, mesh=self.mesh)
+        if self.hosts.count == 1:
+            collate = partial(self.collate, cache=cache)
+            return micro_batches(collate, groups, rows=rows, group=group, tokens=tokens, mesh=self.mesh)
+        own_rows = rows // self.hosts.count
+        return global_batches(
+            lambda prompts, common: self._collate(prompts, own_rows, cache, common),
+            groups,
+            rows=own_rows,
+            group=group,
+            tokens=tokens,
+            mesh=self.mesh,
+            vision=self.config.vision,
+            dtype=jnp.dtype(self.run.precision.compute),
+            common=lambda needs: self._common(needs, own_rows, cache),
+            gather=lambda needs: self.hosts.gather("batches", needs),
+        )
+
+    def _common(self, needs: Sequence[Needs], rows: int, cache: ScreenCache | None) -> Common:
+        """Return the smallest shape that holds a batch of `rows` rows of every host."""
+        shapes, vision = self.run.shapes, self.config.vision
+        longest = max(need.prompt_tokens for need in needs)
+        screens = None
+        if cache is None:
+            screens = smallest_shape(
+                *(need.sizes for need in needs),
+                config=vision,
+                row_buckets=screen_rows(rows, self.sampling_mesh),
+                block_buckets=shapes.windows,
+            )
+        tokens = smallest_bucket(longest, shapes.prompt_tokens, "tokens in a prompt")
+        return Common(tokens, screens, any(need.truncated for need in needs))
 
 
 def round_to_mesh(run: Run, mesh: Mesh | AbstractMesh) -> Run:
@@ -163,11 +237,12 @@ def most_tokens(run: Run, vision: VisionConfig) -> int:
     return min(max(run.shapes.windows) * vision.window_tokens, run.resizing.max_pixels // run.resizing.factor**2)
 
 
-def cached_rows(run: Run, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
-    """Return the numbers of rows of screens that are encoded at once with a frozen tower.
+def cached_rows(run: Run, mesh: Mesh | AbstractMesh, hosts: int = 1) -> tuple[int, ...]:
+    """Return the numbers of rows of screens that one of the hosts, on `mesh`, encodes at once with a frozen tower.
 
     The next turn of a phone has one new screen; a batch of golden steps has many."""
-    most, shards = run.shapes.screens, row_shards(mesh)
+    shards = row_shards(mesh)
+    most = run.shapes.screens if hosts == 1 else max(shards, run.shapes.screens // hosts)
     return tuple(sorted({min(most, shards * max(1, rows // shards)) for rows in (1, most // 4, most)}))
 
 
@@ -177,8 +252,10 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     return tuple(sorted({min(most, shards * -(-most * quarters // (4 * shards))) for quarters in range(1, 5)}))
 
 
-def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
-    """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line."""
+def open_session(run: Run, console: Console, hosts: Hosts | None = None) -> tuple[Session, Policy]:
+    """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line.
+
+    hosts: the processes of the run; None: this one alone."""
     try:
         tasks = open_tasks(run.tasks, run.phones)
     except ValueError as error:
@@ -190,6 +267,7 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
     enable_compilation_cache(run.compiled)
     try:
         mesh = make_mesh(run.mesh)
+        check_hosts(mesh)
         run = round_to_mesh(run, mesh)
         policy = load_policy(
             run.policy,
@@ -204,7 +282,8 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    session = Session(run, policy.config, PromptFormat(tokenizer, run.system, run.resizing), tasks, mesh, console)
+    prompt_format = PromptFormat(tokenizer, run.system, run.resizing)
+    session = Session(run, policy.config, prompt_format, tasks, mesh, console, hosts or Hosts())
     if "simulated" in run.phones.source:
         check_lengths(session, [run.phones.simulated.size])
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6

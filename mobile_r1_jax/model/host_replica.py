@@ -39,8 +39,8 @@ def check_hosts(mesh: Mesh) -> None:
         if block[2] != mesh.shape["tensor"]:
             most = min(devices, mesh.shape["tensor"])
             raise ValueError(
-                f"mesh {name}: tensor = {mesh.shape['tensor']} crosses hosts of {devices} device(s), so none could hold "
-                f"the policy to sample; nearest: {mesh_name(mesh.shape['replica'], *_other(mesh, most))}"
+                f"mesh {name}: tensor = {mesh.shape['tensor']} crosses hosts of {devices} device(s), so none could "
+                f"hold the policy to sample; nearest: {mesh_name(mesh.shape['replica'], *_other(mesh, most))}"
             )
 
 
@@ -60,7 +60,9 @@ def host_replica(tree: T, mesh: Mesh) -> T:
     local = sampling_mesh(mesh)
     if local is mesh:
         return tree
-    sizes = [size for whole, own in zip(mesh.devices.shape, local.devices.shape, strict=True) for size in (whole // own, own)]
+    sizes = [
+        size for whole, own in zip(mesh.devices.shape, local.devices.shape, strict=True) for size in (whole // own, own)
+    ]
     names = [name for axis in AXES for name in (f"{axis} over hosts", axis)]
     blocks = Mesh(mesh.devices.reshape(sizes), names, axis_types=(AxisType.Auto,) * len(names))
 

@@ -120,7 +120,8 @@ def stack_prompts(
     Args:
       places: of each of their screens, the index of each merged token, in raster order, into the encoded screen tokens.
     """
-    length = smallest_bucket(max(len(prompt.ids) for prompt in prompts), prompt_buckets, "tokens in a prompt")
+    longest = max((len(prompt.ids) for prompt in prompts), default=0)
+    length = smallest_bucket(longest, prompt_buckets, "tokens in a prompt")
     ids = np.zeros((rows, length), np.int32)
     positions = np.zeros((3, rows, length), np.int32)
     mask = np.zeros((rows, length), bool)

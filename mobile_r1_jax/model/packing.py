@@ -119,15 +119,19 @@ def smallest_bucket(needed: int, buckets: Sequence[int], what: str) -> int:
 
 
 def smallest_shape(
-    sizes: Sequence[Size], *, config: VisionConfig, row_buckets: Sequence[int], block_buckets: Sequence[int]
+    *sizes: Sequence[Size], config: VisionConfig, row_buckets: Sequence[int], block_buckets: Sequence[int]
 ) -> Shape:
     """Return the shape, among the declared buckets, that holds the screens in the fewest blocks.
 
-    Raises ValueError in one line if none does.
+    sizes: of the screens of a batch; of several batches, for a shape that holds each of them. Raises ValueError in one
+    line if none does.
     """
-    blocks = [blocks_of(size, config) for size in sizes]
-    least = smallest_bucket(max(blocks, default=0), block_buckets, "windows in a row of screens")
-    rows = {width: len(first_fit(blocks, width)) for width in block_buckets if width >= least}
+    blocks = [[blocks_of(size, config) for size in batch] for batch in sizes]
+    least = smallest_bucket(
+        max(map(max, filter(None, blocks)), default=0), block_buckets, "windows in a row of screens"
+    )
+    widths = [width for width in block_buckets if width >= least]
+    rows = {width: max(len(first_fit(batch, width)) for batch in blocks) for width in widths}
     fitting = [Shape(bucket, width) for width in rows for bucket in row_buckets if bucket >= rows[width]]
     if not fitting:
         smallest_bucket(min(rows.values()), row_buckets, "rows of screens in a batch")

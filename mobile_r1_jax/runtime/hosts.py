@@ -15,18 +15,21 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mobile_r1_jax.agent.errors import OneLineError
+from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
 from mobile_r1_jax.runtime.links import Link, call_roll
 from mobile_r1_jax.runtime.places import Place
 
 T = TypeVar("T")
 LIBRARIES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "tensorstore", "transformers", "numpy")
+NOTICE_SECONDS = 2.0  # in which a host learns that another one is lost
 START_AGAIN = "start all hosts again: the run goes on from its last checkpoint"
 
 
@@ -58,6 +61,10 @@ class Hosts:
         """Return the numbers of `total` things that are this host's: one block, as even as possible."""
         return range(self.index * total // self.count, (self.index + 1) * total // self.count)
 
+    def folder(self, name: str) -> str:
+        """Return the name of this host's folder of trajectories; hosts may share a file system."""
+        return name if self.first else f"{name}-host-{self.index}"
+
     def gather(self, name: str, value: T) -> list[T]:
         """Wait for all hosts, and return their values (of JSON types) by index.
 
@@ -71,12 +78,23 @@ class Hosts:
             raise asyncio.CancelledError
         if len(names := {name for name, _, _ in parts}) > 1:
             self._left = True
-            raise HostsError(f"the hosts are out of step ({', '.join(sorted(names))}), which is a fault of this program")
+            raise HostsError(
+                f"the hosts are out of step ({', '.join(sorted(names))}), which is a fault of this program"
+            )
         return [value for _, _, value in parts]
 
     def of_first(self, name: str, value: T) -> T:
         """Return the value of process 0 (of JSON types); that of the other processes does not matter."""
         return self.gather(name, value if self.first else None)[0]
+
+    def in_turn(self, name: str, work: Callable[[], T]) -> T:
+        """Return `work()`, done first by process 0: what it writes into a common folder is there for the others."""
+        if not self.first:
+            self.gather(name, None)
+        result = work()
+        if self.first:
+            self.gather(name, None)
+        return result
 
     def agree(self, facts: Mapping[str, str]) -> None:
         """Raise HostsError in one line, on all hosts, if a fact is another one on some host."""
@@ -142,11 +160,21 @@ class Hosts:
         for link in self._links.values():
             link.close()
 
-    def fail(self, message: str) -> None:
-        """Tell the other hosts why this one ends; they end too."""
-        self._told.acquire(blocking=False)
+    def fail(self, error: BaseException) -> None:
+        """Tell the other hosts why this one ends; they end too.
+
+        A host that is lost makes the programs of the others fail: wait first for the line that says so."""
         if not self._left:
-            self._send_all("failed", [self.index, self.name, message])
+            time.sleep(NOTICE_SECONDS)
+            self._told.acquire(blocking=False)
+            self._send_all("failed", [self.index, self.name, " ".join(f"{error}".split()) or type(error).__name__])
+
+    def end(self, status: int) -> None:
+        """End the process without waiting for the other hosts, as JAX would; return if there are none."""
+        if self.count > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
 
     def _exchange(self, part: Sequence[Any]) -> list[Any]:
         if self.index:
@@ -188,30 +216,47 @@ class Hosts:
             os._exit(1)
 
 
-def start_hosts(place: Place | None, seconds: float) -> Hosts:
-    """Return the hosts of a run, with JAX started on all of them. Call it before anything touches a device.
+@contextmanager
+def join_hosts(place: Place | None, seconds: float, interrupts: Interrupts) -> Iterator[Hosts]:
+    """Yield the hosts of a run, with JAX started on all of them. Enter it before anything touches a device.
 
-    seconds: how long to wait for the other processes. Raise PlaceError or HostsError in one line."""
+    A signal to one host stops all. At the end all wait for each other; if one fails, all end. seconds: how long to wait
+    for the other processes. Raise PlaceError or HostsError in one line."""
     if place is None:
-        return Hosts()
+        yield Hosts()
+        return
     hosts = Hosts(place, call_roll(place, seconds))
-    hosts.agree(code_and_libraries())
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
-    address = f"{place.coordinator.rpartition(':')[0]}:{hosts.of_first('port', port)}"
+    interrupts.stop_by(hosts.stop)
+    hosts.on_stop(interrupts.follow)
+    try:
+        hosts.agree(code_and_libraries())
+        start_jax(place, hosts, seconds)
+        yield hosts
+        hosts.leave()
+    except BaseException as error:
+        if hosts.stopping and isinstance(error, Interrupted):
+            hosts.leave()
+        else:
+            hosts.fail(error)
+        raise
+
+
+def start_jax(place: Place, hosts: Hosts, seconds: float) -> None:
+    """Make the devices of all hosts known to each other."""
     import jax
 
-    # Its handler of SIGTERM would replace that of runtime/interrupts.py, which also cancels what the phones do.
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    # JAX's own handler of SIGTERM would replace that of runtime/interrupts.py, which also cancels what the phones do.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
-        address,
+        f"{place.coordinator.rpartition(':')[0]}:{hosts.of_first('port', port)}",
         place.count,
         place.index,
         local_device_ids=place.devices,
         cluster_detection_method="deactivate",
-        initialization_timeout=int(seconds),
+        initialization_timeout=max(1, int(seconds)),
     )
-    return hosts
 
 
 def code_and_libraries() -> dict[str, str]:

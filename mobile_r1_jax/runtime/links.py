@@ -121,7 +121,9 @@ def _admit(place: Place, connection: socket.socket, address: str, links: dict[in
     there = links.get(index)
     problem = None
     if count != place.count:
-        problem = f"hosts.count is {place.count} on process 0 and {count} on {link.name}; start all with the same number"
+        problem = (
+            f"hosts.count is {place.count} on process 0 and {count} on {link.name}; start all with the same number"
+        )
     elif there is not None or index == 0:
         other = "this host" if there is None else there.name
         problem = f"{other} and {link.name} both say that they are process {index}; give every host its own hosts.index"
@@ -137,7 +139,9 @@ def _listen(place: Place) -> socket.socket:
     try:
         if socket.has_dualstack_ipv6():
             with suppress(OSError):
-                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=place.count)
+                return socket.create_server(
+                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=place.count
+                )
         return socket.create_server(("", port), backlog=place.count)
     except OSError as error:
         raise PlaceError(

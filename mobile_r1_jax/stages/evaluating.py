@@ -6,14 +6,14 @@ from typing import Any
 from mobile_r1_jax.evaluation.metrics import Result, measure
 from mobile_r1_jax.evaluation.results import find_result, provenance_of, write_result
 from mobile_r1_jax.evaluation.summary import Summary, summarize, summary_from_json
-from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.identity import weights_hash
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import evaluation_name
+from mobile_r1_jax.run_directory import evaluation_name, left_folders
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.trainer import progress_bar
 from mobile_r1_jax.tasks.suite import Split
@@ -21,12 +21,15 @@ from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer import ReportError, write_report
 
 
-async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
-    """Play the held-out tasks, the same for every stage, and write the result; reuse a result that exists."""
+async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result | None:
+    """Play the held-out tasks, the same for every stage, and write the result; reuse a result that exists.
+
+    Each host plays its share. Process 0 writes the result; None on another host that does not see its file."""
     run = session.run
     held_out, unseen_apps = evaluation_tasks(session)
     provenance = provenance_of(run, (held_out, unseen_apps), weights=weights_hash(policy))
-    if existing := find_result(run.directory, stage, provenance):
+    existing = find_result(run.directory, stage, provenance)
+    if session.hosts.of_first("result", existing is not None):
         return existing
     tasks = [*held_out * run.evaluation.repeats, *unseen_apps]
     played = await play(session, stage, policy, fleet, records, tasks, provenance)
@@ -35,8 +38,9 @@ async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[An
         stage, played[:held_out_count], played[held_out_count:], provenance, repeats=run.evaluation.repeats
     )
     session.console.print(f"evaluate {stage}: success {result.success}", highlight=False)
-    write_result(run.directory, result)
-    update_report(session)
+    if session.hosts.first:
+        write_result(run.directory, result)
+        update_report(session)
     return result
 
 
@@ -66,32 +70,48 @@ async def play(
     tasks: list[Task],
     provenance: dict[str, str],
 ) -> list[Summary]:
-    """Play the tasks, except for those that a killed evaluation with the same provenance has finished."""
-    run, name = session.run, evaluation_name(stage)
-    rows = records.finished(name, {"provenance": provenance})
-    found = {index: summary_from_json(row) for index, row in rows.items()}
+    """Play this host's share of the tasks, except for those that a killed evaluation with the same provenance has
+    finished. Return the summaries of all hosts."""
+    run, hosts, name = session.run, session.hosts, evaluation_name(stage)
+    own_name, rows = hosts.folder(name), {}
+    left = left_folders(records.folder / name, hosts.count) if hosts.first else []
+    for folder in (own_name, *(folder.name for folder in left)):
+        rows |= records.finished(folder, {"provenance": provenance})
+    every = _all_rows(hosts, rows)
+    open_tasks = [index for index in range(len(tasks)) if index not in every]
+    own = {open_tasks[number] for number in hosts.share(len(open_tasks))}
     with progress_bar(session) as progress:
-        row = progress.add_task(f"evaluate {stage}", total=len(tasks), completed=len(found), metric="")
+        row = progress.add_task(f"evaluate {stage}", total=len(own) + len(every), completed=len(every), metric="")
 
         def keep(index: int, episode: Episode) -> None:
-            found[index] = summarize(episode)
-            records.add(name, index, episode, found[index].as_json() | {"provenance": provenance})
+            rows[index] = summarize(episode).as_json() | {"provenance": provenance}
+            records.add(own_name, index, episode, rows[index])
             progress.advance(row)
 
-        async with session.engine(
-            sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy)
-        ) as engine:
-            await run_episodes(
-                fleet,
-                tasks,
-                Agent(engine, session.prompt_format),
-                most_turns=run.phones.most_turns,
-                seed=run.seed,
-                done=frozenset(found),
-                on_finished=keep,
-            )
-    records.sort(name)
-    return [found[index] for index in range(len(tasks))]
+        cache = session.screen_cache(policy)
+        with session.sampler(policy) as copy:
+
+            async def play_own() -> None:
+                async with session.engine(copy, run.evaluation.temperature, cache) as engine:
+                    await run_episodes(
+                        fleet,
+                        tasks,
+                        Agent(engine, session.prompt_format),
+                        most_turns=run.phones.most_turns,
+                        seed=run.seed,
+                        done=set(range(len(tasks))) - own,
+                        on_finished=keep,
+                    )
+
+            await hosts.until_stop(play_own())
+    records.sort(own_name)
+    every = _all_rows(hosts, rows)
+    return [summary_from_json(every[index]) for index in range(len(tasks))]
+
+
+def _all_rows(hosts: Hosts, own: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return the rows of all hosts, by the number of their episode."""
+    return {index: row for part in hosts.gather("episodes", list(own.items())) for index, row in part}
 
 
 def update_report(session: Session) -> Path | str:

@@ -19,12 +19,20 @@ async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
     """Train `policy` on the annotated steps; return the trained policy."""
     settings, stage = session.run.format_finetuning, stage_of("format_finetuning", session.run)
     cache = session.screen_cache(policy) if "vision" in stage.frozen else None
-    stream = iter(stream_steps(steps, session.prompt_format.tokenizer, seed=session.run.seed))
+    own = session.hosts.share(settings.batch)
+    stream = iter(
+        stream_steps(
+            steps,
+            session.prompt_format.tokenizer,
+            seed=session.run.seed,
+            wanted=lambda position: position % settings.batch in own,
+        )
+    )
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update and position != stream.get_state():
             stream.set_state(position)
-        golden = [next(stream) for _ in range(settings.batch)]
+        golden = [step for step in (next(stream) for _ in range(settings.batch)) if step is not None]
         groups = [PromptGroup(step.prompt, [Completion(step.response_ids)], [1.0]) for step in golden]
         return UpdateData(session.batches(groups, settings.micro_batch, 1, cache), {}, stream.get_state())
 

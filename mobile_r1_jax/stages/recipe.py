@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from mobile_r1_jax.agent.settings import AgentSettings
@@ -21,10 +20,12 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
+from mobile_r1_jax.phones.shares import share_phones
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, locked
+from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, inputs_of, locked
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, check_lengths, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
@@ -32,33 +33,40 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
+from mobile_r1_jax.stages.host_checks import check_hosts, check_phones
 
 
-def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
+def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool, hosts: Hosts | None = None) -> None:
     """Check the run, train and evaluate, and print the table of results.
 
     Args:
       force: discard the contents of the run's directory that do not match the run.
+      hosts: the processes of the run; all call this. None: this one alone.
 
-    Raise ConfigError in one line before anything expensive starts, OSError, and Interrupted.
+    Raise ConfigError in one line before anything expensive starts, HostsError, OSError, and Interrupted.
     """
     keep_freed_memory()
-    began = time.time()
-    with locked(run.directory) if jax.process_index() == 0 else nullcontext():
-        run, policy_hash = find_and_hash_policy(run)
-        if not force:
+    hosts, began = hosts or Hosts(), time.time()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with locked(run.directory) if hosts.first else nullcontext():
+        run, policy_hash = hosts.in_turn("policy", lambda: find_and_hash_policy(run))
+        if hosts.first and not force:
             check(run, policy_hash)
-        session, policy = open_session(run, console)
-        begin(run, policy_hash, say=partial(console.print, highlight=False, markup=False, soft_wrap=True))
-        steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
+        check_hosts(run, inputs_of(run, policy_hash), hosts)
+        session, policy = open_session(run, console, hosts)
+        if hosts.first:
+            begin(run, policy_hash, say=say)
+        has_steps = {"format_finetuning", "action_level"} & set(run.stages)
+        steps = hosts.in_turn("golden steps", lambda: golden_steps(session)) if has_steps else None
         for line in steps.report if steps else ():
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
+            say(line)
+        phones, seed = share_phones(run.phones, hosts.index, hosts.count)
+        with open_phones(phones, run.seed + seed) as phones, computing_on(session.mesh):
+            check_phones(phones, hosts)
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
-        console.print(results_table(results))
-        console.print(
-            f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}", markup=False, soft_wrap=True
-        )
+        if hosts.first:
+            console.print(results_table(results))
+            say(f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")
 
 
 def find_and_hash_policy(run: Run) -> tuple[Run, str]:
@@ -94,5 +102,6 @@ async def train_and_evaluate(
             policy = await train[stage](policy)
             results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
+    if session.hosts.first:
+        AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
     return results

@@ -5,26 +5,24 @@ All tokens of all its turns get its advantage within the group. A turn may add a
 of its step. The vision encoder is frozen [paper].
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.completion import PromptGroup
 from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.model.decode_layout import sampling_copy
+from mobile_r1_jax.evaluation.summary import Summary
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
+from mobile_r1_jax.rewards.judges.judge import Judge
 from mobile_r1_jax.rl import group_advantages
-from mobile_r1_jax.rollouts.agent import Agent
-from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
+from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
+from mobile_r1_jax.stages.playing import play_own
 from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.batches import merge_equal_prompts
@@ -33,58 +31,41 @@ from mobile_r1_jax.training.state import TrainState
 
 async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
     """Train `policy` by the rewards of its own episodes; return the trained policy."""
-    settings, phones, temperature = session.run.task_level, session.run.phones, session.run.temperature
+    settings, hosts = session.run.task_level, session.hosts
     stage = stage_of("task_level", session.run)
-
     cache = session.screen_cache(policy)
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         seed = session.run.seed * 1_000_003 + update
         tasks = session.tasks.draw(settings.tasks, seed, Split.TRAIN)
-        played = [task for task in tasks for _ in range(settings.group)]
-        async with session.engine(sampling_copy(state.policy), temperature, cache) as engine:
-            agent = Agent(engine, session.prompt_format)
-            episodes = await run_episodes(fleet, played, agent, most_turns=phones.most_turns, seed=seed)
-        rewards, counted = await score(episodes, judge)
-        records.write("task_level", update + 1, episodes, rewards)
+        tasks = [task for task in tasks for _ in range(settings.group)]
+        own = await play_own(session, state.policy, fleet, judge, records, cache, tasks, step=update + 1, seed=seed)
+        episodes, rewards, counted = own.tell_all(hosts)
 
         def compare(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Return the advantages within each task's group, as `values`, and whether each group is informative."""
             groups = (part.reshape(settings.tasks, -1) for part in (values, counted))
-            advantages, informative = group_advantages(*groups, standardize=settings.standardize)
+            with session.on_own_devices():
+                advantages, informative = group_advantages(*groups, standardize=settings.standardize)
             return np.asarray(advantages).reshape(values.shape), np.asarray(informative)
 
         advantages, informative = compare(rewards, counted)
-        steps, _ = compare(*step_progress(episodes, counted, phones.most_turns))
-        advantages = advantages[:, None] + settings.step_weight * steps
-        groups = merge_equal_prompts(weighted_turns(episodes, advantages), settings.group)
-        return UpdateData(
-            session.batches(groups, settings.micro_batch, settings.group, cache),
-            rollout_metrics(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
-            {},
-        )
+        steps, _ = compare(*step_progress(episodes, counted, session.run.phones.most_turns))
+        advantages = (advantages[:, None] + settings.step_weight * steps)[list(own.numbers)]
+        groups = merge_equal_prompts(weighted_turns(own.episodes, advantages), settings.group)
+        metrics = rollout_metrics(episodes, rewards, counted, informative) | own.usage
+        return UpdateData(session.batches(groups, settings.micro_batch, settings.group, cache), metrics, {})
 
     return await run_updates(session, stage, policy, make_batches)
 
 
-async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rewards [N] float32, counted [N] bool); not counted: an episode that a phone ended or no judge graded."""
-    rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
-    judged = await asyncio.gather(*(asyncio.to_thread(judge.score, episode.trajectory) for episode in episodes))
-    for index, (episode, grade) in enumerate(zip(episodes, judged, strict=True)):
-        if not episode.trajectory.ending.tells_of_policy or isinstance(grade, JudgeOutage):
-            continue
-        rewards[index], counted[index] = task_reward(grade, episode.answers), True
-    return rewards, counted
-
-
-def step_progress(episodes: Sequence[Episode], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
+def step_progress(episodes: Sequence[Summary], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ([N, T] float32: 1 for a turn that made progress, else 0; [N, T] bool: whether that is known).
 
     It is known for the turns of counted [N] bool episodes whose phones report progress."""
     progress, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
     for row in np.flatnonzero(counted):
-        steps = episodes[row].made_progress
+        steps = episodes[row].progress
         progress[row, : len(steps)], known[row, : len(steps)] = steps, True
     return progress, known
 
@@ -100,20 +81,20 @@ def weighted_turns(episodes: Sequence[Episode], advantages: np.ndarray) -> list[
 
 
 def rollout_metrics(
-    episodes: Sequence[Episode], rewards: np.ndarray, counted: np.ndarray, informative: np.ndarray
+    episodes: Sequence[Summary], rewards: np.ndarray, counted: np.ndarray, informative: np.ndarray
 ) -> dict[str, float]:
-    """Return the metrics of the episodes of an update."""
-    answers = [answer for episode in episodes for answer in episode.answers]
-    endings = [episode.trajectory.ending for episode in episodes]
-    unknown = sum(e.outcome is Outcome.UNKNOWN and e.trajectory.ending.tells_of_policy for e in episodes)
+    """Return the metrics of the episodes of an update, on all hosts."""
+    turns = sum(episode.turns for episode in episodes)
+    endings = [episode.ending for episode in episodes]
+    unknown = sum(e.outcome is Outcome.UNKNOWN and e.ending.tells_of_policy for e in episodes)
     by_phones = sum(not ending.tells_of_policy for ending in endings)
     return {
         "reward": float(rewards[counted].mean()) if counted.any() else float("nan"),
         "success": endings.count(Ending.SUCCESS) / len(endings),
         "claimed": sum(episode.claimed for episode in episodes) / len(episodes),
         "unknown_outcomes": float(unknown),
-        "turns": len(answers) / len(episodes),
-        "format_errors": sum(isinstance(answer, Malformed) for answer in answers) / max(1, len(answers)),
+        "turns": turns / len(episodes),
+        "format_errors": sum(episode.format_errors for episode in episodes) / max(1, turns),
         "zero_variance_groups": float((~informative).sum()),
         "infrastructure_failures": float(endings.count(Ending.INFRASTRUCTURE_FAILURE)),
         "secure_pages": float(endings.count(Ending.SECURE_PAGE)),

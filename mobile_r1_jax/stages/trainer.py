@@ -68,7 +68,8 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
     reference = reference_policy(state) if needs_reference else None  # of the policy before the stage
     settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=session.forbidden)
     position: dict[str, Any] = {}
-    with open_checkpoints(directory / "checkpoints" / stage.name) as checkpoints:
+    keep = {"keep": session.run.keep, "keep_every": session.run.keep_every}
+    with open_checkpoints(directory / "checkpoints" / stage.name, **keep) as checkpoints:
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
@@ -151,15 +152,17 @@ async def make_update(
     return UpdateResult(state, metrics, next_data, max(0.0, prepared - ended), early or late)
 
 
-async def wait_for(future: asyncio.Future[T]) -> tuple[T, bool]:
-    """Return a future's result, and whether this task was cancelled during the wait."""
+async def wait_for(future: asyncio.Future[T]) -> tuple[T | None, bool]:
+    """Return a future's result, and whether this task was cancelled during the wait.
+
+    A future that was cancelled itself counts as such, with the result None: another host was told to stop."""
     cancelled = False
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             cancelled = True
-    return future.result(), cancelled
+    return (None, True) if future.cancelled() else (future.result(), cancelled)
 
 
 def count_skipped(stage: Stage, update: int, metrics: Mapping[str, Any], before: int) -> int:

@@ -46,18 +46,40 @@ def micro_batches(
 
     Raises ValueError if a completion is longer than C.
     """
+    return [
+        make_batch(collate, some, (rows, width, tokens), mesh)
+        for width, batches in split_by_width(groups, rows, group)
+        for some in batches
+    ]
+
+
+def split_by_width(
+    groups: Sequence[PromptGroup], rows: int, group: int
+) -> tuple[tuple[int, list[list[PromptGroup]]], ...]:
+    """Return (room for completions, the groups that need it in lists of up to `rows`), for 1 and for `group`.
+
+    The prompts get longer from list to list."""
     ordered = sorted(groups, key=lambda one: len(one.prompt.ids))
     single, several = ([one for one in ordered if (len(one.completions) > 1) == many] for many in (False, True))
-    return [
-        make_batch(collate, some[start : start + rows], (rows, width, tokens), mesh)
+    return tuple(
+        (width, [some[start : start + rows] for start in range(0, len(some), rows)])
         for width, some in ((1, single), (group, several))
-        for start in range(0, len(some), rows)
-    ]
+    )
 
 
 def make_batch(collate: Collate, groups: Sequence[PromptGroup], shape: tuple[int, int, int], mesh: Mesh) -> Batch:
     """Return one batch; shape: (prompts, completions of each, tokens of each)."""
     screens, prompts = collate([one.prompt for one in groups], shape[0])
+    return Batch(screens, prompts, shard_batch(stack_completions(groups, shape, is_truncated(groups)), mesh))
+
+
+def is_truncated(groups: Sequence[PromptGroup]) -> bool:
+    """Return whether completions have log-probabilities under a truncated distribution."""
+    return any(completion.truncated_logps for one in groups for completion in one.completions)
+
+
+def stack_completions(groups: Sequence[PromptGroup], shape: tuple[int, int, int], truncated: bool) -> Completions:
+    """Return the completions of the groups as arrays on the host; shape: as of `make_batch`."""
     ids, (logps, truncated_logps) = np.zeros(shape, np.int32), np.zeros((2, *shape), np.float32)
     mask, advantages = np.zeros(shape, bool), np.zeros(shape[:2], np.float32)
     for row, one in enumerate(groups):
@@ -71,6 +93,4 @@ def make_batch(collate: Collate, groups: Sequence[PromptGroup], shape: tuple[int
                 logps[row, member, :length] = completion.logps
             if completion.truncated_logps:
                 truncated_logps[row, member, :length] = completion.truncated_logps
-    truncated = any(completion.truncated_logps for one in groups for completion in one.completions)
-    completions = Completions(ids, mask, logps, advantages, truncated_logps if truncated else None)
-    return Batch(screens, prompts, shard_batch(completions, mesh))
+    return Completions(ids, mask, logps, advantages, truncated_logps if truncated else None)

@@ -53,17 +53,19 @@ class NoCheckpointError(CheckpointError):
 
 
 @contextmanager
-def open_checkpoints(directory: Path, *, keep: int = 2) -> Iterator[ocp.CheckpointManager]:
-    """Open (or create) a directory of checkpoints for writing, and keep the last `keep` of them.
+def open_checkpoints(
+    directory: Path, *, keep: int = 2, keep_every: int | None = None
+) -> Iterator[ocp.CheckpointManager]:
+    """Open (or create) a directory of checkpoints for writing. Keep the last `keep` of them, and those whose number of
+    updates is a multiple of `keep_every`.
 
     Leaving the context waits until everything is written. Raises CheckpointError if that fails.
     """
     directory = Path(directory).absolute()
     with_checksums = ocp.options.AsyncOptions(post_finalization_callback=lambda: _write_draft_checksums(directory))
     _silence_tracebacks()
-    manager = _manager(
-        directory, max_to_keep=keep, create=True, cleanup_tmp_directories=True, async_options=with_checksums
-    )
+    kept = {"max_to_keep": keep, "keep_period": keep_every}
+    manager = _manager(directory, **kept, create=True, cleanup_tmp_directories=True, async_options=with_checksums)
     try:
         yield manager
     except BaseException:

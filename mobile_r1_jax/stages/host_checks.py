@@ -1,0 +1,48 @@
+"""Checks of a run on several hosts, before anything expensive starts: one line says what differs, and where."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from mobile_r1_jax.config import ConfigError, Run, to_plain
+from mobile_r1_jax.phones.phone import Phone
+from mobile_r1_jax.phones.shares import find_double, identities
+from mobile_r1_jax.run_directory import leaves
+from mobile_r1_jax.runtime.hosts import Hosts
+
+# Fields that may differ between hosts; the policy is compared by its files.
+OF_HOST = (
+    "hosts.",
+    "phones.devices.",
+    "policy",
+    "compiled",
+    "folder",
+    "annotations.directory",
+    "action_level.annotations.directory",
+    "tasks",
+)
+
+
+def check_hosts(run: Run, inputs: Mapping[str, str], hosts: Hosts) -> None:
+    """Raise HostsError where hosts have other settings or files, ConfigError where an update has too little for each.
+
+    inputs: hashes of the files that the run reads."""
+    if hosts.count == 1:
+        return
+    settings = {name: str(value) for name, value in leaves(to_plain(asdict(run))).items()}
+    facts = {name: value for name, value in settings.items() if not name.startswith(OF_HOST)}
+    hosts.agree(facts | {f"the files of {name}": value for name, value in inputs.items()})
+    least = {
+        "format_finetuning.batch": run.format_finetuning.batch,
+        "action_level.prompts": run.action_level.prompts,
+        "task_level.tasks * task_level.group": run.task_level.tasks * run.task_level.group,
+        "phones.count": run.phones.count if "simulated" in run.phones.source else hosts.count,
+    }
+    for name, value in least.items():
+        if name.partition(".")[0] in (*run.stages, "phones") and value < hosts.count:
+            raise ConfigError(f"{name} is {value}, less than the {hosts.count} hosts; every host needs one")
+
+
+def check_phones(phones: Sequence[Phone], hosts: Hosts) -> None:
+    """Raise ConfigError in one line if two hosts drive the same phone. Calls of it wait for all hosts' phones."""
+    if hosts.count > 1 and (double := find_double(hosts.gather("phones", identities(phones)))):
+        raise ConfigError(f"phones.devices.serials: {double}; list every phone on one host only")
