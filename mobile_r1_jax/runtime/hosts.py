@@ -257,6 +257,7 @@ def start_jax(place: Place, hosts: Hosts, seconds: float) -> None:
         cluster_detection_method="deactivate",
         initialization_timeout=max(1, int(seconds)),
     )
+    jax.devices()  # now, as it waits for all hosts
 
 
 def code_and_libraries() -> dict[str, str]:

@@ -42,6 +42,16 @@ def check_hosts(run: Run, inputs: Mapping[str, str], hosts: Hosts) -> None:
             raise ConfigError(f"{name} is {value}, less than the {hosts.count} hosts; every host needs one")
 
 
+def check_policy(run: Run) -> None:
+    """Raise ConfigError for a policy RUN:STAGE, which one process alone can export."""
+    if not run.policy.exists() and ":" in str(run.policy):
+        directory, _, stage = str(run.policy).rpartition(":")
+        raise ConfigError(
+            f"policy: several hosts do not export {run.policy}; run `python -m mobile_r1_jax.export {directory} "
+            f"--stage={stage} --out=DIRECTORY` once, and start with --policy=DIRECTORY"
+        )
+
+
 def check_phones(phones: Sequence[Phone], hosts: Hosts) -> None:
     """Raise ConfigError in one line if two hosts drive the same phone. Calls of it wait for all hosts' phones."""
     if hosts.count > 1 and (double := find_double(hosts.gather("phones", identities(phones)))):

@@ -33,7 +33,7 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.host_checks import check_hosts, check_phones
+from mobile_r1_jax.stages.host_checks import check_hosts, check_phones, check_policy
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool, hosts: Hosts | None = None) -> None:
@@ -49,7 +49,9 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     hosts, began = hosts or Hosts(), time.time()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with locked(run.directory) if hosts.first else nullcontext():
-        run, policy_hash = hosts.in_turn("policy", lambda: find_and_hash_policy(run))
+        if hosts.count > 1:
+            check_policy(run)
+        run, policy_hash = find_and_hash_policy(run)
         if hosts.first and not force:
             check(run, policy_hash)
         check_hosts(run, inputs_of(run, policy_hash), hosts)
