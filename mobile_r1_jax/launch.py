@@ -11,8 +11,9 @@ from rich.console import Console
 
 from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.config import ConfigError, asks_for_help, help_of, parse_run
-from mobile_r1_jax.runtime.hosts import Hosts, join_hosts
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
+from mobile_r1_jax.runtime.joining import join_hosts
 from mobile_r1_jax.runtime.places import find_place
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -7,28 +7,21 @@ wait for it for ever.
 """
 
 import asyncio
-import hashlib
-import json
 import os
-import platform
 import queue
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from mobile_r1_jax.agent.errors import OneLineError
-from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
-from mobile_r1_jax.runtime.links import Link, call_roll
+from mobile_r1_jax.runtime.links import Link
 from mobile_r1_jax.runtime.places import Place
 
 T = TypeVar("T")
-LIBRARIES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "tensorstore", "transformers", "numpy")
 NOTICE_SECONDS = 2.0  # in which a host learns that another one is lost
 START_AGAIN = "start all hosts again: the run goes on from its last checkpoint"
 
@@ -77,7 +70,7 @@ class Hosts:
             self.stopping = True
             raise asyncio.CancelledError
         if len(names := {name for name, _, _ in parts}) > 1:
-            self._left = True
+            self._part()
             raise HostsError(
                 f"the hosts are out of step ({', '.join(sorted(names))}), which is a fault of this program"
             )
@@ -103,7 +96,7 @@ class Hosts:
         for index, (other_name, other) in enumerate(every):
             for fact in sorted({*own, *other}):
                 if own.get(fact) != other.get(fact):
-                    self._left = True
+                    self._part()
                     raise HostsError(
                         f"the hosts differ: {fact} is {own.get(fact)} on process 0 ({name}) and {other.get(fact)} on "
                         f"process {index} ({other_name}); start all with the same code, libraries, flags and files"
@@ -147,18 +140,18 @@ class Hosts:
         if (cancel := self._cancel_work) is not None:
             cancel()
 
-    def leave(self) -> None:
-        """Wait until all hosts have come to their end, and close the links."""
-        if self.count == 1:
-            return
+    def leave(self, close: Callable[[], None] = lambda: None) -> None:
+        """Wait until all hosts have come to their end, call `close()`, and close the links."""
         self._exchange(["end", False, None])
-        self._left = True
-        self._send_all("bye")
-        import jax
-
-        jax.distributed.shutdown()
+        self._part()
+        close()
         for link in self._links.values():
             link.close()
+
+    def _part(self) -> None:
+        """Tell the others, who know why, that this process goes."""
+        self._left = True
+        self._send_all("bye")
 
     def fail(self, error: BaseException) -> None:
         """Tell the other hosts why this one ends; they end too.
@@ -214,67 +207,3 @@ class Hosts:
             with suppress(OSError, ValueError):
                 print(f"error: process {index} ({name}) {what}", file=sys.stderr, flush=True)
             os._exit(1)
-
-
-@contextmanager
-def join_hosts(place: Place | None, seconds: float, interrupts: Interrupts) -> Iterator[Hosts]:
-    """Yield the hosts of a run, with JAX started on all of them. Enter it before anything touches a device.
-
-    A signal to one host stops all. At the end all wait for each other; if one fails, all end. seconds: how long to wait
-    for the other processes. Raise PlaceError or HostsError in one line."""
-    if place is None:
-        yield Hosts()
-        return
-    hosts = Hosts(place, call_roll(place, seconds))
-    interrupts.stop_by(hosts.stop)
-    hosts.on_stop(interrupts.follow)
-    try:
-        hosts.agree(code_and_libraries())
-        start_jax(place, hosts, seconds)
-        yield hosts
-        hosts.leave()
-    except BaseException as error:
-        if hosts.stopping and isinstance(error, Interrupted):
-            hosts.leave()
-        else:
-            hosts.fail(error)
-        raise
-
-
-def start_jax(place: Place, hosts: Hosts, seconds: float) -> None:
-    """Make the devices of all hosts known to each other."""
-    import jax
-
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
-    # JAX's own handler of SIGTERM would replace that of runtime/interrupts.py, which also cancels what the phones do.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(
-        f"{place.coordinator.rpartition(':')[0]}:{hosts.of_first('port', port)}",
-        place.count,
-        place.index,
-        local_device_ids=place.devices,
-        cluster_detection_method="deactivate",
-        initialization_timeout=max(1, int(seconds)),
-    )
-    jax.devices()  # now, as it waits for all hosts
-
-
-def code_and_libraries() -> dict[str, str]:
-    """Return what every host of a run must have alike: the version of this code, of Python and of the libraries."""
-    facts = {"Python": ".".join(platform.python_version_tuple()[:2]), "the code": _hash_code()}
-    for name in LIBRARIES:
-        with suppress(PackageNotFoundError):
-            facts[name] = version(name)
-    return facts
-
-
-def _hash_code() -> str:
-    """Return a short hash of the project's Python files: their paths and contents."""
-    package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for folder in (package, package.parent / "data_pipelines"):
-        for file in sorted(folder.rglob("*.py")):
-            digest.update(json.dumps([str(file.relative_to(package.parent)), file.stat().st_size]).encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]

@@ -1,0 +1,140 @@
+"""The processes of a run find each other, agree, stop together, and end together: real processes and real sockets."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "one_host.py"
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start process `index` of `count`; all processes of a test share an address, and are ended with it."""
+    address, started = f"localhost:{free_port()}", []
+
+    def start(count: int, index: int, what: str, wait: float = 20) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SCRIPT), address, str(count), str(index), str(wait), what]
+        started.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ends(process: subprocess.Popen[str], seconds: float = 30) -> tuple[int, list[str]]:
+    output, _ = process.communicate(timeout=seconds)
+    return process.returncode, output.splitlines()
+
+
+def test_every_number_is_of_one_host_and_all_learn_the_values_of_all(start: Start) -> None:
+    processes = [start(3, index, "share") for index in (2, 0, 1)]
+    assert [ends(process) for process in processes] == [(0, ["[0, 1, 2, 3, 4, 5, 6] from 0"])] * 3
+
+
+@pytest.mark.parametrize(
+    ("count", "there", "named"),
+    [
+        (2, [0], "process 1 of 2 did not come"),
+        (4, [0, 2], "processes 1, 3 of 4 did not come"),
+        (2, [1], "process 0 did not answer"),
+        (3, [2, 0], "process 1 of 3 did not come"),
+    ],
+)
+def test_a_missing_process_is_named_in_one_line_in_bounded_time(start: Start, count, there, named) -> None:
+    began = time.monotonic()
+    for process in [start(count, index, "share", 2) for index in there]:
+        status, lines = ends(process)
+        assert status == 1 and len(lines) == 1 and named in lines[0] and "within 2 s" in lines[0], lines
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("places", "line"),
+    [
+        ([(2, 0), (3, 1)], "hosts.count is 2 on process 0 and 3 on "),
+        ([(3, 0), (3, 1), (3, 1)], "both say that they are process 1; give every host its own hosts.index"),
+        ([(2, 0), (5, 4)], "hosts.count is 2 on process 0 and 5 on "),
+    ],
+)
+def test_processes_that_count_differently_are_refused_in_one_line(start: Start, places, line) -> None:
+    for process in [start(count, index, "share", 15) for count, index in places]:
+        status, lines = ends(process)
+        assert status == 1 and len(lines) == 1 and line in lines[0], lines
+
+
+def test_whatever_else_calls_the_port_is_ignored(start: Start) -> None:
+    first = start(2, 0, "share")
+    port = int(first.args[2].split(":")[1])
+    for message in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 9, b""):
+        for _ in range(100):
+            try:
+                with socket.create_connection(("localhost", port), 5) as other:
+                    other.sendall(message)
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+    assert ends(start(2, 1, "share"))[0] == ends(first)[0] == 0
+
+
+@pytest.mark.parametrize("values", ["2x4:2x4:4x2", "a:b:a", "1:2:3"])
+def test_a_fact_that_differs_is_named_with_its_hosts_on_every_host(start: Start, values: str) -> None:
+    first, *others = values.split(":")
+    index, other = next((index, other) for index, other in enumerate(others, 1) if other != first)
+    for process in [start(3, index, f"differ:{values}") for index in range(3)]:
+        status, lines = ends(process)
+        assert status == 1 and len(lines) == 1, lines
+        assert f"mesh is {first} on process 0" in lines[0] and f"{other} on process {index}" in lines[0]
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2])
+def test_when_one_process_is_killed_all_others_end_at_once_with_a_line_that_names_it(start: Start, killed: int) -> None:
+    processes = [start(3, index, "wait") for index in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "waiting\n"
+    processes[killed].kill()
+    began = time.monotonic()
+    for index, process in enumerate(processes):
+        if index != killed:
+            status, lines = ends(process)
+            assert status == 1 and len(lines) == 1, lines
+            assert f"error: process {killed} (" in lines[0] and "goes on from its last checkpoint" in lines[0]
+    assert time.monotonic() - began < 5
+
+
+def test_when_one_process_fails_the_others_end_with_its_reason(start: Start) -> None:
+    processes = [start(3, index, "raise") for index in range(3)]
+    lines = [ends(process) for process in processes]
+    assert lines[1] == (1, ["error: this host has no disk"])
+    for index in (0, 2):
+        assert lines[index] == (1, [f"error: process 1 ({socket.gethostname()}) failed: this host has no disk"])
+
+
+@pytest.mark.parametrize("told", [[0], [1], [2], [0, 1, 2]])
+def test_a_signal_to_any_process_stops_all_after_the_same_update(start: Start, told: list[int]) -> None:
+    processes = [start(3, index, "play") for index in range(3)]
+    for process in processes:
+        assert [process.stdout.readline() for _ in range(2)] == ["update 1\n", "update 2\n"]
+    began = time.monotonic()
+    for index in told:
+        processes[index].send_signal(signal.SIGTERM)
+    for process in processes:
+        assert ends(process) == (128 + signal.SIGTERM, ["saved after update 2", "stopped by SIGTERM"])
+    assert time.monotonic() - began < 5
