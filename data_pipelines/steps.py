@@ -119,15 +119,16 @@ def stream_steps(
     threads: int = 2,
     ahead: int = 16,
     wanted: Callable[[int], bool] = lambda position: True,
-) -> grain.IterDataset[Step | None]:
+) -> grain.IterDataset[Step | int]:
     """Return steps in a random order by `seed`, a new one each epoch. `epochs` None means no end.
 
     Worker threads load the steps, at most `ahead` in advance. Its iterator has get_state and set_state; the state is a
-    small dict. wanted: of the positions in the order, from 0; None replaces a step that is not, which is not read.
+    small dict. wanted: of the positions in the order, from 0. A step that is not is not read: its position takes its
+    place (Grain would drop None).
     """
     steps = grain.MapDataset.source(table.steps).shuffle(seed=seed).repeat(epochs)
     steps = steps.map_with_index(
-        lambda position, step: load_step(table, tokenizer, *step) if wanted(position) else None
+        lambda position, step: load_step(table, tokenizer, *step) if wanted(position) else position
     )
     return steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead))
 

@@ -10,9 +10,11 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "launch" / "tpu_vm.sh"
 GCLOUD = r"""#!/usr/bin/env bash
 echo "$4" >> "$HOME/calls"
+echo "${@:4}" >> "$HOME/commands"
 case $4 in
-  describe) test -e "$HOME/vm" ;;
-  create) touch "$HOME/vm" ;;
+  describe) cat "$HOME/vm" ;;
+  create) echo READY > "$HOME/vm" ;;
+  delete) rm "$HOME/vm" ;;
   scp) cp "$5" "$HOME/${6#*:}" ;;
   ssh) for argument; do case $argument in --command=*) cd "$HOME" && bash -c "${argument#--command=}" ;; esac; done ;;
 esac
@@ -53,6 +55,21 @@ def test_it_makes_the_vm_once_and_starts_the_run_with_its_flags_as_given(home: P
     while not log.read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert log.read_text().splitlines() == ["-m", "mobile_r1_jax.launch", *asked]
+
+
+def test_a_slice_gets_the_checkout_and_the_run_on_every_host(home: Path) -> None:
+    assert start(home, "a-slice", "a-zone", "v5litepod-16", "a-version").returncode == 0
+    commands = (home / "commands").read_text().splitlines()
+    assert all("--worker=all" in line for line in commands if line.startswith(("scp", "ssh")))
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "TERMINATED"])
+def test_a_preempted_slice_is_created_again_with_its_flags(home: Path, state: str, monkeypatch) -> None:
+    monkeypatch.setenv("CREATE_FLAGS", "--spot --reserved")
+    (home / "vm").write_text(f"{state}\n")
+    assert start(home, "a-slice", "a-zone", "v6e-16", "a-version").returncode == 0
+    assert (home / "calls").read_text().split()[:3] == ["describe", "delete", "create"]
+    assert "--version=a-version --spot --reserved --zone=a-zone" in (home / "commands").read_text()
 
 
 def test_without_its_four_arguments_it_says_how_it_is_used(home: Path) -> None:

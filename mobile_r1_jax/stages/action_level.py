@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines.steps import StepTable, stream_steps
+from data_pipelines.steps import Step, StepTable, stream_steps
 from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.model.policy import Policy
@@ -44,7 +44,7 @@ async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update and position != stream.get_state():
             stream.set_state(position)
-        golden = [step for step in (next(stream) for _ in range(settings.prompts)) if step is not None]
+        golden = [step for step in (next(stream) for _ in range(settings.prompts)) if isinstance(step, Step)]
         # Prompts of similar length are sampled together: less padding, and less waiting for the longest answer.
         golden.sort(key=lambda step: len(step.prompt.ids))
         places = places_of_all([len(step.prompt.ids) for step in golden], rows, session.hosts)

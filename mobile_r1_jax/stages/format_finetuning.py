@@ -6,7 +6,7 @@ step gets this as a group of one completion with weight one.
 
 from typing import Any
 
-from data_pipelines.steps import StepTable, stream_steps
+from data_pipelines.steps import Step, StepTable, stream_steps
 from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.session import Session
@@ -32,7 +32,7 @@ async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update and position != stream.get_state():
             stream.set_state(position)
-        golden = [step for step in (next(stream) for _ in range(settings.batch)) if step is not None]
+        golden = [step for step in (next(stream) for _ in range(settings.batch)) if isinstance(step, Step)]
         groups = [PromptGroup(step.prompt, [Completion(step.response_ids)], [1.0]) for step in golden]
         return UpdateData(session.batches(groups, settings.micro_batch, 1, cache), {}, stream.get_state())
 
