@@ -16,7 +16,7 @@ GPUS_IN_A_BOX = 8
 
 @dataclass(frozen=True)
 class Chip:
-    """One accelerator. Rates are the manufacturer's peaks; memory is what a program can use."""
+    """One device of JAX. Rates are the manufacturer's peaks; memory is what a program can use."""
 
     name: str
     flops: float  # bfloat16 operations a second
@@ -24,15 +24,18 @@ class Chip:
     bandwidth: float  # bytes a second, to and from its memory
     links: float  # bytes a second received in a ring of all chips
     compiler: bool  # a TPU: libtpu compiles for it on any machine
+    devices: int = 1  # JAX devices of one chip of a topology
 
 
-# TPU: cloud.google.com/tpu/docs/v5e, /v5p, /v6e (peak bfloat16, HBM bandwidth); links: jax-ml.github.io/scaling-book, a
-# ring of all chips uses two of a chip's four or six links. Usable memory is the limit that the TPU compiler states.
+# TPU: cloud.google.com/tpu/docs/v5e, /v5p, /v6e, /tpu7x (peak bfloat16, HBM bandwidth); links:
+# jax-ml.github.io/scaling-book, a ring of all chips uses two of a chip's four or six links. Usable memory is the limit that the TPU compiler states.
 # GPU: the manufacturers' data sheets, without sparsity; the driver, NCCL and fragmentation take a tenth of the memory.
 CHIPS = {
     "v5e": Chip("TPU v5e", 197e12, int(15.75 * GIB), 0.81e12, 90e9, True),
     "v5p": Chip("TPU v5p", 459e12, int(95.74 * GIB), 2.77e12, 180e9, True),
     "v6e": Chip("TPU v6e", 918e12, int(31.25 * GIB), 1.64e12, 180e9, True),
+    # A chip has two chiplets, each a device with half of it. How much of the memory is usable is not published.
+    "tpu7x": Chip("TPU7x chiplet", 2307e12 / 2, 96 * GIB, 7.38e12 / 2, 90e9, True, devices=2),
     "a100": Chip("A100 80 GB", 312e12, int(0.9 * 80e9), 2.04e12, 300e9, False),
     "h100": Chip("H100 80 GB", 989e12, int(0.9 * 80e9), 3.35e12, 450e9, False),
     "h200": Chip("H200 141 GB", 989e12, int(0.9 * 141e9), 4.8e12, 450e9, False),
@@ -46,11 +49,19 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Topology:
-    """A number of chips of one kind."""
+    """A number of devices of one kind of chip."""
 
     name: str
     chip: Chip
     count: int
+
+    @property
+    def per_host(self) -> int:
+        """Return the devices of a host: 4 chips, or all of a v5e or v6e slice of up to 8, or the GPUs of a box."""
+        if not self.chip.compiler:
+            return self.count
+        whole = self.name.startswith(("v5e:", "v6e:")) and self.count <= 8
+        return self.count if whole else min(self.count, 4 * self.chip.devices)
 
 
 def parse_topology(name: str) -> Topology:
@@ -62,9 +73,9 @@ def parse_topology(name: str) -> Topology:
     if kind not in CHIPS:
         raise PlanError(f"--topology {name}: there is no chip {kind!r} in the table; choose from {', '.join(CHIPS)}")
     if CHIPS[kind].compiler and "x" not in shape:
-        example = "2x2x1" if kind == "v5p" else "2x4"
+        example = "2x2x1" if kind in ("v5p", "tpu7x") else "2x4"
         raise PlanError(f"--topology {name}: a TPU slice has a shape; write it as {kind}:{example}")
-    count = prod(map(int, shape.split("x")))
+    count = CHIPS[kind].devices * prod(map(int, shape.split("x")))
     if not CHIPS[kind].compiler and count > GPUS_IN_A_BOX:
         raise PlanError(f"--topology {name}: a plan for GPUs ends at the {GPUS_IN_A_BOX} that a box links together")
     return Topology(name, CHIPS[kind], count)

@@ -55,8 +55,15 @@ def read_config(run: Run) -> PolicyConfig:
 
 
 def plan_mesh(run: Run, topology: Topology) -> Mesh | AbstractMesh:
-    """Return the run's mesh over the topology's chips. Raise PlanError in one line if their number does not match."""
+    """Return the run's mesh over the topology's chips.
+
+    Raise PlanError in one line if their number does not match, or if no host could hold the policy to sample."""
     try:
+        if (tensor := mesh_shape(run.mesh, topology.count)[-1]) > topology.per_host:
+            raise ValueError(
+                f"mesh {run.mesh}: tensor = {tensor} crosses hosts of {topology.per_host} device(s), so none could hold "
+                "the policy to sample; put fewer along tensor"
+            )
         if topology.chip.compiler:
             return make_mesh(run.mesh, tpu_devices(topology))
         return AbstractMesh(mesh_shape(run.mesh, topology.count), AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -117,7 +117,7 @@ def has_tpu(devices: Path) -> bool:
 def _tpu(environment: Mapping[str, str]) -> _Found:
     """The hosts of a slice, in the order of their numbers; of several slices, slice by slice."""
     names = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
-    if names is not None:
+    if names is not None and " " not in names:  # without TPU hosts, libtpu puts a warning there
         hosts, own = [name.split(":")[0] for name in names.split(",")], environment.get("TPU_WORKER_ID", "0")
         slices = environment
     else:

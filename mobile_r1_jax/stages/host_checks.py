@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import ConfigError, Run, to_plain
 from mobile_r1_jax.phones.phone import Phone
 from mobile_r1_jax.phones.shares import find_double, identities
@@ -40,6 +41,24 @@ def check_hosts(run: Run, inputs: Mapping[str, str], hosts: Hosts) -> None:
     for name, value in least.items():
         if name.partition(".")[0] in (*run.stages, "phones") and value < hosts.count:
             raise ConfigError(f"{name} is {value}, less than the {hosts.count} hosts; every host needs one")
+
+
+def check_folder(run: Run, hosts: Hosts) -> None:
+    """Raise ConfigError if a host does not see the run's folder of process 0: a checkpoint has parts of all hosts."""
+    if hosts.count == 1:
+        return
+    note = run.directory / "host-0.note"
+    if hosts.first:
+        write_whole(note, hosts.name)
+    hosts.gather("note", None)
+    seen = hosts.gather("seen", note.is_file())
+    if hosts.first:
+        note.unlink()
+    if not all(seen):
+        raise ConfigError(
+            f"folder: process {seen.index(False)} does not see {run.directory} of process 0; checkpoints have parts of "
+            "all hosts: name a --folder that all of them see, such as a network disk or a mounted bucket"
+        )
 
 
 def check_policy(run: Run) -> None:

@@ -33,7 +33,7 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.host_checks import check_hosts, check_phones, check_policy
+from mobile_r1_jax.stages.host_checks import check_folder, check_hosts, check_phones, check_policy
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool, hosts: Hosts | None = None) -> None:
@@ -54,6 +54,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         run, policy_hash = find_and_hash_policy(run)
         if hosts.first and not force:
             check(run, policy_hash)
+        check_folder(run, hosts)
         check_hosts(run, inputs_of(run, policy_hash), hosts)
         session, policy = open_session(run, console, hosts)
         if hosts.first:

@@ -2,12 +2,21 @@
 
 import pytest
 
+from mobile_r1_jax.config import Run
 from mobile_r1_jax.planning.chips import GIB, PlanError, parse_topology
+from mobile_r1_jax.planning.command import plan_mesh
 from mobile_r1_jax.planning.measure import refused_bytes
 
 
 @pytest.mark.parametrize(
-    ("name", "chip", "count"), [("v5e:2x4", "TPU v5e", 8), ("v5p:2x4x4", "TPU v5p", 32), ("h200:8", "H200 141 GB", 8)]
+    ("name", "chip", "count"),
+    [
+        ("v5e:2x4", "TPU v5e", 8),
+        ("v5p:2x4x4", "TPU v5p", 32),
+        ("tpu7x:2x2x1", "TPU7x chiplet", 8),
+        ("tpu7x:2x2x4", "TPU7x chiplet", 32),
+        ("h200:8", "H200 141 GB", 8),
+    ],
 )
 def test_a_topology_is_a_kind_of_chip_and_how_many_there_are(name, chip, count) -> None:
     topology = parse_topology(name)
@@ -20,6 +29,7 @@ def test_a_topology_is_a_kind_of_chip_and_how_many_there_are(name, chip, count) 
         ("v9x:2x4", "choose from v5e, v5p"),
         ("v5e:8", "v5e:2x4"),
         ("v5p:8", "v5p:2x2x1"),
+        ("tpu7x:8", "tpu7x:2x2x1"),
         ("h200:16", "the 8 that a box links"),
         ("h200", "CHIP:SHAPE"),
         ("v5e:0x4", "CHIP:SHAPE"),
@@ -29,6 +39,21 @@ def test_one_that_there_is_not_is_one_line_that_says_what_to_write(name, says) -
     with pytest.raises(PlanError, match=says) as caught:
         parse_topology(name)
     assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [("v5e:2x4", 8), ("v6e:4x4", 4), ("v5p:2x2x1", 4), ("v5p:4x4x4", 4), ("tpu7x:2x2x2", 8), ("h200:8", 8)],
+)
+def test_a_host_has_some_of_the_devices(name, devices) -> None:
+    assert parse_topology(name).per_host == devices
+
+
+@pytest.mark.parametrize(("name", "mesh"), [("v6e:4x4", "2x8"), ("v5p:2x2x2", "1x8"), ("tpu7x:2x2x2", "1x16")])
+def test_a_mesh_whose_policy_no_host_could_hold_is_one_line(name, mesh) -> None:
+    with pytest.raises(PlanError, match="crosses hosts of .*so none could hold the policy to sample") as caught:
+        plan_mesh(Run(mesh=mesh), parse_topology(name))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
