@@ -28,7 +28,8 @@ class Chip:
 
 
 # TPU: cloud.google.com/tpu/docs/v5e, /v5p, /v6e, /tpu7x (peak bfloat16, HBM bandwidth); links:
-# jax-ml.github.io/scaling-book, a ring of all chips uses two of a chip's four or six links. Usable memory is the limit that the TPU compiler states.
+# jax-ml.github.io/scaling-book, a ring of all chips uses two of a chip's four or six links. Usable memory is the limit
+# that the TPU compiler states.
 # GPU: the manufacturers' data sheets, without sparsity; the driver, NCCL and fragmentation take a tenth of the memory.
 CHIPS = {
     "v5e": Chip("TPU v5e", 197e12, int(15.75 * GIB), 0.81e12, 90e9, True),

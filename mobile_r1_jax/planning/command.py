@@ -61,8 +61,8 @@ def plan_mesh(run: Run, topology: Topology) -> Mesh | AbstractMesh:
     try:
         if (tensor := mesh_shape(run.mesh, topology.count)[-1]) > topology.per_host:
             raise ValueError(
-                f"mesh {run.mesh}: tensor = {tensor} crosses hosts of {topology.per_host} device(s), so none could hold "
-                "the policy to sample; put fewer along tensor"
+                f"mesh {run.mesh}: tensor = {tensor} crosses hosts of {topology.per_host} device(s), so none could "
+                "hold the policy to sample; put fewer along tensor"
             )
         if topology.chip.compiler:
             return make_mesh(run.mesh, tpu_devices(topology))

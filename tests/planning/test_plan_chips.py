@@ -51,7 +51,7 @@ def test_a_host_has_some_of_the_devices(name, devices) -> None:
 
 @pytest.mark.parametrize(("name", "mesh"), [("v6e:4x4", "2x8"), ("v5p:2x2x2", "1x8"), ("tpu7x:2x2x2", "1x16")])
 def test_a_mesh_whose_policy_no_host_could_hold_is_one_line(name, mesh) -> None:
-    with pytest.raises(PlanError, match="crosses hosts of .*so none could hold the policy to sample") as caught:
+    with pytest.raises(PlanError, match=r"crosses hosts of .*so none could hold the policy to sample") as caught:
         plan_mesh(Run(mesh=mesh), parse_topology(name))
     assert "\n" not in str(caught.value)
 
