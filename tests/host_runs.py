@@ -40,7 +40,7 @@ resizing: {scale: 1.0}
 shapes: {prompt_tokens: [224], response_tokens: 28, windows: [2], screens: 8}
 phones: {count: 4, most_turns: 2, simulated: {size: [112, 224]}}
 annotations: {count: 2, popups: 0.0, mistakes: 0.0}
-format_finetuning: {updates: 1, batch: 6, micro_batch: 4, optimizer: {learning_rate: 1.0e-3}}
+format_finetuning: {updates: 1, batch: 4, micro_batch: 4, frozen: [vision], optimizer: {learning_rate: 1.0e-3}}
 action_level: {updates: 1, prompts: 6, micro_batch: 4, group: 4, loss: {beta: 0.04}, optimizer: {learning_rate: 1.0e-4}}
 task_level: {updates: 1, tasks: 2, group: 4, micro_batch: 4, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
 evaluation: {episodes: 0, unseen_app_episodes: 0}
@@ -78,6 +78,7 @@ def start_run(folder: Path, processes: int, devices: int, *flags: str, policy: P
     command += [f"--policy={policy}", *flags]
     options = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": options, "COLUMNS": "140"}
+    environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     with socket.socket() as free:
         free.bind(("localhost", 0))
         hosts = [f"--hosts.coordinator=localhost:{free.getsockname()[1]}", f"--hosts.count={processes}"]

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import ConfigError, Run, to_plain
-from mobile_r1_jax.phones.phone import Phone
-from mobile_r1_jax.phones.shares import find_double, identities
+from mobile_r1_jax.phones.providers.shares import find_double, identities
 from mobile_r1_jax.run_directory import leaves
 from mobile_r1_jax.runtime.hosts import Hosts
 
@@ -71,7 +71,7 @@ def check_policy(run: Run) -> None:
         )
 
 
-def check_phones(phones: Sequence[Phone], hosts: Hosts) -> None:
+def check_phones(phones: Sequence[Any], hosts: Hosts) -> None:
     """Raise ConfigError in one line if two hosts drive the same phone. Calls of it wait for all hosts' phones."""
     if hosts.count > 1 and (double := find_double(hosts.gather("phones", identities(phones)))):
         raise ConfigError(f"phones.devices.serials: {double}; list every phone on one host only")

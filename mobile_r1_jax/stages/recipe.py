@@ -20,7 +20,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
-from mobile_r1_jax.phones.shares import share_phones
+from mobile_r1_jax.phones.providers.shares import share_phones
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, inputs_of, locked
