@@ -28,7 +28,7 @@ from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.rollouts.replay import store_update
 from mobile_r1_jax.tasks.suite import Split
-from mobile_r1_jax.tasks.task import Progress
+from mobile_r1_jax.tasks.task import Progress, Task
 
 TINY_BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
 SYSTEM = "Phone. Task: {instruction}"
@@ -110,8 +110,10 @@ def write_one_layer_policy(folder: Path) -> Path:
     return folder
 
 
-def store_episodes(directory: Path, updates: int = 1) -> None:
-    """Store random episodes of different success for the task-level updates of CONFIG, as a killed run leaves them."""
+def store_episodes(directory: Path, updates: int = 1) -> tuple[dict[int, Task], dict[int, Episode]]:
+    """Store random episodes of different success for the task-level updates of CONFIG, as a killed run leaves them.
+
+    Return the tasks and the episodes of the last update."""
     tokenizer, rng = load_tokenizer(TINY_BASE, None), Random(0)
     prompt_format = PromptFormat(tokenizer, SYSTEM, Resizing(scale=1.0))
     suite = simulator_tasks(replace(Run().phones.simulated, size=(112, 224)))
@@ -136,6 +138,7 @@ def store_episodes(directory: Path, updates: int = 1) -> None:
             episodes[index] = Episode(Trajectory(*record), tuple(prompts), tuple(answers), progress)
         folder = directory / "trajectories" / "task_level"
         store_update(Records(folder.parent), folder, update + 1, episodes, [0.0] * len(episodes))
+    return dict(enumerate(tasks)), episodes
 
 
 def assert_same_updates(one: list[dict[str, float]], other: list[dict[str, float]]) -> None:
