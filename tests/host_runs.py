@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -70,8 +71,10 @@ class HostRun:
         return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
-def start_run(folder: Path, processes: int, devices: int, *flags: str, policy: Path = TINY_BASE) -> HostRun:
-    """Start the launch command as `processes` hosts of `devices` CPU devices each."""
+def start_run(
+    folder: Path, processes: int, devices: int, *flags: str, policy: Path = TINY_BASE, last: Sequence[str] = ()
+) -> HostRun:
+    """Start the launch command as `processes` hosts of `devices` CPU devices each. last: more flags of the last one."""
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(CONFIG)
     command = [sys.executable, "-m", "mobile_r1_jax.launch", f"--config={folder / 'config.yaml'}", f"--folder={folder}"]
@@ -85,7 +88,12 @@ def start_run(folder: Path, processes: int, devices: int, *flags: str, policy: P
     return HostRun(
         [
             subprocess.Popen(
-                [*command, *(hosts if processes > 1 else ()), *([f"--hosts.index={index}"] if processes > 1 else ())],
+                [
+                    *command,
+                    *(hosts if processes > 1 else ()),
+                    *([f"--hosts.index={index}"] if processes > 1 else ()),
+                    *(last if index == processes - 1 else ()),
+                ],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

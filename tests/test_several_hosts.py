@@ -1,5 +1,8 @@
 """The launch command in several real processes: all three stages learn what they learn in one process."""
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import host_runs
@@ -54,3 +57,76 @@ def test_hosts_sample_and_learn_what_one_process_does(trained: Path, tmp_path: P
     host_runs.start_run(tmp_path / "one", 1, processes * devices, *flags, policy=trained).finish()
     host_runs.assert_same_updates(several.rows(), one.rows())
     assert {row["stage"] for row in one.rows() if row.get("grad_norm", 0) > 0} >= {"action_level", "task_level"}
+
+
+def wait_for_rows(run: host_runs.HostRun, count: int) -> None:
+    """Wait until a run has logged `count` updates, or has ended."""
+    while len(run.rows()) < count and all(process.poll() is None for process in run.processes):
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_or_killed_goes_on_from_its_last_checkpoint_on_any_number_of_hosts(
+    tmp_path: Path,
+) -> None:
+    policy, folder = host_runs.write_one_layer_policy(tmp_path / "policy"), tmp_path / "run"
+    flags = ["--stages=[format_finetuning]", "--format_finetuning.updates=1000", "--save_every=5"]
+    done = 0
+    for processes, told, number in ((2, 1, signal.SIGTERM), (2, 0, signal.SIGKILL), (3, 2, signal.SIGKILL)):
+        run = host_runs.start_run(folder, processes, 2, *flags, policy=policy)
+        wait_for_rows(run, done + 8)
+        assert [row["step"] for row in run.rows()] == list(range(1, len(run.rows()) + 1))
+        run.processes[told].send_signal(number)
+        began = time.monotonic()
+        printed = run.printed(60)
+        if number == signal.SIGTERM:
+            done = len(run.rows())
+            assert [process.returncode for process in run.processes] == [143] * processes
+            assert f"format_finetuning is saved after update {done}" in printed[0] and "to go on:" in printed[0]
+            assert not printed[1]
+        else:
+            for index, process in enumerate(run.processes):
+                assert index == told or (process.returncode not in (0, None) and time.monotonic() - began < 30)
+                assert index == told or f"process {told} (" in printed[index] or "another task died" in printed[index]
+            kept = (run.directory / "checkpoints" / "format_finetuning").iterdir()
+            done = max(int(path.name) for path in kept if path.name.isdecimal())
+            assert done % 5 == 0 and done >= len(run.rows()) - 6
+        for process in run.processes:  # what they started is gone with them
+            assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.strip()
+    last = host_runs.start_run(folder, 1, 1, *flags[:1], f"--format_finetuning.updates={done + 2}", policy=policy)
+    last.finish()
+    assert [row["step"] for row in last.rows()] == list(range(1, done + 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--seed=1"], "the hosts differ: seed is 0 on process 0"),
+        (["--mesh=1x2"], "the hosts differ: mesh is None on process 0"),
+        (["--phones.most_turns=3"], "the hosts differ: phones.most_turns is 2 on process 0"),
+        (["--folder=FOLDER/elsewhere"], "folder: process 1 does not see"),
+    ],
+)
+def test_hosts_with_other_flags_are_refused_in_one_line_before_anything_starts(tmp_path: Path, flags, says) -> None:
+    last = [flag.replace("FOLDER", str(tmp_path)) for flag in flags]
+    run = host_runs.start_run(tmp_path, 2, 1, last=last)
+    for process, printed in zip(run.processes, run.printed(120), strict=True):
+        assert process.returncode in (1, 2) and says in printed and len(printed.splitlines()) == 1, printed
+    assert not run.directory.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--mesh=1x2"], "mesh 1x2: tensor = 2 crosses hosts of 1 device(s), so none could hold the policy to sample"),
+        (["--mesh=4x1"], "mesh 4x1: 4 * 1 devices needed, 2 are there"),
+        (["--phones.count=1"], "phones.count is 1, less than the 2 hosts"),
+        (["--format_finetuning.batch=1"], "format_finetuning.batch is 1, less than the 2 hosts"),
+    ],
+)
+def test_what_hosts_cannot_share_is_refused_in_one_line(tmp_path: Path, flags, says) -> None:
+    run = host_runs.start_run(tmp_path, 2, 1, *flags)
+    for printed in run.printed(120):
+        assert says in printed and len(printed.splitlines()) == 1, printed
