@@ -66,6 +66,13 @@ class Apps:
         errors = [text.strip() for text in words.splitlines() if "Error" in text]
         raise PhoneError(self._shell.serial, line, f"the app did not start: {(errors or [answer.words])[-1][:200]}")
 
+    def package_of(self, app: str) -> str | None:
+        """Return the package that `open` would open; None if there is none. Raises PhoneError."""
+        name = plain_name(app)
+        self._find(name, app.strip())
+        component = self._components.get(name)
+        return component and component.split("/")[0]
+
     def _find(self, name: str, app: str) -> list[str]:
         """Return the packages that the name can mean, and keep the launcher activity of the first installed one."""
         if name in self._components:
