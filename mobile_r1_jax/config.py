@@ -26,7 +26,7 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.settings import PhoneSettings
+from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
@@ -166,6 +166,7 @@ class Run:
     precision: Precision = Precision()  # Data types, and what the backward pass recomputes.
     lora: LoRA | None = None  # Adapters that are trained instead of the weights, in all stages.
     phones: PhoneSettings = PhoneSettings()  # The phones for training and evaluation.
+    guard: GuardSettings = GuardSettings()  # What is refused on devices and emulators. (docs/howto/guard.md)
     annotations: Annotations = Annotations()  # Annotated trajectories for the first two stages.
     format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.

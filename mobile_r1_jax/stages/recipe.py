@@ -53,7 +53,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
         for line in steps.report if steps else ():
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
+        with open_phones(run.phones, run.seed, guard=run.guard) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
         console.print(
