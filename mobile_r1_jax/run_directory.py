@@ -6,6 +6,7 @@ results.jsonl     a row per evaluation               trajectories/     all episo
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
 exported/         policies of stages that other runs or commands have asked for
+run.json          an entry per start: code, libraries, devices, command; patches/ has changes to the code
 """
 
 import errno

@@ -21,6 +21,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
+from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, locked
@@ -50,6 +51,8 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
             check(run, policy_hash)
         session, policy = open_session(run, console)
         begin(run, policy_hash, say=partial(console.print, highlight=False, markup=False, soft_wrap=True))
+        if jax.process_index() == 0:
+            record_start(run.directory, {"seed": run.seed})
         steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
         for line in steps.report if steps else ():
             console.print(line, highlight=False, markup=False, soft_wrap=True)
