@@ -30,6 +30,7 @@ from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
+from mobile_r1_jax.training.tracking_settings import TrackingSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
@@ -172,6 +173,7 @@ class Run:
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.
     task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
+    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, beside TensorBoard.
 
     @property
     def directory(self) -> Path:

@@ -1,7 +1,7 @@
 """A run's directory. One launch at a time may use it, and a run continues only with the same settings and files.
 
 config.yaml       the settings of the run            inputs.json       hashes of the policy and data that it reads
-checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/
+checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/, wandb/
 results.jsonl     a row per evaluation               trajectories/     all episodes
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
@@ -37,9 +37,11 @@ METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
 EXPORTED = "exported"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
+EVERYTHING += ("wandb",)
 # Fields that may change when a run continues. A policy that has moved is identified by its hash.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
 FREE += ("phones.devices.server", "phones.devices.serials")
+FREE += ("tracking.wandb", "tracking.project", "tracking.name")
 FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from mobile_r1_jax.agent.responses import TOOL
 from mobile_r1_jax.agent.screenshots import Resizing
@@ -35,3 +36,29 @@ def read_agent_settings(directory: Path) -> AgentSettings | None:
         return AgentSettings(values["system"], Resizing(**values["resizing"]), values["action_space"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is broken ({type(error).__name__}: {error}); export the policy again") from error
+
+
+class Prompting(Protocol):
+    """Settings that prompt a policy, such as those of a run."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def resizing(self) -> Resizing: ...
+
+
+def differences(trained: AgentSettings | None, run: Prompting) -> list[str]:
+    """Return a line for each setting of a run that is not as in the policy's agent.json; none if it has no such file.
+
+    Each line names the field and both values, and so says by which flag the run becomes equal."""
+    if trained is None:
+        return []
+    lines = []
+    if trained.system != run.system:
+        lines.append(f"system: the policy was trained with {trained.system!r}, this run has {run.system!r}")
+    for name, value in asdict(trained.resizing).items():
+        if value != (now := getattr(run.resizing, name)):
+            lines.append(f"resizing.{name}: the policy was trained with {value}, this run has {now}")
+    if trained.action_space != TOOL:
+        lines.append(f"action_space: the policy was trained with {trained.action_space!r}, only {TOOL!r} is known")
+    return lines

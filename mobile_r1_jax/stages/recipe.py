@@ -33,6 +33,7 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
+from mobile_r1_jax.training.tracking import check_tracking
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
@@ -44,6 +45,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     Raise ConfigError in one line before anything expensive starts, OSError, and Interrupted.
     """
     keep_freed_memory()
+    check_tracking(run.tracking)
     began = time.time()
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
         run, policy_hash = find_and_hash_policy(run)
