@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,6 +248,15 @@ def test_enter_in_a_search_field_searches(guarded: Guard) -> None:
     device.shown[-1] = Element("Note", "field", (0, 1, 4, 1), tap=lambda state: None, focused=True)
     assert "payment" in phone.perform(Type("shoes\n"))
     assert "30 lines" in phone.perform(Type("a\n" * 31))
+
+
+def test_a_tab_in_typed_text_does_not_lead_a_blank_to_a_button(guarded: Guard) -> None:
+    phone, device = guarded("Pay")
+    phone.phone._text_input._timings = replace(INSTANT, typed=0.01)
+    shown = [f"mInputShown={shown}" for shown in ("true", "false")]
+    phone.script.answers["dumpsys input_method"] = lambda line: shown.pop(0)
+    assert "no text field" in phone.perform(Type("name\t "))
+    assert device.happened == [("text", "name"), ("key", "TAB")] and device.text == "name\t"
 
 
 def test_only_allowed_apps_are_opened_and_stay_in_front(guarded: Guard) -> None:

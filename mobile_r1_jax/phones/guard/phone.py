@@ -41,7 +41,7 @@ Ask = Callable[[Action, Judgement], bool]
 """Asks a person whether an action may be performed. Called in the phone's thread; it may wait."""
 
 _SYSTEM = {"", "android", "com.android.systemui"}  # windows that belong to no app
-_MOST_LINES = 30  # in typed text: each line break is Enter, and is judged by the page at that moment [ours]
+_MOST_LINES = 30  # of typed text: each line break is Enter, which is judged by the page at that moment [ours]
 _SCROLL = 5  # an upright swipe over at least a fifth of the height scrolls, and touches nothing [ours]
 
 
@@ -177,11 +177,13 @@ class GuardedPhone:
 
 
 def _steps(action: Action) -> Sequence[Action]:
-    """Return the steps of an action: each line break of typed text is a press of Enter."""
-    if not isinstance(action, Type) or "\n" not in action.text:
+    """Return the steps of an action: each line break of typed text is a press of Enter, and each tab of Tab.
+
+    A tab may lead to a button, which a blank would press: the phone looks again for a text field at each step."""
+    if not isinstance(action, Type) or not {"\n", "\t"} & set(action.text):
         return [action]
-    pieces = filter(None, re.split(r"(\n)", action.text))
-    return [SystemButton("Enter") if piece == "\n" else Type(piece) for piece in pieces]
+    keys = {"\n": SystemButton("Enter"), "\t": Key("TAB")}
+    return [keys.get(piece) or Type(piece) for piece in re.split(r"([\n\t])", action.text) if piece]
 
 
 def _outside(package: str) -> str:
