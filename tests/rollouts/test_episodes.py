@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.json_lines import read_objects
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.prompts import Prompt, PromptFormat, response_ids
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
@@ -27,6 +28,7 @@ from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, run_episodes
 from mobile_r1_jax.rollouts.records import FAILURES, Records
 from mobile_r1_jax.tasks.task import Task
@@ -104,11 +106,10 @@ def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...])
                 return await run_episodes(
                     fleet,
                     tasks,
-                    run.script,
-                    prompt_format,
+                    Agent(run.script, prompt_format),
                     most_turns=most_turns,
                     seed=7,
-                    on_finished=run.finished.append,
+                    on_finished=lambda index, episode: run.finished.append(episode),
                 )
 
         return asyncio.run(inside())
@@ -333,10 +334,11 @@ def test_when_no_phone_can_be_had_no_episode_goes_on(play: Play, caplog) -> None
     assert len(play.finished) < 9 and "Task was destroyed" not in caplog.text
 
 
-def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_taken_as_it_is(play: Play, phones) -> None:
+def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_recorded_and_not_believed(play: Play, phones) -> None:
     real = AdbPhone(phones[0].serial, phones[0].server, INSTANT)
     [episode] = play([Task("settings", "Turn Wifi on")], [[WAIT, SUCCESS]], on=[real])
-    assert episode.trajectory.ending is Ending.SUCCESS and episode.trajectory.scores == {}
+    assert episode.trajectory.ending is Ending.CLAIMED and episode.trajectory.scores == {}
+    assert episode.claimed and episode.outcome is Outcome.UNKNOWN
     assert episode.progress == () and episode.made_progress == ()
 
 
