@@ -8,7 +8,8 @@ A directory holds `images/` and `data.jsonl` (or `data.jsonl.gz`) with one JSON 
 
 A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
 trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So annotations
-and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
+and rollouts have the same format: a person can correct a rollout, and the policy can train on it. Data converted from
+another format has `coordinates`, `origin` and `subsets`, and `elements` of a step.
 
 image_width and image_height, or a step's own `size`, give the image that coordinates were annotated on. A picture of
 the same shape and another size is a scaled copy. A picture with swapped sides is from a rotated phone.
@@ -24,10 +25,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.completion import Completion
+from mobile_r1_jax.agent.coordinates import FrameSetting
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
 from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
@@ -51,6 +53,14 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True)
+class Element:
+    """An element on a screen: its box (x1, y1, x2, y2), in the pixels of the turn's coordinates, and its text."""
+
+    bbox: tuple[int, int, int, int]
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Turn:
     """One screenshot and the response to it.
 
@@ -58,7 +68,7 @@ class Turn:
     annotations. bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's coordinates.
     effect: what the phone did, in words. mistake: the annotator marked this step as wrong; it is history for the next
     steps, and never a training example [ours]. size: (width, height) of the annotated image, if it is not the
-    screenshot's.
+    screenshot's. elements: what the data says is on the screen; rules of offline evaluations read it.
     """
 
     screenshot: Screenshot
@@ -68,6 +78,7 @@ class Turn:
     effect: str = ""
     mistake: bool = False
     size: tuple[int, int] | None = None
+    elements: tuple[Element, ...] = ()
 
     @property
     def frame(self) -> Frame:
@@ -80,7 +91,8 @@ class Trajectory:
     """The turns of one episode or annotation.
 
     task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
-    empty if it is not known.
+    empty if it is not known. coordinates: the pixels of all coordinates, if the data says it. origin: file and record
+    of another format that it was converted from. subsets: parts of a data set that it belongs to, such as app_unseen.
     """
 
     task: str
@@ -90,6 +102,9 @@ class Trajectory:
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
     task_id: str = ""
+    coordinates: FrameSetting = "auto"
+    origin: str = ""
+    subsets: tuple[str, ...] = ()
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
@@ -110,6 +125,12 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
     }
     if trajectory.task_id:
         record["task_id"] = trajectory.task_id
+    if trajectory.coordinates != "auto":
+        record["coordinates"] = trajectory.coordinates
+    if trajectory.origin:
+        record["origin"] = trajectory.origin
+    if trajectory.subsets:
+        record["subsets"] = list(trajectory.subsets)
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -132,6 +153,9 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
         width, height = (_side(get_field(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
         task_id = record.get("task_id")  # other writers may store anything here
+        coordinates = record.get("coordinates", "auto")
+        if coordinates not in get_args(FrameSetting):
+            raise BrokenError(f"coordinates must be screenshot or resized, is {coordinates!r}")
         if ending not in list(Ending):
             raise BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
@@ -142,6 +166,9 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in get_field(record, "scores", dict, {}).items()},
             task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
+            coordinates=coordinates,
+            origin=get_field(record, "origin", str, ""),
+            subsets=tuple(check_type(name, str, "subsets") for name in get_field(record, "subsets", list, [])),
         )
     except BrokenError as error:
         return Malformed(str(error))
@@ -228,6 +255,8 @@ def _step(turn: Turn, first: Frame) -> dict[str, Any]:
         step["mistake"] = True
     if turn.frame != first:
         step["size"] = [turn.frame.width, turn.frame.height]
+    if turn.elements:
+        step["elements"] = [{"bbox": list(element.bbox), "text": element.text} for element in turn.elements]
     return step
 
 
@@ -249,10 +278,11 @@ def _turn(step: Any, index: int, images: Path, declared: tuple[int, int], decode
             screenshot=screenshot,
             response=get_field(step, "response", str),
             completion=Completion(tuple(ids), **logps) if ids else None,
-            bbox=_bbox(step.get("bbox")),
+            bbox=None if step.get("bbox") is None else _bbox(step["bbox"]),
             effect=get_field(step, "effect", str, ""),
             mistake=get_field(step, "mistake", bool, False),
             size=_annotated_size((sides[0], sides[1]), screenshot),
+            elements=tuple(_element(element) for element in get_field(step, "elements", list, [])),
         )
     except BrokenError as error:
         raise BrokenError(f"step {index}: {error}") from None
@@ -293,9 +323,13 @@ def _annotated_size(declared: tuple[int, int], screenshot: Screenshot) -> tuple[
     )
 
 
-def _bbox(value: Any) -> tuple[int, int, int, int] | None:
-    if value is None:
-        return None
+def _element(value: Any) -> Element:
+    return Element(
+        _bbox(get_field(check_type(value, dict, "elements"), "bbox", list)), get_field(value, "text", str, "")
+    )
+
+
+def _bbox(value: Any) -> tuple[int, int, int, int]:
     if isinstance(value, list) and len(value) == 4 and all(type(v) is int and v < 1 << 31 for v in value):
         x1, y1, x2, y2 = value
         if 0 <= x1 <= x2 and 0 <= y1 <= y2:
