@@ -8,7 +8,7 @@ Defaults are those of the published recipe where it is known ([paper], [kin]), e
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import jsonargparse
 import yaml
 
+from mobile_r1_jax.agent.actions import ACTIONS, WITH_ANSWER, ActionRow
 from mobile_r1_jax.agent.coordinates import FrameSetting
 from mobile_r1_jax.agent.data_files import DATA, has_data
 from mobile_r1_jax.agent.errors import OneLineError
@@ -147,6 +148,7 @@ class Run:
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
     compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
     system: str = SYSTEM_TEMPLATE  # template of the system message, with {instruction} and {tools}
+    answer: bool = False  # the action space has answer(text), which tells the user something
     temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
     # sample only from the most likely tokens with this total probability; 1: all [kin]
     top_p: Annotated[float, "(0, 1]"] = 1.0
@@ -173,6 +175,11 @@ class Run:
     def weights(self) -> str:
         """Return the dtype of the stored weights. With adapters the weights are frozen and stored as they are used."""
         return self.precision.master if self.lora is None else self.precision.compute
+
+    @property
+    def actions(self) -> Mapping[str, ActionRow]:
+        """Return the action space."""
+        return WITH_ANSWER if self.answer else ACTIONS
 
     @property
     def slots(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.actions import WITH_ANSWER, Malformed
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.agent.screenshots import Resizing
@@ -63,7 +63,7 @@ class DetectedFrame:
 
 def response_points(response: str) -> list[tuple[int, int]] | Malformed:
     """Return the coordinates in a response, in its own unknown frame. Return Malformed if it cannot be parsed."""
-    parsed = parse_response(response, _ANYWHERE)
+    parsed = parse_response(response, _ANYWHERE, WITH_ANSWER)
     if isinstance(parsed, Malformed):
         return parsed
     return [(value.x, value.y) for value in vars(parsed.action).values() if isinstance(value, Point)]

@@ -91,7 +91,7 @@ async def train_and_evaluate(
         policy = await task_level.train(session, policy, fleet, StateJudge(), records)
         results.append(await evaluate(session, STAGES["task_level"], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
+    AgentSettings(run.system, run.resizing, answer=run.answer).write(run.directory / POLICY)
     return results
 
 
