@@ -79,11 +79,19 @@ class Annotations:
     """Annotated trajectories for the first two stages: from a directory, or written by the oracle."""
 
     directory: Path | None = None  # directory with data.jsonl and images/; null: the oracle writes trajectories
+    # several such directories that train together -> the weight of each: its steps are drawn in proportion to it
+    mixture: Annotated[dict[str, float] | None, "(0, inf)"] = None
     count: Annotated[int, "[1, inf)"] = 1000  # trajectories that the oracle writes
     mistakes: Annotated[float, "[0, 1]"] = 0.2  # share of them with a wrong step that is undone
     popups: Annotated[float, "[0, 100]"] = 0.1  # mean number of pop-ups in a task
     frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: detect
     resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots. [kin]
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Return the user's directories; empty if the oracle writes the trajectories."""
+        named = self.mixture or ([] if self.directory is None else [self.directory])
+        return tuple(map(Path, named))
 
 
 @dataclass(frozen=True)
@@ -264,9 +272,14 @@ def find_problems(run: Run) -> Iterator[str]:
     if not is_valid:
         yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
     for name in ("annotations", "action_level.annotations"):
-        directory = getattr(attrgetter(name)(run), "directory", None)
-        if directory is not None and not has_data(directory):
-            yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
+        if (settings := attrgetter(name)(run)) is None:
+            continue
+        field = "directory" if settings.mixture is None else "mixture"
+        if settings.directory is not None and settings.mixture is not None:
+            yield f"{name}.mixture: {name}.directory is set as well; put every directory into the mixture"
+        for directory in settings.directories:
+            if not has_data(directory):
+                yield f"{name}.{field}: no {DATA} in {directory}; name a directory that holds it"
 
 
 def save_run(run: Run) -> None:
