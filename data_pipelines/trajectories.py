@@ -78,7 +78,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
     data is therefore prepared again.
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # increase when the features or the checks change
+    VERSION = tfds.core.Version("1.3.0")  # increase when the features or the checks change
 
     def __init__(self, *, directories: Sequence[Path | str], data_dir: Path | str, **kwargs: Any) -> None:
         """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError if one has no data.jsonl."""
@@ -99,6 +99,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
             "instruction": tfds.features.Text(),
             "system": tfds.features.Text(doc="the system message with the task"),
             "ending": tfds.features.Text(),
+            "coordinates": tfds.features.Text(doc="the pixels of all coordinates, if declared, else auto"),
             "trajectory": tfds.features.Sequence(
                 {
                     "image": tfds.features.Text(doc="the PNG's name under pictures/"),
@@ -177,6 +178,7 @@ def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
         "instruction": trajectory.task,
         "system": trajectory.system,
         "ending": trajectory.ending.value,
+        "coordinates": trajectory.coordinates,
         "trajectory": [_step(turn) for turn in trajectory.turns],
     }
 

@@ -104,9 +104,13 @@ def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
     """Return hashes of the files that a run reads: its policy, and the data.jsonl of the user's annotations."""
     inputs = {"policy": policy_hash}
     for name in ANNOTATIONS:
-        if directory := getattr(attrgetter(name)(run), "directory", None):
+        settings = attrgetter(name)(run)
+        digests = []
+        for directory in settings.directories if settings else ():
             with data_file(directory).open("rb") as file:
-                inputs[name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest()[:16])
+        if digests:
+            inputs[name] = "+".join(digests)
     return inputs
 
 

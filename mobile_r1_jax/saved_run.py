@@ -34,7 +34,7 @@ def agent_of_run(run: Path) -> AgentSettings | None:
     values = yaml.safe_load(file.read_text()) if file.is_file() else {}
     if "system" not in values or "resizing" not in values:
         return None
-    return AgentSettings(values["system"], Resizing(**values["resizing"]))
+    return AgentSettings(values["system"], Resizing(**values["resizing"]), answer=values.get("answer", False))
 
 
 def trained_lora(run: Path) -> LoRA | None:

@@ -283,3 +283,18 @@ def test_the_lock_is_not_inherited_by_children(tmp_path: Path) -> None:
     with locked(tmp_path / "run"):
         child.kill()
     child.wait()
+
+
+def test_changed_data_of_a_mixture_is_noticed(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.jsonl").write_text("{}\n")
+    mixture = json.dumps({str(tmp_path / "a"): 1, str(tmp_path / "b"): 2})
+    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.mixture={mixture}",))
+    go_on(run)
+    other = replace(
+        run, annotations=replace(run.annotations, mixture={**run.annotations.mixture, str(tmp_path / "b"): 3})
+    )
+    assert "was 2.0, is 3" in refusal(other)
+    (tmp_path / "b" / "data.jsonl").write_text("{}\n{}\n")
+    assert "the files of annotations have changed" in refusal(run)

@@ -76,7 +76,7 @@ async def run_episode(
             prompt = prompt_format.prompt(system, past[-most_turns:], screenshot)
             completion = await engine.sample(prompt, rng.getrandbits(32))
             text = prompt_format.text(completion.ids)
-            answer = parse_response(text, prompt.frame)
+            answer = parse_response(text, prompt.frame, prompt_format.actions)
             effect = answer.reason if isinstance(answer, Malformed) else await phone.perform(answer.action)
             turns.append(Turn(screenshot, text, completion, effect=effect))
             prompts.append(prompt)

@@ -99,7 +99,7 @@ async def train_and_evaluate(
             policy = await train[stage](policy)
             results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
+    AgentSettings(run.system, run.resizing, answer=run.answer).write(run.directory / POLICY)
     return results
 
 

@@ -1,0 +1,33 @@
+"""Fields of untrusted JSON records: each is read with the type that it must have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class BrokenError(ValueError):
+    """Something in a record is wrong; the message says in one line what."""
+
+
+def get_field(record: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """Return record[key] of exactly the type `kind`; `default`, unless None, stands in for a missing key.
+
+    Raise BrokenError that names the key."""
+    if key not in record and default is not None:
+        return default
+    if key not in record:
+        raise BrokenError(f"{key} is missing")
+    return check_type(record[key], kind, key)
+
+
+def check_type(value: Any, kind: type, what: str) -> Any:
+    """Return the value if its type is exactly `kind` and a string is valid Unicode. Raise BrokenError that names it."""
+    if type(value) is not kind:
+        raise BrokenError(f"{what} must be {kind.__name__}, is {type(value).__name__}")
+    if kind is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise BrokenError(f"{what} is not valid Unicode") from None
+    return value
