@@ -27,10 +27,10 @@ class ListeningPhone:
     server: asyncio.Server
 
 
-async def listen(device: Device, host: str = "127.0.0.1", port: int = 0) -> ListeningPhone:
+async def listen(device: Device, host: str = "127.0.0.1", port: int = 0, version: int = 14) -> ListeningPhone:
     """Serve `device` on a port as long as the event loop runs; `port` 0 takes a free port.
 
-    Raises OSError if the port cannot be opened.
+    `version` is the Android version, one of `system.SDK`. Raises OSError if the port cannot be opened.
     """
     android: Android
 
@@ -41,7 +41,7 @@ async def listen(device: Device, host: str = "127.0.0.1", port: int = 0) -> List
     port = listener.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(connect, sock=listener)
     # adb gives a phone that is announced as an emulator the serial emulator-(port - 1).
-    android = Android(device, f"emulator-{port - 1}", COMMANDS)
+    android = Android(device, f"emulator-{port - 1}", COMMANDS, version)
     return ListeningPhone(android, host, port, server)
 
 
