@@ -12,7 +12,7 @@ and keeps them encoded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,7 @@ def step_table(
     ValueError if no step is left.
     """
     held_out = frozenset(held_out)
-    found = _frames(source, annotated, frame)
+    found = detect_frames(source, annotated, frame)
     steps: list[tuple[int, int]] = []
     thoughtless: set[tuple[int, int]] = set()
     broken: list[str] = []
@@ -227,7 +227,9 @@ def read_golden(
     return Golden(Response(response.thought, response.sentence, to_frame(response.action, model)), box)
 
 
-def _frames(source: Sequence[Mapping[str, Any]], annotated: Resizing, frame: FrameSetting) -> dict[str, DetectedFrame]:
+def detect_frames(
+    source: Iterable[Mapping[str, Any]], annotated: Resizing, frame: FrameSetting
+) -> dict[str, DetectedFrame]:
     """Return the frame of each file: `frame`, or the one that all its records declare, or the detected one."""
     seen: dict[str, list[CoordinateGroup]] = {}
     declared: dict[str, set[FrameSetting]] = {}

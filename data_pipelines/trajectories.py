@@ -170,6 +170,17 @@ def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTra
     return builder
 
 
+def trajectory_record(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
+    """Return a trajectory as a record that was never prepared, with its screenshots in memory."""
+    example = _example(file, line, trajectory)
+    steps = [_step(turn) | {"image": turn.screenshot.png} for turn in trajectory.turns]
+    columns = {key: [step[key] for step in steps] for key in steps[0]}
+    columns |= {key: np.array(columns[key]) for key in ("picture", "bbox", "size", "mistake")}
+    columns["response"] = [response.encode() for response in columns["response"]]
+    texts = {key: value.encode() for key, value in example.items() if isinstance(value, str)}
+    return example | texts | {"trajectory": columns}
+
+
 def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
     return {
         "file": str(file),

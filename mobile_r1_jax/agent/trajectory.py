@@ -266,7 +266,7 @@ def _step(turn: Turn, first: Frame) -> dict[str, Any]:
     if turn.frame != first:
         step["size"] = [turn.frame.width, turn.frame.height]
     if turn.elements:
-        step["elements"] = [{"bbox": list(element.bbox), "text": element.text} for element in turn.elements]
+        step["elements"] = [element_to_json(element) for element in turn.elements]
     return step
 
 
@@ -288,11 +288,11 @@ def _turn(step: Any, index: int, images: Path, declared: tuple[int, int], decode
             screenshot=screenshot,
             response=get_field(step, "response", str),
             completion=Completion(tuple(ids), **logps) if ids else None,
-            bbox=None if step.get("bbox") is None else _bbox(step["bbox"]),
+            bbox=None if step.get("bbox") is None else read_bbox(step["bbox"]),
             effect=get_field(step, "effect", str, ""),
             mistake=get_field(step, "mistake", bool, False),
             size=_annotated_size((sides[0], sides[1]), screenshot),
-            elements=tuple(_element(element) for element in get_field(step, "elements", list, [])),
+            elements=tuple(read_element(element) for element in get_field(step, "elements", list, [])),
         )
     except BrokenError as error:
         raise BrokenError(f"step {index}: {error}") from None
@@ -333,13 +333,20 @@ def _annotated_size(declared: tuple[int, int], screenshot: Screenshot) -> tuple[
     )
 
 
-def _element(value: Any) -> Element:
+def element_to_json(element: Element) -> dict[str, Any]:
+    """Return an element as JSON, which `read_element` reads."""
+    return {"bbox": list(element.bbox), "text": element.text}
+
+
+def read_element(value: Any) -> Element:
+    """Return an element of a step's `elements`. Raise BrokenError."""
     return Element(
-        _bbox(get_field(check_type(value, dict, "elements"), "bbox", list)), get_field(value, "text", str, "")
+        read_bbox(get_field(check_type(value, dict, "elements"), "bbox", list)), get_field(value, "text", str, "")
     )
 
 
-def _bbox(value: Any) -> tuple[int, int, int, int]:
+def read_bbox(value: Any) -> tuple[int, int, int, int]:
+    """Return the box of a JSON list. Raise BrokenError."""
     if isinstance(value, list) and len(value) == 4 and all(type(v) is int and v < 1 << 31 for v in value):
         x1, y1, x2, y2 = value
         if 0 <= x1 <= x2 and 0 <= y1 <= y2:
