@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,22 @@ def get_field(record: Mapping[str, Any], key: str, kind: type, default: Any = No
     if key not in record:
         raise BrokenError(f"{key} is missing")
     return check_type(record[key], kind, key)
+
+
+def parse_json(data: str | bytes, kind: type, what: str) -> Any:
+    """Return the value of a JSON text, of exactly the type `kind`. Raise BrokenError that names it as `what`."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BrokenError(f"{what} is not JSON: {error}") from error
+    return check_type(value, kind, what)
+
+
+def check_numbers(value: Any, count: int, what: str) -> list[float]:
+    """Return the value if it is a list of so many numbers, which may be NaN. Raise BrokenError that names it."""
+    if not (isinstance(value, list) and len(value) == count and all(type(part) in (int, float) for part in value)):
+        raise BrokenError(f"{what} must be {count} numbers, is {value!r:.60}")
+    return value
 
 
 def check_type(value: Any, kind: type, what: str) -> Any:

@@ -59,6 +59,17 @@ def stream_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | Malformed
                 yield number, Malformed(str(error))
 
 
+def count_lines(path: Path) -> tuple[int, bytes]:
+    """Return the number of lines and the last one, without a torn last line; (0, b"") if the file does not exist."""
+    number, last = 0, b""
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n") or _is_whole(line):
+                    number, last = number + 1, line
+    return number, last
+
+
 def keep_objects(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     """Remove every object that is not wanted, atomically. The other lines do not change.
 
