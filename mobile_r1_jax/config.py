@@ -145,6 +145,9 @@ class Evaluation:
     episodes: Annotated[int, "[0, inf)"] = 200  # episodes on held-out tasks
     unseen_app_episodes: Annotated[int, "[0, inf)"] = 60  # episodes on tasks of apps that training does not use
     temperature: Annotated[float, "[0, inf)"] = 0.0  # sampling temperature; 0 is greedy
+    # directory of annotated trajectories whose steps are answered as well, greedily; null: none
+    data: Path | None = None
+    data_frame: FrameSetting = "auto"  # pixels of its coordinates: see annotations.frame
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,8 @@ def find_problems(run: Run) -> Iterator[str]:
         for directory in settings.directories:
             if not has_data(directory):
                 yield f"{name}.{field}: no {DATA} in {directory}; name a directory that holds it"
+    if run.evaluation.data is not None and not has_data(run.evaluation.data):
+        yield f"evaluation.data: no {DATA} in {run.evaluation.data}; name a directory that holds it"
 
 
 def save_run(run: Run) -> None:
