@@ -66,12 +66,7 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
         actions=run.actions,
         weights={str(data_file(folder)): weight for folder, weight in (settings.mixture or {}).items()} or None,
     )
-    room = Room(
-        prompt_tokens=max(run.shapes.prompt_tokens),
-        response_tokens=run.shapes.response_tokens,
-        check_screen=lambda size: check_screen(run, session.config.vision, size),
-    )
-    table = fitting_steps(table, session.prompt_format.tokenizer, room)
+    table = fitting_steps(table, session.prompt_format.tokenizer, room_of(session))
     lines = [f"{file}:{line}: {reason}" for file, line, reason in dataset.info.metadata["broken"]]
     used = f"{field}: {len(table.steps)} steps of {len(table.frames)} file(s)"
     if without := len(table.thoughtless.intersection(table.steps)):
@@ -83,6 +78,16 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
     frames = table.frames if settings.directories else {}
     described = [describe_frame(file, detected, field) for file, detected in frames.items()]
     return table, (*described, *describe_shares(table), used)
+
+
+def room_of(session: Session) -> Room:
+    """Return the largest sizes of a step that the run's shapes hold."""
+    run = session.run
+    return Room(
+        prompt_tokens=max(run.shapes.prompt_tokens),
+        response_tokens=run.shapes.response_tokens,
+        check_screen=lambda size: check_screen(run, session.config.vision, size),
+    )
 
 
 def write_demonstrations(session: Session, settings: Annotations, name: str) -> Path:

@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from mobile_r1_jax.agent.coordinates import FrameSetting
 from mobile_r1_jax.agent.data_files import data_file, read_lines
-from mobile_r1_jax.agent.json_lines import parse_line
+from mobile_r1_jax.agent.json_fields import BrokenError, get_field, parse_json
 from mobile_r1_jax.agent.screenshots import PUBLISHED_RESIZING
+from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import ConfigError
 from mobile_r1_jax.evaluation.offline.answering import GoldenData, answer_questions, open_golden_data, read_questions
 from mobile_r1_jax.evaluation.offline.predictions import answered_steps
@@ -117,8 +119,11 @@ def training_apps(session: Session) -> frozenset[str]:
 
 def apps_of(directory: Path) -> frozenset[str]:
     """Return the apps of a directory of annotated trajectories, without reading its screenshots."""
-    rows = (parse_line(line) for _, line in read_lines(directory) if isinstance(line, str))
-    return frozenset(app for row in rows if isinstance(app := row.get("app_name"), str))
+    apps = set()
+    for _, line in read_lines(directory):
+        with suppress(BrokenError):  # a broken line is reported where it is trained on
+            apps.add(get_field(parse_json(line, dict, "line"), "app_name", str) if isinstance(line, str) else "")
+    return frozenset(apps)
 
 
 def say(session: Session, line: str) -> None:

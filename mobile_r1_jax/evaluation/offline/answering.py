@@ -200,5 +200,3 @@ def _table(
         actions=prompt_format.actions,
     )
     return fitting_steps(table, prompt_format.tokenizer, room)
-
-

@@ -53,9 +53,10 @@ class JudgedStep:
 class Score:
     """The scores of some steps under one rule set.
 
-    success: of the trajectories whose golden steps are all there, those with every step right. goal_progress: the mean
-    share of their steps before the first wrong one. grounding: of the clicks that the rule set counts, those that are
-    right. success and goal_progress cover no trajectory for the steps of one kind of action. argument_errors: answers of the right type that are wrong. format_errors: answers that do not parse.
+    success: of the trajectories whose golden steps are all there, those with every step right; none for the steps of
+    one kind of action. goal_progress: the mean share of their steps before the first wrong one. grounding: of the
+    clicks that the rule set counts, those that are right. argument_errors: answers of the right type that are wrong.
+    format_errors: answers that do not parse.
     """
 
     accuracy: Share

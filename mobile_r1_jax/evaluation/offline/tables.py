@@ -44,7 +44,7 @@ def offline_table(scores: Scores, title: str = "Annotated steps") -> Table:
 
 
 def groups_table(scores: Scores, rule: str) -> Table:
-    """Return the table of the groups of steps under one rule set: by action, app and subset, and seen and unseen apps."""
+    """Return the scores of groups of steps under one rule set: by action, app and subset; of seen and unseen apps."""
     table = _table(f"By action and app, under the rules of {RULES[rule].title}", "Group")
     for kind, members in scores.groups(rule).items():
         for name, score in list(members.items())[:_MOST_GROUPS]:
