@@ -66,6 +66,7 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
         "--save_every=7",
         "--phones.count=3",
         "--task_level.updates=99",
+        "--evaluation.data_frame=resized",
     ],
 )
 def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
@@ -73,6 +74,12 @@ def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
     run = run_in(tmp_path, flag)
     go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
+
+
+def test_data_to_evaluate_on_is_added_freely(tmp_path: Path) -> None:
+    begun(tmp_path, *STAGES)
+    (tmp_path / "data.jsonl").write_text("{}")
+    go_on(run_in(tmp_path, f"--evaluation.data={tmp_path}"))
 
 
 def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class DemonstrationStyle:
     """The format and content of demonstrations.
 
     system: template of the system message, with {instruction}. resizing: makes the model images; coordinates are in
-    their pixels; None: in those of the screenshots. mistakes: share of trajectories with a wrong step that is then undone. popups: mean number per task.
+    their pixels, or without it in those of the screenshots. mistakes: share of trajectories with a wrong step that is
+    then undone. popups: mean number per task.
     """
 
     system: str

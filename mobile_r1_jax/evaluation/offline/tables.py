@@ -93,6 +93,8 @@ def print_scores(scores: Scores, console: Console, title: str, result: Path) -> 
 
 def remarks(scores: Scores) -> Iterator[str]:
     """Yield a line on everything that the tables leave out."""
+    if len({scores.of(rule).accuracy.of for rule in scores.rules}) > 1:
+        yield "a rule set scores the steps whose golden action occurs in its own data"
     if scores.incomplete:
         yield f"{scores.incomplete} trajectories lack some of their steps; they are in no task success"
     for reason, count in scores.format_errors[:_MOST_REASONS]:

@@ -114,6 +114,7 @@ def test_steps_that_do_not_occur_in_the_data_of_a_rule_set_are_not_counted() -> 
     assert qwen.accuracy == Share(2, 3) and qwen.success == Share(1, 2) and qwen.format_errors == 1
     assert atlas.accuracy == Share(1, 2)
     assert scores.format_errors == [("no call", 2)]
+    assert any("whose golden action occurs in its own data" in line for line in remarks(scores))
 
 
 def test_groups_by_action_app_subset_and_seen_apps() -> None:
