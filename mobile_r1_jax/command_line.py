@@ -50,3 +50,9 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
 def take_flag(arguments: list[str], flag: str) -> tuple[bool, list[str]]:
     """Return whether a flag without value is among the arguments, and the other arguments."""
     return flag in arguments, [argument for argument in arguments if argument != flag]
+
+
+def take_value(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Return the value of FLAG=VALUE, or None if it is missing, and the other arguments."""
+    values = [argument.removeprefix(f"{flag}=") for argument in arguments if argument.startswith(f"{flag}=")]
+    return (values or [None])[-1], [argument for argument in arguments if not argument.startswith(f"{flag}=")]

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
-from mobile_r1_jax.command_line import run_command, take_flag
-from mobile_r1_jax.config import Run, parse_run
+from mobile_r1_jax.command_line import run_command, take_flag, take_value
+from mobile_r1_jax.config import ConfigError, Run, parse_run
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.interrupts import Interrupts
 
@@ -19,8 +20,13 @@ Results go to FOLDER/evaluations/NAME. A stopped evaluation goes on; other polic
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --tasks=FILE.yaml --phones.source=[devices]
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --evaluation.episodes=50 --evaluation.repeats=4
   python -m mobile_r1_jax.evaluate --tasks=FILE.yaml --dry_run
+  python -m mobile_r1_jax.evaluate --policy=DIRECTORY --data=DIRECTORY --rules=all
+  python -m mobile_r1_jax.evaluate --predictions=FILE.jsonl --rules=all
 
-  --dry_run   run every setup and check of the task file once on a phone, and print each answer
+  --dry_run            run every setup and check of the task file once on a phone, and print each answer
+  --data=DIRECTORY     answer annotated steps, without a phone, and print the benchmark's table
+  --predictions=FILE   print the table of answers that were written before, by this or another model
+  --rules=NAMES        rule sets of the table, such as uground,aitw; all: every one (docs/howto/offline-benchmark.md)
 """
 
 
@@ -32,14 +38,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> None:
     """Evaluate the policy, or try the tasks."""
     dry, flags = take_flag(arguments, "--dry_run")
+    data, flags = take_value(flags, "--data")
+    predictions, flags = take_value(flags, "--predictions")
+    rules, flags = take_value(flags, "--rules")
     run = parse_run("evaluate", flags)
     run = replace(run, folder=run.folder / "evaluations")
     if dry:
         try_tasks(run, console)
         return
-    from mobile_r1_jax.stages.playing import evaluate_policy  # here, as importing JAX and transformers takes seconds
+    if predictions is not None:
+        score(Path(predictions), rules, console)
+        return
+    from mobile_r1_jax.stages.playing import (  # importing JAX and transformers takes seconds
+        answer_data,
+        evaluate_policy,
+    )
 
-    evaluate_policy(run, flags, console, interrupts)
+    if data is None:
+        evaluate_policy(run, flags, console, interrupts)
+        return
+    answers = answer_data(run, Path(data), flags, console, interrupts)
+    score(answers, rules, console)
+
+
+def score(predictions: Path, rules: str | None, console: Console) -> None:
+    """Print the table of answers to annotated steps."""
+    from mobile_r1_jax.evaluation.offline.scores import rule_names, score_predictions
+    from mobile_r1_jax.evaluation.offline.tables import print_scores
+
+    try:
+        scores = score_predictions(predictions, rule_names(rules or "all"))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    print_scores(scores, console, str(predictions), predictions.with_suffix(".json"))
 
 
 def try_tasks(run: Run, console: Console) -> None:

@@ -6,6 +6,7 @@ results.jsonl     a row per evaluation               trajectories/     all episo
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
 exported/         policies of stages that other runs or commands have asked for
+offline/          predictions for annotated data and their scores
 """
 
 import errno
@@ -33,12 +34,35 @@ from mobile_r1_jax.stages.declaration import STAGES
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
 METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
-EXPORTED = "exported"
+EXPORTED, OFFLINE = "exported", "offline"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
-EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
-# Fields that may change when a run continues. A policy that has moved is identified by its hash.
-FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
-FREE += ("phones.devices.server", "phones.devices.serials")
+EVERYTHING = (
+    CONFIG,
+    INPUTS,
+    CHECKPOINTS,
+    METRICS,
+    CURVES,
+    RESULTS,
+    OFFLINE,
+    TRAJECTORIES,
+    *ANNOTATIONS.values(),
+    "prepared",
+)
+# Fields that may change when a run continues. A policy that has moved is identified by its hash, and predictions name
+# the data that they answer.
+FREE = (
+    "name",
+    "folder",
+    "policy",
+    "policy_base",
+    "mesh",
+    "compiled",
+    "save_every",
+    "phones.count",
+    "evaluation.data",
+    "evaluation.data_frame",
+)
+FREE += ("phones.devices.server", "phones.devices.serials", "phones.timings")
 FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
 
 
@@ -108,8 +132,9 @@ def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
     if run.tasks != SIMULATOR:
         inputs["tasks"] = file_hash(Path(run.tasks))
     for name in ANNOTATIONS:
-        if directory := getattr(attrgetter(name)(run), "directory", None):
-            inputs[name] = file_hash(data_file(directory))
+        settings = attrgetter(name)(run)
+        if digests := [file_hash(data_file(directory)) for directory in (settings.directories if settings else ())]:
+            inputs[name] = "+".join(digests)
     return inputs
 
 

@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.completion import PromptGroup
-from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text, with_tools
 from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -210,7 +210,10 @@ def open_session(
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    session = fit(Session(run, policy.config, PromptFormat(tokenizer, run.system, run.resizing), tasks, mesh, console))
+    if run.answer:
+        run = replace(run, system=with_tools(run.system, run.actions))
+    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions)
+    session = fit(Session(run, policy.config, prompt_format, tasks, mesh, console))
     if "simulated" in run.phones.source:
         check_lengths(session, [run.phones.simulated.size])
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6

@@ -1,8 +1,9 @@
 """Play without training: evaluate any policy on any phones, or let it carry out one instruction."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 from rich.console import Console
@@ -23,12 +24,13 @@ from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episode
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import TRAJECTORIES, locked
+from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, locked
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, fit_shapes, open_session
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
+from mobile_r1_jax.stages.offline import open_data, predict
 from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer.strips import describe
 
@@ -47,6 +49,21 @@ def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts
 
         interrupts.run(play())
         say(console, f"Look at {update_report(session)}")
+
+
+def answer_data(run: Run, directory: Path, flags: Sequence[str], console: Console, interrupts: Interrupts) -> Path:
+    """Answer every annotated step of a directory, without a phone. Return the file of the answers."""
+    with locked(run.directory), open_player(run, flags, console, on_phones=False) as (session, policy, _):
+        save_run(session.run)
+        data = open_data(session, directory, run.evaluation.data_frame, "data")
+        out = run.directory / OFFLINE / f"{policy_name(session.run.policy)}-on-{directory.resolve().name}.jsonl"
+        interrupts.run(predict(session, policy, data, out, title=f"answer {directory}"))
+    return out
+
+
+def policy_name(policy: Path) -> str:
+    """Return a policy's path as a file name."""
+    return "-".join(part for part in policy.parts if part not in ("/", "..", "."))
 
 
 def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
@@ -101,16 +118,20 @@ def ending_line(episode: Episode) -> str:
 
 
 @contextmanager
-def open_player(run: Run, flags: Sequence[str], console: Console) -> Iterator[tuple[Session, Policy, list[Phone]]]:
+def open_player(
+    run: Run, flags: Sequence[str], console: Console, *, on_phones: bool = True
+) -> Iterator[tuple[Session, Policy, list[Phone]]]:
     """Yield a session whose shapes fit the phones and the task, the policy, and the phones.
 
-    flags: of the command line; they win over the policy's agent.json. Raise ConfigError and PhonesUnavailable."""
+    flags: of the command line; they win over the policy's agent.json. on_phones: False opens no phones, and keeps the
+    run's shapes. Raise ConfigError and PhonesUnavailable."""
     try:
         run = as_trained(replace(run, policy=find_policy(run.policy)), flags, console)
     except (ValueError, OSError) as error:
         raise ConfigError(f"policy: {error}") from error
-    with open_phones(run.phones, run.seed) as phones:
-        session, policy = open_session(run, console, fit=lambda session: fit_shapes(session, sizes_of(phones)))
+    with open_phones(run.phones, run.seed) if on_phones else nullcontext([]) as phones:
+        fit = (lambda session: fit_shapes(session, sizes_of(phones))) if on_phones else (lambda session: session)
+        session, policy = open_session(run, console, fit)
         with computing_on(session.mesh):
             yield session, policy, phones
 
@@ -129,7 +150,7 @@ def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
     settings = read_agent_settings(run.policy)
     if settings is None:
         return run
-    for name in ("system", "resizing"):
+    for name in ("system", "resizing", "answer"):
         ours, trained = getattr(run, name), getattr(settings, name)
         if ours != trained and any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
             say(console, f"warning: the policy was trained with {name}={trained}, not with {ours}")

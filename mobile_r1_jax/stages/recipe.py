@@ -13,6 +13,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.evaluation.metrics import Result
+from mobile_r1_jax.evaluation.offline.answering import GoldenData
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
@@ -33,6 +34,7 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
+from mobile_r1_jax.stages.offline import evaluate_on_data, open_data
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
@@ -83,7 +85,8 @@ async def train_and_evaluate(
     records = Records(run.directory / TRAJECTORIES)
     async with Fleet(phones) as fleet:
         check_lengths(session, fleet.sizes)
-        results.append(await evaluate(session, "base", policy, fleet, records))
+        data = data_of(session)
+        results.append(await evaluate_all(session, "base", policy, fleet, records, data))
         train = {
             "format_finetuning": lambda policy: format_finetuning.train(session, policy, steps.format_finetuning),
             "action_level": lambda policy: action_level.train(session, policy, steps.action_level),
@@ -91,7 +94,24 @@ async def train_and_evaluate(
         }
         for stage in run.stages:
             policy = await train[stage](policy)
-            results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
+            results.append(await evaluate_all(session, STAGES[stage], policy, fleet, records, data))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    AgentSettings(run.system, run.resizing, response_tokens=run.shapes.response_tokens).write(run.directory / POLICY)
+    tokens = run.shapes.response_tokens
+    AgentSettings(run.system, run.resizing, answer=run.answer, response_tokens=tokens).write(run.directory / POLICY)
     return results
+
+
+def data_of(session: Session) -> GoldenData | None:
+    """Return the annotated data that a run is evaluated on, if there is any. Raise ConfigError in one line."""
+    settings = session.run.evaluation
+    return settings.data and open_data(session, settings.data, settings.data_frame, "evaluation.data")
+
+
+async def evaluate_all(
+    session: Session, title: str, policy: Policy, fleet: Fleet[Any], records: Records, data: GoldenData | None
+) -> Result:
+    """Evaluate the policy on phones and, if there is any, on annotated data. Return the result on phones."""
+    result = await evaluate(session, title, policy, fleet, records)
+    if data:
+        await evaluate_on_data(session, title, policy, data)
+    return result

@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 
 from mobile_r1_jax.agent.actions import (
+    WITH_ANSWER,
     Action,
     Click,
     Key,
     LongPress,
     Malformed,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -90,7 +92,7 @@ def _steps(strip: Strip) -> str:
 
 
 def _turn(turn: TurnView, frame: Frame, index: int, turns: int) -> Html:
-    answer = parse_response(turn.text, frame)
+    answer = parse_response(turn.text, frame, WITH_ANSWER)
     malformed = isinstance(answer, Malformed)
     verb, argument = ("malformed", "") if malformed else describe(answer.action)
     scale = 2 if turn.frame.width < _SMALL else _WIDTH / turn.frame.width
@@ -152,6 +154,8 @@ def describe(action: Action) -> tuple[str, str]:
             return "wait", f"{seconds:g} s"
         case Terminate(status):
             return "end the task", status
+        case Reply(text):
+            return "answer", text
 
 
 def overlay(frame: Frame, action: Action | None, box: Box | None) -> Html | None:

@@ -12,6 +12,7 @@ from mobile_r1_jax.agent.actions import (
     Key,
     LongPress,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -118,13 +119,13 @@ class AdbPhone(AdbShell):
         return screenshot
 
     def perform(self, action: Action) -> str:
-        """Perform one of the nine actions and wait until the screen settles. Return "" or why the action had no effect.
+        """Perform an action and wait until the screen settles. Return "" or why the action had no effect.
 
         Points of any frame are converted to the device frame. If there is no such key, app or text field, or the key
         must not be pressed, the policy made a mistake, and the return value says so. Raises PhoneError only if the
         phone or the connection fails.
         """
-        if isinstance(action, Terminate):
+        if isinstance(action, (Terminate, Reply)):
             return ""
         if isinstance(action, Wait):
             time.sleep(min(action.seconds, self.timings.longest_wait))
