@@ -32,6 +32,43 @@ file and record of the source, and `subsets` are the parts of the source that th
 """
 
 
+_TEXT, _WHOLE, _BOX = {"dtype": "string"}, {"dtype": "int64"}, {"list": "int64"}
+_STEP = {
+    "image": _TEXT,
+    "thought": _TEXT,
+    "subtask": _TEXT,
+    "action": _TEXT,
+    "response": _TEXT,
+    "bbox": _BOX,
+    "mistake": {"dtype": "bool"},
+    "size": _BOX,
+}
+_LINE = {
+    "app_name": _TEXT,
+    "trajectory_length": _WHOLE,
+    "instruction": _TEXT,
+    "system": _TEXT,
+    "image_width": _WHOLE,
+    "image_height": _WHOLE,
+    "trajectory": {"list": []},
+    "ending": _TEXT,
+    "coordinates": _TEXT,
+    "origin": _TEXT,
+    "subsets": {"list": "string"},
+}
+
+
+def _named(features: Mapping[str, Mapping[str, object]]) -> list[dict[str, object]]:
+    return [{"name": name, **feature} for name, feature in features.items()]
+
+
+def card_features() -> list[dict[str, object]]:
+    """Return the features of a line, as `datasets` reads them in a card. Keys that a line lacks are null."""
+    element = _named({"bbox": _BOX, "text": _TEXT})
+    step = _named({**_STEP, "elements": {"list": element}})
+    return _named({**_LINE, "trajectory": {"list": step}})
+
+
 def write_card(out: Path, source: Source, summary: Summary, settings: Mapping[str, object]) -> None:
     """Write README.md with the counts, the licence, and the splits as `datasets.load_dataset` reads them."""
     header = {
@@ -43,6 +80,7 @@ def write_card(out: Path, source: Source, summary: Summary, settings: Mapping[st
                 "data_files": [{"split": name, "path": f"{name}/{DATA}"} for name in summary.splits],
             }
         ],
+        "dataset_info": {"features": card_features()},
     }
     columns = {name: summary_rows(counts) for name, counts in summary.splits.items()}
     rows = [["", *columns], ["---"] * (len(columns) + 1)]
