@@ -15,7 +15,7 @@ from mobile_r1_jax.agent.whole_files import write_whole
 _BODY = """
 # {title}, converted for Mobile-R1
 
-Converted from [{title}]({url}). Licence of the source: `{licence}`. {rights}
+{origin} Licence: `{licence}`. {rights}
 
 Each line of `SPLIT/{data}` is one trajectory in the published schema of Mobile-R1: `instruction`, `app_name`, and a
 list of steps with `image` (a file of `SPLIT/images/`), `thought`, `subtask`, `action` and `response`. Coordinates are
@@ -89,7 +89,7 @@ def write_card(out: Path, source: Source, summary: Summary, settings: Mapping[st
     total = sum(reason.count for reason in summary.reasons)
     body = _BODY.format(
         title=source.title,
-        url=source.url,
+        origin=f"Converted from [{source.title}]({source.url})." if source.url else f"Converted from {source.title}.",
         licence=source.licence,
         rights=source.rights,
         data=DATA,
