@@ -5,6 +5,7 @@ checkpoints/      one folder per stage               metrics.jsonl     a row per
 results.jsonl     a row per evaluation               trajectories/     all episodes
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
+exported/         policies of stages that other runs or commands have asked for
 """
 
 import errno
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from operator import attrgetter
@@ -26,16 +27,19 @@ import yaml
 from mobile_r1_jax.agent.data_files import data_file
 from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.agent.whole_files import write_whole
-from mobile_r1_jax.config import CONFIG, ConfigError, Run, save_run, to_plain
+from mobile_r1_jax.config import CONFIG, SIMULATOR, ConfigError, Run, save_run, to_plain
 from mobile_r1_jax.evaluation.results import RESULTS
 from mobile_r1_jax.stages.declaration import STAGES
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
 METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
+EXPORTED = "exported"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
 # Fields that may change when a run continues. A policy that has moved is identified by its hash.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
+FREE += ("phones.devices.server", "phones.devices.serials")
+FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
 
 
 @contextmanager
@@ -99,17 +103,21 @@ def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
 
 
 def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
-    """Return hashes of the files that a run reads: its policy, and the data.jsonl of the user's annotations."""
+    """Return hashes of the files that a run reads: its policy, its task file, and the data.jsonl of annotations."""
     inputs = {"policy": policy_hash}
+    if run.tasks != SIMULATOR:
+        inputs["tasks"] = file_hash(Path(run.tasks))
     for name in ANNOTATIONS:
         settings = attrgetter(name)(run)
-        digests = []
-        for directory in settings.directories if settings else ():
-            with data_file(directory).open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest()[:16])
-        if digests:
-            inputs[name] = "+".join(digests)
+        if settings and settings.directories:
+            inputs[name] = "+".join(file_hash(data_file(directory)) for directory in settings.directories)
     return inputs
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, 16 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
@@ -132,6 +140,11 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
         moved = name.removesuffix(".directory") in read and old and new  # compared by its hash
         if old == new or moved:
             continue
+        if name == "stages":
+            affected = first_other_stage(old, new)
+            if set(started) & set(list(STAGES)[affected:]):
+                changes.append((f"{name} was {in_a_line(old)}, is {in_a_line(new)}", affected))
+            continue
         stage, _, rest = name.partition(".")
         affected = list(STAGES).index(stage) if stage in STAGES else len(STAGES) if stage == "evaluation" else 0
         if rest == "updates" and new > old:  # the stage continues; only later stages started from its old end
@@ -142,6 +155,11 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
     changed_files = [name for name in sorted(read.keys() & inputs.keys()) if read[name] != inputs[name]]
     changes += [(f"the files of {name} have changed", int(name.startswith("action_level"))) for name in changed_files]
     return changes
+
+
+def first_other_stage(old: Sequence[str], new: Sequence[str]) -> int:
+    """Return the index in STAGES of the first stage that one of two lists lacks; len(STAGES) if they are equal."""
+    return next((index for index, name in enumerate(STAGES) if (name in old) != (name in new)), len(STAGES))
 
 
 def in_words(changes: list[tuple[str, int]]) -> str:
@@ -191,6 +209,7 @@ def discard(directory: Path, stage: int) -> None:
     titles = [STAGES[name] for name in removed] if stage < len(STAGES) else ["base", *STAGES.values()]
     paths = [directory / name for name in ((POLICY, *EVERYTHING) if stage == 0 else (POLICY,))]
     paths += [directory / folder / name for folder in (CHECKPOINTS, CURVES, TRAJECTORIES) for name in removed]
+    paths += [path for name in removed for path in (directory / EXPORTED).glob(f"{name}-*")]
     paths += [directory / TRAJECTORIES / evaluation_name(title) for title in titles]
     paths += [directory / ANNOTATIONS["action_level.annotations"]] if stage == 1 else []
     paths += [directory / left_out_name(field) for field in ANNOTATIONS] if stage == 0 else []

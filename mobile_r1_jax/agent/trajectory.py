@@ -6,10 +6,10 @@ A directory holds `images/` and `data.jsonl` (or `data.jsonl.gz`) with one JSON 
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
-trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So annotations
-and rollouts have the same format: a person can correct a rollout, and the policy can train on it. Data converted from
-another format has `coordinates`, `origin` and `subsets`, and `elements` of a step.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `outcome`, `scores` and `task_id`
+of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So
+annotations and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
+Data converted from another format has `coordinates`, `origin` and `subsets`, and `elements` of a step.
 
 image_width and image_height, or a step's own `size`, give the image that coordinates were annotated on. A picture of
 the same shape and another size is a scaled copy. A picture with swapped sides is from a rotated phone.
@@ -35,6 +35,7 @@ from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.json_fields import BrokenError, check_type, get_field
 from mobile_r1_jax.agent.json_lines import append_line
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.pictures import check_pixels, read_picture
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
@@ -43,13 +44,25 @@ LOGPS = ("logps", "truncated_logps")  # of a step, one number for each of its re
 
 
 class Ending(StrEnum):
-    """How a trajectory ended. An infrastructure failure is never the policy's failure."""
+    """How a trajectory ended.
+
+    Success: the agent claimed success, and the task was done. Claimed: it claimed success, and the outcome is unknown.
+    An infrastructure failure is never the policy's failure. A secure page forbids screenshots, so that neither success
+    nor failure is known.
+    """
 
     SUCCESS = "success"
+    CLAIMED = "claimed"
     FAILURE = "failure"
     GAVE_UP = "gave_up"
     OUT_OF_STEPS = "out_of_steps"
     INFRASTRUCTURE_FAILURE = "infrastructure_failure"
+    SECURE_PAGE = "secure_page"
+
+    @property
+    def tells_of_policy(self) -> bool:
+        """Whether the ending says how well the policy did. Other episodes are in no share and in no advantage."""
+        return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE)
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,9 @@ class Trajectory:
     """The turns of one episode or annotation.
 
     task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
-    empty if it is not known. coordinates: the pixels of all coordinates, if the data says it. origin: file and record
-    of another format that it was converted from. subsets: parts of a data set that it belongs to, such as app_unseen.
+    empty if it is not known. outcome: whether the task is done, by a verifier. coordinates: the pixels of all
+    coordinates, if the data says it. origin: file and record of another format that it was converted from. subsets:
+    parts of a data set that it belongs to, such as app_unseen.
     """
 
     task: str
@@ -102,6 +116,7 @@ class Trajectory:
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
     task_id: str = ""
+    outcome: Outcome = Outcome.UNKNOWN
     coordinates: FrameSetting = "auto"
     origin: str = ""
     subsets: tuple[str, ...] = ()
@@ -126,6 +141,8 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         record["scores"] = dict(trajectory.scores)
     if trajectory.task_id:
         record["task_id"] = trajectory.task_id
+    if trajectory.outcome is not Outcome.UNKNOWN:
+        record["outcome"] = trajectory.outcome.value
     if trajectory.coordinates != "auto":
         record["coordinates"] = trajectory.coordinates
     if trajectory.origin:
@@ -153,7 +170,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             raise BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
         width, height = (_side(get_field(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
-        task_id = record.get("task_id")  # other writers may store anything here
+        task_id, outcome = record.get("task_id"), record.get("outcome")  # other writers may store anything here
         coordinates = record.get("coordinates", "auto")
         if coordinates not in get_args(FrameSetting):
             raise BrokenError(f"coordinates must be screenshot or resized, is {coordinates!r}")
@@ -167,6 +184,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in get_field(record, "scores", dict, {}).items()},
             task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
+            outcome=Outcome(outcome) if outcome in list(Outcome) else Outcome.UNKNOWN,
             coordinates=coordinates,
             origin=get_field(record, "origin", str, ""),
             subsets=tuple(check_type(name, str, "subsets") for name in get_field(record, "subsets", list, [])),

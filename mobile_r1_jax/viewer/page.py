@@ -112,13 +112,13 @@ def _results(results: Sequence[Result]) -> Html:
         "Unseen app": [(result.stage, result.unseen_app) for result in results],
     }
     drawn = [intervals(title, rows) for title, rows in measures.items() if any(share.of for _, share in rows)]
-    failures = sum(result.infrastructure_failures for result in results)
+    failures = sum(result.infrastructure_failures + result.secure_pages for result in results)
     note = (
         "Held-out tasks, 95 % Wilson intervals. Recovery: success among the episodes in which the policy left the right"
         " path or met a pop-up."
     )
     if failures:
-        note += f" {failures} episodes failed by the phones' fault and are in no share."
+        note += f" {failures} episodes were ended by the phones and are in no share."
     return join(
         tag("div", *drawn, class_="panels"),
         tag("div", _table(results), class_="wide", tabindex=0, role="region", aria_label="Table of results"),
@@ -127,12 +127,12 @@ def _results(results: Sequence[Result]) -> Html:
 
 
 def _table(results: Sequence[Result]) -> Html:
-    head = tag("tr", *(tag("th", column, scope="col") for column in COLUMNS))
+    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *COLUMNS)))
     rows = [
         tag(
             "tr",
             tag("th", result.stage, scope="row"),
-            *map(_cell, (result.success, result.steps, result.format_errors, result.recovery, result.unseen_app)),
+            *(_cell(getattr(result, name)) for name in COLUMNS.values()),
         )
         for result in results
     ]

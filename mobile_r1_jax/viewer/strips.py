@@ -27,10 +27,12 @@ from mobile_r1_jax.viewer.reading import Part, Strip, TurnView, to_words
 
 ENDINGS = {
     Ending.SUCCESS: ("✓", "success"),
+    Ending.CLAIMED: ("?", "claimed success"),
     Ending.FAILURE: ("✕", "failure"),
     Ending.GAVE_UP: ("■", "gave up"),
     Ending.OUT_OF_STEPS: ("…", "out of steps"),
     Ending.INFRASTRUCTURE_FAILURE: ("⚠", "infrastructure failure"),
+    Ending.SECURE_PAGE: ("◼", "secure page"),
 }
 # CSS pixels: screens narrower than _SMALL are shown at twice their size, pixel by pixel; others get the width _WIDTH.
 _SMALL, _WIDTH = 160, 216

@@ -1,11 +1,13 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from scripted_android import Answer, ScriptedAndroid
 
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, Simulator, connect
@@ -20,18 +22,33 @@ class RecordingDevice(Device):
 
     def __init__(self) -> None:
         super().__init__(size=SIZE, seed=0)
-        self.typed: list[str] = []
-        self.gestures: list[tuple[Any, ...]] = []
+        self.happened: list[tuple[Any, ...]] = []  # texts, gestures and keys
         self.failures: list[Exception] = []  # raised one by one by whatever comes next
         self.pictures: list[bytes] = []  # shown one by one instead of the screen
 
+    @property
+    def typed(self) -> list[str]:
+        """Return the texts that were typed, piece by piece."""
+        return [what[1] for what in self.happened if what[0] == "text"]
+
+    @property
+    def gestures(self) -> list[tuple[Any, ...]]:
+        """Return the gestures and keys."""
+        return [what for what in self.happened if what[0] != "text"]
+
+    @property
+    def text(self) -> str:
+        """Return what the texts and the keys Enter and Tab wrote."""
+        keys = {("key", "ENTER"): "\n", ("key", "TAB"): "\t"}
+        return "".join(what[1] if what[0] == "text" else keys.get(what, "") for what in self.happened)
+
     def _happened(self, *what: Any) -> None:
-        self.gestures.append(what)
+        self.happened.append(what)
         if self.failures:
             raise self.failures.pop(0)
 
     def type_text(self, text: str) -> None:
-        self.typed.append(text)
+        self.happened.append(("text", text))
 
     def tap(self, x: int, y: int) -> None:
         self._happened("tap", x, y)
@@ -68,19 +85,19 @@ def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
 @pytest.fixture
 def phone(phones: tuple[SimulatedPhone, ...]) -> SimulatedPhone:
     """One of them, at its home screen with the stock keyboard."""
-    phones[0].shell("input keyevent HOME; ime set com.android.inputmethod.latin/.LatinIME")
+    phones[0].shell("input keyevent WAKEUP HOME; ime set com.android.inputmethod.latin/.LatinIME")
     return phones[0]
 
 
 @pytest.fixture(scope="session")
-def put_on_wire(server: ServerAddress) -> Iterator[Callable[[Device], ListeningPhone]]:
-    """Puts a device of this process on the wire, in a thread's event loop."""
+def put_on_wire(server: ServerAddress) -> Iterator[Callable[..., ListeningPhone]]:
+    """Puts a device of this process on the wire, in a thread's event loop; `version` is its Android version."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
-    def put(device: Device) -> ListeningPhone:
-        listening = asyncio.run_coroutine_threadsafe(listen(device), loop).result(5)
+    def put(device: Device, version: int = 14) -> ListeningPhone:
+        listening = asyncio.run_coroutine_threadsafe(listen(device, version=version), loop).result(5)
         connect(server, (listening.port,))
         return listening
 
@@ -92,8 +109,22 @@ def put_on_wire(server: ServerAddress) -> Iterator[Callable[[Device], ListeningP
 
 
 @pytest.fixture
-def recorded(
+def scripted(
     put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
+) -> Callable[..., tuple[AdbPhone, ScriptedAndroid]]:
+    """Makes a phone that answers some commands by a script: scripted({"pm list": "Error"}, timings=…)."""
+
+    def make(answers: Mapping[str, Answer], device: Device | None = None, **options: Any) -> Any:
+        listening = put_on_wire(device or RecordingDevice())
+        options = {"timings": INSTANT} | options
+        return AdbPhone(listening.android.serial, server, **options), ScriptedAndroid(listening.android, answers)
+
+    return make
+
+
+@pytest.fixture
+def recorded(
+    put_on_wire: Callable[..., ListeningPhone], server: ServerAddress
 ) -> tuple[SimulatedPhone, RecordingDevice]:
     """A phone and the device at its other end."""
     device = RecordingDevice()

@@ -120,7 +120,7 @@ def test_a_simulator_that_dies_at_its_start_is_one_line(count: int, size: tuple[
         ("--size 10x10", "argument --size: screen size 10x10: each side must have 40 to 9999 pixels"),
         ("--size 400x80", "argument --size: screen size 400x80: each side"),
         ("--seed one", "argument --seed: invalid int value: 'one'"),
-        ("--port 5", "unrecognized arguments: --port 5"),
+        ("--listen 5", "unrecognized arguments: --listen 5"),
     ],
 )
 def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, words: str) -> None:
@@ -133,7 +133,7 @@ def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, word
 RUN = """
 import signal, sys, time
 from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
-from mobile_r1_jax.phones.adb.phone import Timings
+from mobile_r1_jax.phones.settings import Timings
 from contextlib import closing
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

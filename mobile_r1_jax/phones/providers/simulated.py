@@ -15,18 +15,19 @@ from typing import Any, Literal
 
 from adbutils import AdbError
 
-from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
 from mobile_r1_jax.phones.child import Child, SupervisedService
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
-from mobile_r1_jax.phones.settings import SimulatedSettings
+from mobile_r1_jax.phones.settings import INSTANT, SimulatedSettings, Timings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
+from mobile_r1_jax.tasks.program import Program
 from mobile_r1_jax.tasks.task import Progress, Task
 
-INSTANT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0)
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
 
 
@@ -35,6 +36,8 @@ class SimulatedPhone(AdbPhone):
 
     `repair` is called before each reconnection. It may restart the processes behind the phone.
     """
+
+    restores = False  # nobody else uses it
 
     def __init__(
         self,
@@ -45,11 +48,19 @@ class SimulatedPhone(AdbPhone):
     ) -> None:
         super().__init__(serial, server, timings)
         self._repair = repair
+        self._knows_task = True
+
+    def enter(self) -> None:
+        """Do nothing: a simulated phone is ready."""
 
     def reset(self, task: Task) -> None:
-        """Put the phone into the start state of the task."""
-        self.simulator("reset", task.setup)
-        self._first = True
+        """Put the phone into the start state of the task. A task of a file is set up as on a real phone."""
+        self._knows_task = task.program == Program()
+        if self._knows_task:
+            self.simulator("reset", task.setup)
+            self._first = True
+        else:
+            super().reset(task)
 
     def reconnect(self) -> None:
         """See AdbPhone. Raises PhonesUnavailable if the processes behind the phone end repeatedly."""
@@ -69,16 +80,24 @@ class SimulatedPhone(AdbPhone):
         of a task as `payload` and returns the progress.
         """
         words = ["cmd", "simulator", verb] + ([] if payload is None else [json.dumps(dict(payload))])
-        return json.loads(self._checked(shlex.join(words)))
+        return json.loads(self.checked(shlex.join(words)))
 
-    def progress(self) -> Progress:
-        """See Phone. A simulated phone knows its task."""
+    def outcome(self, task: Task) -> Outcome:
+        """See Phone. The state of a simulated phone decides about the simulator's own tasks."""
+        if not self._knows_task:
+            return super().outcome(task)
+        return Outcome.DONE if self.simulator("progress")["done"] else Outcome.NOT_DONE
+
+    def progress(self) -> Progress | None:
+        """See Phone. A simulated phone knows the progress of the simulator's own tasks."""
+        if not self._knows_task:
+            return None
         answer = self.simulator("progress")
         return Progress(answer["done"], answer["remaining"], answer["shortest"], *answer["milestones"])
 
-    def installed_apps(self) -> dict[str, str]:
-        """Return app name -> package of all apps."""
-        dump = self._checked("dumpsys package packages")
+    def labels(self) -> dict[str, str]:
+        """Return label -> package of all apps."""
+        dump = self.checked("dumpsys package packages")
         return {
             label: package for package, label in re.findall(r"Package \[(\S+)\][\s\S]*?nonLocalizedLabel=(.*)", dump)
         }
@@ -92,7 +111,7 @@ class Simulator:
     """
 
     def __init__(self, count: int, size: tuple[int, int], seed: int) -> None:
-        command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", str(count)]
+        command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--json", "--phones", str(count)]
         command += ["--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
         self.child = Child(command)
         with ExitStack() as undo:

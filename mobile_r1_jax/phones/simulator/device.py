@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from mobile_r1_jax.phones.simulator import gestures, tasks
+from mobile_r1_jax.phones.simulator.app import App, activity_of
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
 
@@ -16,14 +17,57 @@ class Device:
     def __init__(self, size: tuple[int, int] = (112, 224), seed: int = 0) -> None:
         self.size = size
         self._state = gestures.fresh_state(Random(seed))
+        self._seed = seed
         self._task: tasks.Placed | None = None
 
+    apps: ClassVar[dict[str, App]] = {app.package: app for app in APPS.values()}  # by package
     packages: ClassVar[dict[str, str]] = {app.package: app.label for app in APPS.values()}
 
     @property
     def focus(self) -> tuple[str, str]:
         """(package, activity) in the foreground."""
-        return APPS[self._state.app].package, "." + self._state.page.split("/")[1].title() + "Activity"
+        return APPS[self._state.app].package, activity_of(self._state.page)
+
+    @property
+    def scrollable(self) -> bool:
+        """Whether the page is longer than the screen."""
+        return self.awake and not self.locked and APPS[self._state.app].scrolls(self._state.page)
+
+    @property
+    def switches(self) -> dict[str, bool]:
+        """The switches of the Settings app: name -> whether it is on. To write one is to turn it."""
+        return self._state.data["settings"]["on"]
+
+    @property
+    def volume(self) -> int:
+        """The volume, from 0 to 15."""
+        return self._state.volume
+
+    @volume.setter
+    def volume(self, value: int) -> None:
+        self._state.volume = value
+
+    @property
+    def awake(self) -> bool:
+        """Whether the screen is on. A sleeping phone is black and takes no touches."""
+        return self._state.awake
+
+    @property
+    def locked(self) -> bool:
+        """Whether the lock screen covers everything."""
+        return self._state.locked
+
+    @property
+    def lock_screen(self) -> bool:
+        """Whether the phone locks itself when it goes to sleep."""
+        return self._state.lock_screen
+
+    @lock_screen.setter
+    def lock_screen(self, value: bool) -> None:
+        self._state.lock_screen = value
+
+    def unlock(self) -> None:
+        self._state.unlock()
 
     def screenshot(self) -> bytes:
         """Return PNG bytes of the screen."""
@@ -50,13 +94,31 @@ class Device:
         gestures.press(self._state, name)
 
     def launch(self, package: str) -> bool:
-        """Open an app by its package. Return False if there is no such app."""
+        """Open an app by its package, or as soon as the phone is awake and unlocked. Return False if there is none."""
         app = next((app for app in APPS.values() if app.package == package), None)
         if app is None:
             return False
-        self._state.popup = None
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
+
+    def open(self, page: str) -> None:
+        """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""
+        self._state.open(page)
+
+    def clear(self, package: str) -> None:
+        """Put the data of an app back to what it was on the new phone, and show the home screen if it was in front."""
+        app = self.apps[package]
+        self._state.data[app.name] = gestures.fresh_state(Random(self._seed)).data[app.name]
+        self._state.stacks[app.name] = [f"{app.name}/home"]
+        if self._state.app == app.name:
+            self._state.home()
+
+    def content(self, path: str) -> list[dict[str, str]] | None:
+        """Return the rows behind content://`path`; None if no app has such a table."""
+        for app in APPS.values():
+            if path in app.content:
+                return app.content[path](self._state.data[app.name])
+        return None
 
     def reset(self, setup: dict[str, Any]) -> None:
         """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""
@@ -65,13 +127,21 @@ class Device:
 
     def state(self) -> dict[str, Any]:
         """Return the state that success checks read, as JSON types."""
-        state = self._state
+        state, field = self._state, gestures.focused_field(self._state)
         return {
             "page": state.page,
             "popup": state.popup.title if state.popup else "",
             "volume": state.volume,
+            "text": field.text if field else "",
+            "awake": state.awake,
+            "locked": state.locked,
             **json.loads(json.dumps(state.data)),
         }
+
+    @property
+    def instruction(self) -> str:
+        """The English instruction of the task, "" without a task."""
+        return self._task.instruction if self._task else ""
 
     def progress(self) -> dict[str, Any]:
         """Return the progress of the task; see `tasks.Placed.progress`. Raises ValueError if there is no task."""

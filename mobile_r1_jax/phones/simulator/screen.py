@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mobile_r1_jax.phones.simulator.icons import COLOURS, glyph_of
+from mobile_r1_jax.phones.simulator.text import draw_text
 
 COLUMNS, ROWS = 4, 8
 SMALLEST, LARGEST, MOST_STRETCHED = 40, 9999, 4
@@ -26,11 +27,12 @@ class Element:
     """One element of a screen. `cell` is (column, row, columns, rows) in grid cells."""
 
     name: str
-    kind: str  # title, tile, row, switch, field, button, line
+    kind: str  # title, tile, row, switch, field, button, line, card, dark
     cell: tuple[int, int, int, int]
     tap: Effect | None = None
     long_press: Effect | None = None
     value: str = ""  # a switch's "on" or "off"; a field's text
+    focused: bool = False  # whether typed text goes into this field
 
     def bounds(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return (x1, y1, x2, y2) in device pixels on a screen of `size`; x2 and y2 are exclusive."""
@@ -105,11 +107,6 @@ def wallpaper(size: tuple[int, int]) -> Image.Image:
     return Image.merge("RGB", (red, Image.new("L", size, 240), blue))
 
 
-@functools.lru_cache(maxsize=8)
-def font(pixels: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=pixels)  # Pillow's built-in font, the same on every machine
-
-
 def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, int]) -> None:
     shape, colour, ground = glyph_of(name)
     x1, y1, x2, y2 = box
@@ -140,16 +137,6 @@ def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, in
         pen.polygon(((left, top), (right, top), (left, bottom), (right, bottom)), fill=colour)
 
 
-def draw_text(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], fill: Any, *, middle: bool) -> None:
-    x1, y1, x2, y2 = box
-    text = text.replace("\n", " ")  # text is drawn on one line
-    pixels = max(8, (y2 - y1) * 3 // 7)
-    while pixels > 8 and pen.textlength(text, font=font(pixels)) > x2 - x1:
-        pixels -= 1
-    x, anchor = ((x1 + x2) // 2, "mm") if middle else (x1, "lm")
-    pen.text((x, (y1 + y2) // 2), text, fill=fill, font=font(pixels), anchor=anchor)
-
-
 def draw_title(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
     x1, y1, x2, y2 = box
     pen.rectangle((x1, y1, x2, y2 - 1), fill=accent)
@@ -163,7 +150,7 @@ def draw_named(
     x1, y1, x2, y2 = box
     side = (x2 - x1) // element.cell[2]
     draw_glyph(pen, name, (x1, y1, x1 + side, y2))
-    draw_text(pen, name, (x1 + side + 1, y1, x2, y2), fill, middle=False)
+    draw_text(pen, name, (x1 + side + 1, y1, x2, y2), fill)
 
 
 def draw_tile(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
@@ -215,6 +202,10 @@ def draw_card(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, i
     draw_named(pen, element.name, element, (x1, y1, x2, y1 + row), (180, 30, 30))
 
 
+def draw_dark(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
+    pen.rectangle(box, fill=(0, 0, 0))
+
+
 DRAWERS = {
     "title": draw_title,
     "tile": draw_tile,
@@ -224,4 +215,5 @@ DRAWERS = {
     "field": draw_field,
     "line": draw_line,
     "card": draw_card,
+    "dark": draw_dark,
 }

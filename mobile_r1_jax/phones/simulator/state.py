@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobile_r1_jax.phones.simulator.screen import Effect
+from mobile_r1_jax.phones.simulator.text_field import TextField
 
 LAUNCHER = "launcher/home"
 
@@ -33,12 +34,22 @@ class State:
     beneath: str = ""  # the app from which this page was opened; Back returns to it
     data: dict[str, Any] = field(default_factory=dict)
     scroll: int = 0
-    text: str = ""
+    edited: TextField | None = None  # the focused text field once its text or cursor has changed
+    clipboard: str = ""
     menu: tuple[str, ...] = ()  # the long-pressed name, then the menu's choices
     popup: Popup | None = None
     waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
     popups_shown: int = 0
     volume: int = 5
+    awake: bool = True
+    lock_screen: bool = False  # whether the phone locks itself when it goes to sleep
+    locked: bool = False
+    opening: str = ""  # the app or page that opens as soon as the phone is awake and unlocked
+
+    @property
+    def text(self) -> str:
+        """The text that was typed on this page."""
+        return self.edited.text if self.edited else ""
 
     @property
     def page(self) -> str:
@@ -58,11 +69,23 @@ class State:
         self.interrupt()
 
     def launch(self, app: str) -> None:
-        """Open an app at its home page and clear its stack."""
+        """Open an app at its home page and clear its stack. A sleeping or locked phone opens it later."""
+        if not self.awake or self.locked:
+            self.opening = app
+            return
+        self.popup, self.opening = None, ""
         self.app, self.beneath = app, ""
         self.stacks[app] = [f"{app}/home"]
         self.settle()
         self.interrupt()
+
+    def open(self, page: str) -> None:
+        """Open a page of any app above the app in front. A sleeping or locked phone opens it later."""
+        if not self.awake or self.locked:
+            self.opening = page
+            return
+        self.popup, self.opening = None, ""
+        self.push(page)
 
     def interrupt(self) -> None:
         """Count down the waiting pop-ups and open the first one that is due."""
@@ -91,9 +114,24 @@ class State:
         self.stacks["launcher"] = [LAUNCHER]
         self.settle()
 
+    def sleep(self) -> None:
+        self.awake, self.locked = False, self.locked or self.lock_screen
+
+    def wake(self) -> None:
+        self.awake = True
+        self.open_waiting()
+
+    def unlock(self) -> None:
+        self.locked = False
+        self.open_waiting()
+
+    def open_waiting(self) -> None:
+        if self.opening:
+            self.open(self.opening) if "/" in self.opening else self.launch(self.opening)
+
     def settle(self) -> None:
         """Reset scroll position, typed text and menu for a new page."""
-        self.scroll, self.text, self.menu = 0, "", ()
+        self.scroll, self.edited, self.menu = 0, None, ()
 
 
 def go(page: str) -> Effect:

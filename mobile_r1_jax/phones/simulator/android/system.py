@@ -1,25 +1,41 @@
 """The Android system of a simulated phone: settings, keyboards, storage and commands. The shell runs on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mobile_r1_jax.phones.simulator.android.failures import Raised, raised
 from mobile_r1_jax.phones.simulator.android.files import Files
+from mobile_r1_jax.phones.simulator.android.hardware import Hardware
+from mobile_r1_jax.phones.simulator.android.log import Log
+from mobile_r1_jax.phones.simulator.android.settings_table import DEFAULTS, STOCK_KEYBOARD, Namespace
 from mobile_r1_jax.phones.simulator.android.shell import Result
+from mobile_r1_jax.phones.simulator.android.tasks import Tasks
+from mobile_r1_jax.phones.simulator.app import App
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
-STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
 
+_OTHERS = {
+    "android": "Android System",
+    "com.android.adbkeyboard": "ADB Keyboard",
+    "com.android.inputmethod.latin": "Keyboard",
+    "com.android.systemui": "System UI",
+}
+
+SDK = {9: 28, 10: 29, 11: 30, 12: 31, 13: 33, 14: 34, 15: 35, 16: 36}
+"""Android version -> API level. The keys are the versions that a simulated phone can have."""
+
+_BUILD_IDS = {9: "PSR1", 10: "QSR1", 11: "RSR1", 12: "SE1A", 13: "TE1A", 14: "UE1A", 15: "AE3A", 16: "BE2A"}
 PROPERTIES = {
     "dev.bootcomplete": "1",
     "init.svc.bootanim": "stopped",
-    "persist.sys.locale": "en-US",
     "persist.sys.timezone": "UTC",
-    "ro.build.version.release": "14",
-    "ro.build.version.sdk": "34",
+    "ro.build.tags": "release-keys",
+    "ro.build.type": "user",
     "ro.product.brand": "mobile-r1-jax",
     "ro.product.cpu.abi": "x86_64",
     "ro.product.device": "simulated",
+    "ro.product.locale": "en-US",
     "ro.product.manufacturer": "mobile-r1-jax",
     "ro.product.model": "Simulated Phone",
     "ro.product.name": "simulated",
@@ -27,19 +43,47 @@ PROPERTIES = {
 }
 
 
+def properties(version: int, serial: str) -> dict[str, str]:
+    """Return all system properties of a phone with an Android version of SDK."""
+    build = f"{_BUILD_IDS[version]}.250101.001"
+    return PROPERTIES | {
+        "ro.build.fingerprint": f"mobile-r1-jax/simulated/simulated:{version}/{build}/1:user/release-keys",
+        "ro.build.id": build,
+        "ro.build.version.release": str(version),
+        "ro.build.version.sdk": str(SDK[version]),
+        "ro.serialno": serial,
+    }
+
+
 class Device(Protocol):
     """The simulated phone without adb, implemented by `device.Device`: gestures and keys in, pixels and state out.
 
     Points and sizes are in device pixels. `packages` maps each package to the label of its app. `focus` is the
-    (package, activity) in the foreground. Key names are Android's without KEYCODE_.
+    (package, activity) in the foreground. Key names are Android's without KEYCODE_. `switches` are the live switches of
+    the Settings app: name -> whether it is on. `volume` is from 0 to 15. `awake`: the screen is on. `locked`: the lock
+    screen covers everything; `lock_screen`: it does so after the phone has slept.
     """
 
     size: tuple[int, int]
+    apps: Mapping[str, App]  # by package; a package without one has an empty App
+    volume: int
+    lock_screen: bool
+
+    @property
+    def awake(self) -> bool: ...
+    @property
+    def locked(self) -> bool: ...
+    def unlock(self) -> None: ...
+
+    @property
+    def switches(self) -> MutableMapping[str, bool]: ...
 
     @property
     def packages(self) -> dict[str, str]: ...
     @property
     def focus(self) -> tuple[str, str]: ...
+    @property
+    def scrollable(self) -> bool: ...
     def screenshot(self) -> bytes: ...
     def elements(self) -> list[Any]: ...
     def tap(self, x: int, y: int) -> None: ...
@@ -48,23 +92,14 @@ class Device(Protocol):
     def type_text(self, text: str) -> None: ...
     def key(self, name: str) -> None: ...
     def launch(self, package: str) -> bool: ...
+    def open(self, page: str) -> None: ...
+    def clear(self, package: str) -> None: ...
+    def content(self, path: str) -> list[dict[str, str]] | None: ...
     def reset(self, setup: dict[str, Any]) -> None: ...
     def state(self) -> dict[str, Any]: ...
+    @property
+    def instruction(self) -> str: ...
     def progress(self) -> dict[str, Any]: ...
-
-
-def _fresh_settings() -> dict[str, dict[str, str]]:
-    scales = {f"{name}_scale": "1" for name in ("window_animation", "transition_animation", "animator_duration")}
-    return {
-        "system": {
-            "accelerometer_rotation": "1",
-            "screen_brightness": "102",
-            "screen_brightness_mode": "0",
-            "user_rotation": "0",
-        },
-        "secure": {"default_input_method": STOCK_KEYBOARD, "enabled_input_methods": STOCK_KEYBOARD},
-        "global": {"airplane_mode_on": "0"} | scales,
-    }
 
 
 Command = Callable[["Android", list[str], bytes], Result]
@@ -78,19 +113,42 @@ class Android:
     device: Device
     serial: str
     commands: Mapping[str, Command]  # by name
+    version: int = 14  # a key of SDK
+    users: dict[int, str] = field(default_factory=lambda: {0: "Owner"})  # 150: a Secure Folder
+    removed: set[str] = field(default_factory=set)  # packages that were uninstalled
+    granted: set[tuple[str, str]] = field(default_factory=set)  # (package, permission) by pm grant
+    hardware: Hardware = field(init=False)
+    tasks: Tasks = field(default_factory=Tasks)
+    log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
-    settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
-    awake: bool = True
+    settings: dict[str, Namespace] = field(init=False)  # by namespace: android.settings["global"]["wifi_on"] = "0"
     rebooting: bool = False
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
 
     def __post_init__(self) -> None:
+        self.hardware = Hardware(self.device.size)
         self.home_package = self.device.focus[0]
+        self.settings = {name: Namespace(name, lambda: self.device.switches) for name in DEFAULTS}
+        self.tasks.note(*self.device.focus)
+
+    @property
+    def awake(self) -> bool:
+        return self.device.awake
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
         handler = self.commands.get(name.removeprefix("/system/bin/"))
-        return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)
+        return None if handler is None else lambda arguments, stdin: self.run(handler, arguments, stdin)
+
+    def run(self, handler: Command, arguments: list[str], stdin: bytes) -> Result:
+        """Run a command of a service, such as am, whose first argument is its verb."""
+        try:
+            return handler(self, arguments, stdin)
+        except Raised as error:
+            verb = next((word for word in arguments if not word.startswith("-")), "")
+            return raised(self.version, verb, str(error))
+        finally:
+            self.tasks.note(*self.device.focus)
 
     @property
     def keyboard(self) -> str:
@@ -99,11 +157,34 @@ class Android:
 
     @property
     def packages(self) -> dict[str, str]:
-        """Package -> label of every installed app."""
-        keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
-        return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
+        """Package -> label of every installed package."""
+        return {
+            name: label for name, label in (*self.device.packages.items(), *_OTHERS.items()) if name not in self.removed
+        }
+
+    @property
+    def system_packages(self) -> set[str]:
+        """The packages that Android counts among its own."""
+        apps = {name for name, app in self.device.apps.items() if app.system}
+        return apps | {self.home_package, *_OTHERS} - {ADB_KEYBOARD.split("/")[0]}
+
+    def remove_keyboard(self) -> None:
+        """Uninstall the ADB keyboard. Android then selects its own one."""
+        self.removed.add(ADB_KEYBOARD.split("/")[0])
+        secure = self.settings["secure"]
+        enabled = [name for name in secure["enabled_input_methods"].split(":") if name != ADB_KEYBOARD]
+        secure["enabled_input_methods"] = ":".join(enabled)
+        if self.keyboard == ADB_KEYBOARD:
+            secure["default_input_method"] = STOCK_KEYBOARD
+
+    @property
+    def keyboards(self) -> list[str]:
+        """The installed input methods, as package/class."""
+        return [name for name in (ADB_KEYBOARD, STOCK_KEYBOARD) if name.split("/")[0] in self.packages]
 
     def reboot(self) -> None:
-        """Go to the home screen and set the flag that makes the daemon drop the connection."""
-        self.device.key("HOME")
+        """Wake up at the home screen and set the flag that makes the daemon drop the connection."""
+        self.device.key("WAKEUP")
+        self.device.launch(self.home_package)
+        self.tasks = Tasks()
         self.rebooting = True
