@@ -15,7 +15,7 @@ from mobile_r1_jax.agent.whole_files import write_whole
 _BODY = """
 # {title}, converted for Mobile-R1
 
-Converted from [{title}]({url}). Licence of the source: `{licence}`. {rights}
+{origin} Licence: `{licence}`. {rights}
 
 Each line of `SPLIT/{data}` is one trajectory in the published schema of Mobile-R1: `instruction`, `app_name`, and a
 list of steps with `image` (a file of `SPLIT/images/`), `thought`, `subtask`, `action` and `response`. Coordinates are
@@ -32,6 +32,43 @@ file and record of the source, and `subsets` are the parts of the source that th
 """
 
 
+_TEXT, _WHOLE, _BOX = {"dtype": "string"}, {"dtype": "int64"}, {"list": "int64"}
+_STEP = {
+    "image": _TEXT,
+    "thought": _TEXT,
+    "subtask": _TEXT,
+    "action": _TEXT,
+    "response": _TEXT,
+    "bbox": _BOX,
+    "mistake": {"dtype": "bool"},
+    "size": _BOX,
+}
+_LINE = {
+    "app_name": _TEXT,
+    "trajectory_length": _WHOLE,
+    "instruction": _TEXT,
+    "system": _TEXT,
+    "image_width": _WHOLE,
+    "image_height": _WHOLE,
+    "trajectory": {"list": []},
+    "ending": _TEXT,
+    "coordinates": _TEXT,
+    "origin": _TEXT,
+    "subsets": {"list": "string"},
+}
+
+
+def _named(features: Mapping[str, Mapping[str, object]]) -> list[dict[str, object]]:
+    return [{"name": name, **feature} for name, feature in features.items()]
+
+
+def card_features() -> list[dict[str, object]]:
+    """Return the features of a line, as `datasets` reads them in a card. Keys that a line lacks are null."""
+    element = _named({"bbox": _BOX, "text": _TEXT})
+    step = _named({**_STEP, "elements": {"list": element}})
+    return _named({**_LINE, "trajectory": {"list": step}})
+
+
 def write_card(out: Path, source: Source, summary: Summary, settings: Mapping[str, object]) -> None:
     """Write README.md with the counts, the licence, and the splits as `datasets.load_dataset` reads them."""
     header = {
@@ -43,6 +80,7 @@ def write_card(out: Path, source: Source, summary: Summary, settings: Mapping[st
                 "data_files": [{"split": name, "path": f"{name}/{DATA}"} for name in summary.splits],
             }
         ],
+        "dataset_info": {"features": card_features()},
     }
     columns = {name: summary_rows(counts) for name, counts in summary.splits.items()}
     rows = [["", *columns], ["---"] * (len(columns) + 1)]
@@ -51,7 +89,7 @@ def write_card(out: Path, source: Source, summary: Summary, settings: Mapping[st
     total = sum(reason.count for reason in summary.reasons)
     body = _BODY.format(
         title=source.title,
-        url=source.url,
+        origin=f"Converted from [{source.title}]({source.url})." if source.url else f"Converted from {source.title}.",
         licence=source.licence,
         rights=source.rights,
         data=DATA,

@@ -116,15 +116,16 @@ def opened(out: Path, settings: Settings) -> Iterator[None]:
         raise OneLineError(
             f"{out} was begun with other settings: {' '.join(before.split())}; repeat them, or choose another folder"
         )
-    write_whole(file, f"{now}\n")
     handle = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OneLineError(f"another conversion writes {out}; wait for it, or choose another folder") from None
+        write_whole(file, f"{now}\n")
         for draft in out.glob(f"*/{IMAGES}/*.draft"):  # of a killed conversion
             draft.unlink()
         yield
-    except BlockingIOError:
-        raise OneLineError(f"another conversion writes {out}; wait for it, or choose another folder") from None
     finally:
         os.close(handle)
 

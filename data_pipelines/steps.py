@@ -244,6 +244,7 @@ def detect_frames(
                 groups.append(CoordinateGroup(tuple(points), width, height, scaled=(size != picture).any()))
     found = {}
     for file, groups in seen.items():
-        [*kinds] = declared[file] if frame == "auto" and len(declared[file]) == 1 else [frame]
-        found[file] = detect_frame(groups, annotated, kinds[0], "as set" if frame != "auto" else "as the file says")
+        says = next(iter(declared[file])) if len(declared[file]) == 1 else "auto"
+        setting, why = (says, "as the file says") if frame == "auto" else (frame, "as set")
+        found[file] = detect_frame(groups, annotated, setting, why)
     return found

@@ -72,8 +72,8 @@ def out_of_range(values: Iterable[tuple[str, Any]], limits: Mapping[str, Range])
     for name, value in values:
         if name not in limits or value is None:
             continue
-        several = list(value.values()) if isinstance(value, dict) else value
-        numbers = several if isinstance(several, (list, tuple)) else [value]
+        numbers = list(value.values()) if isinstance(value, dict) else value
+        numbers = numbers if isinstance(numbers, (list, tuple)) else [numbers]
         if not numbers:
             yield f"{name} is empty; name at least one number"
         elif not all(number in limits[name] for number in numbers):

@@ -133,8 +133,8 @@ def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
         inputs["tasks"] = file_hash(Path(run.tasks))
     for name in ANNOTATIONS:
         settings = attrgetter(name)(run)
-        if digests := [file_hash(data_file(directory)) for directory in (settings.directories if settings else ())]:
-            inputs[name] = "+".join(digests)
+        if settings and settings.directories:
+            inputs[name] = "+".join(file_hash(data_file(directory)) for directory in settings.directories)
     return inputs
 
 

@@ -51,7 +51,7 @@ def read_episodes(path: Path) -> Iterator[Episode]:
             if isinstance(record.data, BrokenError):
                 raise record.data
             features = parse_example(record.data)
-            name, length = get_one(features, "episode_id", str), get_one(features, "episode_length", int)
+            name, length = read_label(features, "episode_id"), get_one(features, "episode_length", int)
         except BrokenError as error:
             yield Episode(origin, fraction, broken(error))
             continue
@@ -78,7 +78,7 @@ def read_episode(parts: Sequence[tuple[str, bytes]]) -> Draft:
     for index, features in enumerate(records):
         with in_step(index):
             steps.append(read_step(features))
-    packages = Counter(get_one(one, "current_activity", str).split("/")[0] for one in records)
+    packages = Counter(read_label(one, "current_activity").split("/")[0] for one in records)
     goals = {get_one(one, "goal_info", str) for one in records}
     if len(goals) > 1:
         raise BrokenError(f"its steps have {len(goals)} different goals")
@@ -87,9 +87,17 @@ def read_episode(parts: Sequence[tuple[str, bytes]]) -> Draft:
         task=goals.pop(),
         app=packages.most_common(1)[0][0],
         steps=tuple(steps),
-        name=get_one(records[0], "episode_id", str),
+        name=read_label(records[0], "episode_id"),
         ending=Ending.GAVE_UP if gave_up else Ending.SUCCESS,
     )
+
+
+def read_label(features: Mapping[str, Message], key: str) -> str:
+    """Return a feature as text, which may be bytes or a number: its type is not documented. Raise BrokenError."""
+    try:
+        return get_one(features, key, str)
+    except BrokenError:
+        return str(get_one(features, key, int))
 
 
 def read_step(features: Mapping[str, Message]) -> DraftStep:

@@ -136,8 +136,9 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         "image_height": first.height,
         "trajectory": [_step(turn, first) for turn in trajectory.turns],
         "ending": trajectory.ending.value,
-        "scores": dict(trajectory.scores),
     }
+    if trajectory.scores:
+        record["scores"] = dict(trajectory.scores)
     if trajectory.task_id:
         record["task_id"] = trajectory.task_id
     if trajectory.outcome is not Outcome.UNKNOWN:

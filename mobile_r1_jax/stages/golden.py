@@ -104,8 +104,9 @@ def write_demonstrations(session: Session, settings: Annotations, name: str) -> 
 
 def describe_shares(table: StepTable) -> list[str]:
     """Return a line on each file of a mixture. Raise ValueError if one of them has no usable step."""
-    steps = Counter(table.source[record]["file"].decode() for record, _ in table.steps)
-    weights = table.weights or {}
+    weights, steps = table.weights or {}, Counter[str]()
+    for record, count in Counter(record for record, _ in table.steps).items() if weights else ():
+        steps[table.source[record]["file"].decode()] += count
     if empty := [file for file in weights if not steps[file]]:
         raise ValueError(f"no usable step in {empty[0]}, which has a weight in the mixture; mend it or take it out")
     return [

@@ -1,8 +1,10 @@
 """The convert command: what it writes, that it continues, and what it says."""
 
 import fcntl
+import io
 import json
 import os
+import random
 import shutil
 import signal
 import struct
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from encoded import android_control, bytes_feature, click, forest, node, picture, write_records
+from PIL import Image
 from test_list_sources import aitz_step, cagui_step, episode, odyssey, odyssey_step
 
 from data_pipelines.convert import main
@@ -303,9 +306,15 @@ def test_the_card_has_counts_licence_and_the_files_of_the_splits(tmp_path: Path)
     assert parsed["license"] == "cc-by-4.0"
     [config] = parsed["configs"]
     assert [part["split"] for part in config["data_files"]] == ["train", "test", "validation"]
+    features = {feature["name"]: feature for feature in parsed["dataset_info"]["features"]}
+    steps = {feature["name"]: feature for feature in features["trajectory"]["list"]}
+    elements = {feature["name"] for feature in steps["elements"]["list"]}
     for part in config["data_files"]:
         rows = [json.loads(line) for line in (out / part["path"]).read_text().splitlines()]
         pictures = {step["image"] for row in rows for step in row["trajectory"]}
+        assert all(row.keys() <= features.keys() for row in rows)
+        assert all(step.keys() <= steps.keys() for row in rows for step in row["trajectory"])
+        assert all(one.keys() == elements for row in rows for step in row["trajectory"] for one in step["elements"])
         assert pictures == {path.name for path in (out / part["split"] / "images").iterdir()}
     assert "| trajectories | 4 | 1 | 1 |" in body and "| steps | 8 | 2 | 2 |" in body
     assert "- 1: no action (the first: `android_control-00001-of-00020:1`)" in body
@@ -343,3 +352,32 @@ def test_the_command_loads_no_slow_library() -> None:
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for library in ("jax", "flax", "transformers", "tensorflow", "tensorflow_datasets", "grain"):
         assert f"'{library}'" not in printed
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from data_pipelines.convert import main
+assert main(sys.argv[1:]) == 0
+print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])  # in kB
+"""
+
+
+@pytest.mark.slow
+def test_a_conversion_takes_no_more_memory_for_a_larger_source(tmp_path: Path) -> None:
+    peaks, noise = {}, random.Random(0)
+    for megabytes in (12, 72):
+        records = []
+        for number in range(megabytes // 3):  # an episode of 3 MB: pictures of noise hardly compress
+            screens = [Image.frombytes("RGB", (540, 640), noise.randbytes(540 * 640 * 3)) for _ in range(3)]
+            stored = [io.BytesIO() for _ in screens]
+            for screen, file in zip(screens, stored, strict=True):
+                screen.save(file, "PNG", compress_level=0)
+            pictures = bytes_feature(*(file.getvalue() for file in stored))
+            records.append(android_control(number, f"goal {number}", WAIT, WAIT, size=(540, 640), screenshots=pictures))
+        source = write_records(tmp_path / f"{megabytes}" / "android_control-00000-of-00020", *records)
+        assert source.stat().st_size > megabytes * 900_000
+        command = [sys.executable, "-c", PEAK, "--source=android_control", source, tmp_path / f"out{megabytes}"]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        peaks[megabytes] = int(printed.split()[-1]) // 1000
+    assert peaks[72] - peaks[12] < 20, peaks
