@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mobile_r1_jax.phones.simulator import gestures, tasks
 from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.interruptions import INTERRUPTIONS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
 
 
@@ -23,16 +24,33 @@ class Device:
     @property
     def focus(self) -> tuple[str, str]:
         """(package, activity) in the foreground."""
+        package, _, activity = self._state.popup.window.partition("/") if self._state.popup else ("", "", "")
+        if activity:
+            return package, activity.removeprefix(package)
         return APPS[self._state.app].package, "." + self._state.page.split("/")[1].title() + "Activity"
+
+    @property
+    def window(self) -> str:
+        """The name of the window that has the focus, such as "com.sim.shop/com.sim.shop.HomeActivity"."""
+        package, activity = self.focus
+        return (self._state.popup and self._state.popup.window) or f"{package}/{package}{activity}"
+
+    @property
+    def secure(self) -> bool:
+        """Whether Android refuses to capture the screen."""
+        return self._state.secure and self._state.popup is None
 
     def screenshot(self) -> bytes:
         """Return PNG bytes of the screen."""
         screen = gestures.screen_of(self._state)
         looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
+        self._state.loading = max(0, self._state.loading - 1)
         return _drawn(looks, screen.accent, self.size)
 
     def elements(self) -> list[Element]:
-        return list(gestures.screen_of(self._state).elements)
+        elements = list(gestures.screen_of(self._state).elements)
+        self._state.loading = max(0, self._state.loading - 1)
+        return elements
 
     def tap(self, x: int, y: int) -> None:
         gestures.tap(self._state, x, y, self.size)
@@ -57,6 +75,10 @@ class Device:
         self._state.popup = None
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
+
+    def interrupt(self, kind: str, duration: float, rng: Random) -> None:
+        """Interrupt the task by a kind of `INTERRUPTIONS`."""
+        INTERRUPTIONS[kind](self._state, duration, rng)
 
     def reset(self, setup: dict[str, Any]) -> None:
         """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""

@@ -25,7 +25,10 @@ def screen_of(state: State) -> Screen:
     """Return the screen of a state."""
     app = APPS[state.app]
     elements = app.elements(state)
-    if state.menu:
+    if state.loading:
+        elements = [element for element in elements if element.cell[1] == 0 and not element.touchable]
+        elements.append(Element("Loading", "line", (1, 3, 3, 1)))
+    if state.menu and not state.loading:
         name, *choices = state.menu
         elements = [element for element in elements if element.cell[1] == 0]
         elements.append(Element(name, "card", (0, 2, 4, 4)))
@@ -73,14 +76,14 @@ def long_press(state: State, x: int, y: int, size: tuple[int, int]) -> None:
 
 def swipe(state: State, y1: int, y2: int, size: tuple[int, int]) -> None:
     """Scroll by one page if the vertical distance is at least one row."""
-    if state.popup or state.menu or not APPS[state.app].scrolls(state.page) or abs(y1 - y2) < size[1] // ROWS:
+    if state.covered or not APPS[state.app].scrolls(state.page) or abs(y1 - y2) < size[1] // ROWS:
         return
     state.scroll = 1 if y1 > y2 else 0
 
 
 def type_text(state: State, text: str) -> None:
     typed = APPS[state.app].typed
-    if typed and not state.popup and not state.menu:
+    if typed and not state.covered:
         typed(state, text)
 
 
@@ -95,7 +98,7 @@ def press(state: State, key: str) -> None:
         state.push("launcher/recents")
     elif key == "ENTER":
         entered = APPS[state.app].entered
-        if entered and not state.popup and not state.menu:
+        if entered and not state.covered:
             entered(state)
     elif key in ("VOLUME_UP", "VOLUME_DOWN"):
         state.volume = max(0, min(15, state.volume + (1 if key == "VOLUME_UP" else -1)))

@@ -106,6 +106,14 @@ def wallpaper(size: tuple[int, int]) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=8)
+def one_colour(size: tuple[int, int], colour: str) -> bytes:
+    """Return PNG bytes of a screen of `size` (width, height) in one colour."""
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+@functools.lru_cache(maxsize=8)
 def font(pixels: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=pixels)  # Pillow's built-in font, the same on every machine
 

@@ -22,6 +22,7 @@ class Popup:
     dismiss: str
     astray: str = ""  # the page that accepting opens
     accept_first: bool = True
+    window: str = ""  # the name of its window; empty if it is the app's
 
 
 @dataclass
@@ -38,11 +39,18 @@ class State:
     popup: Popup | None = None
     waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
     popups_shown: int = 0
+    loading: int = 0  # looks at the screen that still show no content
+    secure: bool = False  # the page cannot be captured
     volume: int = 5
 
     @property
     def page(self) -> str:
         return self.stacks[self.app][-1]
+
+    @property
+    def covered(self) -> bool:
+        """Whether the page takes no text, keys or swipes."""
+        return self.popup is not None or bool(self.menu) or self.loading > 0
 
     def copy(self) -> "State":
         return copy.deepcopy(self)
@@ -92,8 +100,9 @@ class State:
         self.settle()
 
     def settle(self) -> None:
-        """Reset scroll position, typed text and menu for a new page."""
+        """Reset what belongs to a page for a new page: scroll position, typed text, menu, loading, secure."""
         self.scroll, self.text, self.menu = 0, "", ()
+        self.loading, self.secure = 0, False
 
 
 def go(page: str) -> Effect:
