@@ -61,7 +61,7 @@ class SimulatedPhone(AdbPhone):
         super()._announce()
 
     def simulator(
-        self, verb: Literal["reset", "state", "progress"], payload: Mapping[str, Any] | None = None
+        self, verb: Literal["reset", "state", "progress", "trouble"], payload: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Send a command to the simulator and return its answer. Raises PhoneError with the phone's reason.
 

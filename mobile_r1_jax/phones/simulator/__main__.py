@@ -13,11 +13,13 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from mobile_r1_jax.phones.simulator.android.daemon import listen
 from mobile_r1_jax.phones.simulator.android.system import SDK
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.screen import check_size
+from mobile_r1_jax.phones.simulator.trouble import Trouble, read_trouble
 
 MOST_PHONES = 10_000  # far below the 64,511 ports open to users
 
@@ -42,12 +44,22 @@ def count(text: str) -> int:
     return int(text)
 
 
-async def serve(count: int, size: tuple[int, int], seed: int, android: int) -> None:
+def chosen_trouble(text: str) -> Trouble:
+    """Return the trouble of a JSON object or of a file."""
+    try:
+        return read_trouble(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+async def serve(count: int, size: tuple[int, int], seed: int, android: int, trouble: Trouble) -> None:
     """Serve `count` phones, phone i with seed + i, until the end of standard input or SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     phones = [await listen(Device(size=size, seed=seed + index), version=android) for index in range(count)]
+    for index, phone in enumerate(phones):
+        phone.android.trouble.choose(replace(trouble, seed=trouble.seed + index))
     print(json.dumps({"ports": [phone.port for phone in phones]}), flush=True)
     threading.Thread(target=_when_input_ends, args=(lambda: loop.call_soon_threadsafe(ended.set),), daemon=True).start()
     await ended.wait()
@@ -68,10 +80,11 @@ def main() -> None:
     parser.add_argument("--size", type=screen_size, default=(112, 224), help="screen size, WIDTHxHEIGHT")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first phone; phone i gets seed + i")
     parser.add_argument("--android", type=int, choices=SDK, default=14, help="Android version of the phones")
+    parser.add_argument("--trouble", type=chosen_trouble, default=Trouble(), help="what goes wrong: JSON or a file")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
     try:
-        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed, arguments.android))
+        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed, arguments.android, arguments.trouble))
     except KeyboardInterrupt:
         pass
     except OSError as error:

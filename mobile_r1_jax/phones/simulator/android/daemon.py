@@ -9,6 +9,7 @@ from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
 from mobile_r1_jax.phones.simulator.android.sync import serve_sync
 from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
+from mobile_r1_jax.phones.simulator.android.trouble import TroubledConnection
 from mobile_r1_jax.phones.simulator.android.wire import Connection, Handler, Stream
 
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
@@ -35,7 +36,7 @@ async def listen(device: Device, host: str = "127.0.0.1", port: int = 0, version
     android: Android
 
     def connect() -> Connection:
-        return Connection(BANNER, lambda service: find_service(android, service))
+        return TroubledConnection(BANNER, lambda service: find_service(android, service), android)
 
     listener = socket.create_server((host, port))  # asyncio ignores the error when no descriptor is free
     port = listener.getsockname()[1]

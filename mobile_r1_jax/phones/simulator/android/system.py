@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Protocol
 
 from mobile_r1_jax.phones.simulator.android.files import Files
 from mobile_r1_jax.phones.simulator.android.shell import Result
+from mobile_r1_jax.phones.simulator.android.trouble import PhoneTrouble
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
@@ -47,7 +49,8 @@ class Device(Protocol):
     """The simulated phone without adb, implemented by `device.Device`: gestures and keys in, pixels and state out.
 
     Points and sizes are in device pixels. `packages` maps each package to the label of its app. `focus` is the
-    (package, activity) in the foreground. Key names are Android's without KEYCODE_.
+    (package, activity) in the foreground. A `secure` screen must not be captured. Key names are Android's without
+    KEYCODE_.
     """
 
     size: tuple[int, int]
@@ -56,6 +59,8 @@ class Device(Protocol):
     def packages(self) -> dict[str, str]: ...
     @property
     def focus(self) -> tuple[str, str]: ...
+    @property
+    def secure(self) -> bool: ...
     def screenshot(self) -> bytes: ...
     def elements(self) -> list[Any]: ...
     def tap(self, x: int, y: int) -> None: ...
@@ -64,6 +69,7 @@ class Device(Protocol):
     def type_text(self, text: str) -> None: ...
     def key(self, name: str) -> None: ...
     def launch(self, package: str) -> bool: ...
+    def interrupt(self, kind: str, duration: float, rng: Random) -> None: ...
     def reset(self, setup: dict[str, Any]) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def progress(self) -> dict[str, Any]: ...
@@ -101,6 +107,7 @@ class Android:
     rebooting: bool = False
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
+    trouble: PhoneTrouble = field(default_factory=PhoneTrouble)
 
     def __post_init__(self) -> None:
         self.home_package = self.device.focus[0]
@@ -119,6 +126,10 @@ class Android:
         """Package -> label of every installed app."""
         keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
         return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
+
+    def lose_keyboard(self) -> None:
+        """Select the stock keyboard, as Android does when it ends another one."""
+        self.settings["secure"]["default_input_method"] = STOCK_KEYBOARD
 
     def reboot(self) -> None:
         """Go to the home screen and set the flag that makes the daemon drop the connection."""

@@ -20,7 +20,7 @@ def _window(android: Android, arguments: list[str]) -> str:
     package, activity = android.device.focus
     return (
         "WINDOW MANAGER WINDOWS (dumpsys window windows)\n"
-        f"  mCurrentFocus=Window{{51a3f10 u0 {package}/{package}{activity}}}\n"
+        f"  mCurrentFocus=Window{{51a3f10 u0 {android.device.window}}}\n"
         f"  mFocusedApp=ActivityRecord{{7b0c2aa u0 {package}/{activity} t1}}\n"
     )
 

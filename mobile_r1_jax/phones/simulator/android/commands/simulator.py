@@ -4,6 +4,7 @@ import json
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.trouble import read_trouble
 
 
 def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
@@ -16,7 +17,10 @@ def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
 
 
 def _simulator(android: Android, arguments: list[str]) -> Result:
-    """Run `reset JSON`, which starts a task, `state` or `progress`. Each prints one line of JSON."""
+    """Run `reset JSON`, which starts a task, `state`, `progress`, or `trouble [JSON]`. Each prints one line of JSON.
+
+    `trouble JSON` chooses trouble; `trouble` prints kind -> how often it began since then.
+    """
     verb = arguments[0] if arguments else ""
     try:
         if verb == "reset" and len(arguments) == 2:
@@ -25,12 +29,16 @@ def _simulator(android: Android, arguments: list[str]) -> Result:
                 return failed("simulator: reset takes a JSON object")
             android.device.reset(setup)
             answer = android.device.progress()
+        elif verb == "trouble":
+            if arguments[1:]:
+                android.trouble.choose(read_trouble(" ".join(arguments[1:])))
+            answer = android.trouble.schedule.begun
         elif arguments == ["state"]:
             answer = android.device.state()
         elif arguments == ["progress"]:
             answer = android.device.progress()
         else:
-            return failed("simulator: use reset JSON, state or progress", 255)
+            return failed("simulator: use reset JSON, state, progress or trouble JSON", 255)
     except ValueError as error:
         return failed(f"simulator: {error}")
     return printed(json.dumps(answer, ensure_ascii=False) + "\n")

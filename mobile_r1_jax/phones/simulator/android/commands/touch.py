@@ -129,7 +129,9 @@ def screencap(android: Android, arguments: list[str], stdin: bytes) -> Result:
     ]
     if "-p" not in arguments and not (paths and paths[0].endswith(".png")):
         return failed("screencap: raw pixels are not supported: use -p")
-    png = android.device.screenshot()
+    png = android.trouble.capture(android)
+    if png is None:
+        return Result(status=1)
     if not paths:
         return printed(png)
     try:
