@@ -1,0 +1,51 @@
+"""Episodes under every kind of trouble: none is lost, none hangs, and every verdict is the phone's own."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from benchmarks.trouble import HEALTHY, MIXED, TroubledPhones, load_tokenizer, play, troubled_phones, troubles
+from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.phones.simulator.trouble import KINDS
+
+ALONE = [kind for kind in KINDS if kind not in ("asleep", "secure")]
+ROWS = [HEALTHY, *ALONE, MIXED]
+
+
+@pytest.fixture(scope="module")
+def phones() -> Iterator[TroubledPhones]:
+    with troubled_phones(4) as phones:
+        yield phones
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer()
+
+
+def check(phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, kind: str, count: int) -> None:
+    outcome = play(phones, tokenizer, replace(troubles(phones.server)[kind], seed=1), count)
+    assert not outcome.faults
+    assert outcome.endings[Ending.SUCCESS] > count / 3
+    assert outcome.slowest < 20
+    if kind == HEALTHY:
+        assert not outcome.began and not outcome.endings[Ending.INFRASTRUCTURE_FAILURE]
+    else:
+        assert outcome.began or count < 100  # a killed server is rare
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_twenty_episodes_end_with_an_outcome(
+    phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, kind: str
+) -> None:
+    check(phones, tokenizer, kind, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_thousand_episodes_end_with_an_outcome(
+    phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, kind: str
+) -> None:
+    check(phones, tokenizer, kind, 1000)
