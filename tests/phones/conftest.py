@@ -68,7 +68,7 @@ def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
 @pytest.fixture
 def phone(phones: tuple[SimulatedPhone, ...]) -> SimulatedPhone:
     """One of them, at its home screen with the stock keyboard."""
-    phones[0].shell("input keyevent HOME; ime set com.android.inputmethod.latin/.LatinIME")
+    phones[0].shell("input keyevent WAKEUP HOME; ime set com.android.inputmethod.latin/.LatinIME")
     return phones[0]
 
 

@@ -108,12 +108,12 @@ def test_counting_what_remains_leaves_the_phone_alone() -> None:
     assert placed.state == before
 
 
-def test_a_wrong_text_is_typed_over_and_not_sent() -> None:
+def test_a_wrong_text_is_left_behind_and_not_sent() -> None:
     placed = place({"template": "send", "parameters": {"name": "Bob", "word": "Hello"}, "seed": 0})
     placed.state.push("messages/home")
     placed.state.push("messages/chat/Bob")
     gestures.type_text(placed.state, "Sorry")
-    assert oracle.next_move(placed.state, placed.goals) == Move("type", "Hello")
+    assert oracle.next_move(placed.state, placed.goals) == Move("button", "Back")
     follow(placed)
     assert placed.state.data["messages"]["sent"] == {"Bob": ["Hello"]}
 

@@ -19,8 +19,8 @@ class App:
     accent: int
     fresh: Callable[[Random], dict[str, Any]]  # the app's data after a reset, in random order
     elements: Callable[[State], list[Element]]
-    typed: Callable[[State, str], None] | None = None  # effect of typed text on the current page
-    entered: Callable[[State], None] | None = None  # effect of the Enter key
+    typed: Callable[[State], None] | None = None  # further effect of a change of the focused field's text
+    entered: Callable[[State], None] | None = None  # effect of the Enter key in the focused field
     choose: Callable[[State, str, str], None] | None = None  # effect of a menu choice on a long-pressed name
     scrolls: Callable[[str], bool] = lambda page: False  # whether a page is longer than the screen
     popups: tuple[Popup, ...] = ()  # windows that may open over any app

@@ -38,7 +38,44 @@ class Device:
     @property
     def secure(self) -> bool:
         """Whether Android refuses to capture the screen."""
-        return self._state.secure and self._state.popup is None
+        state = self._state
+        return state.secure and state.popup is None and state.awake and not state.locked
+
+    @property
+    def switches(self) -> dict[str, bool]:
+        """The switches of the Settings app: name -> whether it is on. To write one is to turn it."""
+        return self._state.data["settings"]["on"]
+
+    @property
+    def volume(self) -> int:
+        """The volume, from 0 to 15."""
+        return self._state.volume
+
+    @volume.setter
+    def volume(self, value: int) -> None:
+        self._state.volume = value
+
+    @property
+    def awake(self) -> bool:
+        """Whether the screen is on. A sleeping phone is black and takes no touches."""
+        return self._state.awake
+
+    @property
+    def locked(self) -> bool:
+        """Whether the lock screen covers everything."""
+        return self._state.locked
+
+    @property
+    def lock_screen(self) -> bool:
+        """Whether the phone locks itself when it goes to sleep."""
+        return self._state.lock_screen
+
+    @lock_screen.setter
+    def lock_screen(self, value: bool) -> None:
+        self._state.lock_screen = value
+
+    def unlock(self) -> None:
+        self._state.unlock()
 
     def screenshot(self) -> bytes:
         """Return PNG bytes of the screen."""
@@ -68,11 +105,10 @@ class Device:
         gestures.press(self._state, name)
 
     def launch(self, package: str) -> bool:
-        """Open an app by its package. Return False if there is no such app."""
+        """Open an app by its package, or as soon as the phone is awake and unlocked. Return False if there is none."""
         app = next((app for app in APPS.values() if app.package == package), None)
         if app is None:
             return False
-        self._state.popup = None
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
 
@@ -87,11 +123,14 @@ class Device:
 
     def state(self) -> dict[str, Any]:
         """Return the state that success checks read, as JSON types."""
-        state = self._state
+        state, field = self._state, gestures.focused_field(self._state)
         return {
             "page": state.page,
             "popup": state.popup.title if state.popup else "",
             "volume": state.volume,
+            "text": field.text if field else "",
+            "awake": state.awake,
+            "locked": state.locked,
             **json.loads(json.dumps(state.data)),
         }
 

@@ -1,4 +1,4 @@
-"""Interruptions of a task: dialogs, slow and secure pages, as changes of the phone's state."""
+"""Interruptions of a task: dialogs, slow and secure pages, sleep, as changes of the phone's state."""
 
 from collections.abc import Callable
 from random import Random
@@ -42,11 +42,17 @@ def _secure(state: State, duration: float, rng: Random) -> None:
     state.secure = state.app != "launcher"  # the home screen can always be captured
 
 
+def _fall_asleep(state: State, duration: float, rng: Random) -> None:
+    state.sleep()
+    state.locked = True
+
+
 INTERRUPTIONS: dict[str, Interruption] = {
     "popup": _dialog(lambda state, rng: rng.choice(gestures.POPUPS)),
     "permission": _dialog(_permission),
     "not_responding": _dialog(_not_responding),
     "slow": _load_slowly,
     "secure": _secure,
+    "asleep": _fall_asleep,
 }
 """Kind of trouble -> what it does; see `trouble.KINDS`."""

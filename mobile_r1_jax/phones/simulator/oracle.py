@@ -19,6 +19,10 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
     goal = next((goal for goal in goals if not goal.reached(state)), None)
     if goal is None:
         return Move("finish")
+    if not state.awake:
+        return Move("key", "WAKEUP")
+    if state.locked:
+        return Move("swipe", "up")
     if state.popup:
         return Move("tap", state.popup.dismiss)
     if state.loading:
@@ -32,8 +36,9 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
         if len(state.stacks[state.app]) > 1 and goal.app in (state.app, state.beneath):
             return Move("button", "Back")
         return Move("open", APPS[goal.app].label) if goal.app != "launcher" else Move("button", "Home")
-    if move.kind == "type" and state.text == move.name and state.page + "#typed" in goal.route:
-        return goal.route[state.page + "#typed"]
+    if move.kind == "type" and state.text:  # to leave the page forgets wrong text
+        right = state.text == move.name
+        return goal.route.get(state.page + "#typed", move) if right else Move("button", "Back")
     if move.kind in ("tap", "hold") and target(state, move.name) is None:
         return Move("swipe", "down" if state.scroll else "up")
     return move
@@ -60,7 +65,6 @@ def apply_move(state: State, move: Move) -> None:
     elif move.kind == "key":
         gestures.press(state, move.name)
     elif move.kind == "open":
-        state.popup = None
         state.launch(next(app.name for app in APPS.values() if app.label == move.name))
 
 

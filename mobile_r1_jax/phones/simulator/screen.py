@@ -26,11 +26,12 @@ class Element:
     """One element of a screen. `cell` is (column, row, columns, rows) in grid cells."""
 
     name: str
-    kind: str  # title, tile, row, switch, field, button, line
+    kind: str  # title, tile, row, switch, field, button, line, card, dark
     cell: tuple[int, int, int, int]
     tap: Effect | None = None
     long_press: Effect | None = None
     value: str = ""  # a switch's "on" or "off"; a field's text
+    focused: bool = False  # whether typed text goes into this field
 
     def bounds(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return (x1, y1, x2, y2) in device pixels on a screen of `size`; x2 and y2 are exclusive."""
@@ -223,6 +224,10 @@ def draw_card(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, i
     draw_named(pen, element.name, element, (x1, y1, x2, y1 + row), (180, 30, 30))
 
 
+def draw_dark(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
+    pen.rectangle(box, fill=(0, 0, 0))
+
+
 DRAWERS = {
     "title": draw_title,
     "tile": draw_tile,
@@ -232,4 +237,5 @@ DRAWERS = {
     "field": draw_field,
     "line": draw_line,
     "card": draw_card,
+    "dark": draw_dark,
 }

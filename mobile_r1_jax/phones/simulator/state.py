@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobile_r1_jax.phones.simulator.screen import Effect
+from mobile_r1_jax.phones.simulator.text_field import TextField
 
 LAUNCHER = "launcher/home"
 
@@ -34,7 +35,8 @@ class State:
     beneath: str = ""  # the app from which this page was opened; Back returns to it
     data: dict[str, Any] = field(default_factory=dict)
     scroll: int = 0
-    text: str = ""
+    edited: TextField | None = None  # the focused text field once its text or cursor has changed
+    clipboard: str = ""
     menu: tuple[str, ...] = ()  # the long-pressed name, then the menu's choices
     popup: Popup | None = None
     waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
@@ -42,15 +44,19 @@ class State:
     loading: int = 0  # looks at the screen that still show no content
     secure: bool = False  # the page cannot be captured
     volume: int = 5
+    awake: bool = True
+    lock_screen: bool = False  # whether the phone locks itself when it goes to sleep
+    locked: bool = False
+    opening: str = ""  # the app that opens as soon as the phone is awake and unlocked
+
+    @property
+    def text(self) -> str:
+        """The text that was typed on this page."""
+        return self.edited.text if self.edited else ""
 
     @property
     def page(self) -> str:
         return self.stacks[self.app][-1]
-
-    @property
-    def covered(self) -> bool:
-        """Whether the page takes no text, keys or swipes."""
-        return self.popup is not None or bool(self.menu) or self.loading > 0
 
     def copy(self) -> "State":
         return copy.deepcopy(self)
@@ -66,7 +72,11 @@ class State:
         self.interrupt()
 
     def launch(self, app: str) -> None:
-        """Open an app at its home page and clear its stack."""
+        """Open an app at its home page and clear its stack. A sleeping or locked phone opens it later."""
+        if not self.awake or self.locked:
+            self.opening = app
+            return
+        self.popup, self.opening = None, ""
         self.app, self.beneath = app, ""
         self.stacks[app] = [f"{app}/home"]
         self.settle()
@@ -99,9 +109,24 @@ class State:
         self.stacks["launcher"] = [LAUNCHER]
         self.settle()
 
+    def sleep(self) -> None:
+        self.awake, self.locked = False, self.locked or self.lock_screen
+
+    def wake(self) -> None:
+        self.awake = True
+        self.open_waiting()
+
+    def unlock(self) -> None:
+        self.locked = False
+        self.open_waiting()
+
+    def open_waiting(self) -> None:
+        if self.opening:
+            self.launch(self.opening)
+
     def settle(self) -> None:
         """Reset what belongs to a page for a new page: scroll position, typed text, menu, loading, secure."""
-        self.scroll, self.text, self.menu = 0, "", ()
+        self.scroll, self.edited, self.menu = 0, None, ()
         self.loading, self.secure = 0, False
 
 

@@ -1,16 +1,16 @@
 """The Android system of a simulated phone: settings, keyboards, storage and commands. The shell runs on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
 from mobile_r1_jax.phones.simulator.android.files import Files
+from mobile_r1_jax.phones.simulator.android.settings_table import DEFAULTS, STOCK_KEYBOARD, Namespace
 from mobile_r1_jax.phones.simulator.android.shell import Result
 from mobile_r1_jax.phones.simulator.android.trouble import PhoneTrouble
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
-STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
 
 SDK = {9: 28, 10: 29, 11: 30, 12: 31, 13: 33, 14: 34, 15: 35, 16: 36}
 """Android version -> API level. The keys are the versions that a simulated phone can have."""
@@ -50,10 +50,23 @@ class Device(Protocol):
 
     Points and sizes are in device pixels. `packages` maps each package to the label of its app. `focus` is the
     (package, activity) in the foreground. A `secure` screen must not be captured. Key names are Android's without
-    KEYCODE_.
+    KEYCODE_. `switches` are the live switches of the Settings app: name -> whether it is on. `volume` is from 0 to 15.
+    `awake`: the screen is on. `locked`: the lock screen covers everything; `lock_screen`: it does so after the phone
+    has slept.
     """
 
     size: tuple[int, int]
+    volume: int
+    lock_screen: bool
+
+    @property
+    def awake(self) -> bool: ...
+    @property
+    def locked(self) -> bool: ...
+    def unlock(self) -> None: ...
+
+    @property
+    def switches(self) -> MutableMapping[str, bool]: ...
 
     @property
     def packages(self) -> dict[str, str]: ...
@@ -75,20 +88,6 @@ class Device(Protocol):
     def progress(self) -> dict[str, Any]: ...
 
 
-def _fresh_settings() -> dict[str, dict[str, str]]:
-    scales = {f"{name}_scale": "1" for name in ("window_animation", "transition_animation", "animator_duration")}
-    return {
-        "system": {
-            "accelerometer_rotation": "1",
-            "screen_brightness": "102",
-            "screen_brightness_mode": "0",
-            "user_rotation": "0",
-        },
-        "secure": {"default_input_method": STOCK_KEYBOARD, "enabled_input_methods": STOCK_KEYBOARD},
-        "global": {"airplane_mode_on": "0"} | scales,
-    }
-
-
 Command = Callable[["Android", list[str], bytes], Result]
 """A command of the shell, called with the system, the arguments and standard input."""
 
@@ -102,8 +101,7 @@ class Android:
     commands: Mapping[str, Command]  # by name
     version: int = 14  # a key of SDK
     files: Files = field(default_factory=Files)
-    settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
-    awake: bool = True
+    settings: dict[str, Namespace] = field(init=False)  # by namespace: android.settings["global"]["wifi_on"] = "0"
     rebooting: bool = False
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
@@ -111,6 +109,11 @@ class Android:
 
     def __post_init__(self) -> None:
         self.home_package = self.device.focus[0]
+        self.settings = {name: Namespace(name, lambda: self.device.switches) for name in DEFAULTS}
+
+    @property
+    def awake(self) -> bool:
+        return self.device.awake
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
         handler = self.commands.get(name.removeprefix("/system/bin/"))
@@ -127,11 +130,17 @@ class Android:
         keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
         return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
 
+    @property
+    def keyboards(self) -> list[str]:
+        """The installed input methods, as package/class."""
+        return [name for name in (ADB_KEYBOARD, STOCK_KEYBOARD) if name.split("/")[0] in self.packages]
+
     def lose_keyboard(self) -> None:
         """Select the stock keyboard, as Android does when it ends another one."""
         self.settings["secure"]["default_input_method"] = STOCK_KEYBOARD
 
     def reboot(self) -> None:
-        """Go to the home screen and set the flag that makes the daemon drop the connection."""
-        self.device.key("HOME")
+        """Wake up at the home screen and set the flag that makes the daemon drop the connection."""
+        self.device.key("WAKEUP")
+        self.device.launch(self.home_package)
         self.rebooting = True

@@ -70,8 +70,6 @@ class PhoneTrouble:
         kind, lasts = event.kind, event.lasts
         if kind in INTERRUPTIONS:
             android.device.interrupt(kind, lasts, self.schedule.rng)
-        elif kind == "asleep":
-            android.device.awake, android.device.locked = False, True
         elif kind == "keyboard_lost":
             android.lose_keyboard()
         elif kind == "latency":

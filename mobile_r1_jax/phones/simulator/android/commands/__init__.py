@@ -1,6 +1,6 @@
 """The commands of a simulated phone by name."""
 
-from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, plain, simulator, system, touch
+from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, keyboard, plain, simulator, system, touch
 from mobile_r1_jax.phones.simulator.android.system import Command
 
 COMMANDS: dict[str, Command] = {
@@ -13,8 +13,9 @@ COMMANDS: dict[str, Command] = {
     "false": plain.false,
     "getprop": system.getprop,
     "grep": plain.grep,
-    "ime": system.ime,
+    "ime": keyboard.ime,
     "input": touch.input_,
+    "locksettings": system.locksettings,
     "ls": plain.ls,
     "mkdir": plain.mkdir,
     "monkey": apps.monkey,

@@ -1,10 +1,8 @@
 """Commands for apps and intents: am, pm and monkey."""
 
-import base64
-import binascii
-
+from mobile_r1_jax.phones.simulator.android.commands import keyboard
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
-from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, Android
+from mobile_r1_jax.phones.simulator.android.system import Android
 
 HOME_CATEGORY = "android.intent.category.HOME"
 _WITH_VALUE = {"-a", "-c", "-d", "-f", "-n", "-p", "-t", "--user", "--ez", "--ei", "--es", "--receiver-permission"}
@@ -17,7 +15,7 @@ def _intent(arguments: list[str]) -> tuple[dict[str, str], dict[str, str], list[
     rest: list[str] = []
     words = iter(arguments)
     for word in words:
-        if word in ("--es", "--ez", "--ei"):
+        if word in ("--es", "--ez", "--ei", "--eia"):
             name = next(words, "")
             extras[name] = next(words, "")
         elif word in _WITH_VALUE:
@@ -77,25 +75,10 @@ def _broadcast(android: Android, arguments: list[str]) -> Result:
     """Send a broadcast to the ADB keyboard if it is selected. As on Android, the output never shows who received it."""
     options, extras, _ = _intent(arguments)
     action = options.get("-a", "")
-    package = options.get("-p", "com.android.adbkeyboard")
-    if android.keyboard == ADB_KEYBOARD and package == ADB_KEYBOARD.split("/")[0]:
-        _keyboard_received(android, action, extras)
+    keyboard.broadcast(android, action, options.get("-p", ""), extras)
     return printed(
         f"Broadcasting: Intent {{ act={action} flg=0x400000 (has extras) }}\nBroadcast completed: result=0\n"
     )
-
-
-def _keyboard_received(android: Android, action: str, extras: dict[str, str]) -> None:
-    if action == "ADB_INPUT_TEXT":
-        android.device.type_text(extras.get("msg", ""))
-    elif action == "ADB_INPUT_B64":
-        try:
-            text = base64.b64decode(extras.get("msg", ""), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return  # the keyboard drops invalid text
-        android.device.type_text(text)
-    elif action == "ADB_CLEAR_TEXT":
-        android.device.key("CLEAR")
 
 
 def _stack(android: Android, arguments: list[str]) -> Result:

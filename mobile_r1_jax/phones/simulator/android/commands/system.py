@@ -1,27 +1,32 @@
-"""Commands for the system: settings, getprop, ime, wm, reboot."""
+"""Commands for the system: settings, locksettings, getprop, wm, reboot."""
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
-from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, STOCK_KEYBOARD, Android, properties
+from mobile_r1_jax.phones.simulator.android.system import Android, properties
+
+_OPERANDS = {"delete": (1, 1), "get": (1, 1), "list": (0, 0), "put": (2, 4)}  # put NAME VALUE [TAG] [default]
 
 
 def settings(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`settings [--user N] get|put|delete|list NAMESPACE [NAME [VALUE]]`."""
+    """`settings [--user N] get|put|delete NAMESPACE NAME [VALUE]`, `settings list NAMESPACE`."""
     if arguments[:1] == ["--user"]:
         arguments = arguments[2:]
     verb, namespace, *rest = [*arguments, "", ""][: max(len(arguments), 2)]
-    table = android.settings.get(namespace)
-    if table is None:
+    if verb not in _OPERANDS:
+        return failed(f"Invalid command: {verb}", 255)
+    if namespace not in android.settings:
         return failed(f"Invalid namespace '{namespace}'", 255)
+    fewest, most = _OPERANDS[verb]
+    if not fewest <= len(rest) <= most:
+        return failed("Bad arguments" if len(rest) < fewest else "Too many arguments", 255)
+    table = android.settings[namespace]
     if verb == "list":
         return printed("".join(f"{name}={value}\n" for name, value in sorted(table.items())))
-    if verb == "get" and len(rest) == 1:
+    if verb == "get":
         return printed(table.get(rest[0], "null") + "\n")
-    if verb == "put" and len(rest) >= 2:
+    if verb == "put":
         table[rest[0]] = rest[1]
         return Result()
-    if verb == "delete" and len(rest) == 1:
-        return printed(f"Deleted {int(table.pop(rest[0], None) is not None)} rows\n")
-    return failed("Bad arguments", 255)
+    return printed(f"Deleted {int(table.pop(rest[0], None) is not None)} rows\n")
 
 
 def getprop(android: Android, arguments: list[str], stdin: bytes) -> Result:
@@ -31,40 +36,29 @@ def getprop(android: Android, arguments: list[str], stdin: bytes) -> Result:
     return printed(values.get(arguments[0], arguments[1] if len(arguments) > 1 else "") + "\n")
 
 
-def ime(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`ime list [-s] [-a]`, `ime enable ID`, `ime set ID`."""
-    secure = android.settings["secure"]
-    enabled = secure["enabled_input_methods"].split(":")
-    if arguments[:1] == ["list"]:
-        names = [ADB_KEYBOARD, STOCK_KEYBOARD] if "-a" in arguments else enabled
-        form = "{}\n" if "-s" in arguments else "mId={}\n"
-        return printed("".join(form.format(name) for name in names))
-    verb, name = (arguments[0], arguments[1]) if len(arguments) == 2 else ("", "")
-    if verb not in ("enable", "set"):
-        return failed(f"Unknown command: {' '.join(arguments)}", 255)
-    if name not in (ADB_KEYBOARD, STOCK_KEYBOARD):
-        return failed(
-            f"Unknown input method {name} cannot be {'enabled' if verb == 'enable' else 'selected'} for user #0", 255
-        )
-    if verb == "enable":
-        secure["enabled_input_methods"] = ":".join(dict.fromkeys([*enabled, name]))
-        return printed(f"Input method {name}: now enabled for user #0\n")
-    if name not in enabled:
-        return failed(f"Unknown input method {name} cannot be selected for user #0", 255)
-    secure["default_input_method"] = name
-    return printed(f"Input method {name} selected for user #0\n")
-
-
 def wm(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`wm size` and `wm density`. The size of a simulated screen never changes."""
+    """`wm size`, `wm density` and `wm dismiss-keyguard`. The size of a simulated screen never changes."""
     width, height = android.device.size
     if arguments == ["size"]:
         return printed(f"Physical size: {width}x{height}\n")
     if arguments == ["density"]:
         return printed(f"Physical density: {max(120, width * 160 // 360)}\n")  # 360 dp wide, like most phones
+    if arguments == ["dismiss-keyguard"]:
+        android.device.unlock()
+        return Result()
     return failed(f"Error: not supported: wm {' '.join(arguments)}", 255)
 
 
 def reboot(android: Android, arguments: list[str], stdin: bytes) -> Result:
     android.reboot()
     return Result()
+
+
+def locksettings(android: Android, arguments: list[str], stdin: bytes) -> Result:
+    """`locksettings get-disabled` and `set-disabled true|false`: whether there is no lock screen to swipe away."""
+    if arguments == ["get-disabled"]:
+        return printed(f"{str(not android.device.lock_screen).lower()}\n")
+    if arguments in (["set-disabled", "true"], ["set-disabled", "false"]):
+        android.device.lock_screen = arguments[1] == "false"
+        return printed(f"Lock screen disabled set to {arguments[1]}\n")
+    return failed(f"Unknown command: {' '.join(arguments)}", 255)

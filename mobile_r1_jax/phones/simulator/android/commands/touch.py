@@ -1,46 +1,63 @@
 """The commands input and screencap."""
 
+import re
+
+from mobile_r1_jax.phones.simulator.android.failures import raised
 from mobile_r1_jax.phones.simulator.android.files import FileError
+from mobile_r1_jax.phones.simulator.android.key_codes import key_name
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
 
 LONG_PRESS_MS = 400  # Android's default timeout for a long press
 TOUCH_SLOP = 8  # largest movement in pixels that is not a swipe
+_USAGE = "Usage: input [<source>] <command> [<arg>...]"
 
-# Android's key codes that agents and tools send. Other names pass unchanged.
-KEY_NAMES = {
-    3: "HOME", 4: "BACK", 19: "DPAD_UP", 20: "DPAD_DOWN", 21: "DPAD_LEFT", 22: "DPAD_RIGHT", 23: "DPAD_CENTER",
-    24: "VOLUME_UP", 25: "VOLUME_DOWN", 26: "POWER", 27: "CAMERA", 28: "CLEAR", 29: "A", 31: "C", 50: "V", 52: "X",
-    61: "TAB", 62: "SPACE", 66: "ENTER", 67: "DEL", 82: "MENU", 84: "SEARCH", 92: "PAGE_UP", 93: "PAGE_DOWN",
-    111: "ESCAPE", 112: "FORWARD_DEL", 113: "CTRL_LEFT", 122: "MOVE_HOME", 123: "MOVE_END", 164: "VOLUME_MUTE",
-    187: "APP_SWITCH", 223: "SLEEP", 224: "WAKEUP", 277: "CUT", 278: "COPY", 279: "PASTE",
+SINCE = {"keycombination": 12, "motionevent": 10}  # the Android version that a command of `input` came with
+_SOURCES = {
+    "dpad", "gamepad", "joystick", "keyboard", "mouse", "stylus", "touchnavigation", "touchpad", "touchscreen",
+    "trackball",
 }  # fmt: skip
-_SOURCES = {"touchscreen", "keyboard", "mouse", "touchpad", "stylus", "dpad", "trackball"}
+_FRAME = "com.android.commands.input.Input.sendText(Input.java:168)"
+_LENGTH_OF_NULL = "java.lang.NullPointerException: Attempt to get length of null array"
 
 
 def input_(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`input [source] [-d display] command …`."""
+    """`input [source] [-d display] command …`. To Android 10 it is a program, from 11 on a service."""
     rest = list(arguments)
     if rest and rest[0] in _SOURCES:
         rest.pop(0)
-    if rest[:1] == ["-d"]:
+    if rest[:1] == ["-d"] and android.version > 9:
         rest = rest[2:]
     name, operands = (rest[0], rest[1:]) if rest else ("", [])
     handler = _INPUT.get(name)
-    if handler is None:
-        return failed(f"Error: Unknown command: {name}", 255)
+    if handler is None or android.version < SINCE.get(name, 0):
+        if android.version > 10:
+            return printed(f"Unknown command: {name}\n")
+        return failed(f"Error: Unknown command: {name}\n{_USAGE}", 0)
     try:
         handler(android, operands)
-    except (ValueError, IndexError):
-        return failed(f"Error: Invalid arguments for command: {name}", 255)
+    except _NotTypableError:
+        return _failed(android, name, _LENGTH_OF_NULL, f"{_LENGTH_OF_NULL}\n\tat {_FRAME}\nKilled", 137)
+    except (ValueError, IndexError, OverflowError) as error:
+        invalid = f"Error: Invalid arguments for command: {name}"
+        missing = f'Argument expected after "{rest[-1]}"'
+        reason = missing if isinstance(error, IndexError) else invalid
+        return _failed(android, name, f"java.lang.IllegalArgumentException: {reason}", f"{invalid}\n{_USAGE}", 0)
     return Result()
 
 
+class _NotTypableError(Exception):
+    """The text has characters that Android's key map does not have."""
+
+
+def _failed(android: Android, name: str, exception: str, older: str, status: int) -> Result:
+    """Return Android's answer to a call that fails; `older` and `status` are those of the program, to Android 10."""
+    return raised(android.version, name, exception) if android.version > 10 else failed(older, status)
+
+
 def _pixels(operands: list[str], count: int) -> list[int]:
-    """Return the first `count` operands as whole pixels. Raises ValueError if one is missing or not a number."""
-    if len(operands) < count:
-        raise ValueError(f"{count} numbers needed")
-    return [int(float(operand)) for operand in operands[:count]]
+    """Return the first `count` operands as whole pixels. Raises IndexError for a missing one, ValueError for text."""
+    return [int(float(operands[k])) for k in range(count)]
 
 
 def _inside(android: Android, *points: tuple[int, int]) -> bool:
@@ -83,29 +100,29 @@ def _motion_event(android: Android, operands: list[str]) -> None:
 
 
 def _text(android: Android, operands: list[str]) -> None:
-    """Type text. As on Android, %s becomes a space and characters outside ASCII are lost."""
+    """Type text with %s as a space. As on Android, text outside ASCII and empty text fail, and nothing is typed."""
     text = operands[0].replace("%s", " ")
-    android.device.type_text("".join(char for char in text if " " <= char <= "~"))
-
-
-def _key_name(operand: str) -> str:
-    name = operand.upper().removeprefix("KEYCODE_")
-    return KEY_NAMES.get(int(name), name) if name.isdigit() else name
+    if not re.fullmatch(r"[ -~\t\n]+", text):
+        raise _NotTypableError
+    for piece in re.findall(r"[ -~]+|[\t\n]", text):
+        if piece in "\t\n":
+            android.device.key("TAB" if piece == "\t" else "ENTER")
+        else:
+            android.device.type_text(piece)
 
 
 def _keyevent(android: Android, operands: list[str]) -> None:
-    names = [_key_name(operand) for operand in operands if not operand.startswith("--")]
-    if not names:
-        raise ValueError("no key")
-    for name in names:
-        if name in ("SLEEP", "WAKEUP", "POWER"):
-            android.awake = name == "WAKEUP" or (name == "POWER" and not android.awake)
-        else:
-            android.device.key(name)
+    """`keyevent [--longpress|--doubletap|--async|--delay MS] KEY…`."""
+    words = list(operands)
+    while words[:1] and words[0].startswith("--"):
+        words = words[2 if words[0] == "--delay" else 1 :]
+    for name in [key_name(words[0]), *map(key_name, words[1:])]:
+        android.device.key(name)
 
 
 def _keycombination(android: Android, operands: list[str]) -> None:
-    names = [_key_name(operand) for operand in operands]
+    """`keycombination [-t MS] KEY KEY…`."""
+    names = [key_name(word) for word in (operands[2:] if operands[:1] == ["-t"] else operands)]
     if len(names) < 2:
         raise ValueError("a combination has two keys or more")
     android.device.key("+".join(names))

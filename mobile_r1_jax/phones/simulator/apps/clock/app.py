@@ -44,7 +44,7 @@ def elements(state: State) -> list[Element]:
         keep = [Element("Keep", "button", (1, 6, 2, 1), tap=_keep)] if state.text else []
         return [
             Element("New", "title", (0, 0, 4, 1)),
-            Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=state.text),
+            Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=state.text, focused=True),
             *keep,
         ]
     if page == "timer":
@@ -53,11 +53,6 @@ def elements(state: State) -> list[Element]:
             Element("Stop" if data["running"] else "Start", "button", (1, 4, 2, 1), tap=_run),
         ]
     return [Element("World", "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
-
-
-def typed(state: State, text: str) -> None:
-    if state.page == "clock/new":
-        state.text = text
 
 
 def choose(state: State, name: str, choice: str) -> None:
@@ -83,4 +78,4 @@ def _keep(state: State) -> None:
     state.back()
 
 
-APP = App("clock", "Clock", "com.sim.clock", 4, fresh, elements, typed=typed, choose=choose)
+APP = App("clock", "Clock", "com.sim.clock", 4, fresh, elements, choose=choose)

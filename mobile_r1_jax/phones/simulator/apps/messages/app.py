@@ -40,20 +40,15 @@ def elements(state: State) -> list[Element]:
         Element(name, "row", (0, 1, 4, 1)),
         *lines,
         Element("Call", "button", (0, 5, 2, 1), tap=go(f"messages/call/{name}")),
-        Element("Write", "field", (0, 6, 4, 1), tap=lambda state: None, value=state.text),
+        Element("Write", "field", (0, 6, 4, 1), tap=lambda state: None, value=state.text, focused=True),
         *([Element("Send", "button", (2, 5, 2, 1), tap=entered)] if state.text else []),
     ]
 
 
-def typed(state: State, text: str) -> None:
-    if state.page.startswith("messages/chat"):
-        state.text = text
-
-
 def entered(state: State) -> None:
-    if state.page.startswith("messages/chat") and state.text:
+    if state.text:
         state.data["messages"]["sent"].setdefault(state.page.split("/")[2], []).append(state.text)
-        state.text = ""
+        state.edited = None
 
 
 def choose(state: State, name: str, choice: str) -> None:
@@ -65,4 +60,4 @@ def choose(state: State, name: str, choice: str) -> None:
         data["muted"].append(name)
 
 
-APP = App("messages", "Messages", "com.sim.messages", 2, fresh, elements, typed=typed, entered=entered, choose=choose)
+APP = App("messages", "Messages", "com.sim.messages", 2, fresh, elements, entered=entered, choose=choose)

@@ -1,5 +1,6 @@
 """A shop: search, results, item pages, the cart and the saved items. The tab Me has no function."""
 
+import dataclasses
 from random import Random
 from typing import Any
 
@@ -50,13 +51,13 @@ def elements(state: State) -> list[Element]:
         tabs = [Element(tab, "tile", (k, 7, 1, 1), tap=go(f"shop/{tab.lower()}")) for k, tab in enumerate(data["tabs"])]
         return [_title("Shop"), Element("Search", "field", (0, 1, 4, 1), tap=go("shop/search")), *tiles, *tabs]
     if page == "search":
-        return [_title("Search"), Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=state.text)]
+        return [_title("Search"), _search_field(state.text)]
     if page == "results":
         rows = [
             Element(item, "row", (0, 2 + k, 4, 1), tap=go(f"shop/item/{item}"))
             for k, item in enumerate(results(data, rest[0]))
         ]
-        return [_title("Results"), Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=rest[0]), *rows]
+        return [_title("Results"), _search_field(rest[0]), *rows]
     if page == "item":
         item = rest[0]
         buttons = [
@@ -87,10 +88,13 @@ def results(data: dict[str, Any], text: str) -> list[str]:
     return others[:4] if place is None else [*others[:place], text, *others[place:3]]
 
 
-def typed(state: State, text: str) -> None:
-    if state.page == "shop/search" or state.page.startswith("shop/results"):
-        state.stacks["shop"] = [page for page in state.stacks["shop"] if not page.startswith("shop/results")]
-        state.push(f"shop/results/{text.replace('/', ' ')}")
+def typed(state: State) -> None:
+    """Show the results for the text of the search field, which keeps its cursor; without text, the search page."""
+    state.stacks["shop"] = [page for page in state.stacks["shop"] if not page.startswith("shop/results")]
+    if field := state.edited:
+        shown = dataclasses.replace(field, text=field.text.replace("/", " "))
+        state.push(f"shop/results/{shown.text}") if shown.text else state.settle()
+        state.edited = shown
 
 
 def choose(state: State, name: str, choice: str) -> None:
@@ -102,6 +106,10 @@ def choose(state: State, name: str, choice: str) -> None:
 
 def _title(name: str) -> Element:
     return Element(name, "title", (0, 0, 4, 1))
+
+
+def _search_field(text: str) -> Element:
+    return Element("Type", "field", (0, 1, 4, 1), tap=lambda state: None, value=text, focused=True)
 
 
 def _put(button: str, item: str) -> Any:

@@ -1,0 +1,73 @@
+"""The command ime, as Android answers it."""
+
+import pytest
+
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
+from mobile_r1_jax.phones.simulator.android.shell import run
+from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.device import Device
+
+ADB = "com.android.adbkeyboard/.AdbIME"
+STOCK = "com.android.inputmethod.latin/.LatinIME"
+
+
+@pytest.fixture
+def android() -> Android:
+    return Android(Device(), "emulator-1", COMMANDS)
+
+
+def said(android: Android, line: str) -> tuple[str, str, int]:
+    result = run(android, line)
+    return result.output(1).decode(), result.output(2).decode(), result.status
+
+
+def selected(android: Android) -> str:
+    return said(android, "settings get secure default_input_method")[0].strip()
+
+
+def test_lists_have_an_id_a_line_or_the_long_form(android: Android) -> None:
+    assert said(android, "ime list -s") == (f"{STOCK}\n", "", 0)
+    assert said(android, "ime list -a -s") == (f"{ADB}\n{STOCK}\n", "", 0)
+    long, _, _ = said(android, "ime list -a")
+    assert long.startswith(f"{ADB}:\n  mId={ADB} mSettingsActivityName=") and f"\n{STOCK}:\n  mId={STOCK} " in long
+    assert ADB not in said(android, "ime list")[0]
+
+
+def test_enable_set_and_disable_say_what_changed(android: Android) -> None:
+    assert said(android, f"ime enable {ADB}") == (f"Input method {ADB}: now enabled for user #0\n", "", 0)
+    assert said(android, f"ime enable {ADB}") == (f"Input method {ADB}: already enabled for user #0\n", "", 0)
+    assert said(android, "settings get secure enabled_input_methods")[0] == f"{STOCK}:{ADB}\n"
+    assert said(android, f"ime set {ADB}") == (f"Input method {ADB} selected for user #0\n", "", 0)
+    assert selected(android) == ADB
+    assert said(android, f"ime disable {ADB}") == (f"Input method {ADB}: now disabled for user #0\n", "", 0)
+    assert selected(android) == STOCK and said(android, "ime list -s")[0] == f"{STOCK}\n"
+    assert said(android, f"ime disable {ADB}") == (f"Input method {ADB}: already disabled for user #0\n", "", 0)
+
+
+@pytest.mark.parametrize("name", ["com.nosuch/.Ime", "x", ADB])
+def test_a_keyboard_that_is_unknown_or_not_enabled_cannot_be_selected(android: Android, name: str) -> None:
+    reason = f"Unknown input method {name} cannot be selected for user #0\n"
+    assert said(android, f"ime set {name}") == ("", reason, 255) and selected(android) == STOCK
+
+
+@pytest.mark.parametrize("name", ["com.nosuch/.Ime", "x", "com.android.adbkeyboard"])
+def test_an_unknown_keyboard_cannot_be_enabled(android: Android, name: str) -> None:
+    reason = f"Unknown input method {name} cannot be enabled for user #0\n"
+    assert said(android, f"ime enable {name}") == ("", reason, 255)
+
+
+def test_reset_selects_the_stock_keyboard_alone(android: Android) -> None:
+    run(android, f"ime enable {ADB}; ime set {ADB}")
+    said_, _, status = said(android, "ime reset")
+    assert status == 0 and said_.splitlines() == [
+        "Reset current and enabled IMEs for user #0",
+        f"  Selected: {STOCK}",
+        f"   Enabled: {STOCK}",
+    ]
+    assert selected(android) == STOCK and said(android, "ime list -s")[0] == f"{STOCK}\n"
+
+
+@pytest.mark.parametrize("line", ["ime", "ime nosuch", "ime set", "ime enable a b"])
+def test_other_words_are_unknown(android: Android, line: str) -> None:
+    out, _, status = said(android, line)
+    assert status == 255 and out.startswith("Unknown command: ")
