@@ -222,6 +222,17 @@ def test_closing_an_app_that_does_not_respond_shows_the_home_screen(troubled: Tr
     assert device.state()["popup"] == "" and device.state()["page"] == "launcher/home"
 
 
+def test_a_phone_that_fell_asleep_is_black_and_locked_until_it_is_woken_and_swiped(troubled: Troubled) -> None:
+    phone, device = troubled("asleep")
+    assert phone.screenshot().image().getextrema() == ((0, 0),) * 3
+    phone.shell("input tap 50 50; input keyevent HOME")
+    assert device.state()["page"] == "shop/home" and not device.awake
+    phone.shell("input keyevent WAKEUP")
+    assert device.awake and device.locked
+    phone.shell("input swipe 56 180 56 40")
+    assert not device.locked and device.state()["page"] == "shop/home"
+
+
 def test_a_slow_page_shows_no_content_and_takes_no_touch_for_two_captures(troubled: Troubled) -> None:
     phone, device = troubled("slow")
     seen = [phone.screenshot().sha]
