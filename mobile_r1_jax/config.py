@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import jsonargparse
 import yaml
@@ -42,6 +42,9 @@ RENAMED = {
     "phones.size": "phones.simulated.size",
     "evaluation.withheld_episodes": "evaluation.unseen_app_episodes",
 }
+
+
+StageName = Literal["format_finetuning", "action_level", "task_level"]
 
 
 class ConfigError(OneLineError):
@@ -141,8 +144,10 @@ class Run:
 
     name: str = "run"  # name of the run; a run with the name of an earlier run continues it
     folder: Path = Path("runs")  # the run directory is folder/name
-    policy: Path = Path("assets/tiny-base")  # a Qwen2.5-VL checkpoint in Hugging Face format, or PEFT adapters of one
+    # a Qwen2.5-VL checkpoint in Hugging Face format, PEFT adapters of one, or RUN:STAGE (runs/tiny:action_level)
+    policy: Path = Path("assets/tiny-base")
     policy_base: Path | None = None  # the base checkpoint of the adapters; null: the one in their own config
+    stages: tuple[StageName, ...] = get_args(StageName)  # stages to run, in the order of the recipe
     seed: Annotated[int, "[0, inf)"] = 0  # seed of data, tasks and sampling
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
     compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
@@ -256,6 +261,9 @@ def find_problems(run: Run) -> Iterator[str]:
         is_valid = False
     if not is_valid:
         yield f"system must name {{instruction}}, may name {{tools}}, and doubles every other brace: {run.system!r}"
+    names = get_args(StageName)
+    if not run.stages or run.stages != tuple(name for name in names if name in run.stages):
+        yield f"stages is [{', '.join(run.stages)}]; name some of [{', '.join(names)}], once each and in this order"
     for name in ("annotations", "action_level.annotations"):
         directory = getattr(attrgetter(name)(run), "directory", None)
         if directory is not None and not has_data(directory):

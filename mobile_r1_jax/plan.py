@@ -4,9 +4,8 @@ Compiles every program of the run for the TPU slice, with the TPU compiler and w
 'mobile-r1-jax[tpu]'), and prints the footprint of each. For GPUs (--topology=h200:8) it estimates from shapes. Every
 field of the run is a flag, as for launch. The policy may be its config.json alone (--policy=DIRECTORY or FILE). Flags:
 
-    --topology CHIP:SHAPE  what to plan for (required)      --stages A,B  only these stages
-    --turns N    turns of an episode (phones.most_turns)    --largest     only the largest bucket of prompts
-    --tokens N   tokens of a response (shapes.response_tokens)
+    --topology CHIP:SHAPE  what to plan for (required)      --largest   only the largest bucket of prompts
+    --turns N    turns of an episode (phones.most_turns)    --tokens N  tokens of a response (shapes.response_tokens)
 
 Results of compiled programs are stored in the user's cache directory, or in --compiled=DIRECTORY: a second plan
 compiles only the programs that changed.
@@ -30,7 +29,6 @@ from mobile_r1_jax.planning.measure import Measure
 from mobile_r1_jax.planning.programs import Workload
 from mobile_r1_jax.planning.result_cache import ResultCache
 from mobile_r1_jax.runtime.compilation_cache import user_cache
-from mobile_r1_jax.stages.declaration import STAGES
 
 WIDTH = 120  # characters of a table, on a terminal or in a file
 
@@ -58,11 +56,10 @@ def show_plan(asked: argparse.Namespace, run: Run, console: Console, progress: C
     topology, config = parse_topology(asked.topology), command.read_config(run)
     chip = topology.chip
     workload = Workload(asked.turns or run.phones.most_turns, asked.tokens or run.shapes.response_tokens)
-    stages = command.parse_stages(asked.stages)
     if asked.largest:
         run = replace(run, shapes=replace(run.shapes, prompt_tokens=(max(run.shapes.prompt_tokens),)))
     measure = Measure(topology, ResultCache((run.compiled or user_cache()) / "plans"))
-    programs = command.plan_programs(run, config, topology, workload, stages)
+    programs = command.plan_programs(run, config, topology, workload)
     rows = command.measure_programs(programs, measure, progress)
     console.print(report.memory_table(rows, chip), report.roofline_table(rows, chip))
     title = (
@@ -91,7 +88,6 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--topology", required=True)
     parser.add_argument("--turns", type=int)
     parser.add_argument("--tokens", type=int)
-    parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--largest", action="store_true")
     return parser
 

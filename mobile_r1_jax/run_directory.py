@@ -5,6 +5,7 @@ checkpoints/      one folder per stage               metrics.jsonl     a row per
 results.jsonl     a row per evaluation               trajectories/     all episodes
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
+exported/         policies of stages that other runs or commands have asked for
 """
 
 import errno
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from operator import attrgetter
@@ -32,6 +33,7 @@ from mobile_r1_jax.stages.declaration import STAGES
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
 METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
+EXPORTED = "exported"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
 # Fields that may change when a run continues. A policy that has moved is identified by its hash.
@@ -128,6 +130,11 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
         moved = name.removesuffix(".directory") in read and old and new  # compared by its hash
         if old == new or moved:
             continue
+        if name == "stages":
+            affected = first_other_stage(old, new)
+            if set(started) & set(list(STAGES)[affected:]):
+                changes.append((f"{name} was {in_a_line(old)}, is {in_a_line(new)}", affected))
+            continue
         stage, _, rest = name.partition(".")
         affected = list(STAGES).index(stage) if stage in STAGES else len(STAGES) if stage == "evaluation" else 0
         if rest == "updates" and new > old:  # the stage continues; only later stages started from its old end
@@ -138,6 +145,11 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
     changed_files = [name for name in sorted(read.keys() & inputs.keys()) if read[name] != inputs[name]]
     changes += [(f"the files of {name} have changed", int(name.startswith("action_level"))) for name in changed_files]
     return changes
+
+
+def first_other_stage(old: Sequence[str], new: Sequence[str]) -> int:
+    """Return the index in STAGES of the first stage that one of two lists lacks; len(STAGES) if they are equal."""
+    return next((index for index, name in enumerate(STAGES) if (name in old) != (name in new)), len(STAGES))
 
 
 def in_words(changes: list[tuple[str, int]]) -> str:
@@ -187,6 +199,7 @@ def discard(directory: Path, stage: int) -> None:
     titles = [STAGES[name] for name in removed] if stage < len(STAGES) else ["base", *STAGES.values()]
     paths = [directory / name for name in ((POLICY, *EVERYTHING) if stage == 0 else (POLICY,))]
     paths += [directory / folder / name for folder in (CHECKPOINTS, CURVES, TRAJECTORIES) for name in removed]
+    paths += [path for name in removed for path in (directory / EXPORTED).glob(f"{name}-*")]
     paths += [directory / TRAJECTORIES / evaluation_name(title) for title in titles]
     paths += [directory / ANNOTATIONS["action_level.annotations"]] if stage == 1 else []
     paths += [directory / left_out_name(field) for field in ANNOTATIONS] if stage == 0 else []

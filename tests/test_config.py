@@ -116,6 +116,10 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("--nope=3", "--nope=3"),
         ("--phones.cou=3", "--phones.cou=3"),  # no guessing what was meant
         ("tiny", "tiny"),
+        ("--stages=[]", "stages is []; name some of"),
+        ("--stages=[task_level,action_level]", "once each and in this order"),
+        ("--stages=[action_level,action_level]", "once each and in this order"),
+        ("--stages=[third]", "stages"),
         ("--phones.count=many", "phones.count"),
         ("--seed=1.5", "seed"),
         ("--phones.simulated.size=[112]", "phones.simulated.size"),

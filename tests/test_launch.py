@@ -123,6 +123,20 @@ def test_more_updates_are_evaluated_and_exported_and_nothing_else_is_done_again(
     assert policies[0] != policies[1]
 
 
+def test_one_stage_runs_alone_from_the_stage_of_another_run(unbroken, cache, tmp_path) -> None:
+    start_from = f"--policy={unbroken[0] / 'small'}:action_level"
+    finish(start(tmp_path, cache, 4, "--stages=[task_level]", start_from, "--task_level.updates=1"))
+    directory, before = tmp_path / "small", {row["stage"]: row for row in results(unbroken[0])}
+    assert [row["stage"] for row in metrics(tmp_path)] == ["task_level"]
+    assert [row["stage"] for row in results(tmp_path)] == ["base", "task-level"]
+    assert results(tmp_path)[0]["success"] == before["action-level"]["success"]
+    assert not (directory / "annotations").exists() and (directory / "policy" / "agent.json").exists()
+    exported = unbroken[0] / "small" / "exported" / "action_level-3"
+    assert (exported / "model.safetensors").exists() and (exported / "agent.json").exists()
+    failed = start(tmp_path, cache, 4, f"--policy={unbroken[0] / 'small'}:third")
+    assert failed.communicate(timeout=100)[0].strip().endswith("choose from format_finetuning, action_level, task_level")
+
+
 def test_another_policy_is_refused_and_discarded_for_only_when_asked(unbroken, cache, tmp_path) -> None:
     policy = shutil.copytree(unbroken[0] / "small" / "policy", tmp_path / "policy")
     before = results(unbroken[0])

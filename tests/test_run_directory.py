@@ -96,6 +96,7 @@ def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
         ("--task_level.updates=3", "task_level.updates was 26, is 3"),
         ("--format_finetuning.updates=9999", "format_finetuning.updates was 1200, is 9999"),
         ("--evaluation.episodes=4", "evaluation.episodes was 400, is 4"),
+        ("--stages=[format_finetuning,task_level]", "stages was ["),
     ],
 )
 def test_other_settings_are_named_and_nothing_is_written(flag: str, said: str, tmp_path: Path) -> None:
@@ -108,6 +109,17 @@ def test_more_updates_are_free_for_the_last_stage_that_began(tmp_path: Path) -> 
     more = run_in(tmp_path, "--format_finetuning.updates=1300", "--action_level.updates=100")
     go_on(more)
     assert "updates was 1300, is 1299" in refusal(run_in(tmp_path, "--format_finetuning.updates=1299"))
+
+
+def test_stages_are_added_freely_after_those_that_began_and_never_before_them(tmp_path: Path) -> None:
+    first = "--stages=[format_finetuning]"
+    begun(tmp_path, "format_finetuning", flags=(first,))
+    go_on(run_in(tmp_path, "--stages=[format_finetuning,action_level]"))
+    assert "stages was ['format" in refusal(run_in(tmp_path, "--stages=[action_level,task_level]"))
+    begun(tmp_path / "other", "task_level", flags=("--stages=[task_level]",))
+    assert "stages was ['task_level'], is ['action_level'" in refusal(
+        run_in(tmp_path / "other", "--stages=[action_level,task_level]")
+    )
 
 
 def test_another_policy_is_noticed_and_one_that_moved_is_not(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from jax.sharding import Mesh
 
 from benchmarks.peers.work import Encoding, Sampling, Update, draw_patches, draw_text
 from mobile_r1_jax.model.config import PolicyConfig
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts
 from mobile_r1_jax.model.packing import Shape, blocks_of, pack_screens
 from mobile_r1_jax.model.policy import Policy, to_compute_dtype
-from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, sampling_copy, shard_batch
+from mobile_r1_jax.model.sharding import computing_on, parameter_shardings, shard_batch
 from mobile_r1_jax.rl import GRPO, Likelihood
 from mobile_r1_jax.sampling import sampler
 from mobile_r1_jax.sampling.screen_cache import encode

@@ -1,7 +1,7 @@
 """The layers of both towers: linear maps, RMSNorm, the gated feed-forward, and stacks of layers for a scan."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 Layer = TypeVar("Layer", bound=nnx.Module)
+LayerLoop = Literal["scan", "unroll"]
 
 ROWS = ("replica", "fsdp")  # mesh axes that the rows of a batch are split over
 INITIAL_STD = 0.02  # standard deviation of every matrix, as in Qwen's config.json (initializer_range)
@@ -32,14 +33,9 @@ def matmul_rows(x: jax.Array, y: jax.Array, *, dtype: jnp.dtype | None = None) -
     return jnp.matmul(rows, y, preferred_element_type=dtype).reshape(*x.shape[:-1], y.shape[-1])
 
 
-def matmul_transposed(transposed: jax.Array, x: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
-    """Return x [..., M] times the transpose of `transposed` [N, M]: [..., N] in `dtype`, or in x's if it is None.
-
-    This is the fastest way to multiply a few rows on a CPU: with the weights as the first factor, up to 32 rows take a
-    fifth less time. The barriers keep XLA from swapping the factors back."""
-    columns = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
-    y = jnp.matmul(transposed, columns, preferred_element_type=dtype)
-    return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)
+def matmul_table(x: jax.Array, table: jax.Array, *, dtype: jnp.dtype) -> jax.Array:
+    """Return x [..., M] times the transpose of an embedding table [N, M]: [..., N] in `dtype`."""
+    return matmul_rows(x, table.T, dtype=dtype)
 
 
 class Adapter(nnx.Module):
@@ -53,19 +49,16 @@ class Adapter(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """y = x W (+ b) (+ adapter); kernel [in, out], bias [out]. It computes in the dtype of x.
-
-    transposed: the kernel is [out, in], which is faster for a few rows on a CPU."""
+    """y = x W (+ b) (+ adapter); kernel [in, out], bias [out]. It computes in the dtype of x."""
 
     def __init__(self, inner: int, outer: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), (inner, outer), dtype))
         self.bias = nnx.Param(jnp.zeros((outer,), dtype)) if bias else None
         self.adapter: Adapter | None = nnx.data(None)  # set by lora.with_adapters
-        self.transposed = False  # set by text.unstack_layers
+        self.matmul = matmul_rows  # of x and the kernel; another one belongs to another layout of the kernel
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.kernel[...].astype(x.dtype)
-        y = matmul_transposed(kernel, x) if self.transposed else matmul_rows(x, kernel)
+        y = self.matmul(x, self.kernel[...].astype(x.dtype))
         if self.adapter is not None:
             y += self.adapter(x)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
@@ -99,6 +92,18 @@ class FeedForward(nnx.Module):
 def stack_layers(make: Callable[[nnx.Rngs], Layer], layers: int, rngs: nnx.Rngs) -> Layer:
     """Return one module of `layers` layers; every parameter has a leading axis L."""
     return nnx.vmap(make)(nnx.Rngs(params=jax.random.split(rngs.params(), layers)))
+
+
+def take_layer(layers: Layer, number: int) -> Layer:
+    """Return one layer of a stack."""
+    return jax.tree.map(lambda stacked: stacked[number], layers)
+
+
+def loop_for(platform: str) -> LayerLoop:
+    """Return how a platform, named as by `jax.default_backend()`, runs stacked layers fastest.
+
+    On a CPU a scan would copy a layer's weights out of the stack, and saved activations into stacks and back."""
+    return "unroll" if platform == "cpu" else "scan"
 
 
 def remat(body: Callable, policy: str, *, looped: bool = True) -> Callable:

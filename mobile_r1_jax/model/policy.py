@@ -9,6 +9,7 @@ from flax import nnx
 from mobile_r1_jax.model.attention import KV, Kernel, kernel_for, to_cache_layout
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
+from mobile_r1_jax.model.layers import LayerLoop, loop_for
 from mobile_r1_jax.model.rotary import Rotation
 from mobile_r1_jax.model.text import LayerKV, TextModel
 from mobile_r1_jax.model.vision import VisionTower
@@ -40,17 +41,20 @@ class Policy(nnx.Module):
         param_dtype: jnp.dtype = jnp.float32,
         remat: str = "none",
         kernel: Kernel | None = None,
+        loop: LayerLoop | None = None,
     ) -> None:
         """Initialise random weights (normal, standard deviation 0.02).
 
         Args:
           dtype: dtype of the computation; param_dtype: dtype of the weights.
           remat: a name in layers.REMAT_POLICIES.
-          kernel: the attention kernel; None for the one of the default backend."""
+          kernel: the attention kernel; None for the one of the default backend.
+          loop: how the language model runs its layers; None for the fastest way on the default backend."""
         kernel = kernel_for(jax.default_backend()) if kernel is None else kernel
+        loop = loop_for(jax.default_backend()) if loop is None else loop
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "remat": remat, "kernel": kernel, "rngs": rngs}
         self.vision = VisionTower(config.vision, **kinds)
-        self.text = TextModel(config.text, **kinds)
+        self.text = TextModel(config.text, loop=loop, **kinds)
         self.config = config
 
     def encode_screens(self, screens: Screens | EncodedScreens) -> jax.Array:

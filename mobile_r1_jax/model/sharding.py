@@ -21,8 +21,7 @@ from jax.sharding import PartitionSpec as P
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.layers import ROWS
-from mobile_r1_jax.model.policy import Policy, to_compute_dtype
-from mobile_r1_jax.model.text import unstack_layers
+from mobile_r1_jax.model.policy import Policy
 
 T = TypeVar("T")  # Screens, EncodedScreens, Prompts, Completions, or a tuple of them
 
@@ -181,16 +180,6 @@ def shard_policy(policy: Policy, mesh: Mesh) -> Policy:
     for path, variable in flat.items():
         variable.set_value(_put(variable.get_value(), shardings[path]))
     return nnx.merge(graph, state)
-
-
-def sampling_copy(policy: Policy) -> Policy:
-    """Return a copy of the policy for fast sampling: in its compute dtype, its language model gathered along "fsdp".
-
-    On a CPU its layers are unstacked."""
-    policy = gather_weights(to_compute_dtype(policy))
-    if policy.text.kernel == "xla":
-        policy.text = unstack_layers(policy.text)
-    return policy
 
 
 def gather_weights(policy: Policy) -> Policy:

@@ -17,13 +17,14 @@ from mobile_r1_jax.model.config import TextConfig
 from mobile_r1_jax.model.layers import (
     INITIAL_STD,
     FeedForward,
+    LayerLoop,
     Linear,
     RMSNorm,
-    matmul_rows,
-    matmul_transposed,
+    matmul_table,
     remat,
     shard_rows,
     stack_layers,
+    take_layer,
 )
 from mobile_r1_jax.model.rotary import Rotation, mrope, rotate
 
@@ -84,6 +85,7 @@ class TextModel(nnx.Module):
         param_dtype: jnp.dtype,
         remat: str,
         kernel: Kernel,
+        loop: LayerLoop,
         rngs: nnx.Rngs,
     ) -> None:
         shape = (config.vocab, config.width)
@@ -93,8 +95,10 @@ class TextModel(nnx.Module):
         self.head = (
             None if config.tied else nnx.Param(INITIAL_STD * jax.random.normal(rngs.params(), shape, param_dtype))
         )
-        self.unstacked: tuple[TextLayer, ...] | None = nnx.data(None)  # a copy of the layers, set by `unstack_layers`
-        self.config, self.dtype, self.remat, self.kernel = config, dtype, remat, kernel
+        self.config, self.dtype, self.remat, self.kernel, self.loop = config, dtype, remat, kernel, loop
+        # decode_layout.py sets other ones for decoding.
+        self.decode_layers: tuple[TextLayer, ...] | None = nnx.data(None)  # separate copies of the layers
+        self.matmul_table = matmul_table  # of hidden states and the output embedding
 
     def embed(self, ids: jax.Array) -> jax.Array:
         """Embed ids [...] int32: [..., D] in the compute dtype."""
@@ -103,28 +107,25 @@ class TextModel(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Return the logits [..., V], float32, of final-normed hidden states [..., D]."""
         table = (self.embedding if self.head is None else self.head)[...].astype(hidden.dtype)
-        if self.unstacked:
-            return matmul_transposed(table, hidden, dtype=jnp.float32)
-        return matmul_rows(hidden, table.T, dtype=jnp.float32)
+        return self.matmul_table(hidden, table, dtype=jnp.float32)
 
     def run_layers(self, body: Callable, x: jax.Array, scanned: Any, select: Selector) -> tuple[jax.Array, list[Any]]:
         """Run all layers. Return the selected tokens after the last layer, and the output of `body` for each layer.
 
-        On a TPU or GPU this is a scan. On a CPU the layers are unrolled: a scan would copy a layer's weights out of the
-        stack, and saved activations into stacks and back. The last unrolled layer skips tokens that are not selected.
+        The last unrolled layer skips tokens that are not selected.
 
         Args:
           x: [B, T, D].
           body: (x, a layer of `scanned`, select) -> (x, output). `select` is None, except in the last unrolled layer:
-            there body returns the selected tokens of x only.
+            there `body` returns the selected tokens of x only.
         """
-        if self.kernel != "xla":
+        if self.loop == "scan":
             x, outputs = jax.lax.scan(remat(partial(body, select=None), self.remat), x, scanned)
-            return select(x), [_take_layer(outputs, number) for number in range(self.config.layers)]
+            return select(x), [take_layer(outputs, number) for number in range(self.config.layers)]
         outputs = []
         for number in range(self.config.layers):
             run = partial(body, select=select if number == self.config.layers - 1 else None)
-            x, output = remat(run, self.remat, looped=False)(x, _take_layer(scanned, number))
+            x, output = remat(run, self.remat, looped=False)(x, take_layer(scanned, number))
             outputs.append(output)
         return x, outputs
 
@@ -275,9 +276,9 @@ class TextModel(nnx.Module):
             parts = add_group_axis(from_cache_layout(shared)), from_cache_layout(own)
             return attention(q[:, :, None], *parts, segments=segments, kernel=self.kernel), past
 
-        return self.run_unstacked(x, rotation, attend, prompt, own)
+        return self.run_new_tokens(x, rotation, attend, prompt, own)
 
-    def run_unstacked(
+    def run_new_tokens(
         self, x: jax.Array, rotation: Rotation, attend: Callable[..., tuple[jax.Array, KV]], *caches: LayerKV
     ) -> tuple[jax.Array, LayerKV]:
         """Run new tokens x [B, T, D] in unrolled layers, not in a scan, so that caches are updated in place.
@@ -286,30 +287,8 @@ class TextModel(nnx.Module):
         """
         new = []
         for number, cache in enumerate(zip(*caches, strict=True)):
-            layer = self.unstacked[number] if self.unstacked else _take_layer(self.layers, number)
+            layer = self.decode_layers[number] if self.decode_layers else take_layer(self.layers, number)
             attended, written = attend(*layer.project(x, rotation), *cache)
             x = layer.finish(x, attended)
             new.append(written)
         return self.norm(x), tuple(new)
-
-
-def _take_layer(layers: TextLayer, number: int) -> TextLayer:
-    return jax.tree.map(lambda stacked: stacked[number], layers)
-
-
-@jax.jit
-def unstack_layers(text: TextModel) -> TextModel:
-    """Return the language model for decoding on a CPU, with a copy of its layers in separate, transposed arrays.
-
-    From the stack, XLA on a CPU copies a layer's weights at every token; the copy takes longer than the layer. A TPU
-    reads the stack in place, and has no memory for two copies."""
-    layers = []
-    for number in range(text.config.layers):
-        layer = _take_layer(text.layers, number)
-        for _, module in nnx.iter_modules(layer):
-            if isinstance(module, Linear):
-                module.kernel, module.transposed = nnx.Param(module.kernel[...].T), True
-        layers.append(layer)
-    text = nnx.clone(text)
-    text.unstacked = nnx.data(tuple(layers))
-    return text

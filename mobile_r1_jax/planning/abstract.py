@@ -13,7 +13,7 @@ from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.attention import kernel_for
 from mobile_r1_jax.model.config import PolicyConfig
 from mobile_r1_jax.model.inputs import Completions, EncodedScreens, Prompts, Screens
-from mobile_r1_jax.model.layers import ROWS
+from mobile_r1_jax.model.layers import ROWS, loop_for
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
@@ -41,11 +41,12 @@ def bytes_of(leaf: Any) -> int:
 def abstract_policy(run: Run, config: PolicyConfig, mesh: Mesh) -> Policy:
     """Return the shapes of the policy that a run loads. Raise ValueError if the mesh does not divide an axis."""
     dtype = jnp.dtype(run.precision.compute)
-    # Without devices to compile for, use the attention kernel that every machine has.
-    kernel = kernel_for(mesh.devices.flat[0].platform) if isinstance(mesh, Mesh) else "xla"
+    # Without devices to compile for, choose what runs on every machine.
+    platform = mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else "cpu"
 
     def make() -> Policy:
-        kinds = {"dtype": dtype, "param_dtype": jnp.dtype(run.weights), "remat": run.precision.remat, "kernel": kernel}
+        kinds = {"dtype": dtype, "param_dtype": jnp.dtype(run.weights), "remat": run.precision.remat}
+        kinds |= {"kernel": kernel_for(platform), "loop": loop_for(platform)}
         policy = Policy(config, rngs=nnx.Rngs(0), **kinds)
         return policy if run.lora is None else with_adapters(policy, run.lora, key=jax.random.key(0))
 

@@ -5,6 +5,8 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from jax.sharding import AbstractMesh, AxisType, Mesh
 from rich.console import Console
@@ -20,7 +22,7 @@ from mobile_r1_jax.planning.knobs import Knob, Saving, find_counterpart, knobs_o
 from mobile_r1_jax.planning.measure import Measure
 from mobile_r1_jax.planning.programs import Program, Workload, programs_of
 from mobile_r1_jax.planning.report import Row, row_line
-from mobile_r1_jax.stages.declaration import STAGES
+from mobile_r1_jax.saved_run import initial_policy
 
 
 @contextmanager
@@ -40,19 +42,14 @@ def _end_process(signum: int, frame: object) -> None:
     os._exit(130)
 
 
-def parse_stages(names: str) -> list[str]:
-    """Return the stages of "A,B". Raise PlanError in one line for an unknown stage."""
-    if unknown := set(names.split(",")) - set(STAGES):
-        raise PlanError(f"--stages: there is no {min(unknown)!r}; choose from {', '.join(STAGES)}")
-    return names.split(",")
-
-
 def read_config(run: Run) -> PolicyConfig:
     """Return the policy's config from its directory or from a config.json. Raise PlanError in one line."""
     try:
         if run.policy.suffix == ".json":
             return config_from_json(read_json(run.policy))
-        return find_model(run.policy, run.policy_base).config()
+        directory, colon, _ = str(run.policy).rpartition(":")
+        policy = initial_policy(Path(directory)) if colon and not run.policy.exists() else run.policy
+        return find_model(policy, run.policy_base).config()
     except (ValueError, FileNotFoundError) as error:
         raise PlanError(f"policy {run.policy}: {error}") from error
 
@@ -67,12 +64,10 @@ def plan_mesh(run: Run, topology: Topology) -> Mesh | AbstractMesh:
         raise PlanError(f"{error} ({topology.name})") from error
 
 
-def plan_programs(
-    run: Run, config: PolicyConfig, topology: Topology, workload: Workload, stages: Sequence[str]
-) -> list[Program]:
+def plan_programs(run: Run, config: PolicyConfig, topology: Topology, workload: Workload) -> list[Program]:
     """Return the run's programs on the topology. Raise PlanError in one line if the mesh does not divide an axis."""
     try:
-        return programs_of(run, config, plan_mesh(run, topology), workload, stages)
+        return programs_of(run, config, plan_mesh(run, topology), workload)
     except ValueError as error:
         raise PlanError(str(error)) from error
 
@@ -106,7 +101,7 @@ def measure_savings(
 
     def with_knob(knob: Knob) -> tuple[Footprint, bool] | None:
         try:
-            programs = plan_programs(knob.run, config, topology, workload, [row.program.stage])
+            programs = plan_programs(replace(knob.run, stages=(row.program.stage,)), config, topology, workload)
         except PlanError:  # a mesh that does not divide an axis is no solution
             return None
         program = find_counterpart(row.program, programs)

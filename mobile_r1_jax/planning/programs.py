@@ -9,7 +9,7 @@
 A program on prompts is listed once for every bucket of `shapes.prompt_tokens`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,17 +88,17 @@ class Workload:
     tokens: int  # of a response
 
 
-def programs_of(
-    run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, workload: Workload, stages: Sequence[str]
-) -> list[Program]:
-    """Return every program of the stages, in the order in which an update calls them.
+def programs_of(run: Run, config: PolicyConfig, mesh: Mesh | AbstractMesh, workload: Workload) -> list[Program]:
+    """Return every program of the run's stages, in the order in which an update calls them.
 
     Raises:
       ValueError: the mesh does not divide the heads or an axis of a parameter.
     """
     run, policy = round_to_mesh(run, mesh), abstract_policy(run, config, mesh)
     return [
-        program for name in stages for program in _stage_programs(_describe(name, run, config, policy, mesh, workload))
+        program
+        for name in run.stages
+        for program in _stage_programs(_describe(name, run, config, policy, mesh, workload))
     ]
 
 

@@ -253,7 +253,7 @@ def _decode_step(
         parts = add_group_axis(from_cache_layout(own)), add_group_axis(from_cache_layout(prompt))
         return attention(q[:, None], *parts, segments=segments, kernel=text.kernel), own
 
-    hidden, own = text.run_unstacked(text.embed(slots.token)[:, None], rotation, attend, prompt, slots.own)
+    hidden, own = text.run_new_tokens(text.embed(slots.token)[:, None], rotation, attend, prompt, slots.own)
     return hidden[:, 0], own
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from data_pipelines.steps import StepTable, stream_steps
 from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.agent.responses import parse_response
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.rewards.action import Golden, step_reward
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.sampling.sampler import sample

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.settings import AgentSettings
+from mobile_r1_jax.config import CONFIG as CONFIG_FILE
 from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
 from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merge_on_read
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
+from mobile_r1_jax.run_directory import EXPORTED
+from mobile_r1_jax.saved_run import agent_of_run, initial_base, initial_policy, trained_lora
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
 
@@ -76,6 +76,23 @@ def export(
     return f"{out}: {stage} after {step} updates, {dtype}, {format_size(size)} in {len(files)} file(s)"
 
 
+def find_policy(name: Path) -> Path:
+    """Return the directory of the policy `name`: itself, or for RUN:STAGE an export of the stage's last checkpoint.
+
+    The export is written into RUN/exported unless it is there already. Raise ValueError or OSError in one line."""
+    directory, _, stage = str(name).rpartition(":")
+    if name.exists() or not (Path(directory) / CONFIG_FILE).is_file():
+        return name
+    if stage not in STAGES:
+        raise ValueError(f"{name}: there is no stage {stage!r}; choose from {', '.join(STAGES)}")
+    run = Path(directory)
+    _, step, _ = latest_checkpoint(run, stage)
+    out = run / EXPORTED / f"{stage}-{step}"
+    if not out.is_dir():
+        export(run, out, stage=stage)
+    return out
+
+
 def format_size(size: int) -> str:
     """Return a number of bytes with a unit and three digits: "512 bytes", "8.19 MB", "6.04 GB"."""
     if size < 1000:
@@ -83,40 +100,6 @@ def format_size(size: int) -> str:
     digits = f"{size:.2e}"  # rounded before the unit is chosen: 999,999 bytes are 1 MB
     power = min(int(digits[-2:]) // 3, 4)
     return f"{float(digits) / 1000**power:.3g} {' kMGT'[power]}B"
-
-
-def initial_policy(run: Path) -> Path:
-    """Return the policy in a run's config.yaml. Raise ValueError if the file or the policy is missing."""
-    file = run / "config.yaml"
-    if not file.is_file():
-        raise ValueError(f"no config.yaml in {run}; name a run directory, such as runs/tiny")
-    policy = Path(yaml.safe_load(file.read_text())["policy"])
-    if not policy.is_dir():
-        raise ValueError(f"the run began with {policy}, which is not there; say where it is now by --policy=DIR")
-    return policy
-
-
-def initial_base(run: Path) -> Path | None:
-    """Return policy_base in a run's config.yaml: the base of the adapters that the run began with. None if not set."""
-    file = run / "config.yaml"
-    base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
-    return None if base is None else Path(base)
-
-
-def agent_of_run(run: Path) -> AgentSettings | None:
-    """Return the agent settings in a run's config.yaml, or None if it has none."""
-    file = run / "config.yaml"
-    values = yaml.safe_load(file.read_text()) if file.is_file() else {}
-    if "system" not in values or "resizing" not in values:
-        return None
-    return AgentSettings(values["system"], Resizing(**values["resizing"]))
-
-
-def trained_lora(run: Path) -> LoRA | None:
-    """Return the adapter settings in a run's config.yaml, or None if the run trained the weights themselves."""
-    file = run / "config.yaml"
-    values = yaml.safe_load(file.read_text()).get("lora") if file.is_file() else None
-    return None if values is None else LoRA(**{**values, "projections": tuple(values["projections"])})
 
 
 def latest_checkpoint(run: Path, stage: str | None) -> tuple[str, int, Mapping]:

@@ -36,6 +36,8 @@ def golden_steps(session: Session) -> GoldenSteps:
         field = "action_level.annotations"
         second, more = annotated_steps(session, run.action_level.annotations, field)
         return GoldenSteps(first, second, (*report, *more))
+    except NotImplementedError as error:
+        raise ConfigError(f"{field}.directory: {error}; name a directory of annotated trajectories") from error
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"{field}: {error}") from error
 

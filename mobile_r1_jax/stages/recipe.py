@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from mobile_r1_jax.evaluation.results import find_result, provenance_of, write_r
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import computing_on, sampling_copy
+from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rewards.judges.state import StateJudge
@@ -31,6 +33,7 @@ from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.declaration import STAGES
+from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.trainer import progress_bar
 from mobile_r1_jax.tasks.suite import Split
@@ -48,13 +51,13 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     keep_freed_memory()
     began = time.time()
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
-        policy_hash = hash_policy(run)
+        run, policy_hash = find_and_hash_policy(run)
         if not force:
             check(run, policy_hash)
         session, policy = open_session(run, console)
         begin(run, policy_hash, say=partial(console.print, highlight=False, markup=False, soft_wrap=True))
-        steps = golden_steps(session)
-        for line in steps.report:
+        steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
+        for line in steps.report if steps else ():
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
@@ -64,18 +67,21 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         )
 
 
-def hash_policy(run: Run) -> str:
-    """Return the hash of the files of a run's policy. Raise ConfigError if they are missing."""
+def find_and_hash_policy(run: Run) -> tuple[Run, str]:
+    """Return the run with the directory of its policy (`find_policy`), and the hash of the policy's files.
+
+    Raise ConfigError if they are missing."""
     try:
-        return policy_files_hash(*find_model(run.policy, run.policy_base).directories)
+        run = replace(run, policy=find_policy(run.policy))
+        return run, policy_files_hash(*find_model(run.policy, run.policy_base).directories)
     except (ValueError, OSError) as error:
         raise ConfigError(f"policy: {error}") from error
 
 
 async def train_and_evaluate(
-    session: Session, policy: Policy, steps: GoldenSteps, phones: Sequence[Any]
+    session: Session, policy: Policy, steps: GoldenSteps | None, phones: Sequence[Any]
 ) -> list[Result]:
-    """Run the three stages, the first two on `steps`, and the evaluations; return the results of the evaluations.
+    """Run the run's stages, the first two on `steps`, and the evaluations; return the results of the evaluations.
 
     Completed work is not repeated: a stage continues from its last checkpoint, and a result is reused if weights, tasks
     and settings are the same.
@@ -84,12 +90,14 @@ async def train_and_evaluate(
     records = Records(run.directory / TRAJECTORIES)
     async with Fleet(phones) as fleet:
         results.append(await evaluate(session, "base", policy, fleet, records))
-        policy = await format_finetuning.train(session, policy, steps.format_finetuning)
-        results.append(await evaluate(session, STAGES["format_finetuning"], policy, fleet, records))
-        policy = await action_level.train(session, policy, steps.action_level)
-        results.append(await evaluate(session, STAGES["action_level"], policy, fleet, records))
-        policy = await task_level.train(session, policy, fleet, StateJudge(), records)
-        results.append(await evaluate(session, STAGES["task_level"], policy, fleet, records))
+        train = {
+            "format_finetuning": lambda policy: format_finetuning.train(session, policy, steps.format_finetuning),
+            "action_level": lambda policy: action_level.train(session, policy, steps.action_level),
+            "task_level": lambda policy: task_level.train(session, policy, fleet, StateJudge(), records),
+        }
+        for stage in run.stages:
+            policy = await train[stage](policy)
+            results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
     AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
     return results

@@ -14,8 +14,8 @@ import numpy as np
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.completion import PromptGroup
 from mobile_r1_jax.agent.trajectory import Ending
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
 from mobile_r1_jax.rl import group_advantages

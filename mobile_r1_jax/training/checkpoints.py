@@ -191,9 +191,10 @@ def _silence_tracebacks() -> None:
     """Keep Orbax from printing tracebacks in this process. The caller gets its errors as exceptions.
 
     Orbax also logs each error. When the disk is full, tensorstore adds an uncatchable exception for every array whose
-    write is no longer awaited.
+    write is no longer awaited, and asyncio logs every array whose write failed after the first failure.
     """
     ORBAX_LOG.addFilter(_is_no_traceback)
+    logging.getLogger("asyncio").addFilter(_is_no_orbax_task)
     if getattr(sys.unraisablehook, "func", None) is not _print_uncaught:
         sys.unraisablehook = partial(_print_uncaught, sys.unraisablehook)
 
@@ -205,6 +206,11 @@ def _print_uncaught(hook: Callable[[Any], object], uncaught: Any) -> None:
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _is_no_orbax_task(record: logging.LogRecord) -> bool:
+    """Return False for a message about a task of Orbax, such as a failed one whose result nobody reads."""
+    return "orbax" not in record.getMessage()
 
 
 def _is_not_about_reading(record: logging.LogRecord) -> bool:

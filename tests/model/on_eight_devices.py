@@ -16,11 +16,12 @@ from flax import nnx
 from mobile_r1_jax.model.checkpoints import huggingface
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.inputs import Prompts
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, sampling_copy, shard_batch, shard_policy
+from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, shard_batch, shard_policy
 from mobile_r1_jax.sampling.sampler import Sampling, sample
 
 CONFIG = PolicyConfig(

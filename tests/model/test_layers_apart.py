@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 from small_models import FORBIDDEN, SIZES, STOP, batch, make_prompt
 
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.inputs import Prompts, Screens
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.model.sharding import sampling_copy
 from mobile_r1_jax.sampling.sampler import Samples, Sampling, sample
 
 WARM = Sampling(max_tokens=10, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
@@ -27,9 +27,9 @@ def inputs(tied_pair) -> tuple[Screens, Prompts]:
     return batch(prompts, tied_pair.policy.config.vision)
 
 
-def with_kernel(policy: Policy, kernel: str) -> Policy:
+def with_loop(policy: Policy, loop: str) -> Policy:
     policy = nnx.clone(policy)
-    policy.text.kernel = kernel
+    policy.text.loop = loop
     return policy
 
 
@@ -47,7 +47,7 @@ def sampled(policy: Policy, inputs: tuple[Screens, Prompts]) -> Samples:
 def test_layers_apart_sample_the_same_tokens(tied_pair, inputs, adapters) -> None:
     policy = adapted(tied_pair.policy) if adapters else tied_pair.policy
     apart = sampling_copy(policy)
-    assert len(apart.text.unstacked) == policy.config.text.layers and policy.text.unstacked is None
+    assert len(apart.text.decode_layers) == policy.config.text.layers and policy.text.decode_layers is None
     found, expected = sampled(apart, inputs), sampled(policy, inputs)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_allclose(found.logps, expected.logps, atol=1e-4)
@@ -55,13 +55,12 @@ def test_layers_apart_sample_the_same_tokens(tied_pair, inputs, adapters) -> Non
 
 
 def test_elsewhere_layers_stay_in_one_stack(tied_pair) -> None:
-    assert sampling_copy(with_kernel(tied_pair.policy, "splash")).text.unstacked is None
+    assert sampling_copy(with_loop(tied_pair.policy, "scan")).text.decode_layers is None
 
 
 @pytest.mark.parametrize("remat", ["none", "matmuls"])
 def test_written_out_or_in_a_loop_gradients_are_the_same(tied_pair, inputs, remat) -> None:
-    """The last written-out layer computes of a prompt what is read, the loop all. (In float32 what is asked of cuDNN
-    are plain products too.)"""
+    """The last written-out layer computes of a prompt what is read, the loop all."""
     rng = np.random.default_rng(0)
     ids = jnp.asarray(rng.integers(0, 140, (2, 3, 7)), jnp.int32)
     mask = jnp.asarray(np.arange(7) < rng.integers(3, 8, (2, 3, 1)))
@@ -77,13 +76,13 @@ def test_written_out_or_in_a_loop_gradients_are_the_same(tied_pair, inputs, rema
 
     policy = nnx.clone(tied_pair.policy)
     policy.text.remat = remat
-    written_out, looped = gradients(policy), gradients(with_kernel(policy, "cudnn"))
+    written_out, looped = gradients(policy), gradients(with_loop(policy, "scan"))
     for one, other in zip(jax.tree.leaves(written_out), jax.tree.leaves(looped), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5 * float(jnp.abs(other).max()) + 1e-7)
 
 
 def test_written_out_or_in_a_loop_samples_are_the_same(tied_pair, inputs) -> None:
-    written_out, looped = (sampled(with_kernel(tied_pair.policy, kernel), inputs) for kernel in ("xla", "cudnn"))
+    written_out, looped = (sampled(with_loop(tied_pair.policy, loop), inputs) for loop in ("unroll", "scan"))
     np.testing.assert_array_equal(written_out.ids, looped.ids)
     np.testing.assert_allclose(written_out.logps, looped.logps, atol=1e-5)
 

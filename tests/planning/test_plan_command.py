@@ -14,7 +14,7 @@ from mobile_r1_jax.planning.measure import Measure
 from mobile_r1_jax.planning.programs import Workload
 
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
-ONE = ("--topology=h200:1", f"--policy={TINY_BASE}", "--largest", "--stages=action_level")
+ONE = ("--topology=h200:1", f"--policy={TINY_BASE}", "--largest", "--stages=[action_level]")
 
 
 def test_a_run_that_fits_is_told_so_with_what_every_program_takes(capsys) -> None:
@@ -42,17 +42,17 @@ def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(
     for flag in ("--action_level.micro_batch=4", "--action_level.group=4", "--precision.compute=bfloat16"):
         assert freed[flag] > 0.1
     assert freed["--precision.remat=full"] > 0.1 and "--lora.rank=16" in freed  # not the program as it was
-    plan.main([*ONE, "--stages=format_finetuning", "--format_finetuning.frozen=[]"])
+    plan.main([*ONE, "--stages=[format_finetuning]", "--format_finetuning.frozen=[]"])
     assert "--format_finetuning.frozen=[vision]" in capsys.readouterr().out
 
 
 def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
     def peak(*flags: str) -> float:
-        run = parse_run("plan", [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", *flags])
+        stages = "--stages=[format_finetuning]"
+        run = parse_run("plan", [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", stages, *flags])
         topology = chips.parse_topology("h200:1")
-        stages = ["format_finetuning"]
         quiet = Console(quiet=True)
-        programs = command.plan_programs(run, command.read_config(run), topology, Workload(4, 32), stages)
+        programs = command.plan_programs(run, command.read_config(run), topology, Workload(4, 32))
         rows = command.measure_programs(programs, Measure(topology), quiet)
         return max(row.footprint.temporaries for row in rows)
 
@@ -62,9 +62,10 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
 def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
     def read(topology: str, mesh: str) -> float:
         flags = [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", f"--mesh={mesh}", "--action_level.prompts=8"]
+        flags += ["--stages=[action_level]"]
         run = parse_run("plan", flags)
         found = chips.parse_topology(topology)
-        programs = command.plan_programs(run, command.read_config(run), found, Workload(4, 32), ["action_level"])
+        programs = command.plan_programs(run, command.read_config(run), found, Workload(4, 32))
         rows = command.measure_programs(programs, Measure(found), Console(quiet=True))
         sampling = next(row.footprint for row in rows if row.program.name.startswith("sample"))
         return sampling.parts["decode 32 tokens"].memory
@@ -83,7 +84,7 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
         ),
         (["--topology=h200:8", "--mesh=1x8"], "does not divide by tensor = 8"),
         (["--topology=h200:1", "--policy=nowhere"], "nowhere: no config.json"),
-        (["--topology=h200:1", "--stages=third"], "there is no 'third'"),
+        (["--topology=h200:1", "--stages=[third]"], "stages.*third"),
         (["--topology=h200:1", "--precision.compute=float8"], "precision"),
     ],
 )

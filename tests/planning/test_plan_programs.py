@@ -94,7 +94,7 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
 
 def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_each() -> None:
     run = replace(RUN, task_level=replace(RUN.task_level, loss=GRPO(beta=0.0)))
-    programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD, STAGES)
+    programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
     titles = {stage: [program.title for program in programs if program.stage == stage] for stage in STAGES}
     assert titles == {
         "format_finetuning": ["gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "add", "update"],
@@ -116,7 +116,7 @@ def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_eac
 
 def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_turns() -> None:
     run = replace(RUN, task_level=replace(RUN.task_level, tasks=4, group=4, micro_batch=8))
-    programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD, ["task_level"])
+    programs = programs_of(replace(run, stages=("task_level",)), CONFIG, mesh_of(1, 1), WORKLOAD)
 
     def calls(name: str) -> float:
         return sum(program.calls for program in programs if program.name.startswith(name))
@@ -142,9 +142,8 @@ def test_a_chip_holds_its_part_of_what_is_split_and_all_of_what_is_not() -> None
 
 
 def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> None:
-    programs = {
-        program.title: program for program in programs_of(RUN, CONFIG, mesh_of(1, 1), WORKLOAD, ["action_level"])
-    }
+    planned = programs_of(replace(RUN, stages=("action_level",)), CONFIG, mesh_of(1, 1), WORKLOAD)
+    programs = {program.title: program for program in planned}
     state = abstract_state(abstract_policy(RUN, CONFIG, mesh_of(1, 1)), RUN.action_level.optimizer, frozen=("vision",))
     trained, moments = bytes_per_chip(state.trained), bytes_per_chip(state.optimizer)
     assert moments == pytest.approx(2 * trained, rel=1e-3)
@@ -157,7 +156,7 @@ def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> N
 
 def test_beside_a_run_of_adapters_lie_adapters_alone_since_one_base_serves_all() -> None:
     run = replace(RUN, lora=LoRA(rank=2), precision=Precision(compute="bfloat16"))
-    planned = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD, STAGES)
+    planned = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
     programs = {(program.stage, program.title): program for program in planned}
     policy = abstract_policy(run, CONFIG, mesh_of(1, 1))
     state = abstract_state(policy, RUN.action_level.optimizer)

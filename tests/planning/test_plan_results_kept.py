@@ -27,7 +27,7 @@ from mobile_r1_jax.planning.result_cache import ResultCache
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 TOPOLOGY = parse_topology("v5e:1x1")
 ARGUMENTS = ["--topology=v5e:1x1", f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[416,448]"]
-ARGUMENTS += ["--stages=format_finetuning", "--format_finetuning.micro_batch=1"]
+ARGUMENTS += ["--stages=[format_finetuning]", "--format_finetuning.micro_batch=1"]
 # The command with the CPU's compiler in the place of the TPU's.
 COMMAND = """
 import sys, jax

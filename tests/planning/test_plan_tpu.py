@@ -21,7 +21,7 @@ def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits_and_is_not_compil
     capsys, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    arguments = ["--topology=v5e:2x4", "--mesh=4x2", f"--policy={TINY_BASE}", "--largest", "--stages=action_level"]
+    arguments = ["--topology=v5e:2x4", "--mesh=4x2", f"--policy={TINY_BASE}", "--largest", "--stages=[action_level]"]
     assert plan.main([*arguments, "--precision.compute=bfloat16", "--precision.remat=full"]) == 0
     said = capsys.readouterr().out
     assert "as the compiler says" in said and "It fits:" in said and "links" in said
