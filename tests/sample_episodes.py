@@ -1,9 +1,12 @@
 """Episodes that several files of tests measure: straight to the goal, astray and back, lost, and on a broken phone."""
 
+from dataclasses import replace
+
 from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.rollouts.episodes import Episode
+from mobile_r1_jax.rollouts.failures import Failure
 from mobile_r1_jax.tasks.task import Progress
 
 MOVE = Response("", "", Wait(1))
@@ -23,4 +26,8 @@ def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Mal
 STRAIGHT = episode(Ending.SUCCESS, (3, 2, 1, 1), MOVE, MOVE, DONE)
 ASTRAY = episode(Ending.SUCCESS, (3, 4, 3, 2, 1, 1), MOVE, MOVE, MOVE, MOVE, DONE)
 LOST = episode(Ending.OUT_OF_STEPS, (3, 4, 4), MOVE, GARBAGE)
-BROKEN = episode(Ending.INFRASTRUCTURE_FAILURE, (3, 4), MOVE)
+FROZEN = Failure("no answer within 15 s", "phone p: 'input tap 1 2': no answer within 15 s", 1, "tap")
+BROKEN = replace(episode(Ending.INFRASTRUCTURE_FAILURE, (3, 4), MOVE), failure=FROZEN)
+HIDDEN = replace(
+    episode(Ending.SECURE_PAGE, (3, 2), MOVE), failure=Failure("a page forbids screenshots", "phone p: bank", 1, "open")
+)

@@ -40,13 +40,23 @@ LOGPS = ("logps", "truncated_logps")  # of a step, one number for each of its re
 
 
 class Ending(StrEnum):
-    """How a trajectory ended. An infrastructure failure is never the policy's failure."""
+    """How a trajectory ended.
+
+    An infrastructure failure is never the policy's failure. A secure page forbids screenshots, so that neither success
+    nor failure is known.
+    """
 
     SUCCESS = "success"
     FAILURE = "failure"
     GAVE_UP = "gave_up"
     OUT_OF_STEPS = "out_of_steps"
     INFRASTRUCTURE_FAILURE = "infrastructure_failure"
+    SECURE_PAGE = "secure_page"
+
+    @property
+    def tells_of_policy(self) -> bool:
+        """Whether the ending says how well the policy did. Other episodes are in no share and in no advantage."""
+        return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What an evaluation measures: how often the policy succeeds, with the uncertainty of each share."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,7 +43,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one evaluation. Infrastructure failures are counted separately and are in no share."""
+    """The result of one evaluation. Episodes that a phone ended are counted separately and are in no share."""
 
     stage: str
     success: Share  # of episodes on held-out tasks
@@ -51,6 +52,8 @@ class Result:
     recovery: Share  # of episodes that left the right path: those that succeeded
     unseen_app: Share  # success on apps that training never saw
     infrastructure_failures: int
+    secure_pages: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)  # of both, by kind
     measured_on: dict[str, str] = field(default_factory=dict)  # hashes, see `provenance_of`
 
 
@@ -59,6 +62,9 @@ def measure(
 ) -> Result:
     """Return the result of the held-out episodes; the episodes on unseen apps only enter `unseen_app`."""
     counted, counted_unseen_app = without_failures(episodes), without_failures(unseen_app)
+    played = [*episodes, *unseen_app]
+    endings = Counter(episode.trajectory.ending for episode in played)
+    reasons = Counter(episode.failure.kind for episode in played if episode.failure)
     progress = [step for episode in counted for step in episode.made_progress]
     answers = [answer for episode in counted for answer in episode.answers]
     off_path = [episode for episode in counted if episode.off_path]
@@ -69,14 +75,16 @@ def measure(
         format_errors=Share(sum(isinstance(answer, Malformed) for answer in answers), len(answers)),
         recovery=success_share(off_path),
         unseen_app=success_share(counted_unseen_app),
-        infrastructure_failures=len(episodes) + len(unseen_app) - len(counted) - len(counted_unseen_app),
+        infrastructure_failures=endings[Ending.INFRASTRUCTURE_FAILURE],
+        secure_pages=endings[Ending.SECURE_PAGE],
+        reasons=dict(reasons.most_common()),
         measured_on=provenance or {},
     )
 
 
 def without_failures(episodes: Sequence[Episode]) -> list[Episode]:
-    """Return the episodes that did not end as an infrastructure failure."""
-    return [episode for episode in episodes if episode.trajectory.ending is not Ending.INFRASTRUCTURE_FAILURE]
+    """Return the episodes that no phone ended; see `Ending.tells_of_policy`."""
+    return [episode for episode in episodes if episode.trajectory.ending.tells_of_policy]
 
 
 def success_share(episodes: Sequence[Episode]) -> Share:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.phone import Phone, PhoneError, PhonesUnavailable
+from mobile_r1_jax.phones.phone import Phone, PhoneError, PhonesUnavailable, SecurePage
 from mobile_r1_jax.tasks.task import Progress, Task
 
 P = TypeVar("P", bound=Phone)
@@ -21,9 +21,18 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_LEAVE_SECONDS = 10.0  # to restore the settings of all phones at the end
+
 
 class InfrastructureFailure(Exception):
-    """A phone failed and the retries failed too. The episode ends; the failure does not count against the policy."""
+    """A phone failed and the retries failed too. The episode ends; the failure does not count against the policy.
+
+    `reason` leaves out the serial and the command. `transcript`: the last exchanges with the phone, oldest first.
+    """
+
+    def __init__(self, message: str, reason: str, transcript: Sequence[str]) -> None:
+        super().__init__(message)
+        self.reason, self.transcript = reason, tuple(transcript)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class LeasedPhone(Generic[P]):
         self._threads, self._retries = threads, retries
         self._running: asyncio.Future[Any] | None = None
         self._generation: int | None = None  # of the phone at its last reset; None before the first reset
+        self._acted = False  # since the last reset
         self.broken = False
 
     @property
@@ -50,10 +60,18 @@ class LeasedPhone(Generic[P]):
         return self.phone.serial
 
     async def screenshot(self) -> Screenshot:
-        return await self.call(self.phone.screenshot)
+        """See Phone. A start page that forbids pictures is a failure of the phone: the policy did not go there."""
+        try:
+            return await self.call(self.phone.screenshot)
+        except SecurePage as error:
+            if self._acted:
+                raise
+            self.broken = True
+            raise self._failure(str(error), "the start page forbids screenshots") from error
 
     async def perform(self, action: Action) -> str:
         """See `Phone.perform`. The call is repeated only if the action certainly did not reach the phone."""
+        self._acted = True
         return await self.call(self.phone.perform, action, twice=False)
 
     async def progress(self) -> Progress | None:
@@ -61,7 +79,7 @@ class LeasedPhone(Generic[P]):
         return await self.call(self.phone.progress)
 
     async def reset(self, task: Task) -> None:
-        self._generation = None
+        self._generation, self._acted = None, False
         self._generation = await self.call(self._reset, task)
 
     def _reset(self, task: Task) -> int:
@@ -87,7 +105,7 @@ class LeasedPhone(Generic[P]):
                 last = attempt == self._retries.calls
                 if last or (error.delivered and not twice):
                     self.broken = True
-                    raise InfrastructureFailure(str(error)) from error
+                    raise self._failure(str(error), error.reason) from error
                 log.warning("%s; trying again", error)
             await asyncio.sleep(pause)
             pause *= 2
@@ -99,7 +117,11 @@ class LeasedPhone(Generic[P]):
 
     def _check_generation(self) -> None:
         if self._generation not in (None, self.phone.generation):
-            raise InfrastructureFailure(f"phone {self.serial}: it was restarted and has lost its task")
+            reason = "it was restarted and has lost its task"
+            raise self._failure(f"phone {self.serial}: {reason}", reason)
+
+    def _failure(self, message: str, reason: str) -> InfrastructureFailure:
+        return InfrastructureFailure(message, reason, self.phone.transcript())
 
     async def idle(self) -> None:
         """Wait until no thread uses the phone. A thread continues to its end after its caller was cancelled."""
@@ -117,29 +139,67 @@ class Fleet(Generic[P]):
     """A pool of phones to lease: `async with Fleet(phones) as fleet:`, then in each episode
     `async with fleet.lease() as phone:`.
 
-    A broken phone is revived in the background. It returns to the fleet, or the fleet gives it up. The other phones
-    and their adb server are not touched. `lease` raises PhonesUnavailable when no phone is left.
+    On entry, every phone is prepared and checked; those that cannot be used are named once and left out. A broken phone
+    is revived in the background. It returns to the fleet, or the fleet gives it up. The other phones and their adb
+    server are not touched. `lease` raises PhonesUnavailable when no phone is left. At the end, every phone gets back
+    the settings that it had.
     """
 
     def __init__(self, phones: Sequence[P], retries: Retries = Retries()) -> None:
         if not phones:
             raise ValueError("a fleet needs at least one phone")
         self.retries = retries
-        self._free: deque[P] = deque(phones)
-        self._left = len(phones)
+        self._threads = ThreadPoolExecutor(max_workers=len(phones), thread_name_prefix="phone")
+        self._phones, self._left = tuple(phones), len(phones)
+        self._free: deque[P] = deque()
+        self._leases = {id(phone): LeasedPhone(phone, self._threads, retries) for phone in phones}  # the last of each
         self._why_none = "no phone is left: every phone of the fleet failed and could not be revived"
         self._changed = asyncio.Condition()
-        self._threads = ThreadPoolExecutor(max_workers=len(phones), thread_name_prefix="phone")
         self._returning: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Fleet[P]:
+        try:
+            entered = await asyncio.gather(*(self._enter(phone) for phone in self._phones))
+            self._free.extend(phone for phone, reason in zip(self._phones, entered, strict=True) if not reason)
+            self._left = len(self._free)
+            if not self._free:
+                raise PhonesUnavailable(f"no phone can be used: {next(filter(None, entered))}")
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
+
+    async def _enter(self, phone: P) -> str:
+        """Prepare a phone. Return "" or why it cannot be used."""
+        try:
+            await self._leases[id(phone)].call(phone.enter)
+        except (InfrastructureFailure, SecurePage) as error:
+            log.error("%s; it is left out", error)
+            return str(error)
+        return ""
 
     async def __aexit__(self, *exc: object) -> None:
         for task in self._returning:
             task.cancel()
         await asyncio.gather(*self._returning, return_exceptions=True)
+        leaving = [asyncio.create_task(self._leave(phone)) for phone in self._phones]
+        _, late = await asyncio.wait(leaving, timeout=_LEAVE_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _leave(self, phone: P) -> None:
+        """Restore the settings of a phone. Log a warning when that fails or takes too long."""
+        reason: object = f"no answer within {_LEAVE_SECONDS:g} s"
+        try:
+            await self._leases[id(phone)].in_thread(phone.leave)
+            reason = None
+        except (PhoneError, OSError) as error:
+            reason = error
+        finally:
+            if reason:
+                log.warning("phone %s: its settings are restored when it is used again: %s", phone.serial, reason)
 
     @property
     def size(self) -> int:
@@ -154,7 +214,7 @@ class Fleet(Generic[P]):
             if not self._free:
                 raise PhonesUnavailable(self._why_none)
             phone = self._free.popleft()
-        leased = LeasedPhone(phone, self._threads, self.retries)
+        leased = self._leases[id(phone)] = LeasedPhone(phone, self._threads, self.retries)
         try:
             yield leased
         finally:
@@ -166,7 +226,7 @@ class Fleet(Generic[P]):
     async def _take_back(self, leased: LeasedPhone[P]) -> None:
         await leased.idle()
         try:
-            alive = not leased.broken or await self._revive(leased)
+            alive = await self._released(leased) or await self._revive(leased)
         except PhonesUnavailable as error:
             alive, self._why_none = False, str(error)
         async with self._changed:
@@ -177,6 +237,16 @@ class Fleet(Generic[P]):
                 log.error("phone %s is given up; %d left", leased.serial, self._left)
             self._changed.notify_all()
 
+    async def _released(self, leased: LeasedPhone[P]) -> bool:
+        """Restore what the episode changed. Return whether the phone works."""
+        try:
+            if not leased.broken:
+                await leased.in_thread(leased.phone.release)
+        except (PhoneError, OSError) as error:
+            log.warning("%s", error)
+            return isinstance(error, OSError)  # the file of its settings cannot be written; the phone works
+        return not leased.broken
+
     async def _revive(self, leased: LeasedPhone[P]) -> bool:
         """Reconnect the phone, with retries. Return whether it works again."""
         pause = self.retries.pause
@@ -184,9 +254,9 @@ class Fleet(Generic[P]):
             await asyncio.sleep(pause)
             pause *= 2
             try:
-                await leased.in_thread(leased.phone.reconnect)
-                await leased.in_thread(leased.phone.screenshot)
-            except PhoneError as error:
+                await leased.in_thread(leased.phone.revive)
+                await leased.in_thread(leased.phone.release)
+            except (PhoneError, SecurePage) as error:
                 log.warning("%s", error)
             else:
                 return True

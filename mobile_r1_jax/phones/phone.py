@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from mobile_r1_jax.agent.errors import OneLineError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mobile_r1_jax.agent.actions import Action
     from mobile_r1_jax.agent.screenshots import Screenshot
     from mobile_r1_jax.tasks.task import Progress, Task
@@ -23,8 +25,12 @@ class Phone(Protocol):
         """(width, height) of the screen in device pixels, in its current orientation."""
         ...
 
+    def enter(self) -> None:
+        """Check the phone and prepare it for many episodes. Called once, when the phone enters a fleet."""
+        ...
+
     def screenshot(self) -> Screenshot:
-        """Return the current screen."""
+        """Return the current screen. Raise SecurePage if the page in front forbids pictures."""
         ...
 
     def perform(self, action: Action) -> str:
@@ -37,6 +43,22 @@ class Phone(Protocol):
 
     def reconnect(self) -> None:
         """Connect again after a failure."""
+        ...
+
+    def revive(self) -> None:
+        """Make the phone usable again after a failure that ended an episode, whatever page it is on."""
+        ...
+
+    def release(self) -> None:
+        """Restore what an episode changed for itself, such as the keyboard. Called at the end of each lease."""
+        ...
+
+    def leave(self) -> None:
+        """Restore all that was changed. Called when the phone leaves the fleet."""
+        ...
+
+    def transcript(self) -> Sequence[str]:
+        """Return the last exchanges with the phone as lines of text, oldest first; raise nothing."""
         ...
 
     def progress(self) -> Progress | None:
@@ -54,6 +76,17 @@ class PhoneError(Exception):
         short = command if len(command) <= 80 else command[:77] + "..."
         super().__init__(" ".join(f"phone {serial}: {short!r}: {reason}".split()))
         self.serial, self.command, self.reason, self.delivered = serial, command, reason, delivered
+
+
+class SecurePage(Exception):
+    """The page in front forbids pictures (FLAG_SECURE). The phone works; the episode cannot go on.
+
+    `page` names the page, such as "com.acme.bank/com.acme.bank.Login".
+    """
+
+    def __init__(self, serial: str, page: str) -> None:
+        super().__init__(f"phone {serial}: {page} forbids screenshots")
+        self.page = page
 
 
 class PhonesUnavailable(OneLineError):

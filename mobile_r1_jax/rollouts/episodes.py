@@ -16,6 +16,8 @@ from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_t
 from mobile_r1_jax.agent.responses import Response, parse_response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
+from mobile_r1_jax.phones.phone import SecurePage
+from mobile_r1_jax.rollouts.failures import Failure
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.tasks.task import Progress, Task
 
@@ -29,14 +31,14 @@ class Episode:
     """A finished trajectory, and the data for training and evaluation that the schema does not hold.
 
     prompts, answers: one per turn. progress: before each turn and at the end; empty if the phone does not report it.
-    failure: why the phone failed, if the ending is an infrastructure failure.
+    failure: why the phone ended it, if the ending is an infrastructure failure or a secure page, else None.
     """
 
     trajectory: Trajectory
     prompts: tuple[Prompt, ...]
     answers: tuple[Response | Malformed, ...]
     progress: tuple[Progress, ...] = ()
-    failure: str = ""
+    failure: Failure | None = None
 
     @property
     def made_progress(self) -> tuple[bool, ...]:
@@ -59,14 +61,14 @@ async def run_episode(
 ) -> Episode:
     """Reset the phone to the task, let the policy operate it, and return the episode.
 
-    A failing phone ends the episode as an infrastructure failure. A malformed response takes a turn and performs no
-    action. Raise PhonesUnavailable when no phone is usable any more."""
+    A failing phone ends the episode as an infrastructure failure, a page that forbids screenshots as a secure page. A
+    malformed response takes a turn and performs no action. Raise PhonesUnavailable when no phone is usable any more."""
     system = system_text(prompt_format.system, task.instruction)
     turns: list[Turn] = []
     prompts: list[Prompt] = []
     answers: list[Response | Malformed] = []
     progress: list[Progress | None] = []
-    ending, failure = Ending.OUT_OF_STEPS, ""
+    ending, failure, text = Ending.OUT_OF_STEPS, None, ""
     try:
         await phone.reset(task)
         progress.append(await phone.progress())
@@ -93,8 +95,12 @@ async def run_episode(
             ):
                 ending = Ending.FAILURE
                 break
+    except SecurePage as error:
+        ending = Ending.SECURE_PAGE
+        failure = Failure("a page forbids screenshots", str(error), len(turns), text, tuple(phone.phone.transcript()))
     except InfrastructureFailure as error:
-        ending, failure = Ending.INFRASTRUCTURE_FAILURE, str(error)
+        ending = Ending.INFRASTRUCTURE_FAILURE
+        failure = Failure(error.reason, str(error), len(turns), text, error.transcript)
         log.warning("episode of %r ends in turn %d, by no fault of the policy: %s", task.instruction, len(turns), error)
     known = tuple(reported for reported in progress if reported is not None)
     scores = known[-1].as_scores() if known else {}

@@ -67,11 +67,11 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
 
 
 async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rewards [N] float32, counted [N] bool); an episode whose phone or judge failed is not counted."""
+    """Return (rewards [N] float32, counted [N] bool); not counted: an episode that a phone ended or no judge graded."""
     rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
     judged = await asyncio.gather(*(asyncio.to_thread(judge.score, episode.trajectory) for episode in episodes))
     for index, (episode, grade) in enumerate(zip(episodes, judged, strict=True)):
-        if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE or isinstance(grade, JudgeOutage):
+        if not episode.trajectory.ending.tells_of_policy or isinstance(grade, JudgeOutage):
             continue
         rewards[index], counted[index] = task_reward(grade, episode.answers), True
     return rewards, counted
@@ -104,6 +104,7 @@ def rollout_metrics(
     """Return the metrics of the episodes of an update."""
     answers = [answer for episode in episodes for answer in episode.answers]
     endings = [episode.trajectory.ending for episode in episodes]
+    by_phones = sum(not ending.tells_of_policy for ending in endings)
     return {
         "reward": float(rewards[counted].mean()) if counted.any() else float("nan"),
         "success": endings.count(Ending.SUCCESS) / len(endings),
@@ -111,5 +112,6 @@ def rollout_metrics(
         "format_errors": sum(isinstance(answer, Malformed) for answer in answers) / max(1, len(answers)),
         "zero_variance_groups": float((~informative).sum()),
         "infrastructure_failures": float(endings.count(Ending.INFRASTRUCTURE_FAILURE)),
-        "judge_outages": float((~counted).sum() - endings.count(Ending.INFRASTRUCTURE_FAILURE)),
+        "secure_pages": float(endings.count(Ending.SECURE_PAGE)),
+        "judge_outages": float((~counted).sum() - by_phones),
     }

@@ -112,13 +112,13 @@ def _results(results: Sequence[Result]) -> Html:
         "Unseen app": [(result.stage, result.unseen_app) for result in results],
     }
     drawn = [intervals(title, rows) for title, rows in measures.items() if any(share.of for _, share in rows)]
-    failures = sum(result.infrastructure_failures for result in results)
+    failures = sum(result.infrastructure_failures + result.secure_pages for result in results)
     note = (
         "Held-out tasks, 95 % Wilson intervals. Recovery: success among the episodes in which the policy left the right"
         " path or met a pop-up."
     )
     if failures:
-        note += f" {failures} episodes failed by the phones' fault and are in no share."
+        note += f" {failures} episodes were ended by the phones and are in no share."
     return join(
         tag("div", *drawn, class_="panels"),
         tag("div", _table(results), class_="wide", tabindex=0, role="region", aria_label="Table of results"),

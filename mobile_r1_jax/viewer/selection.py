@@ -89,8 +89,8 @@ def choose(strips: Sequence[Strip], most: int) -> Strips:
 
 
 def _kind(strip: Strip) -> int:
-    """Return the kind, by interest: 0 recovery, 1 failure, 2 plain success, 3 infrastructure failure."""
-    if strip.ending is Ending.INFRASTRUCTURE_FAILURE:
+    """Return the kind, by interest: 0 recovery, 1 failure, 2 plain success, 3 ended by the phone."""
+    if not strip.ending.tells_of_policy:
         return 3
     if strip.ending is Ending.SUCCESS:
         return 0 if strip.off_path else 2

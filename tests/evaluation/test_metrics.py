@@ -1,13 +1,16 @@
 """Evaluation metrics: what counts as a hit, and how uncertain a share is."""
 
+import io
 import math
 
 import pytest
-from sample_episodes import ASTRAY, BROKEN, DONE, GARBAGE, GIVEN_UP, LOST, MOVE, STRAIGHT, episode
+from rich.console import Console
+from sample_episodes import ASTRAY, BROKEN, DONE, GARBAGE, GIVEN_UP, HIDDEN, LOST, MOVE, STRAIGHT, episode
 
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.evaluation.metrics import Result, Share, measure
-from mobile_r1_jax.evaluation.tables import table_rows
+from mobile_r1_jax.evaluation.tables import ended_by_phones, results_table, table_rows
+from mobile_r1_jax.rollouts.failures import Failure
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,38 @@ def test_what_is_measured_is_counted_over_the_right_things() -> None:
         recovery=Share(1, 2),
         unseen_app=Share(2, 3),
         infrastructure_failures=2,
+        reasons={"no answer within N s": 2},
     )
+
+
+def test_a_secure_page_is_in_no_share_and_counted_by_itself() -> None:
+    result = measure("base", [STRAIGHT, HIDDEN, BROKEN], [HIDDEN])
+    assert result.success == Share(1, 1) and result.unseen_app == Share(0, 0)
+    assert (result.infrastructure_failures, result.secure_pages) == (1, 2)
+    assert result.reasons == {"a page forbids screenshots": 2, "no answer within N s": 1}
+
+
+def test_the_table_counts_by_reason_what_phones_ended() -> None:
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(results_table([measure("base", [STRAIGHT, HIDDEN, BROKEN], []), measure("last", [STRAIGHT], [])]))
+    text = " ".join(console.export_text().split())
+    assert "base: infrastructure failures 1, secure pages 1" in text and "last:" not in text
+    assert "a page forbids screenshots: 1; no answer within N s: 1" in text
+    assert ended_by_phones(measure("last", [STRAIGHT], [])) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("no answer within 15 s", "no answer within 0.5 s"),
+        ("device 'emulator-5554' not found", "device 'R58M12' not found"),
+        ("screenshot is cut short: a PNG of 17 bytes", "screenshot is cut short: a PNG of 9999 bytes"),
+        ("no size in 'Error: 0x7f'", 'no size in "it"'),
+    ],
+)
+def test_failures_of_one_cause_have_one_kind(one: str, other: str) -> None:
+    kinds = {Failure(reason, "", 0, "").kind for reason in (one, other, f"{one}: {'x' * 99}")}
+    assert len(kinds) == 2 and all(len(kind) <= 60 for kind in kinds)
 
 
 def test_nothing_played_is_measured_as_nothing() -> None:

@@ -20,18 +20,33 @@ class RecordingDevice(Device):
 
     def __init__(self) -> None:
         super().__init__(size=SIZE, seed=0)
-        self.typed: list[str] = []
-        self.gestures: list[tuple[Any, ...]] = []
+        self.happened: list[tuple[Any, ...]] = []  # texts, gestures and keys
         self.failures: list[Exception] = []  # raised one by one by whatever comes next
         self.pictures: list[bytes] = []  # shown one by one instead of the screen
 
+    @property
+    def typed(self) -> list[str]:
+        """Return the texts that were typed, piece by piece."""
+        return [what[1] for what in self.happened if what[0] == "text"]
+
+    @property
+    def gestures(self) -> list[tuple[Any, ...]]:
+        """Return the gestures and keys."""
+        return [what for what in self.happened if what[0] != "text"]
+
+    @property
+    def text(self) -> str:
+        """Return what the texts and the keys Enter and Tab wrote."""
+        keys = {("key", "ENTER"): "\n", ("key", "TAB"): "\t"}
+        return "".join(what[1] if what[0] == "text" else keys.get(what, "") for what in self.happened)
+
     def _happened(self, *what: Any) -> None:
-        self.gestures.append(what)
+        self.happened.append(what)
         if self.failures:
             raise self.failures.pop(0)
 
     def type_text(self, text: str) -> None:
-        self.typed.append(text)
+        self.happened.append(("text", text))
 
     def tap(self, x: int, y: int) -> None:
         self._happened("tap", x, y)

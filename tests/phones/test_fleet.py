@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -14,12 +15,13 @@ from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
-from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, Simulator, Timings, connect
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, Simulator, connect
+from mobile_r1_jax.phones.settings import INSTANT
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.tasks.task import Task
 
-IMPATIENT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=0.5)
+IMPATIENT = replace(INSTANT, limit=0.5)
 FEW = Retries(calls=1, revivals=1, pause=0.01)
 TAP = Click(Point(1, 1, Frame("device", 112, 224)))
 PAY = Task("Shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
@@ -93,7 +95,7 @@ def test_a_connection_lost_between_actions_is_taken_up_again(recorded) -> None:
     phone, device = recorded
     phone.shell("reboot")  # drops the connection
     time.sleep(0.2)
-    device.gestures.clear()
+    device.happened.clear()
 
     async def main() -> None:
         async with Fleet([phone], FEW) as fleet, fleet.lease() as leased:

@@ -7,20 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from real_processes import command, hit, members
 
 from mobile_r1_jax.agent.actions import Open
-from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, Retries
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
 from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, SimulatedPhones, Simulator, connect
+from mobile_r1_jax.phones.settings import INSTANT
 from mobile_r1_jax.tasks.task import Task
 
 SIZE = (112, 224)
-BRISK = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=1.0)
+BRISK = replace(INSTANT, limit=1.0)
 RETRIES = Retries(calls=2, revivals=4, pause=0.05)
 PAY = Task("Shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
 

@@ -133,7 +133,7 @@ def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, word
 RUN = """
 import signal, sys, time
 from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
-from mobile_r1_jax.phones.adb.phone import Timings
+from mobile_r1_jax.phones.settings import Timings
 from contextlib import closing
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

@@ -237,7 +237,7 @@ def test_when_our_processes_die_only_the_episodes_in_flight_are_lost(
         blow = {5: lambda: hit(which, source, number)}
         played = play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at=blow)
     lost = [episode for episode in played if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE]
-    assert len(lost) <= 3 and all("phone emulator-" in episode.failure for episode in lost)
+    assert len(lost) <= 3 and all("phone emulator-" in episode.failure.message for episode in lost)
     assert lost or which == "adb"  # phones outlive adb: an episode whose call can be repeated goes on
     for episode, same in zip(played, expected, strict=True):
         if episode not in lost:

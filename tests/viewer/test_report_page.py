@@ -125,7 +125,7 @@ def test_parts_of_a_run_may_be_missing_or_empty(run, make, present: str) -> None
     expected = {
         "config": "No trajectory has been written yet.",
         "metrics": "1.5",
-        "results": "3 episodes failed by the phones' fault",
+        "results": "3 episodes were ended by the phones",
         "broken": "line 1: trajectory is missing",
         "unsampled": "(nothing)",
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adbutils import AdbConnection, AdbError
+
+from mobile_r1_jax.phones.phone import PhonesUnavailable
 
 LONGEST_REQUEST = 0xFFFF  # bytes; the length is sent as four hexadecimal digits
 
@@ -19,6 +23,28 @@ class ServerAddress:
     host: str = "127.0.0.1"
     port: int = 5037
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerAddress:
+        """Return the address that the environment variables of adb name, with the priorities of adb.
+
+        ADB_SERVER_SOCKET is "tcp:PORT" or "tcp:HOST:PORT". Without it ANDROID_ADB_SERVER_ADDRESS and
+        ANDROID_ADB_SERVER_PORT count. Raises PhonesUnavailable for a value that is no address.
+        """
+        if socket_name := environment.get("ADB_SERVER_SOCKET"):
+            match = re.fullmatch(r"tcp:(?:(?P<host>\[[^\]]+\]|[^:\[\]]+):)?(?P<port>\d+)", socket_name, re.ASCII)
+            if match is None:
+                raise PhonesUnavailable(f"ADB_SERVER_SOCKET is {socket_name!r}; use tcp:PORT or tcp:HOST:PORT")
+            name, host, port = "ADB_SERVER_SOCKET", match["host"], match["port"]
+        else:
+            name = "ANDROID_ADB_SERVER_PORT"
+            host, port = environment.get("ANDROID_ADB_SERVER_ADDRESS"), environment.get(name) or str(cls.port)
+        if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 0 < int(port) < 1 << 16:
+            raise PhonesUnavailable(f"{name}: {port!r} is no port; use a number from 1 to 65535")
+        return cls((host or cls.host).strip("[]"), int(port))
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
 
 class AdbStream(AdbConnection):
     """A connection to the server, for use in a `with`. Raises TimeoutError if the exchange takes more than `seconds`.
@@ -28,11 +54,23 @@ class AdbStream(AdbConnection):
     """
 
     def __init__(self, address: ServerAddress, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
+        self._address, self._deadline = address, time.monotonic() + seconds
         super().__init__(address.host, address.port)
 
     def _safe_connect(self) -> socket.socket:
-        return self._create_socket()
+        left = max(self._deadline - time.monotonic(), 0.001)
+        try:
+            return socket.create_connection((self._address.host, self._address.port), timeout=left)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            host, port = self._address.host, self._address.port
+            is_local = host in ("localhost", "::1") or host.startswith("127.")
+            start = f"adb -P {port} start-server" if is_local else f"adb -a -P {port} nodaemon server"
+            raise AdbError(
+                f"no adb server answers at {self._address} ({error.strerror or error}); start one on that machine with"
+                f" `{start}`, or name another one in ADB_SERVER_SOCKET, as tcp:HOST:PORT"
+            ) from error
 
     def close(self) -> None:
         self.conn.close()

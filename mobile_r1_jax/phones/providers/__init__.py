@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from mobile_r1_jax.phones.phone import Phone
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
-from mobile_r1_jax.phones.settings import PhoneSettings
+from mobile_r1_jax.phones.settings import INSTANT, PhoneSettings
 from mobile_r1_jax.tasks.suite import TaskSuite
 
 
 @contextmanager
 def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
     """Yield the phones, ready to use. Raises PhonesUnavailable in one line if there are none."""
-    with simulated_fleet(settings.count, settings.simulated.size, seed) as phones:
+    with simulated_fleet(settings.count, settings.simulated.size, seed, settings.timings or INSTANT) as phones:
         yield list(phones)
 
 

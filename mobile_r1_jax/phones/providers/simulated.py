@@ -15,18 +15,17 @@ from typing import Any, Literal
 
 from adbutils import AdbError
 
-from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
 from mobile_r1_jax.phones.child import Child, SupervisedService
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
-from mobile_r1_jax.phones.settings import SimulatedSettings
+from mobile_r1_jax.phones.settings import INSTANT, SimulatedSettings, Timings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
 from mobile_r1_jax.tasks.task import Progress, Task
 
-INSTANT = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0)
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
 
 
@@ -45,6 +44,9 @@ class SimulatedPhone(AdbPhone):
     ) -> None:
         super().__init__(serial, server, timings)
         self._repair = repair
+
+    def enter(self) -> None:
+        """Do nothing: a simulated phone is ready, and nobody else uses it."""
 
     def reset(self, task: Task) -> None:
         """Put the phone into the start state of the task."""
@@ -69,16 +71,16 @@ class SimulatedPhone(AdbPhone):
         of a task as `payload` and returns the progress.
         """
         words = ["cmd", "simulator", verb] + ([] if payload is None else [json.dumps(dict(payload))])
-        return json.loads(self._checked(shlex.join(words)))
+        return json.loads(self.checked(shlex.join(words)))
 
     def progress(self) -> Progress:
         """See Phone. A simulated phone knows its task."""
         answer = self.simulator("progress")
         return Progress(answer["done"], answer["remaining"], answer["shortest"], *answer["milestones"])
 
-    def installed_apps(self) -> dict[str, str]:
-        """Return app name -> package of all apps."""
-        dump = self._checked("dumpsys package packages")
+    def labels(self) -> dict[str, str]:
+        """Return label -> package of all apps."""
+        dump = self.checked("dumpsys package packages")
         return {
             label: package for package, label in re.findall(r"Package \[(\S+)\][\s\S]*?nonLocalizedLabel=(.*)", dump)
         }

@@ -1,0 +1,49 @@
+"""The keys of Android by name and code, from AOSP's KeyEvent.java, and those that an episode must not press."""
+
+from __future__ import annotations
+
+import re
+
+# The first code of a run of keys -> the names of the run without KEYCODE_, in order.
+_RUNS = {
+    1: "SOFT_LEFT SOFT_RIGHT HOME BACK CALL ENDCALL 0 1 2 3 4 5 6 7 8 9 STAR POUND DPAD_UP DPAD_DOWN DPAD_LEFT"
+    " DPAD_RIGHT DPAD_CENTER VOLUME_UP VOLUME_DOWN POWER CAMERA CLEAR A B C D E F G H I J K L M N O P Q R S T U V W X Y"
+    " Z COMMA PERIOD ALT_LEFT ALT_RIGHT SHIFT_LEFT SHIFT_RIGHT TAB SPACE SYM EXPLORER ENVELOPE ENTER DEL GRAVE MINUS"
+    " EQUALS LEFT_BRACKET RIGHT_BRACKET BACKSLASH SEMICOLON APOSTROPHE SLASH AT NUM HEADSETHOOK FOCUS PLUS MENU"
+    " NOTIFICATION SEARCH MEDIA_PLAY_PAUSE MEDIA_STOP MEDIA_NEXT MEDIA_PREVIOUS MEDIA_REWIND MEDIA_FAST_FORWARD MUTE"
+    " PAGE_UP PAGE_DOWN PICTSYMBOLS SWITCH_CHARSET",
+    111: "ESCAPE FORWARD_DEL CTRL_LEFT CTRL_RIGHT CAPS_LOCK SCROLL_LOCK META_LEFT META_RIGHT FUNCTION SYSRQ BREAK"
+    " MOVE_HOME MOVE_END INSERT FORWARD MEDIA_PLAY MEDIA_PAUSE MEDIA_CLOSE MEDIA_EJECT MEDIA_RECORD F1 F2 F3 F4 F5 F6"
+    " F7 F8 F9 F10 F11 F12 NUM_LOCK NUMPAD_0 NUMPAD_1 NUMPAD_2 NUMPAD_3 NUMPAD_4 NUMPAD_5 NUMPAD_6 NUMPAD_7 NUMPAD_8"
+    " NUMPAD_9 NUMPAD_DIVIDE NUMPAD_MULTIPLY NUMPAD_SUBTRACT NUMPAD_ADD NUMPAD_DOT NUMPAD_COMMA NUMPAD_ENTER"
+    " NUMPAD_EQUALS NUMPAD_LEFT_PAREN NUMPAD_RIGHT_PAREN VOLUME_MUTE INFO CHANNEL_UP CHANNEL_DOWN ZOOM_IN ZOOM_OUT TV"
+    " WINDOW GUIDE DVR BOOKMARK CAPTIONS SETTINGS TV_POWER TV_INPUT STB_POWER STB_INPUT AVR_POWER AVR_INPUT",
+    187: "APP_SWITCH",
+    204: "LANGUAGE_SWITCH MANNER_MODE 3D_MODE CONTACTS CALENDAR MUSIC CALCULATOR ZENKAKU_HANKAKU EISU MUHENKAN HENKAN"
+    " KATAKANA_HIRAGANA YEN RO KANA ASSIST BRIGHTNESS_DOWN BRIGHTNESS_UP MEDIA_AUDIO_TRACK SLEEP WAKEUP PAIRING"
+    " MEDIA_TOP_MENU 11 12",
+    231: "VOICE_ASSIST",
+    272: "MEDIA_SKIP_FORWARD MEDIA_SKIP_BACKWARD MEDIA_STEP_FORWARD MEDIA_STEP_BACKWARD SOFT_SLEEP CUT COPY PASTE"
+    " SYSTEM_NAVIGATION_UP SYSTEM_NAVIGATION_DOWN SYSTEM_NAVIGATION_LEFT SYSTEM_NAVIGATION_RIGHT ALL_APPS REFRESH"
+    " THUMBS_UP THUMBS_DOWN PROFILE_SWITCH",
+}
+_NAMES = {first + at: name for first, names in _RUNS.items() for at, name in enumerate(names.split())}
+_CODES = {name: code for code, name in _NAMES.items()}
+# They switch the phone off or put it to sleep. By default, ENDCALL does so outside a call.
+REFUSED = {"POWER", "ENDCALL", "SLEEP", "SOFT_SLEEP", "TV_POWER", "STB_POWER", "AVR_POWER"}
+
+
+def find_key(name: str) -> str | None:
+    """Return the name for `input keyevent`, such as "KEYCODE_BACK", of a key; None if there is no such key.
+
+    name: with or without KEYCODE_, in any case, or a code. As for `input keyevent`, digits are a code and no digit key.
+    """
+    word = name.strip().upper().removeprefix("KEYCODE_")
+    if re.fullmatch(r"\d{1,4}", word, re.ASCII) and not name.strip().upper().startswith("KEYCODE_"):
+        word = _NAMES.get(int(word), "")
+    return f"KEYCODE_{word}" if word in _CODES else None
+
+
+def is_refused(key: str) -> bool:
+    """Return whether a key of `find_key` switches the phone off or puts it to sleep."""
+    return key.removeprefix("KEYCODE_") in REFUSED
