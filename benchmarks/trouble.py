@@ -27,11 +27,11 @@ from mobile_r1_jax.agent.prompts import Prompt, PromptFormat, response_ids
 from mobile_r1_jax.agent.responses import Response, format_response
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending
-from mobile_r1_jax.phones.adb.phone import Timings
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.phone import PhoneError
 from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, connect
+from mobile_r1_jax.phones.settings import INSTANT
 from mobile_r1_jax.phones.simulator import oracle
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.demonstrations import action
@@ -47,7 +47,7 @@ SIZE = (112, 224)
 APPS = ("settings", "shop", "messages", "clock", "launcher")
 SYSTEM = "Phone. Task: {instruction}"
 MOST_TURNS = 20
-TIMINGS = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=0.5)
+TIMINGS = replace(INSTANT, limit=0.5)
 RETRIES = Retries(calls=2, revivals=8, pause=0.05)
 SCREENSHOT_RATE, COMMAND_RATE = 0.1, 0.04  # about every third episode meets the trouble
 RATES = {"server_killed": 0.005}  # the phones share the server

@@ -134,7 +134,9 @@ def test_one_stage_runs_alone_from_the_stage_of_another_run(unbroken, cache, tmp
     exported = unbroken[0] / "small" / "exported" / "action_level-3"
     assert (exported / "model.safetensors").exists() and (exported / "agent.json").exists()
     failed = start(tmp_path, cache, 4, f"--policy={unbroken[0] / 'small'}:third")
-    assert failed.communicate(timeout=100)[0].strip().endswith("choose from format_finetuning, action_level, task_level")
+    assert (
+        failed.communicate(timeout=100)[0].strip().endswith("choose from format_finetuning, action_level, task_level")
+    )
 
 
 def test_another_policy_is_refused_and_discarded_for_only_when_asked(unbroken, cache, tmp_path) -> None:

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, states
 from mobile_r1_jax.phones.phone import PhoneError
-from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, Timings, connect
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, connect
+from mobile_r1_jax.phones.settings import INSTANT
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.interruptions import PERMISSION_WINDOW
@@ -21,7 +24,7 @@ from mobile_r1_jax.phones.simulator.screen import one_colour
 from mobile_r1_jax.phones.simulator.trouble import KINDS, Event, Schedule, Trouble, read_trouble
 
 SIZE = (112, 224)
-QUICK = Timings(first_settle=0, settle=0, longest_wait=0, keyboard_settle=0, limit=0.5)
+QUICK = replace(INSTANT, limit=0.5)
 Troubled = Callable[..., tuple[SimulatedPhone, Device]]
 PutOnWire = Callable[[Device], ListeningPhone]
 
@@ -139,7 +142,7 @@ def test_adb_shows_what_is_wrong_and_the_phone_comes_back(
 def test_a_disconnect_cuts_the_answer_of_a_command_that_took_effect(troubled: Troubled) -> None:
     phone, device = troubled("disconnect", of="commands")
     with pytest.raises(PhoneError, match="hung up"):
-        phone._checked("input keyevent HOME; echo done")
+        phone.checked("input keyevent HOME; echo done")
     assert device.state()["page"] == "launcher/home"
     phone.reconnect()
     assert phone.shell("echo done").stdout == "done\n"
@@ -166,7 +169,7 @@ def test_a_truncated_picture_is_refused_and_the_next_one_is_whole(troubled: Trou
 @pytest.mark.parametrize("kind", ["black", "white"])
 def test_a_picture_in_one_colour_is_shown_once(troubled: Troubled, kind: str) -> None:
     phone, device = troubled(kind)
-    pictures = [phone._service("exec:screencap -p") for _ in range(2)]
+    pictures = [phone.service("exec:screencap -p") for _ in range(2)]
     assert pictures == [one_colour(SIZE, kind), device.screenshot()]
 
 
@@ -224,7 +227,7 @@ def test_closing_an_app_that_does_not_respond_shows_the_home_screen(troubled: Tr
 
 def test_a_phone_that_fell_asleep_is_black_and_locked_until_it_is_woken_and_swiped(troubled: Troubled) -> None:
     phone, device = troubled("asleep")
-    assert phone.screenshot().image().getextrema() == ((0, 0),) * 3
+    assert Screenshot(phone.service("exec:screencap -p")).image().getextrema() == ((0, 0),) * 3
     phone.shell("input tap 50 50; input keyevent HOME")
     assert device.state()["page"] == "shop/home" and not device.awake
     phone.shell("input keyevent WAKEUP")
@@ -251,7 +254,7 @@ def test_a_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
     for _ in range(2):
         answer = phone.shell("screencap -p")
         assert answer.status == refused
-        assert phone._service("exec:screencap -p") == (b"" if refused else one_colour(SIZE, "black"))
+        assert phone.service("exec:screencap -p") == (b"" if refused else one_colour(SIZE, "black"))
     phone.shell("input keyevent HOME")
     assert phone.screenshot().png == device.screenshot()
 

@@ -10,8 +10,7 @@ from benchmarks.trouble import HEALTHY, MIXED, TroubledPhones, load_tokenizer, p
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.phones.simulator.trouble import KINDS
 
-ALONE = [kind for kind in KINDS if kind != "secure"]
-ROWS = [HEALTHY, *ALONE, MIXED]
+ROWS = [HEALTHY, *KINDS, MIXED]
 
 
 @pytest.fixture(scope="module")
