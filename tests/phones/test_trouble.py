@@ -236,6 +236,18 @@ def test_a_phone_that_fell_asleep_is_black_and_locked_until_it_is_woken_and_swip
     assert not device.locked and device.state()["page"] == "shop/home"
 
 
+@pytest.mark.parametrize(("times", "outcome"), [(1, "picture"), (2, "picture"), (3, "falls asleep again and again")])
+def test_sleep_is_never_taken_for_a_secure_page(troubled: Troubled, times: int, outcome: str) -> None:
+    phone, device = troubled("asleep")
+    script = [{"kind": "asleep", "after": after} for after in range(times)]
+    phone.simulator("trouble", {"script": script})
+    if outcome == "picture":
+        assert phone.screenshot().png == device.screenshot()
+    else:
+        with pytest.raises(PhoneError, match=outcome):
+            phone.screenshot()
+
+
 def test_a_slow_page_shows_no_content_and_takes_no_touch_for_two_captures(troubled: Troubled) -> None:
     phone, device = troubled("slow")
     seen = [phone.screenshot().sha]
