@@ -24,13 +24,15 @@ _CHATTER = re.compile(r" [VDI] adb +: ")  # what adb logs when nothing is wrong
 _MOST_ENDS, _WINDOW_SECONDS = 5, 60.0
 
 # The shell's standard input ends when our process does, also after SIGKILL. The shell then kills the command, which may
-# be frozen. If the command ends first, the shell ends with its exit status.
+# be frozen, and its group: itself and the children of the command. If the command ends first, the shell ends with its
+# exit status.
 _GUARD = """
 exec 3<&0
 "$@" <&3 3<&- & child=$!
 exec 2>/dev/null
 { while read -r _; do :; done <&3; kill -9 $child; } & guard=$!
 wait $child; status=$?
+[ $status -ne 137 ] || kill -9 -$$
 kill $guard
 exit $status
 """

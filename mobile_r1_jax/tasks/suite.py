@@ -11,10 +11,11 @@ from mobile_r1_jax.tasks.task import Task
 
 
 class Split(StrEnum):
-    """A part of a suite: training tasks, the same kinds with unseen parameters, or tasks on unseen apps."""
+    """A part of a suite: training tasks, the same kinds with unseen parameters, other kinds, or unseen apps."""
 
     TRAIN = "train"
     UNSEEN_PARAMETERS = "unseen_parameters"
+    UNSEEN_TEMPLATES = "unseen_templates"
     UNSEEN_APPS = "unseen_apps"
 
 

@@ -1,11 +1,13 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from scripted_android import Answer, ScriptedAndroid
 
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, Simulator, connect
@@ -104,6 +106,20 @@ def put_on_wire(server: ServerAddress) -> Iterator[Callable[[Device], ListeningP
     thread.join(5)
     with contextlib.suppress(RuntimeError):
         loop.close()
+
+
+@pytest.fixture
+def scripted(
+    put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
+) -> Callable[..., tuple[AdbPhone, ScriptedAndroid]]:
+    """Makes a phone that answers some commands by a script: scripted({"pm list": "Error"}, timings=…)."""
+
+    def make(answers: Mapping[str, Answer], device: Device | None = None, **options: Any) -> Any:
+        listening = put_on_wire(device or RecordingDevice())
+        options = {"timings": INSTANT} | options
+        return AdbPhone(listening.android.serial, server, **options), ScriptedAndroid(listening.android, answers)
+
+    return make
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_simulator_that_dies_at_its_start_is_one_line(count: int, size: tuple[
         ("--size 10x10", "argument --size: screen size 10x10: each side must have 40 to 9999 pixels"),
         ("--size 400x80", "argument --size: screen size 400x80: each side"),
         ("--seed one", "argument --seed: invalid int value: 'one'"),
-        ("--port 5", "unrecognized arguments: --port 5"),
+        ("--listen 5", "unrecognized arguments: --listen 5"),
     ],
 )
 def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, words: str) -> None:

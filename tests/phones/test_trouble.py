@@ -273,7 +273,7 @@ def test_a_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
 
 def test_the_command_line_chooses_trouble_for_every_phone(server: ServerAddress) -> None:
     trouble = json.dumps({"script": [{"kind": "popup", "after": 1}]})
-    command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", "2"]
+    command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", "2", "--json"]
     with subprocess.Popen(
         [*command, "--trouble", trouble], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -94,7 +94,7 @@ class Simulator:
     """
 
     def __init__(self, count: int, size: tuple[int, int], seed: int) -> None:
-        command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", str(count)]
+        command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--json", "--phones", str(count)]
         command += ["--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
         self.child = Child(command)
         with ExitStack() as undo:

@@ -1,7 +1,16 @@
-"""A process with simulated phones: python -m mobile_r1_jax.phones.simulator --phones 4 --size 1080x2400.
+"""Simulated Android phones for any program that speaks adb: no emulator, no Android SDK.
 
-It prints one line of JSON, {"ports": [...]}, when the phones listen. `adb connect localhost:PORT` connects adb to a
-phone. The process ends when its standard input is closed, so that it ends with the process that started it.
+Each phone listens on a port of this machine. Connect adb to it and use it as a phone:
+
+  python -m mobile_r1_jax.phones.simulator --port 7001     # prints what to type next
+  adb connect 127.0.0.1:7001
+  adb -s 127.0.0.1:7001 shell input tap 540 1200
+  adb -s 127.0.0.1:7001 exec-out screencap -p > screen.png
+
+A phone can be given a task and asked for its outcome, which it reads from its own state:
+
+  adb -s 127.0.0.1:7001 shell cmd simulator task send Anna Hello    # prints the instruction
+  adb -s 127.0.0.1:7001 shell cmd simulator progress                # prints {"done": false, "remaining": 5, …}
 """
 
 import argparse
@@ -12,16 +21,19 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mobile_r1_jax.phones.simulator.android.daemon import listen
+from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.android.system import SDK
 from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.phones.simulator.named_tasks import list_tasks
+from mobile_r1_jax.phones.simulator.page import PageServer
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.trouble import Trouble, read_trouble
 
-MOST_PHONES = 10_000  # far below the 64,511 ports open to users
+MOST_PHONES = 10_000  # far below the number of ports open to users
+FIRST_PORT, LAST_PORT = 1024, 65535
 
 
 def screen_size(text: str) -> tuple[int, int]:
@@ -52,39 +64,100 @@ def chosen_trouble(text: str) -> Trouble:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-async def serve(count: int, size: tuple[int, int], seed: int, android: int, trouble: Trouble) -> None:
-    """Serve `count` phones, phone i with seed + i, until the end of standard input or SIGTERM."""
+def first_port(text: str) -> int:
+    """Return a port that a user may open."""
+    if not re.fullmatch(r"\d{4,5}", text, re.ASCII) or not FIRST_PORT <= int(text) <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"port {text!r}: must be from {FIRST_PORT} to {LAST_PORT}")
+    return int(text)
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    """Serve phones until SIGTERM or, with --json, until the end of standard input."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    phones = [await listen(Device(size=size, seed=seed + index), version=android) for index in range(count)]
-    for index, phone in enumerate(phones):
-        phone.android.trouble.choose(replace(trouble, seed=trouble.seed + index))
-    print(json.dumps({"ports": [phone.port for phone in phones]}), flush=True)
-    threading.Thread(target=_when_input_ends, args=(lambda: loop.call_soon_threadsafe(ended.set),), daemon=True).start()
+    phones = []
+    for index in range(arguments.phones):
+        device = Device(size=arguments.size, seed=arguments.seed + index)
+        port = arguments.port + index if arguments.port else 0
+        phones.append(await listen(device, port=port, version=arguments.android))
+        phones[-1].android.trouble.choose(replace(arguments.trouble, seed=arguments.trouble.seed + index))
+    page = PageServer(phones, loop) if arguments.page else None
+    if page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+    if arguments.json:
+        print(json.dumps({"ports": [phone.port for phone in phones]}), flush=True)
+        threading.Thread(target=_when_input_ends, args=(loop.call_soon_threadsafe, ended.set), daemon=True).start()
+    else:
+        print(what_to_type(phones, page.url if page else ""), flush=True)
     await ended.wait()
     for phone in phones:
         phone.server.close()
 
 
-def _when_input_ends(call: Callable[[], object]) -> None:
+def what_to_type(phones: Sequence[ListeningPhone], page: str) -> str:
+    """Return what a person can do next: addresses, serials, and commands to copy."""
+    android = phones[0].android
+    width, height = android.device.size
+    addresses = [f"{phone.host}:{phone.port}" for phone in phones]
+    adb = f"adb -s {addresses[0]}"
+    return "\n".join(
+        [
+            f"{len(phones)} simulated phone{'s' * (len(phones) > 1)}: {width}x{height}, Android {android.version}. "
+            "Ctrl-C to stop.",
+            *([f"\nWatch and touch them in a browser: {page}"] if page else []),
+            "\nConnect adb. The address is then the serial:",
+            *(f"  adb connect {address}" for address in addresses),
+            "\nUse it as any phone:",
+            f"  {adb} shell input tap {width // 2} {height // 2}",
+            f"  {adb} exec-out screencap -p > screen.png",
+            "\nGive it a task, run your agent with the instruction that is printed, read the outcome:",
+            f"  {adb} shell cmd simulator tasks                    # lists all tasks",
+            f"  {adb} shell cmd simulator task send Anna Hello     # starts one",
+            f"  {adb} shell cmd simulator progress                 # is it done?",
+        ]
+    )
+
+
+def _when_input_ends(call: Callable[..., object], *arguments: object) -> None:
     # os.read, not sys.stdin: a thread in a buffered read would abort the interpreter's shutdown.
     while os.read(0, 4096):
         pass
-    call()
+    call(*arguments)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="mobile_r1_jax.phones.simulator", description=__doc__)
-    parser.add_argument("--phones", type=count, default=1, help="number of phones")
-    parser.add_argument("--size", type=screen_size, default=(112, 224), help="screen size, WIDTHxHEIGHT")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first phone; phone i gets seed + i")
-    parser.add_argument("--android", type=int, choices=SDK, default=14, help="Android version of the phones")
-    parser.add_argument("--trouble", type=chosen_trouble, default=Trouble(), help="what goes wrong: JSON or a file")
+    parser = argparse.ArgumentParser(
+        prog="python -m mobile_r1_jax.phones.simulator",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--phones", type=count, default=1, metavar="N", help="number of phones (default: 1)")
+    add("--size", type=screen_size, default=(1080, 2400), metavar="WxH", help="screen in pixels (default: 1080x2400)")
+    add("--android", type=int, choices=SDK, default=14, help="Android version of the phones (default: 14)")
+    add("--seed", type=int, default=0, help="random content of the first phone; phone i gets seed + i (default: 0)")
+    add("--port", type=first_port, help="port of the first phone; phone i gets port + i (default: free ports)")
+    add("--trouble", type=chosen_trouble, default=Trouble(), metavar="JSON", help="what goes wrong: JSON, or its file")
+    add("--tasks", action="store_true", help="list the tasks, name and instruction, and end")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--page", action="store_true", help="show the live screens in a browser, to click and type on")
+    output.add_argument(
+        "--json",
+        action="store_true",
+        help='for programs: print one line, {"ports": [...]}, and end when standard input is closed',
+    )
     arguments = parser.parse_args()
+    if arguments.port and (last := arguments.port + arguments.phones - 1) > LAST_PORT:
+        parser.error(
+            f"port {arguments.port}: {arguments.phones} phones need ports up to {last}, but {LAST_PORT} is the last"
+        )
+    if arguments.tasks:
+        print(list_tasks(), end="")
+        return
     logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
     try:
-        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed, arguments.android, arguments.trouble))
+        asyncio.run(serve(arguments))
     except KeyboardInterrupt:
         pass
     except OSError as error:

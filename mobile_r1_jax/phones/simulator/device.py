@@ -134,6 +134,11 @@ class Device:
             **json.loads(json.dumps(state.data)),
         }
 
+    @property
+    def instruction(self) -> str:
+        """The English instruction of the task, "" without a task."""
+        return self._task.instruction if self._task else ""
+
     def progress(self) -> dict[str, Any]:
         """Return the progress of the task; see `tasks.Placed.progress`. Raises ValueError if there is no task."""
         if self._task is None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mobile_r1_jax.phones.simulator.icons import COLOURS, glyph_of
+from mobile_r1_jax.phones.simulator.text import draw_text
 
 COLUMNS, ROWS = 4, 8
 SMALLEST, LARGEST, MOST_STRETCHED = 40, 9999, 4
@@ -114,11 +115,6 @@ def one_colour(size: tuple[int, int], colour: str) -> bytes:
     return out.getvalue()
 
 
-@functools.lru_cache(maxsize=8)
-def font(pixels: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=pixels)  # Pillow's built-in font, the same on every machine
-
-
 def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, int]) -> None:
     shape, colour, ground = glyph_of(name)
     x1, y1, x2, y2 = box
@@ -149,16 +145,6 @@ def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, in
         pen.polygon(((left, top), (right, top), (left, bottom), (right, bottom)), fill=colour)
 
 
-def draw_text(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], fill: Any, *, middle: bool) -> None:
-    x1, y1, x2, y2 = box
-    text = text.replace("\n", " ")  # text is drawn on one line
-    pixels = max(8, (y2 - y1) * 3 // 7)
-    while pixels > 8 and pen.textlength(text, font=font(pixels)) > x2 - x1:
-        pixels -= 1
-    x, anchor = ((x1 + x2) // 2, "mm") if middle else (x1, "lm")
-    pen.text((x, (y1 + y2) // 2), text, fill=fill, font=font(pixels), anchor=anchor)
-
-
 def draw_title(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:
     x1, y1, x2, y2 = box
     pen.rectangle((x1, y1, x2, y2 - 1), fill=accent)
@@ -172,7 +158,7 @@ def draw_named(
     x1, y1, x2, y2 = box
     side = (x2 - x1) // element.cell[2]
     draw_glyph(pen, name, (x1, y1, x1 + side, y2))
-    draw_text(pen, name, (x1 + side + 1, y1, x2, y2), fill, middle=False)
+    draw_text(pen, name, (x1 + side + 1, y1, x2, y2), fill)
 
 
 def draw_tile(pen: ImageDraw.ImageDraw, element: Element, box: tuple[int, int, int, int], accent: Any) -> None:

@@ -66,4 +66,5 @@ class SimulatorTasks:
         )
 
     def _apps(self, split: Split) -> tuple[str, ...]:
-        return self.unseen_apps if split is Split.UNSEEN_APPS else self.apps
+        known = {Split.TRAIN: self.apps, Split.UNSEEN_PARAMETERS: self.apps, Split.UNSEEN_APPS: self.unseen_apps}
+        return known.get(split, ())

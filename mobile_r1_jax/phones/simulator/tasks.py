@@ -29,6 +29,7 @@ class Placed:
 
     state: State
     goals: tuple[Goal, ...]
+    instruction: str  # in English
     start: int = field(init=False)
     nearest: int = field(init=False)
 
@@ -74,7 +75,7 @@ def place(setup: dict[str, Any]) -> Placed:
         (rng.randint(1, 3), gestures.shuffled(popup, rng))
         for popup in rng.sample(gestures.POPUPS, min(popups, len(gestures.POPUPS)))
     ]
-    return Placed(state, template.goals(parameters))
+    return Placed(state, template.goals(parameters), template.english.format(**parameters))
 
 
 def combinations(template: Template, *, held_out: bool) -> list[Parameters]:

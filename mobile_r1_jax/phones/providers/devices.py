@@ -1,0 +1,58 @@
+"""Phones and emulators that an adb server of the user knows. The server is never started, stopped or restarted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from adbutils import AdbError
+
+from mobile_r1_jax.phones.adb.phone import AdbPhone
+from mobile_r1_jax.phones.adb.stream import ServerAddress, states
+from mobile_r1_jax.phones.phone import PhonesUnavailable
+from mobile_r1_jax.phones.settings import DeviceSettings, Timings
+
+ALL = "all"
+_STATES = {
+    "offline": "is offline; reconnect its cable, or run `adb reconnect offline`",
+    "unauthorized": "is unauthorized; accept the dialog on its screen",
+    "no permissions": "has no permissions; set up the udev rules of adb",
+    "recovery": "is in recovery mode; start Android",
+    "sideload": "is in sideload mode; start Android",
+    "bootloader": "is in the bootloader; start Android",
+    "": "is not there; `adb devices` lists the phones of this server",
+}
+
+
+def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
+    """Return the phones that the settings name, in state `device`.
+
+    Raises PhonesUnavailable in one line if the server does not answer, a named phone is in another state, or there is
+    none.
+    """
+    server = address_of(settings.server)
+    try:
+        known = states(server, timings.limit)
+    except (AdbError, OSError) as error:
+        raise PhonesUnavailable(f"phones.devices.server: {error}") from error
+    named = [serial for serial in settings.serials if serial != ALL]
+    for serial in named:
+        if (state := known.get(serial, "")) != "device":
+            reason = _STATES.get(state, f"is in state {state!r}")
+            raise PhonesUnavailable(f"phones.devices.serials: {serial} {reason} (adb server {server})")
+    if ALL in settings.serials:
+        named += [serial for serial, state in known.items() if state == "device" and serial not in named]
+    if not named:
+        there = ", ".join(f"{serial} ({state})" for serial, state in known.items()) or "none"
+        raise PhonesUnavailable(f"phones.devices: the adb server {server} has no phone in state device; it has: {there}")
+    return [AdbPhone(serial, server, timings) for serial in named]
+
+
+def address_of(server: str | None) -> ServerAddress:
+    """Return the address HOST:PORT; None is what adb's environment variables say. Raises PhonesUnavailable."""
+    if server is None:
+        return ServerAddress.from_environment()
+    match = re.fullmatch(r"(?P<host>[^:\[\]\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", server, re.ASCII)
+    if match is None or not 0 < int(match["port"]) < 1 << 16:
+        raise PhonesUnavailable(f"phones.devices.server is {server!r}; use HOST:PORT, such as 192.168.0.7:5037")
+    return ServerAddress(match["host"].strip("[]"), int(match["port"]))
