@@ -32,7 +32,7 @@ from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.phone import PhoneError
 from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, connect
 from mobile_r1_jax.phones.settings import INSTANT
-from mobile_r1_jax.phones.simulator import oracle
+from mobile_r1_jax.phones.simulator import gestures, oracle
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.demonstrations import action
 from mobile_r1_jax.phones.simulator.device import Device
@@ -44,6 +44,7 @@ from mobile_r1_jax.tasks.task import Task
 from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE = (112, 224)
+VERSIONS = (9, 11, 14, 16)  # of Android, one after the other
 APPS = ("settings", "shop", "messages", "clock", "launcher")
 SYSTEM = "Phone. Task: {instruction}"
 MOST_TURNS = 20
@@ -53,6 +54,7 @@ SCREENSHOT_RATE, COMMAND_RATE = 0.1, 0.04  # about every third episode meets the
 RATES = {"server_killed": 0.005}  # the phones share the server
 DURATIONS = {"frozen": 0.8, "latency": 0.05}  # a phone that is frozen for longer than the limit
 HEALTHY, MIXED = "none", "mixed"
+GOODBYE = "再见"  # needs the ADB keyboard; nothing is sent
 WRONG = 0.05  # share of turns with a random tap, and of turns with a wrong claim
 
 
@@ -79,6 +81,16 @@ class WatchedDevice(Device):
         super().reset(setup)
         self.setup = setup
 
+    @property
+    def chatting(self) -> bool:
+        """Whether the text field of a chat has the focus."""
+        return self._state.page.startswith("messages/chat/") and gestures.focused_field(self._state) is not None
+
+    @property
+    def text(self) -> str:
+        """The text in the field of the page."""
+        return self._state.text
+
     def next_move(self) -> Move:
         """Return the oracle's move."""
         assert self._task is not None
@@ -103,7 +115,10 @@ class TroubledPhones:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._repairing = threading.Lock()
         self.adb = AdbServer()
-        self.listening = [self._call(listen(WatchedDevice(SIZE, seed))) for seed in range(count)]
+        self.listening = [
+            self._call(listen(WatchedDevice(SIZE, seed), version=VERSIONS[seed % len(VERSIONS)]))
+            for seed in range(count)
+        ]
         self._ports = tuple(phone.port for phone in self.listening)
         serials = connect(self.adb.address, self._ports)
         self.phones = [SimulatedPhone(serial, self.adb.address, TIMINGS, self._repair) for serial in serials]
@@ -175,7 +190,6 @@ class ErringOracle:
     phones: TroubledPhones
     tokenizer: PreTrainedTokenizerBase
     setups: dict[str, Mapping[str, Any]]  # instruction -> setup
-    said_goodbye: set[str] = field(default_factory=set)
 
     async def sample(self, prompt: Prompt, seed: int) -> Completion:
         system = self.tokenizer.decode(prompt.ids).split("<|im_end|>")[0]
@@ -191,15 +205,10 @@ class ErringOracle:
         if chance < 2 * WRONG:
             return Terminate(rng.choice(("success", "success", "failure")))
         move = device.next_move()
-        if move.kind == "finish" and device.state()["page"].startswith("messages/chat") and self._first(instruction):
-            return Type("再见")  # needs the ADB keyboard
+        if move.kind == "finish" and device.chatting and device.text != GOODBYE:
+            return Type(GOODBYE)
         box = device.box(move.name) if move.kind in ("tap", "hold") else None
         return action(move, box, prompt.frame)
-
-    def _first(self, instruction: str) -> bool:
-        new = instruction not in self.said_goodbye
-        self.said_goodbye.add(instruction)
-        return new
 
 
 @dataclass
@@ -207,6 +216,7 @@ class Outcome:
     """What became of the episodes under one kind of trouble. faults: what must not be, one line each."""
 
     began: int = 0
+    texts: int = 0  # episodes that end with GOODBYE in the field
     endings: Counter[Ending] = field(default_factory=Counter)
     slowest: float = 0.0  # seconds from the reset to the end of an episode
     seconds: float = 0.0
@@ -234,6 +244,7 @@ def play(phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, trouble: Tr
         outcome.slowest = max(outcome.slowest, time.monotonic() - device.began)
         if ending in (Ending.SUCCESS, Ending.FAILURE) and device.progress()["done"] != (ending is Ending.SUCCESS):
             outcome.faults.append(f"{instruction}: {ending}, but the phone says {device.progress()}")
+        outcome.texts += device.text == GOODBYE
 
     started = time.monotonic()
     phones.choose(trouble)

@@ -10,6 +10,7 @@ from benchmarks.trouble import HEALTHY, MIXED, TroubledPhones, load_tokenizer, p
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.phones.simulator.trouble import KINDS
 
+GENTLE = (HEALTHY, "popup", "permission", "not_responding", "slow", "asleep", "latency", "keyboard_lost")
 ROWS = [HEALTHY, *KINDS, MIXED]
 
 
@@ -29,10 +30,11 @@ def check(phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, kind: str,
     assert not outcome.faults
     assert outcome.endings[Ending.SUCCESS] > count / 3
     assert outcome.slowest < 20
-    if kind == HEALTHY:
-        assert not outcome.began and not outcome.endings[Ending.INFRASTRUCTURE_FAILURE]
-    else:
-        assert outcome.began or count < 100  # a killed server is rare
+    assert bool(outcome.began) == (kind != HEALTHY) or count < 100  # a killed server is rare
+    if kind in GENTLE:
+        assert outcome.endings[Ending.INFRASTRUCTURE_FAILURE] <= count // 20
+    if kind in ("secure", MIXED) and count >= 100:
+        assert outcome.endings[Ending.SECURE_PAGE]
 
 
 @pytest.mark.parametrize("kind", ROWS)
