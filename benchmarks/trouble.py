@@ -12,8 +12,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -134,11 +134,13 @@ class TroubledPhones:
         """How often each kind of trouble began since it was chosen."""
         return sum((phone.android.trouble.schedule.begun for phone in self.listening), Counter())
 
-    def device(self, setup: Mapping[str, Any]) -> WatchedDevice:
-        """Return the device that plays the task of `setup`."""
-        return next(phone.android.device for phone in self.listening if phone.android.device.setup == setup)
+    def device(self, setup: Mapping[str, Any]) -> WatchedDevice | None:
+        """Return the device that plays the task of `setup`; None if no reset to it has succeeded."""
+        devices = (phone.android.device for phone in self.listening)
+        return next((device for device in devices if device.setup == setup), None)
 
     def close(self) -> None:
+        """End the phones and the server."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self.adb.close()
 
@@ -151,18 +153,12 @@ class TroubledPhones:
                 return
             self.adb.close()
             self.adb = AdbServer()
-            for phone in self.phones:
-                phone.server = self.adb.address
-            self.choose_server()
+            for phone, listening in zip(self.phones, self.listening, strict=True):
+                phone.server, schedule = self.adb.address, listening.android.trouble.schedule
+                if schedule.trouble.adb_server:
+                    schedule.trouble = replace(schedule.trouble, adb_server=self.server)
             with suppress(PhoneError):
                 connect(self.adb.address, self._ports, TIMINGS.limit)
-
-    def choose_server(self) -> None:
-        """Tell the phones the address of the server that `server_killed` ends."""
-        for phone in self.listening:
-            schedule = phone.android.trouble.schedule
-            if schedule.trouble.adb_server:
-                schedule.trouble = replace(schedule.trouble, adb_server=self.server)
 
     @property
     def server(self) -> str:
@@ -172,15 +168,6 @@ class TroubledPhones:
 
 async def _choose(phone: ListeningPhone, trouble: Trouble) -> None:
     phone.android.trouble.choose(trouble)
-
-
-@contextmanager
-def troubled_phones(count: int) -> Iterator[TroubledPhones]:
-    phones = TroubledPhones(count)
-    try:
-        yield phones
-    finally:
-        phones.close()
 
 
 @dataclass
@@ -199,6 +186,7 @@ class ErringOracle:
 
     def _action(self, instruction: str, prompt: Prompt, rng: Random) -> Action:
         device = self.phones.device(self.setups[instruction])
+        assert device is not None
         chance = rng.random()
         if chance < WRONG:
             return Click(Point(rng.randrange(SIZE[0]), rng.randrange(SIZE[1]), prompt.frame))
@@ -236,15 +224,15 @@ def play(phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, trouble: Tr
     def finished(episode: Episode) -> None:
         ending, instruction = episode.trajectory.ending, episode.trajectory.task
         outcome.endings[ending] += 1
-        device = phones.device(setups[instruction]) if ending is not Ending.INFRASTRUCTURE_FAILURE else None
-        if device is None:
-            if not episode.failure:
-                outcome.faults.append(f"{instruction}: an infrastructure failure without reason")
-            return
-        outcome.slowest = max(outcome.slowest, time.monotonic() - device.began)
-        if ending in (Ending.SUCCESS, Ending.FAILURE) and device.progress()["done"] != (ending is Ending.SUCCESS):
-            outcome.faults.append(f"{instruction}: {ending}, but the phone says {device.progress()}")
-        outcome.texts += device.text == GOODBYE
+        if device := phones.device(setups[instruction]):
+            outcome.slowest = max(outcome.slowest, time.monotonic() - device.began)
+            outcome.texts += device.text == GOODBYE
+        if ending in (Ending.SUCCESS, Ending.FAILURE):
+            done = device is not None and device.progress()["done"]
+            if done != (ending is Ending.SUCCESS):
+                outcome.faults.append(f"{instruction}: {ending}, but done is {done} on the phone")
+        if ending is Ending.INFRASTRUCTURE_FAILURE and not (episode.failure and episode.failure.reason):
+            outcome.faults.append(f"{instruction}: an infrastructure failure without reason")
 
     started = time.monotonic()
     phones.choose(trouble)
@@ -300,7 +288,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", help="kinds to play; all if none is given")
     arguments = parser.parse_args()
     outcomes: dict[str, Outcome] = {}
-    with troubled_phones(arguments.phones) as phones:
+    with closing(TroubledPhones(arguments.phones)) as phones:
         tokenizer = load_tokenizer()
         for kind, trouble in troubles(phones.server).items():
             if not arguments.kinds or kind in arguments.kinds:

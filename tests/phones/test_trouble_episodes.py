@@ -1,12 +1,13 @@
 """Episodes under every kind of trouble: none is lost, none hangs, and every verdict is the phone's own."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from benchmarks.trouble import HEALTHY, MIXED, TroubledPhones, load_tokenizer, play, troubled_phones, troubles
+from benchmarks.trouble import HEALTHY, MIXED, TroubledPhones, load_tokenizer, play, troubles
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.phones.simulator.trouble import KINDS
 
@@ -16,7 +17,7 @@ ROWS = [HEALTHY, *KINDS, MIXED]
 
 @pytest.fixture(scope="module")
 def phones() -> Iterator[TroubledPhones]:
-    with troubled_phones(4) as phones:
+    with closing(TroubledPhones(4)) as phones:
         yield phones
 
 

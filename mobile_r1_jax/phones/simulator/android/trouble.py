@@ -142,7 +142,7 @@ class TroubledConnection(Connection):
         """Read what arrived while the phone was frozen."""
         held, self._held = self._held, []
         for message in held:
-            self.receive(message)
+            super().receive(message)  # no further trouble
 
     def abort(self) -> None:
         """End the connection at once."""
