@@ -173,7 +173,7 @@ class Fleet(Generic[P]):
         """Prepare a phone. Return "" or why it cannot be used."""
         try:
             await self._leases[id(phone)].call(phone.enter)
-        except (InfrastructureFailure, SecurePage) as error:
+        except InfrastructureFailure as error:
             log.error("%s; it is left out", error)
             return str(error)
         return ""
@@ -256,7 +256,7 @@ class Fleet(Generic[P]):
             try:
                 await leased.in_thread(leased.phone.revive)
                 await leased.in_thread(leased.phone.release)
-            except (PhoneError, SecurePage) as error:
+            except PhoneError as error:
                 log.warning("%s", error)
             else:
                 return True

@@ -30,7 +30,7 @@ from mobile_r1_jax.phones.adb.shell import AdbShell
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.adb.text_input import TextInput
 from mobile_r1_jax.phones.adb.used import stop_used_apps
-from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.phones.phone import PhoneError, SecurePage
 from mobile_r1_jax.phones.settings import Timings
 from mobile_r1_jax.tasks.task import Progress, Task
 
@@ -157,13 +157,16 @@ class AdbPhone(AdbShell):
         return told_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
 
     def _return_home(self) -> None:
-        """Forget what was known of the phone, wake it, press Home, and take a picture. A page may forbid pictures."""
+        """Forget what was known of the phone, wake it, and press Home: a page may forbid pictures. Take a picture."""
         self._size = self._user = None
         self._apps.forget()
         self._wake()
         self.checked(_HOME)
         self._screen.wait_until_still(self.timings.still)
-        self.screenshot()
+        try:
+            self.screenshot()
+        except SecurePage as error:
+            raise PhoneError(self.serial, "screencap", f"no picture of its home screen, {error.page}") from error
 
     def _wake(self) -> None:
         wake(self, lambda: self.size)
