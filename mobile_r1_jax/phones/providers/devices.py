@@ -44,7 +44,9 @@ def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
         named += [serial for serial, state in known.items() if state == "device" and serial not in named]
     if not named:
         there = ", ".join(f"{serial} ({state})" for serial, state in known.items()) or "none"
-        raise PhonesUnavailable(f"phones.devices: the adb server {server} has no phone in state device; it has: {there}")
+        raise PhonesUnavailable(
+            f"phones.devices: the adb server {server} has no phone in state device; it has: {there}"
+        )
     return [AdbPhone(serial, server, timings) for serial in named]
 
 
