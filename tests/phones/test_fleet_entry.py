@@ -119,9 +119,7 @@ def test_a_fleet_without_a_phone_that_can_be_used_says_why_in_one_line(scripted)
         async with Fleet([unusable], ONE_TRY):
             pass
 
-    with pytest.raises(
-        PhonesUnavailable, match="no phone can be used: phone .*no picture of its home screen"
-    ) as caught:
+    with pytest.raises(PhonesUnavailable, match=r"no phone can be used: .*no picture of its home") as caught:
         asyncio.run(main())
     assert "\n" not in str(caught.value)
 

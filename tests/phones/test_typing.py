@@ -11,6 +11,7 @@ from mobile_r1_jax.agent.actions import Type
 from mobile_r1_jax.phones.adb.keyboard import ADB_KEYBOARD
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
 from mobile_r1_jax.phones.settings import INSTANT
 from mobile_r1_jax.phones.simulator.android.shell import failed
 
@@ -119,6 +120,17 @@ def test_the_users_keyboard_is_written_down_before_the_change_and_restored_at_th
     assert used(phone) == (STOCK, [STOCK]) and not list(tmp_path.iterdir())
     phone.release()
     assert len(android.ran("ime set")) == 2
+
+
+def test_settings_are_kept_in_the_users_state_directory_and_not_for_simulated_phones(
+    scripted, recorded, state_directory: Path
+) -> None:
+    for phone in (scripted({})[0], recorded[0]):
+        phone.perform(Type("é"))
+        file = state_directory / "mobile-r1-jax" / f"{phone.serial}.json"
+        assert file.exists() == (not isinstance(phone, SimulatedPhone))
+        phone.release()
+        assert not file.exists()
 
 
 @pytest.mark.parametrize("call", ["enter", "release", "leave"])
