@@ -1,5 +1,6 @@
 // Drives a phone with adbkit and prints one line of JSON: what each call returned, or {"failed": reason}.
 // node adbkit.js SERVER_PORT SERIAL PHONE_PORT
+const {Readable} = require('stream');
 const {Adb} = require('@devicefarmer/adbkit');
 
 const [serverPort, serial, phonePort] = process.argv.slice(2);
@@ -8,13 +9,14 @@ const device = client.getDevice(serial);
 const text = async (stream) => (await Adb.util.readAll(stream)).toString();
 const ended = (transfer) => new Promise((resolve, reject) => transfer.on('end', resolve).on('error', reject));
 const content = Buffer.alloc(300000, 'payload');
+const pieces = [0, 1, 2, 3, 4].map((n) => content.subarray(n * 60000, (n + 1) * 60000)); // adb takes 64 KiB at once
 const tapped = [[540, 1950], [810, 1650]].map(([x, y]) => `input tap ${x} ${y}`);
 
 const calls = {
   devices: async () => (await client.listDevices()).map((each) => each.id),
   shell: async () => text(await device.shell('echo out; false; echo $?')),
   model: async () => (await device.getProperties())['ro.product.model'],
-  push: async () => ended(await device.push(require('stream').Readable.from([content]), '/sdcard/Download/up')),
+  push: async () => ended(await device.push(Readable.from(pieces), '/sdcard/Download/up')),
   stat: async () => (await device.stat('/sdcard/Download/up')).size,
   list: async () => (await device.readdir('/sdcard/Download')).map((entry) => entry.name),
   pull: async () => (await Adb.util.readAll(await device.pull('/sdcard/Download/up'))).equals(content),
