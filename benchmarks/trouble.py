@@ -1,8 +1,8 @@
-"""Episodes on simulated phones in trouble: python -m benchmarks.trouble --episodes 1000 > docs/results/trouble.md
+"""Episodes on simulated phones in trouble: python -m benchmarks.trouble --episodes 1000
 
-The oracle plays through the code that plays training episodes, over a real adb server. It errs at random. It prints how
-many episodes of each kind of trouble had which outcome, and ends with an error if an episode is lost or a verdict
-differs from the phone's own state.
+The oracle plays through the code that plays training episodes, over a real adb server. It errs at random. The table that
+is printed, as in docs/results/trouble.md, counts the outcomes under each kind of trouble. The run ends with an error if
+an episode is lost or a verdict differs from the phone's own state.
 """
 
 from __future__ import annotations
