@@ -41,12 +41,23 @@ def count(text: str) -> int:
     return int(text)
 
 
-async def serve(count: int, size: tuple[int, int], seed: int) -> None:
-    """Serve `count` phones, phone i with seed + i, until the end of standard input or SIGTERM."""
+def server_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of a text such as "127.0.0.1:5037"."""
+    match = re.fullmatch(r"([^:\s]+):(\d{1,5})", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"adb server {text!r}: must be HOST:PORT, such as 127.0.0.1:5037")
+    return match[1], int(match[2])
+
+
+async def serve(count: int, size: tuple[int, int], seed: int, adb_server: tuple[str, int] | None) -> None:
+    """Serve `count` phones, phone i with seed + i, until the end of standard input or SIGTERM.
+
+    They announce themselves to `adb_server`, if there is one.
+    """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    phones = [await listen(Device(size=size, seed=seed + index)) for index in range(count)]
+    phones = [await listen(Device(size=size, seed=seed + index), adb_server=adb_server) for index in range(count)]
     print(json.dumps({"ports": [phone.port for phone in phones]}), flush=True)
     threading.Thread(target=_when_input_ends, args=(lambda: loop.call_soon_threadsafe(ended.set),), daemon=True).start()
     await ended.wait()
@@ -66,10 +77,11 @@ def main() -> None:
     parser.add_argument("--phones", type=count, default=1, help="number of phones")
     parser.add_argument("--size", type=screen_size, default=(112, 224), help="screen size, WIDTHxHEIGHT")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first phone; phone i gets seed + i")
+    parser.add_argument("--adb-server", type=server_address, help="adb server to announce the phones to, HOST:PORT")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="simulated phones: %(levelname)s: %(message)s")
     try:
-        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed))
+        asyncio.run(serve(arguments.phones, arguments.size, arguments.seed, arguments.adb_server))
     except KeyboardInterrupt:
         pass
     except OSError as error:

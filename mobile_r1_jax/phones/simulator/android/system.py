@@ -1,11 +1,12 @@
 """The Android system of a simulated phone: settings, keyboards, storage and commands. The shell runs on it."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mobile_r1_jax.phones.simulator.android.files import Files
-from mobile_r1_jax.phones.simulator.android.shell import Result
+from mobile_r1_jax.phones.simulator.android.files import File, Files
+from mobile_r1_jax.phones.simulator.android.shell import Process, Program, Result
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 STOCK_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
@@ -68,7 +69,14 @@ def _fresh_settings() -> dict[str, dict[str, str]]:
 
 
 Command = Callable[["Android", list[str], bytes], Result]
-"""A command of the shell, called with the system, the arguments and standard input."""
+"""A command of the shell, called with the system and the arguments.
+
+The last argument is empty, unless the command has the option `-S COUNT`: then it holds so many bytes of the standard
+input, as `cmd package install -S` needs them.
+"""
+
+Tool = Callable[["Android", Process], Awaitable[int]]
+"""A command that may read its standard input, wait, or run other commands."""
 
 
 @dataclass
@@ -78,19 +86,39 @@ class Android:
     device: Device
     serial: str
     commands: Mapping[str, Command]  # by name
+    tools: Mapping[str, Tool] = field(default_factory=dict)  # by name
     files: Files = field(default_factory=Files)
     settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
     awake: bool = True
     rebooting: bool = False
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
+    background: set[asyncio.Task[int]] = field(default_factory=set)  # commands that run in it
 
     def __post_init__(self) -> None:
         self.home_package = self.device.focus[0]
+        for name in (*self.commands, *self.tools):
+            self.files.files[f"/system/bin/{name}"] = File(b"\x7fELF", 0o100755, 1230768000)
 
-    def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
-        handler = self.commands.get(name.removeprefix("/system/bin/"))
-        return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)
+    def program(self, name: str) -> Program | None:
+        """Return the program that the shell runs as `name`; None if there is none."""
+        short = name.removeprefix("/system/bin/")
+        tool = self.tools.get(short)
+        if tool is not None:
+            return lambda process: tool(self, process)
+        command = self.commands.get(short)
+        return None if command is None else lambda process: self._run(command, process)
+
+    async def _run(self, command: Command, process: Process) -> int:
+        stdin = b""
+        if "-S" in process.arguments and process.arguments[-1:] != ["-S"]:
+            count = process.arguments[process.arguments.index("-S") + 1]
+            stdin = await process.stdin.exactly(int(count)) if count.isdigit() else b""
+        self.files.directory = process.directory
+        result = command(self, process.arguments, stdin)
+        for descriptor, data in result.chunks:
+            (process.out if descriptor == 1 else process.error)(data)
+        return result.status
 
     @property
     def keyboard(self) -> str:
@@ -104,6 +132,8 @@ class Android:
         return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
 
     def reboot(self) -> None:
-        """Go to the home screen and set the flag that makes the daemon drop the connection."""
+        """Go to the home screen and set the flag that makes the daemon drop its connections."""
+        for task in self.background:
+            task.cancel()
         self.device.key("HOME")
         self.rebooting = True
