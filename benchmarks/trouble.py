@@ -1,8 +1,8 @@
 """Episodes on simulated phones in trouble: python -m benchmarks.trouble --episodes 1000
 
-The oracle plays through the code that plays training episodes, over a real adb server. It errs at random. The table that
-is printed, as in docs/results/trouble.md, counts the outcomes under each kind of trouble. The run ends with an error if
-an episode is lost or a verdict differs from the phone's own state.
+The oracle plays through the code that plays training episodes, over a real adb server. It errs at random. The printed
+table, as in docs/results/trouble.md, counts the outcomes under each kind of trouble. The run ends with an error if an
+episode is lost or a verdict differs from the phone's own state.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.phones.simulator.templates import Move
 from mobile_r1_jax.phones.simulator.trouble import KINDS, Trouble
+from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.tasks.task import Task
 from tools.base_policy.tokenizer import train_tokenizer
@@ -221,7 +222,7 @@ def play(phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, trouble: Tr
     policy = ErringOracle(phones, tokenizer, setups)
     outcome = Outcome()
 
-    def finished(episode: Episode) -> None:
+    def finished(index: int, episode: Episode) -> None:
         ending, instruction = episode.trajectory.ending, episode.trajectory.task
         outcome.endings[ending] += 1
         if device := phones.device(setups[instruction]):
@@ -245,13 +246,11 @@ def play(phones: TroubledPhones, tokenizer: PreTrainedTokenizerBase, trouble: Tr
 
 
 async def _play(phones: TroubledPhones, tasks: Sequence[Task], policy: ErringOracle, finished: Any) -> list[Episode]:
-    prompt_format = PromptFormat(policy.tokenizer, SYSTEM, Resizing(scale=1.0))
     async with asyncio.timeout(60 + 2 * len(tasks)), Fleet(phones.phones, RETRIES) as fleet:
         episodes = await run_episodes(
             fleet,
             tasks,
-            policy,
-            prompt_format,
+            Agent(policy, PromptFormat(policy.tokenizer, SYSTEM, Resizing(scale=1.0))),
             most_turns=MOST_TURNS,
             seed=7,
             on_finished=finished,

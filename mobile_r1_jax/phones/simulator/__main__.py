@@ -71,6 +71,14 @@ def first_port(text: str) -> int:
     return int(text)
 
 
+def server_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of a text such as "127.0.0.1:5037"."""
+    match = re.fullmatch(r"([^:\s]+):(\d{1,5})", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"adb server {text!r}: must be HOST:PORT, such as 127.0.0.1:5037")
+    return match[1], int(match[2])
+
+
 async def serve(arguments: argparse.Namespace) -> None:
     """Serve phones until SIGTERM or, with --json, until the end of standard input."""
     loop = asyncio.get_running_loop()
@@ -80,7 +88,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     for index in range(arguments.phones):
         device = Device(size=arguments.size, seed=arguments.seed + index)
         port = arguments.port + index if arguments.port else 0
-        phones.append(await listen(device, port=port, version=arguments.android))
+        phones.append(await listen(device, port=port, version=arguments.android, adb_server=arguments.adb_server))
         phones[-1].android.trouble.choose(replace(arguments.trouble, seed=arguments.trouble.seed + index))
     page = PageServer(phones, loop) if arguments.page else None
     if page:
@@ -138,6 +146,7 @@ def main() -> None:
     add("--android", type=int, choices=SDK, default=14, help="Android version of the phones (default: 14)")
     add("--seed", type=int, default=0, help="random content of the first phone; phone i gets seed + i (default: 0)")
     add("--port", type=first_port, help="port of the first phone; phone i gets port + i (default: free ports)")
+    add("--adb-server", type=server_address, metavar="HOST:PORT", help="adb server to announce the phones to")
     add("--trouble", type=chosen_trouble, default=Trouble(), metavar="JSON", help="what goes wrong: JSON, or its file")
     add("--tasks", action="store_true", help="list the tasks, name and instruction, and end")
     output = parser.add_mutually_exclusive_group()

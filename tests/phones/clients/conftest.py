@@ -4,8 +4,8 @@ Each test imports its client inside, so that the fast tests can be collected wit
 `pip install -e ".[clients]"` and by `npm install` in this folder.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 from served_phones import SIZE, Served
@@ -16,7 +16,9 @@ from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, Simulator, 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with contextlib.closing(AdbServer()) as server, contextlib.closing(Simulator(2, SIZE, 0)) as simulator:
+    with ExitStack() as stack:
+        server = stack.enter_context(closing(AdbServer()))
+        simulator = stack.enter_context(closing(Simulator(2, SIZE, 0, server.address)))
         serials = connect(server.address, simulator.ports)
         phones = tuple(SimulatedPhone(serial, server.address) for serial in serials)
         yield Served(server.address, simulator.ports, serials, phones)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from mobile_r1_jax.phones.simulator.android.announcing import Connections
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, OPEN, WRTE, Connection, Handler, Message, Stream
 from mobile_r1_jax.phones.simulator.interruptions import INTERRUPTIONS
 from mobile_r1_jax.phones.simulator.screen import one_colour
@@ -97,14 +98,16 @@ class PhoneTrouble:
 
     def _drop_connections(self) -> None:
         for connection in list(self.connections):
-            connection.abort()
+            connection.drop()
 
 
 class TroubledConnection(Connection):
     """A connection of a phone that may have trouble. Without trouble it is a plain Connection."""
 
-    def __init__(self, banner: bytes, resolve: Callable[[str], Handler | None], android: Android) -> None:
-        super().__init__(banner, lambda service: self._troubled(resolve(service)))
+    def __init__(
+        self, banner: bytes, resolve: Callable[[str], Handler | None], connections: Connections, android: Android
+    ) -> None:
+        super().__init__(banner, lambda service: self._troubled(resolve(service)), connections)
         self._android, self._trouble = android, android.trouble
         self._held: list[Message] = []  # what a frozen phone has not read yet
         self._cutting = False
@@ -113,7 +116,7 @@ class TroubledConnection(Connection):
         super().connection_made(transport)
         self._trouble.connections.add(self)
         if self._trouble.wire == "vanished":
-            self.abort()
+            self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._trouble.connections.discard(self)
@@ -144,11 +147,6 @@ class TroubledConnection(Connection):
         for message in held:
             super().receive(message)  # no further trouble
 
-    def abort(self) -> None:
-        """End the connection at once."""
-        if self.transport is not None:
-            self.transport.abort()
-
     def _troubled(self, handler: Handler | None) -> Handler | None:
         """Return the handler of a service with the delay and the cut that are due."""
         delay, self._trouble.delay = self._trouble.delay, 0.0
@@ -163,7 +161,7 @@ class TroubledConnection(Connection):
                 await handler(stream)
             finally:
                 if cut:
-                    self.abort()
+                    self.drop()
 
         return serve
 
