@@ -78,7 +78,7 @@ def server() -> Iterator[ServerAddress]:
 @pytest.fixture(scope="session")
 def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
     """Eight phones in a child process."""
-    with contextlib.closing(Simulator(8, SIZE, seed=0)) as simulator:
+    with contextlib.closing(Simulator(8, SIZE, seed=0, server=server)) as simulator:
         yield tuple(SimulatedPhone(serial, server) for serial in connect(server, simulator.ports))
 
 

@@ -72,7 +72,7 @@ class SimulatedPhone(AdbPhone):
         super()._announce()
 
     def simulator(
-        self, verb: Literal["reset", "state", "progress"], payload: Mapping[str, Any] | None = None
+        self, verb: Literal["reset", "state", "progress", "trouble"], payload: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Send a command to the simulator and return its answer. Raises PhoneError with the phone's reason.
 
@@ -106,13 +106,15 @@ class SimulatedPhone(AdbPhone):
 class Simulator:
     """`count` simulated phones in a child process that ends with this one; phone i is seeded by seed + i.
 
-    They listen on `ports` of localhost when the constructor returns. Raises PhonesUnavailable if the simulator does not
-    start, OSError if no process can be created.
+    They listen on `ports` of localhost when the constructor returns. They announce themselves to `server`, if there is
+    one, and come back to it after a reboot, `adb reconnect` or `adb disconnect`. Raises PhonesUnavailable if the
+    simulator does not start, OSError if no process can be created.
     """
 
-    def __init__(self, count: int, size: tuple[int, int], seed: int) -> None:
+    def __init__(self, count: int, size: tuple[int, int], seed: int, server: ServerAddress | None = None) -> None:
         command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--json", "--phones", str(count)]
         command += ["--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
+        command += [] if server is None else ["--adb-server", f"{server.host}:{server.port}"]
         self.child = Child(command)
         with ExitStack() as undo:
             undo.callback(self.child.close)
@@ -183,7 +185,7 @@ class SimulatedPhones:
     def _start_simulator(self) -> Simulator:
         for phone in self.phones:  # before any call can reach the new simulator
             phone.generation += 1
-        return Simulator(self._count, self._size, self._seed)
+        return Simulator(self._count, self._size, self._seed, self.adb.service.address)
 
 
 @contextmanager

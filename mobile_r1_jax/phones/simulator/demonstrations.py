@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from mobile_r1_jax.agent.actions import Action, Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type
+from mobile_r1_jax.agent.actions import Action, Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type, Wait
 from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.agent.responses import Response, format_response
@@ -141,5 +141,7 @@ def action(move: Move, box: tuple[int, int, int, int] | None, frame: Frame) -> A
         middle, high, low = frame.width // 2, frame.height // 4, frame.height * 3 // 4
         ends = (Point(middle, low, frame), Point(middle, high, frame))
         return Swipe(*ends) if move.name == "up" else Swipe(*reversed(ends))
+    if move.kind == "wait":
+        return Wait(1)
     plain = {"type": Type, "button": SystemButton, "key": Key, "open": Open}
     return plain[move.kind](move.name) if move.kind in plain else Terminate("success")
