@@ -16,20 +16,24 @@ MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tel
 FOUR = 4  # most turns
 
 
+def steps_of(*episodes: Episode) -> list[tuple[bool, ...]]:
+    return [one.made_progress for one in episodes]
+
+
 def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
-    progress, known = step_progress([STRAIGHT, LOST, MUTE], np.array([True, True, True]), FOUR)
+    progress, known = step_progress(steps_of(STRAIGHT, LOST, MUTE), np.array([True, True, True]), FOUR)
     assert progress.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
 
 
 def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
-    _, known = step_progress([STRAIGHT, BROKEN], np.array([True, False]), FOUR)
+    _, known = step_progress(steps_of(STRAIGHT, BROKEN), np.array([True, False]), FOUR)
     assert known.any(-1).tolist() == [True, False]
 
 
 def test_steps_are_compared_with_all_of_their_group() -> None:
     """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
-    progress, known = step_progress([STRAIGHT, ASTRAY], np.ones(2, bool), 5)
+    progress, known = step_progress(steps_of(STRAIGHT, ASTRAY), np.ones(2, bool), 5)
     advantages, _ = group_advantages(progress.reshape(1, -1), known.reshape(1, -1), standardize=False)
     right, wrong = 1 / 8, -7 / 8
     expected = [[right, right, right, 0, 0], [wrong, right, right, right, right]]
