@@ -83,7 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         server: ChatServer = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
-            server.requests.append((self.path, dict(self.headers), body))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            server.requests.append((self.path, headers, body))
             server.at_once += 1
             server.most_at_once = max(server.most_at_once, server.at_once)
             reply = server.answer(body)

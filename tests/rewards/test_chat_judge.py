@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, Reply, chat_server, data_of, graded, images, says, texts
+from chat_server import Body, ChatServer, Reply, chat_server, data_of, graded, images, says, texts
 from judged_episodes import evidence, screenshot
 from PIL import Image
 
@@ -101,7 +102,7 @@ BAD = {
     "503 html": Reply(503, "<html>", {"Content-Type": "text/html"}),
     "cut in the body": replace(GOOD, cut=40),
     "cut at once": replace(GOOD, cut=0),
-    "slow": replace(GOOD, delay=0.5),
+    "slow": replace(GOOD, delay=2.0),
     "no json": Reply(200, "no json"),
     "half a json": Reply(200, GOOD.body[:-9]),
     "html as json": Reply(200, "<html>", {"Content-Type": "text/html"}),
@@ -132,16 +133,42 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_a_bad_answer_is_asked_again_and_never_a_grade(tmp_path, bad) -> None:
-    with chat_server(BAD[bad], GOOD) as server:
-        assert grade(settings(server, timeout_s=0.25), tmp_path) == Score(3, "slow")
-        assert len(server.requests) == 2
-    with chat_server(BAD[bad]) as server:
-        outage = grade(settings(server, timeout_s=0.25, tries=2), tmp_path / "other")
-        assert isinstance(outage, JudgeOutage) and not outage.lasting and len(server.requests) == 2
-    assert outage.reason.startswith(f"judge m at {server.url}: ") and "\n" not in outage.reason
-    assert len(outage.reason) < 320 and outage.usage.requests == 2
+class Bad:
+    """A server that gives the bad answer that a task names, `times` times, and then a good one."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.seen = times, Counter[str]()
+
+    def __call__(self, body: Body) -> Reply:
+        [name] = data_of(body, "Task")
+        self.seen[name] += 1
+        return BAD[name] if self.seen[name] <= self.times else GOOD
+
+
+async def grade_bad(judge: ChatJudge) -> dict[str, Score | JudgeOutage]:
+    """Return the grade of an episode for each bad answer."""
+    one = evidence("ab")
+    tasks = {name: replace(one, trajectory=replace(one.trajectory, task=name)) for name in BAD}
+    return dict(zip(BAD, await asyncio.gather(*map(judge.grade, tasks.values())), strict=True))
+
+
+def test_after_a_bad_answer_of_any_kind_the_judge_is_asked_again(tmp_path) -> None:
+    with chat_server(Bad(times=1)) as server:
+        graded = judge_with(settings(server, timeout_s=1.5), tmp_path, grade_bad)
+    assert graded == dict.fromkeys(BAD, Score(3, "slow"))
+    assert all(score.usage.requests >= 2 for score in graded.values())
+
+
+def test_only_bad_answers_of_any_kind_are_an_outage_and_never_a_grade(tmp_path) -> None:
+    with chat_server(Bad(times=9)) as server:
+        outages = judge_with(settings(server, timeout_s=1.5, tries=2), tmp_path, grade_bad)
+    for name, outage in outages.items():
+        assert isinstance(outage, JudgeOutage) and not outage.lasting and outage.usage.requests == 2, name
+        assert outage.reason.startswith(f"judge m at {server.url}: ") and len(outage.reason) < 320, name
+        assert "\n" not in outage.reason, name
+    assert outages["slow"].reason.endswith("no answer in 1.5 s")
+    assert outages["refusal"].reason.endswith("the model refuses: I cannot judge this")
+    assert outages["too high"].reason.endswith("it must be a whole number from 0 to 4")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +321,7 @@ def test_a_spent_budget_stops_in_one_line_and_what_is_kept_counts_after_a_restar
         chosen = settings(server, input_price=10_000, output_price=0, budget=2.0)  # 1 for each request
         assert grade(chosen, tmp_path, "a").usage.cost == pytest.approx(1.0)
         assert grade(chosen, tmp_path, "b").usage.cost == pytest.approx(1.0)
-        with pytest.raises(JudgeError, match=r"cost 2.00 of a budget of 2.00; raise judge.budget"):
+        with pytest.raises(JudgeError, match=r"cost 2 of a budget of 2; raise judge.budget"):
             grade(chosen, tmp_path, "c")
         assert grade(chosen, tmp_path, "a").usage.cost == 0  # kept grades are free
         assert grade(replace(chosen, budget=3.0), tmp_path, "c").grade == 3

@@ -90,7 +90,7 @@ class ChatClient:
             request = await self._limit.start()
             if settings.budget is not None and self._spent >= settings.budget:
                 raise JudgeError(
-                    f"the judge has cost {self._spent:.2f} of a budget of {settings.budget:.2f}; raise judge.budget to "
+                    f"the judge has cost {self._spent:.4g} of a budget of {settings.budget:.4g}; raise judge.budget to "
                     "go on. The grades so far are kept"
                 )
             began, usage = time.perf_counter(), Usage(requests=1)
