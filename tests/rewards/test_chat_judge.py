@@ -363,7 +363,9 @@ def test_a_vote_that_fails_is_an_outage(tmp_path) -> None:
 def test_the_key_is_in_no_file_no_reason_and_no_log(tmp_path, caplog) -> None:
     caplog.set_level("DEBUG")
     echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}. Bearer {KEY}"}})
-    with chat_server(graded(4, f"your key is {KEY}"), Reply(500, echo), Reply(401, echo), says(KEY)) as server:
+    with chat_server(
+        graded(4, f"your key is {KEY}"), Reply(500, echo), Reply(401, echo), says("x" * 70 + KEY)
+    ) as server:
         chosen = settings(server, tries=1)
         graded_by = [grade(chosen, tmp_path, letter) for letter in "ab"]
         with pytest.raises(JudgeError) as refused:
@@ -371,7 +373,13 @@ def test_the_key_is_in_no_file_no_reason_and_no_log(tmp_path, caplog) -> None:
         graded_by.append(grade(chosen, tmp_path, "d"))
     assert server.requests[0][1]["authorization"] == f"Bearer {KEY}" and "[key]" in graded_by[0].reason
     written = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
-    assert written and KEY not in repr([written, graded_by, str(refused.value), caplog.text, chosen])
+    assert written and KEY[:9] not in repr([written, graded_by, str(refused.value), caplog.text, chosen])
+
+
+def test_a_key_of_one_letter_is_no_secret_and_breaks_no_answer(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "o")
+    with chat_server(GOOD) as server:
+        assert grade(settings(server), tmp_path) == Score(3, "slow")
 
 
 def test_grades_of_another_kind_in_the_folder_are_named(tmp_path) -> None:

@@ -22,6 +22,7 @@ from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 
 T = TypeVar("T")
 LONGEST_REASON = 240  # characters
+SECRET = 8  # characters of the shortest key that is hidden [ours]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ChatClient:
         )
         self._limit = RateLimit(settings.requests_per_minute, settings.tokens_per_minute)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._formats: tuple[bool | str, ...] = ("json_schema", "json_object", "text")  # those the server may have
+        self._formats: tuple[str, ...] = ("json_schema", "json_object", "text")  # those the server may have
         self._answered, self._spent = False, spent
 
     @property
@@ -101,21 +102,14 @@ class ChatClient:
                 usage = self._usage(body, time.perf_counter() - began)
                 self._spent += usage.cost
                 self._limit.finish(request, usage.prompt_tokens + usage.completion_tokens)
-                answer = {name: self._clean(value) for name, value in read_answer(content_of(body), prompt).items()}
+                answer = read_answer(self._without_key(content_of(body)), prompt)
+                answer = {name: self._clean(value) for name, value in answer.items()}
                 return Reply(usage, read(answer), answer)
             except openai.APIStatusError as error:
                 return self._refused(error, usage)
             except TimeoutError:
                 problem = f"no answer in {settings.timeout_s:g} s"
-            except (
-                openai.OpenAIError,
-                OSError,
-                ValueError,
-                LookupError,
-                TypeError,
-                AttributeError,
-                RecursionError,
-            ) as error:
+            except Exception as error:  # whatever a server sends is an outage, and never the end of the run
                 cause = f" ({error.__cause__})" if error.__cause__ else ""
                 problem = f"{type(error).__name__}: {error}{cause}"
             return Reply(usage, problem=self._clean(problem))
@@ -164,9 +158,13 @@ class ChatClient:
         """Return a text of the server in one short line, without the key, which some servers repeat."""
         if not isinstance(value, str):
             return value
-        text = value.replace(self._key, "[key]") if self._key else value
+        text = self._without_key(value)
         text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
+
+    def _without_key(self, value: Any) -> Any:
+        """Return a text without the key. A very short key is no secret, and may be a part of any word."""
+        return value.replace(self._key, "[key]") if isinstance(value, str) and len(self._key) >= SECRET else value
 
 
 def content_of(body: Any) -> Any:
