@@ -35,6 +35,7 @@ from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
+SIMULATOR = "simulator"  # the name of the simulator's own tasks
 CONFIG = "config.yaml"  # in a run directory
 # Old names of fields -> new names.
 RENAMED = {
@@ -137,6 +138,7 @@ class Evaluation:
 
     episodes: Annotated[int, "[0, inf)"] = 200  # episodes on held-out tasks
     unseen_app_episodes: Annotated[int, "[0, inf)"] = 60  # episodes on tasks of apps that training does not use
+    repeats: Annotated[int, "[1, inf)"] = 1  # episodes of each held-out task (K); above 1 the table has pass@K
     temperature: Annotated[float, "[0, inf)"] = 0.0  # sampling temperature; 0 is greedy
 
 
@@ -149,6 +151,7 @@ class Run:
     # a Qwen2.5-VL checkpoint in Hugging Face format, PEFT adapters of one, or RUN:STAGE (runs/tiny:action_level)
     policy: Path = Path("assets/tiny-base")
     policy_base: Path | None = None  # the base checkpoint of the adapters; null: the one in their own config
+    tasks: str = SIMULATOR  # simulator, for its own tasks, or a task file (docs/howto/my-tasks.md)
     stages: tuple[StageName, ...] = get_args(StageName)  # stages to run, in the order of the recipe
     seed: Annotated[int, "[0, inf)"] = 0  # seed of data, tasks and sampling
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
@@ -185,7 +188,7 @@ class Run:
     @property
     def slots(self) -> int:
         """Return the number of responses that are decoded at once."""
-        return self.shapes.slots or self.phones.count
+        return self.shapes.slots or self.phones.expected
 
 
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
@@ -219,7 +222,8 @@ def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
                 raise ConfigError(f"{old} is called {new} now") from error
         raise ConfigError(f"{message}; --help lists every field") from error
     run = Run(**{field.name: values[field.name] for field in fields(Run)})
-    run = replace(run, policy=resolve_path(run.policy))
+    tasks = run.tasks if run.tasks == SIMULATOR else str(resolve_path(Path(run.tasks)))
+    run = replace(run, policy=resolve_path(run.policy), tasks=tasks)
     if problem := next(find_problems(run), None):
         raise ConfigError(problem)
     return run
@@ -267,6 +271,8 @@ def find_problems(run: Run) -> Iterator[str]:
     names = get_args(StageName)
     if not run.stages or run.stages != tuple(name for name in names if name in run.stages):
         yield f"stages is [{', '.join(run.stages)}]; name some of [{', '.join(names)}], once each and in this order"
+    if not run.phones.source or len(set(run.phones.source)) < len(run.phones.source):
+        yield f"phones.source is [{', '.join(run.phones.source)}]; name each source once: simulated, devices, emulators"
     yield from (f"judge.{problem}" for problem in judge_settings.find_problems(run.judge))
     for name in ("annotations", "action_level.annotations"):
         directory = getattr(attrgetter(name)(run), "directory", None)

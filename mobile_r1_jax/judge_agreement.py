@@ -17,7 +17,8 @@ from mobile_r1_jax.evaluation.calibration import (
     worst_disagreements,
 )
 from mobile_r1_jax.phones.providers import known_episodes
-from mobile_r1_jax.rewards.judges.choice import open_judge
+from mobile_r1_jax.rewards.judges.choice import known_score, open_judge
+from mobile_r1_jax.rewards.judges.judge import Evidence
 from mobile_r1_jax.run_directory import JUDGE
 from mobile_r1_jax.tasks.suite import DemonstrationStyle
 from mobile_r1_jax.viewer.disagreements import write_disagreements
@@ -30,9 +31,9 @@ async def judge_agreement(
 ) -> list[Judged]:
     """Grade known episodes with the run's chat judge, print the table, and write the twenty worst disagreements.
 
-    source: directory of trajectories of simulated phones, such as RUN/trajectories/task_level; None: `count` episodes
-    that the oracle plays, well or badly on purpose. The kind of the run's judge does not matter: chat is asked. Raises
-    ConfigError or JudgeError in one line.
+    source: directory of trajectories whose outcomes are known, such as RUN/trajectories/task_level; None: `count`
+    episodes that the oracle plays, well or badly on purpose. The kind of the run's judge does not matter: chat is
+    asked. Raises ConfigError or JudgeError in one line.
     """
     if not run.judge.model:
         raise ConfigError("judge.model: name the chat model whose agreement is measured: --judge.model=MODEL")
@@ -64,7 +65,7 @@ def read_known(directory: Path) -> Iterator[tuple[str, Trajectory]]:
         read = [one for _, one in read_trajectories(directory) if isinstance(one, Trajectory)]
     except OSError as error:
         raise ConfigError(f"{directory} has no trajectories: {error}") from error
-    known = [one for one in read if "done" in one.scores and one.ending.tells_of_policy]
+    known = [one for one in read if known_score(Evidence(one)) and one.ending.tells_of_policy]
     if not known:
-        raise ConfigError(f"no trajectory in {directory} holds a phone's progress; name one of simulated phones")
+        raise ConfigError(f"no trajectory in {directory} has a known outcome; name those of tasks that are verified")
     yield from ((one.ending.value, one) for one in known)

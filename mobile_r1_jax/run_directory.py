@@ -28,7 +28,7 @@ import yaml
 from mobile_r1_jax.agent.data_files import data_file
 from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.agent.whole_files import write_whole
-from mobile_r1_jax.config import CONFIG, ConfigError, Run, save_run, to_plain
+from mobile_r1_jax.config import CONFIG, SIMULATOR, ConfigError, Run, save_run, to_plain
 from mobile_r1_jax.evaluation.results import RESULTS
 from mobile_r1_jax.rewards.judges.settings import FREE_SETTINGS
 from mobile_r1_jax.stages.declaration import STAGES
@@ -40,6 +40,8 @@ ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations":
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
 # Fields that may change when a run continues. A policy that has moved is identified by its hash.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
+FREE += ("phones.devices.server", "phones.devices.serials")
+FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
 # Those of the judge: where and how fast it is asked. A rubric is identified by its hash.
 FREE += tuple(f"judge.{name}" for name in FREE_SETTINGS)
 
@@ -105,15 +107,22 @@ def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
 
 
 def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
-    """Return hashes of the files that a run reads: its policy, the data.jsonl of the user's annotations, the rubric."""
+    """Return hashes of the files that a run reads: policy, task file, data.jsonl of annotations, and rubric."""
     inputs = {"policy": policy_hash}
-    if run.judge.rubric:
-        inputs["judge.rubric"] = hashlib.sha256(run.judge.rubric.read_bytes()).hexdigest()[:16]
+    if run.tasks != SIMULATOR:
+        inputs["tasks"] = file_hash(Path(run.tasks))
+    if run.judge.rubric is not None:
+        inputs["judge.rubric"] = file_hash(run.judge.rubric)
     for name in ANNOTATIONS:
         if directory := getattr(attrgetter(name)(run), "directory", None):
-            with data_file(directory).open("rb") as file:
-                inputs[name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            inputs[name] = file_hash(data_file(directory))
     return inputs
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, 16 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:

@@ -1,6 +1,6 @@
 """The session of a command: mesh, policy, tokenizer and tasks, opened once and checked before expensive work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -180,9 +180,9 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
 def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
     """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line."""
     try:
-        tasks = open_tasks(run.phones)
+        tasks = open_tasks(run.tasks, run.phones)
     except ValueError as error:
-        raise ConfigError(f"phones.simulated.{error}") from error
+        raise ConfigError(str(error)) from error
     try:
         tokenizer = load_tokenizer(run.policy, run.policy_base)
     except (ValueError, FileNotFoundError) as error:
@@ -205,7 +205,8 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     session = Session(run, policy.config, PromptFormat(tokenizer, run.system, run.resizing), tasks, mesh, console)
-    check_lengths(session, tasks)
+    if "simulated" in run.phones.source:
+        check_lengths(session, [run.phones.simulated.size])
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
@@ -214,25 +215,31 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
     return session, policy
 
 
-def check_lengths(session: Session, tasks: TaskSuite) -> None:
-    """Raise ConfigError when the phones' screens, or the prompts of an episode, are too large for the run's shapes."""
-    run, prompt_format, size = session.run, session.prompt_format, session.run.phones.simulated.size
-    try:
-        check_screen(run, session.config.vision, run.resizing.model_size(*size))
-    except ValueError as error:
-        raise ConfigError(f"phones.simulated.size: {error}") from error
-    screenshot = blank_screenshot(size)
-    instructions = tasks.instructions(Split.UNSEEN_PARAMETERS)
-    longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)))
+def check_lengths(session: Session, sizes: Iterable[Size]) -> None:
+    """Raise ConfigError when screens of phones, (width, height) in device pixels, or the prompts of an episode on them
+    are too large for the run's shapes."""
+    run = session.run
+    for size in sorted(set(sizes)):
+        try:
+            check_screen(run, session.config.vision, run.resizing.model_size(*size))
+        except ValueError as error:
+            raise ConfigError(f"a phone's screen of {size[0]}x{size[1]}: {error}") from error
+        if (tokens := longest_prompt(session, size)) > max(run.shapes.prompt_tokens):
+            raise ConfigError(
+                f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {tokens} tokens on a screen of "
+                f"{size[0]}x{size[1]}, the largest bucket is {max(run.shapes.prompt_tokens)}; declare a larger one, or "
+                "lower phones.most_turns or shapes.response_tokens"
+            )
+
+
+def longest_prompt(session: Session, size: Size) -> int:
+    """Return the number of tokens of the longest prompt of an episode on a screen of (width, height) device pixels."""
+    run, prompt_format, screenshot = session.run, session.prompt_format, blank_screenshot(size)
+    instructions = {text for split in Split for text in session.tasks.instructions(split)}
+    longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)), default="")
     answer = PastTurn(screenshot, (0,) * run.shapes.response_tokens)
-    system = system_text(run.system, longest)
-    prompt = prompt_format.prompt(system, [answer] * (run.phones.most_turns - 1), screenshot)
-    if len(prompt.ids) > max(run.shapes.prompt_tokens):
-        raise ConfigError(
-            f"shapes.prompt_tokens: turn {run.phones.most_turns} can take {len(prompt.ids)} tokens, the largest bucket "
-            f"is {max(run.shapes.prompt_tokens)}; declare a larger one, or lower phones.most_turns or "
-            "shapes.response_tokens"
-        )
+    history = [answer] * (run.phones.most_turns - 1)
+    return len(prompt_format.prompt(system_text(run.system, longest), history, screenshot).ids)
 
 
 def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:

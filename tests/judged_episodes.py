@@ -1,15 +1,16 @@
 """Finished episodes that several files of tests have judged."""
 
 import io
+from dataclasses import replace
 
 from PIL import Image
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.rewards import Evidence
-from mobile_r1_jax.tasks.program import Outcome
 from mobile_r1_jax.tasks.task import Progress
 
 DONE, NOT_DONE, UNKNOWN = Outcome.DONE, Outcome.NOT_DONE, Outcome.UNKNOWN
@@ -33,4 +34,4 @@ def evidence(
     screens: str, outcome: Outcome = UNKNOWN, answers: tuple[Response | Malformed, ...] = (), steps: int | None = None
 ) -> Evidence:
     """An episode on a phone that does not report progress."""
-    return Evidence(trajectory(screens), answers, outcome=outcome, steps=steps)
+    return Evidence(replace(trajectory(screens), outcome=outcome), answers, steps)

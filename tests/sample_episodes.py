@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.rollouts.episodes import Episode
@@ -15,8 +16,9 @@ GARBAGE = Malformed("no tags")
 
 
 def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Malformed) -> Episode:
+    known = Outcome.DONE if ending is Ending.SUCCESS else Outcome.NOT_DONE
     return Episode(
-        Trajectory("task", "shop", "", (), ending, {}),
+        Trajectory("task", "shop", "", (), ending, {}, outcome=known if ending.tells_of_policy else Outcome.UNKNOWN),
         (),
         answers,
         tuple(Progress(False, left, 9, 0, 0) for left in remaining),

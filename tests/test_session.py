@@ -42,7 +42,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     shapes = Shapes(prompt_tokens=(64, 160), response_tokens=4, windows=(2,), screens=2)
     run = Run(folder=tmp_path_factory.mktemp("runs"), shapes=shapes, resizing=Resizing(scale=1.0))
     prompt_format = PromptFormat(tokenizer, "{instruction}", run.resizing)
-    return Session(run, config, prompt_format, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
+    return Session(run, config, prompt_format, open_tasks(run.tasks, run.phones), make_mesh("1x1"), Console(quiet=True))
 
 
 def prompt(session: Session, *colors: str) -> Prompt:

@@ -7,7 +7,7 @@ it.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,22 @@ def keep_objects(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     kept = [line for row, line in rows if wanted(row)]
     if len(kept) == len(rows):
         return
+    _write(path, kept)
+
+
+def sort_objects(path: Path, key: Callable[[dict[str, Any]], Any]) -> None:
+    """Sort the lines of a file by a key of their objects, atomically. Raise as `keep_objects`."""
+    rows = _parsed(path)
+    in_order = sorted(rows, key=lambda row: key(row[0]))
+    if in_order != rows:
+        _write(path, [line for _, line in in_order])
+
+
+def _write(path: Path, lines: Iterable[bytes]) -> None:
     draft = path.with_suffix(".new")
     try:
         with name_file(draft):
-            draft.write_bytes(b"".join(line + b"\n" for line in kept))
+            draft.write_bytes(b"".join(line + b"\n" for line in lines))
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

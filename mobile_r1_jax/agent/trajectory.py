@@ -6,9 +6,9 @@ A directory holds `images/` and `data.jsonl` (or `data.jsonl.gz`) with one JSON 
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-A rollout adds optional keys, which readers of the published schema ignore: `ending`, `scores` and `task_id` of the
-trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So annotations
-and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `outcome`, `scores` and `task_id`
+of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So
+annotations and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
 
 image_width and image_height, or a step's own `size`, give the image that coordinates were annotated on. A picture of
 the same shape and another size is a scaled copy. A picture with swapped sides is from a rotated phone.
@@ -32,6 +32,7 @@ from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
 from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.json_lines import append_line
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.pictures import check_pixels, read_picture
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
@@ -42,11 +43,13 @@ LOGPS = ("logps", "truncated_logps")  # of a step, one number for each of its re
 class Ending(StrEnum):
     """How a trajectory ended.
 
+    Success: the agent claimed success, and the task was done. Claimed: it claimed success, and the outcome is unknown.
     An infrastructure failure is never the policy's failure. A secure page forbids screenshots, so that neither success
     nor failure is known.
     """
 
     SUCCESS = "success"
+    CLAIMED = "claimed"
     FAILURE = "failure"
     GAVE_UP = "gave_up"
     OUT_OF_STEPS = "out_of_steps"
@@ -89,7 +92,7 @@ class Trajectory:
     """The turns of one episode or annotation.
 
     task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
-    empty if it is not known.
+    empty if it is not known. outcome: whether the task is done, by a verifier.
     """
 
     task: str
@@ -99,6 +102,7 @@ class Trajectory:
     ending: Ending
     scores: dict[str, float] = field(default_factory=dict)
     task_id: str = ""
+    outcome: Outcome = Outcome.UNKNOWN
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
@@ -119,6 +123,8 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
     }
     if trajectory.task_id:
         record["task_id"] = trajectory.task_id
+    if trajectory.outcome is not Outcome.UNKNOWN:
+        record["outcome"] = trajectory.outcome.value
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -140,7 +146,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
         width, height = (_side(_get(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
-        task_id = record.get("task_id")  # other writers may store anything here
+        task_id, outcome = record.get("task_id"), record.get("outcome")  # other writers may store anything here
         if ending not in list(Ending):
             raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
@@ -151,6 +157,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             ending=Ending(ending),
             scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
             task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
+            outcome=Outcome(outcome) if outcome in list(Outcome) else Outcome.UNKNOWN,
         )
     except _BrokenError as error:
         return Malformed(str(error))

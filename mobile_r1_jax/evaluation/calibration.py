@@ -35,19 +35,24 @@ class Judged:
 async def judge_known(
     judge: Judge, episodes: Iterable[tuple[str, Trajectory]], on_graded: Callable[[], None] = lambda: None
 ) -> list[Judged]:
-    """Grade the episodes (kind, trajectory) whose scores hold a phone's progress; leave out the others.
+    """Grade the episodes (kind, trajectory) whose outcome is known, by state or checks; leave out the others.
 
-    on_graded: called after each grade. The judge gets the trajectory alone. Raises JudgeError as the judge does.
+    on_graded: called after each grade. Raises JudgeError as the judge does.
     """
 
-    async def grade(kind: str, trajectory: Trajectory, known: Score) -> Judged:
-        answers = tuple(parse_response(turn.response, turn.frame) for turn in trajectory.turns)
-        graded = await judge.grade(Evidence(trajectory, answers))
+    async def grade(kind: str, evidence: Evidence, known: Score) -> Judged:
+        graded = await judge.grade(evidence)
         on_graded()
-        return Judged(kind, trajectory, known, graded)
+        return Judged(kind, evidence.trajectory, known, graded)
 
-    truths = ((kind, trajectory, known_score(Evidence(trajectory))) for kind, trajectory in episodes)
-    return await gather_or_cancel(grade(kind, one, known) for kind, one, known in truths if known is not None)
+    found = ((kind, evidence_of(trajectory)) for kind, trajectory in episodes)
+    known = ((kind, evidence, known_score(evidence)) for kind, evidence in found)
+    return await gather_or_cancel(grade(kind, one, score) for kind, one, score in known if score is not None)
+
+
+def evidence_of(trajectory: Trajectory) -> Evidence:
+    """Return what is known of a stored episode."""
+    return Evidence(trajectory, tuple(parse_response(turn.response, turn.frame) for turn in trajectory.turns))
 
 
 def worst_disagreements(judged: Sequence[Judged], most: int = SHOWN) -> list[Judged]:

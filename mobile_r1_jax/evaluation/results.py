@@ -13,15 +13,20 @@ from mobile_r1_jax.evaluation.metrics import Result, Share
 from mobile_r1_jax.tasks.task import Task
 
 RESULTS = "results.jsonl"  # in a run directory
-SHARES = ("success", "steps", "format_errors", "recovery", "unseen_app")
+SHARES = ("success", "steps", "format_errors", "recovery", "unseen_app", "claimed", "false_completion", "any_success")
 
 
 def provenance_of(run: Run, tasks: Sequence[Sequence[Task]], *, weights: str) -> dict[str, str]:
     """Return hashes of all that an evaluation's result depends on: the policy's weights, the tasks, the settings."""
-    settings = {"size": run.phones.simulated.size, "most_turns": run.phones.most_turns, "system": run.system}
+    settings = {
+        "size": run.phones.simulated.size,
+        "source": run.phones.source,
+        "most_turns": run.phones.most_turns,
+        "system": run.system,
+    }
     settings |= {"resizing": asdict(run.resizing), "response_tokens": run.shapes.response_tokens, "seed": run.seed}
     settings |= {"temperature": run.evaluation.temperature, "top_p": run.top_p, "top_k": run.top_k}
-    settings |= {"compute": run.precision.compute}
+    settings |= {"compute": run.precision.compute, "repeats": run.evaluation.repeats}
     drawn = [[task.id for task in some] for some in tasks]
     return {"weights": weights, "tasks": _hash(drawn), "settings": _hash(settings)}
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from mobile_r1_jax.agent.actions import Action
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.phone import Phone, PhoneError, PhonesUnavailable, SecurePage
+from mobile_r1_jax.phones.phone import Phone, PhoneError, PhonesUnavailable, SecurePage, TaskNotReady
 from mobile_r1_jax.tasks.task import Progress, Task
 
 P = TypeVar("P", bound=Phone)
@@ -78,6 +79,15 @@ class LeasedPhone(Generic[P]):
         """See Phone."""
         return await self.call(self.phone.progress)
 
+    async def outcome(self, task: Task) -> Outcome:
+        """See Phone."""
+        return await self.call(self.phone.outcome, task)
+
+    async def clean_up(self, task: Task) -> None:
+        """See Phone. Do nothing if the phone failed."""
+        if not self.broken:
+            await self.call(self.phone.clean_up, task, twice=False)
+
     async def reset(self, task: Task) -> None:
         self._generation, self._acted = None, False
         self._generation = await self.call(self._reset, task)
@@ -101,6 +111,8 @@ class LeasedPhone(Generic[P]):
                 result = await self.in_thread(function, *arguments)
                 self._check_generation()
                 return result
+            except TaskNotReady as error:
+                raise self._failure(str(error), error.reason) from error
             except PhoneError as error:
                 last = attempt == self._retries.calls
                 if last or (error.delivered and not twice):
@@ -173,7 +185,7 @@ class Fleet(Generic[P]):
         """Prepare a phone. Return "" or why it cannot be used."""
         try:
             await self._leases[id(phone)].call(phone.enter)
-        except (InfrastructureFailure, SecurePage) as error:
+        except InfrastructureFailure as error:
             log.error("%s; it is left out", error)
             return str(error)
         return ""
@@ -205,6 +217,11 @@ class Fleet(Generic[P]):
     def size(self) -> int:
         """The number of phones that are not given up."""
         return self._left
+
+    @property
+    def sizes(self) -> set[tuple[int, int]]:
+        """(width, height) of the free phones' screens, in device pixels."""
+        return {phone.size for phone in self._free}
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[LeasedPhone[P]]:
@@ -256,7 +273,7 @@ class Fleet(Generic[P]):
             try:
                 await leased.in_thread(leased.phone.revive)
                 await leased.in_thread(leased.phone.release)
-            except (PhoneError, SecurePage) as error:
+            except PhoneError as error:
                 log.warning("%s", error)
             else:
                 return True

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mobile_r1_jax.agent.actions import Action
+    from mobile_r1_jax.agent.outcome import Outcome
     from mobile_r1_jax.agent.screenshots import Screenshot
     from mobile_r1_jax.tasks.task import Progress, Task
 
@@ -61,6 +62,14 @@ class Phone(Protocol):
         """Return the last exchanges with the phone as lines of text, oldest first; raise nothing."""
         ...
 
+    def outcome(self, task: Task) -> Outcome:
+        """Return whether the task is done, by the phone's state or the task's checks."""
+        ...
+
+    def clean_up(self, task: Task) -> None:
+        """Run the task's teardown, after the outcome was decided."""
+        ...
+
     def progress(self) -> Progress | None:
         """Return the progress of the phone's task; None if the phone does not know it."""
         ...
@@ -76,6 +85,10 @@ class PhoneError(Exception):
         short = command if len(command) <= 80 else command[:77] + "..."
         super().__init__(" ".join(f"phone {serial}: {short!r}: {reason}".split()))
         self.serial, self.command, self.reason, self.delivered = serial, command, reason, delivered
+
+
+class TaskNotReady(PhoneError):
+    """A phone works, but several attempts did not put it into the start state of a task."""
 
 
 class SecurePage(Exception):

@@ -70,3 +70,10 @@ class PhoneSettings:
     simulated: SimulatedSettings = SimulatedSettings()  # Simulated phones and their tasks.
     devices: DeviceSettings = DeviceSettings()  # Phones and emulators of an adb server.
     emulators: EmulatorSettings = EmulatorSettings()  # Emulators that the run starts.
+
+    @property
+    def expected(self) -> int:
+        """Return the number of phones; for `all` devices of a server a guess, 8."""
+        devices = 8 if "all" in self.devices.serials else len(self.devices.serials)
+        numbers = {"simulated": self.count, "devices": devices, "emulators": self.emulators.count}
+        return sum(numbers[source] for source in self.source)

@@ -5,15 +5,16 @@ Beside them, failures.jsonl holds an object for each episode that a phone ended,
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mobile_r1_jax.agent.json_lines import append_line, keep_objects
+from mobile_r1_jax.agent.json_lines import append_line, keep_objects, read_objects, sort_objects
 from mobile_r1_jax.agent.trajectory import DATA, write_trajectories
 from mobile_r1_jax.rollouts.episodes import Episode
 
-FAILURES = "failures.jsonl"
+FAILURES, EPISODES = "failures.jsonl", "episodes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,32 @@ class Records:
         for episode in episodes:
             if episode.failure is not None:
                 append_line(self.folder / name / FAILURES, _failure_line(episode, step))
+
+    def add(self, name: str, index: int, episode: Episode, row: Mapping[str, Any]) -> None:
+        """Append one episode of an evaluation, its number in scores, and then `row` to episodes.jsonl."""
+        extra = {"step": 0.0, "index": float(index), "off_path": float(episode.off_path)}
+        played = dataclasses.replace(episode.trajectory, scores=episode.trajectory.scores | extra)
+        write_trajectories(self.folder / name, [played] if played.turns else [])
+        if episode.failure is not None:
+            append_line(self.folder / name / FAILURES, _failure_line(episode, 0))
+        append_line(self.folder / name / EPISODES, json.dumps({"index": index, **row}))
+
+    def finished(self, name: str, like: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+        """Return index -> row of the episodes in episodes.jsonl that have the values `like`. Remove all others.
+
+        A killed evaluation left them; so finished episodes are not played again."""
+        folder = self.folder / name
+        rows = [row for row in read_objects(folder / EPISODES) if all(row.get(key) == like[key] for key in like)]
+        found = {row["index"]: row for row in rows}
+        keep_objects(folder / EPISODES, lambda row: found.get(row.get("index")) == row)
+        keep_objects(folder / DATA, lambda row: row.get("scores", {}).get("index") in found)
+        if not found:
+            (folder / FAILURES).unlink(missing_ok=True)
+        return found
+
+    def sort(self, name: str) -> None:
+        """Put the episodes of an evaluation into the order of their numbers."""
+        sort_objects(self.folder / name / DATA, lambda row: row["scores"]["index"])
 
 
 def _failure_line(episode: Episode, step: int) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,31 +12,26 @@ from rich.console import Console
 
 from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.config import ConfigError, Run
-from mobile_r1_jax.evaluation.metrics import Result, measure
-from mobile_r1_jax.evaluation.results import find_result, provenance_of, write_result
+from mobile_r1_jax.evaluation.metrics import Result
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
-from mobile_r1_jax.model.decode_layout import sampling_copy
-from mobile_r1_jax.model.identity import policy_files_hash, weights_hash
+from mobile_r1_jax.model.identity import policy_files_hash
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rewards.judges.choice import open_judge
-from mobile_r1_jax.rollouts.episodes import run_episodes
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, evaluation_name, locked
+from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, locked
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
-from mobile_r1_jax.session import Session, open_session
+from mobile_r1_jax.session import Session, check_lengths, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.declaration import STAGES
+from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.trainer import progress_bar
-from mobile_r1_jax.tasks.suite import Split
-from mobile_r1_jax.viewer import ReportError, write_report
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
@@ -90,6 +84,7 @@ async def train_and_evaluate(
     records = Records(run.directory / TRAJECTORIES)
     judged = open_judge(run.judge, run.directory / JUDGE) if "task_level" in run.stages else nullcontext()
     async with Fleet(phones) as fleet, judged as judge:
+        check_lengths(session, fleet.sizes)
         results.append(await evaluate(session, "base", policy, fleet, records))
         train = {
             "format_finetuning": lambda policy: format_finetuning.train(session, policy, steps.format_finetuning),
@@ -102,43 +97,3 @@ async def train_and_evaluate(
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
     AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
     return results
-
-
-async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[Any], records: Records) -> Result:
-    """Play the held-out tasks, the same for every stage, and write the result; reuse a result that exists."""
-    run, suite = session.run, session.tasks
-    tasks = (
-        suite.draw(run.evaluation.episodes, run.seed, Split.UNSEEN_PARAMETERS),
-        suite.draw(run.evaluation.unseen_app_episodes, run.seed, Split.UNSEEN_APPS),
-    )
-    provenance = provenance_of(run, tasks, weights=weights_hash(policy))
-    if existing := find_result(run.directory, stage, provenance):
-        return existing
-    with progress_bar(session) as progress:
-        row = progress.add_task(f"evaluate {stage}", total=sum(map(len, tasks)), metric="")
-        async with session.engine(
-            sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy)
-        ) as engine:
-            episodes = await run_episodes(
-                fleet,
-                [*tasks[0], *tasks[1]],
-                engine,
-                session.prompt_format,
-                most_turns=run.phones.most_turns,
-                seed=run.seed,
-                on_finished=lambda episode: progress.advance(row),
-            )
-        result = measure(stage, episodes[: len(tasks[0])], episodes[len(tasks[0]) :], provenance)
-        progress.update(row, metric=f"success {result.success}")
-    records.write(evaluation_name(stage), 0, episodes)
-    write_result(run.directory, result)
-    update_report(session)
-    return result
-
-
-def update_report(session: Session) -> Path | str:
-    """Write the report page; return its path, or the reason of a failure, which does not stop the run."""
-    try:
-        return write_report(session.run.directory)
-    except ReportError as error:
-        return f"{session.run.directory} (no report: {error})"

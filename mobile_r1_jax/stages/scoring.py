@@ -12,7 +12,6 @@ from mobile_r1_jax.rewards.judges.gathering import gather_or_cancel
 from mobile_r1_jax.rewards.judges.judge import Evidence, Judge, JudgeError, JudgeOutage, Score, Usage, task_reward
 from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 from mobile_r1_jax.rollouts.episodes import Episode
-from mobile_r1_jax.tasks.program import Outcome
 from mobile_r1_jax.tasks.task import Task
 
 Steps = tuple[bool | None, ...]  # for each turn: whether it was towards the goal; None: not known
@@ -36,7 +35,9 @@ async def score_update(
     episodes: Sequence[Episode], tasks: Sequence[Task], judge: RunJudge, say: Callable[[str], None]
 ) -> Scores:
     """Return the scores of episodes of these tasks. Waits, and raises, as `score_episodes`."""
-    evidence = [evidence_of(episode, task) for episode, task in zip(episodes, tasks, strict=True)]
+    evidence = [
+        Evidence(episode.trajectory, episode.answers, task.steps) for episode, task in zip(episodes, tasks, strict=True)
+    ]
     grades = await score_episodes(evidence, judge, judge.settings, say)
     judged = await gather_or_cancel(map(judge_steps, episodes, evidence, grades, [judge] * len(episodes)))
     rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
@@ -48,14 +49,6 @@ async def score_update(
     return Scores(
         rewards, counted, [steps for steps, _ in judged], usage_metrics(grades, usage) | agreement.as_metrics()
     )
-
-
-def evidence_of(episode: Episode, task: Task) -> Evidence:
-    """Return what is known of an episode of the task."""
-    outcome = Outcome.UNKNOWN
-    if episode.progress:
-        outcome = Outcome.DONE if episode.progress[-1].done else Outcome.NOT_DONE
-    return Evidence(episode.trajectory, episode.answers, episode.progress, outcome, task.steps)
 
 
 async def score_episodes(

@@ -13,12 +13,14 @@ import numpy as np
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.completion import PromptGroup
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.rewards.judges.choice import RunJudge
 from mobile_r1_jax.rl import group_advantages
+from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.session import Session
@@ -43,9 +45,8 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: RunJ
         tasks = session.tasks.draw(settings.tasks, seed, Split.TRAIN)
         played = [task for task in tasks for _ in range(settings.group)]
         async with session.engine(sampling_copy(state.policy), temperature, cache) as engine:
-            episodes = await run_episodes(
-                fleet, played, engine, session.prompt_format, most_turns=phones.most_turns, seed=seed
-            )
+            agent = Agent(engine, session.prompt_format)
+            episodes = await run_episodes(fleet, played, agent, most_turns=phones.most_turns, seed=seed)
         scores = await score_update(episodes, played, judge, say)
         rewards, counted = scores.rewards, scores.counted
         records.write("task_level", update + 1, episodes, rewards)
@@ -97,10 +98,13 @@ def rollout_metrics(
     """Return the metrics of the episodes of an update."""
     answers = [answer for episode in episodes for answer in episode.answers]
     endings = [episode.trajectory.ending for episode in episodes]
+    unknown = sum(e.outcome is Outcome.UNKNOWN and e.trajectory.ending.tells_of_policy for e in episodes)
     by_phones = sum(not ending.tells_of_policy for ending in endings)
     return {
         "reward": float(rewards[counted].mean()) if counted.any() else float("nan"),
         "success": endings.count(Ending.SUCCESS) / len(endings),
+        "claimed": sum(episode.claimed for episode in episodes) / len(episodes),
+        "unknown_outcomes": float(unknown),
         "turns": len(answers) / len(episodes),
         "format_errors": sum(isinstance(answer, Malformed) for answer in answers) / max(1, len(answers)),
         "zero_variance_groups": float((~informative).sum()),

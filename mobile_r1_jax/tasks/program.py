@@ -6,22 +6,15 @@ These are plain data. `phones/adb/task_program.py` runs them on a phone.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal, Protocol
+
+from mobile_r1_jax.agent.outcome import Outcome
 
 # Failures that Android reports with exit status 0.
 _ON_STDERR = re.compile(r"^(Error while accessing provider.*|Error: .*|ERROR: .*|.*\bCan't find service: .*)", re.M)
 _ON_STDOUT = re.compile(r"(Can't find service: |Error: java\.lang\.).*")
 
 Operator = Literal["equals", "contains", "matches"]
-
-
-class Outcome(StrEnum):
-    """Whether a task is done. Unknown: a check could not tell, because its command failed."""
-
-    DONE = "done"
-    NOT_DONE = "not done"
-    UNKNOWN = "unknown"
 
 
 class ShellAnswer(Protocol):

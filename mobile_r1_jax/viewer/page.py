@@ -132,12 +132,12 @@ def _results(results: Sequence[Result]) -> Html:
 
 
 def _table(results: Sequence[Result]) -> Html:
-    head = tag("tr", *(tag("th", column, scope="col") for column in COLUMNS))
+    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *COLUMNS)))
     rows = [
         tag(
             "tr",
             tag("th", result.stage, scope="row"),
-            *map(_cell, (result.success, result.steps, result.format_errors, result.recovery, result.unseen_app)),
+            *(_cell(getattr(result, name)) for name in COLUMNS.values()),
         )
         for result in results
     ]

@@ -25,6 +25,7 @@ from mobile_r1_jax.viewer.reading import Part, Strip, TurnView, to_words
 
 ENDINGS = {
     Ending.SUCCESS: ("✓", "success"),
+    Ending.CLAIMED: ("?", "claimed success"),
     Ending.FAILURE: ("✕", "failure"),
     Ending.GAVE_UP: ("■", "gave up"),
     Ending.OUT_OF_STEPS: ("…", "out of steps"),

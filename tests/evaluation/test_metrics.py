@@ -2,14 +2,18 @@
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from sample_episodes import ASTRAY, BROKEN, DONE, GARBAGE, GIVEN_UP, HIDDEN, LOST, MOVE, STRAIGHT, episode
 
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.evaluation.metrics import Result, Share, measure
+from mobile_r1_jax.evaluation.summary import summarize
 from mobile_r1_jax.evaluation.tables import ended_by_phones, results_table, table_rows
+from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.failures import Failure
 
 
@@ -71,8 +75,12 @@ def test_a_phone_that_cannot_tell_has_no_right_and_no_wrong_turns() -> None:
     assert silent.made_progress == () and not silent.off_path
 
 
+def measured(stage: str, episodes: list[Episode], unseen_app: list[Episode], repeats: int = 1) -> Result:
+    return measure(stage, *([*map(summarize, some)] for some in (episodes, unseen_app)), repeats=repeats)
+
+
 def test_what_is_measured_is_counted_over_the_right_things() -> None:
-    result = measure("base", [STRAIGHT, ASTRAY, LOST, BROKEN], [LOST, STRAIGHT, STRAIGHT, BROKEN])
+    result = measured("base", [STRAIGHT, ASTRAY, LOST, BROKEN], [LOST, STRAIGHT, STRAIGHT, BROKEN])
     assert result == Result(
         "base",
         success=Share(2, 3),
@@ -81,12 +89,30 @@ def test_what_is_measured_is_counted_over_the_right_things() -> None:
         recovery=Share(1, 2),
         unseen_app=Share(2, 3),
         infrastructure_failures=2,
+        claimed=Share(2, 3),
+        false_completion=Share(0, 2),
         reasons={"no answer within N s": 2},
     )
 
 
+def test_a_claim_counts_as_success_only_when_a_verifier_agrees() -> None:
+    false = episode(Ending.FAILURE, (), MOVE, DONE)
+    claimed = replace(false, trajectory=replace(false.trajectory, ending=Ending.CLAIMED, outcome=Outcome.UNKNOWN))
+    result = measured("base", [STRAIGHT, false, claimed, LOST, BROKEN], [])
+    assert result.success == Share(1, 3) and result.claimed == Share(3, 4) and result.unknown == 1
+    assert result.false_completion == Share(1, 2)
+    assert "unknown outcomes 1" in ended_by_phones(result)
+
+
+def test_pass_at_k_is_the_share_of_tasks_with_a_success_in_any_of_k_episodes() -> None:
+    played = [LOST, LOST, BROKEN, BROKEN, STRAIGHT, LOST, LOST, BROKEN]
+    result = measured("base", played, [], repeats=2)
+    assert result.success == Share(1, 5) and result.any_success == Share(1, 3) and result.repeats == 2
+    assert measured("base", played, []).any_success == Share(0, 0)
+
+
 def test_a_secure_page_is_in_no_share_and_counted_by_itself() -> None:
-    result = measure("base", [STRAIGHT, HIDDEN, BROKEN], [HIDDEN])
+    result = measured("base", [STRAIGHT, HIDDEN, BROKEN], [HIDDEN])
     assert result.success == Share(1, 1) and result.unseen_app == Share(0, 0)
     assert (result.infrastructure_failures, result.secure_pages) == (1, 2)
     assert result.reasons == {"a page forbids screenshots": 2, "no answer within N s": 1}
@@ -94,11 +120,11 @@ def test_a_secure_page_is_in_no_share_and_counted_by_itself() -> None:
 
 def test_the_table_counts_by_reason_what_phones_ended() -> None:
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(results_table([measure("base", [STRAIGHT, HIDDEN, BROKEN], []), measure("last", [STRAIGHT], [])]))
+    console.print(results_table([measured("base", [STRAIGHT, HIDDEN, BROKEN], []), measured("last", [STRAIGHT], [])]))
     text = " ".join(console.export_text().split())
     assert "base: infrastructure failures 1, secure pages 1" in text and "last:" not in text
     assert "a page forbids screenshots: 1; no answer within N s: 1" in text
-    assert ended_by_phones(measure("last", [STRAIGHT], [])) == ""
+    assert ended_by_phones(measured("last", [STRAIGHT], [])) == ""
 
 
 @pytest.mark.parametrize(
@@ -116,6 +142,6 @@ def test_failures_of_one_cause_have_one_kind(one: str, other: str) -> None:
 
 
 def test_nothing_played_is_measured_as_nothing() -> None:
-    result = measure("base", [BROKEN], [])
+    result = measured("base", [BROKEN], [])
     assert result.success == Share(0, 0) and result.infrastructure_failures == 1
-    assert table_rows([result]) == [("base", "-", "-", "-", "-", "-")]
+    assert table_rows([result]) == [("base", *["-"] * 8)]

@@ -90,14 +90,14 @@ def phone(phones: tuple[SimulatedPhone, ...]) -> SimulatedPhone:
 
 
 @pytest.fixture(scope="session")
-def put_on_wire(server: ServerAddress) -> Iterator[Callable[[Device], ListeningPhone]]:
-    """Puts a device of this process on the wire, in a thread's event loop."""
+def put_on_wire(server: ServerAddress) -> Iterator[Callable[..., ListeningPhone]]:
+    """Puts a device of this process on the wire, in a thread's event loop; `version` is its Android version."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
-    def put(device: Device) -> ListeningPhone:
-        listening = asyncio.run_coroutine_threadsafe(listen(device), loop).result(5)
+    def put(device: Device, version: int = 14) -> ListeningPhone:
+        listening = asyncio.run_coroutine_threadsafe(listen(device, version=version), loop).result(5)
         connect(server, (listening.port,))
         return listening
 
@@ -124,7 +124,7 @@ def scripted(
 
 @pytest.fixture
 def recorded(
-    put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
+    put_on_wire: Callable[..., ListeningPhone], server: ServerAddress
 ) -> tuple[SimulatedPhone, RecordingDevice]:
     """A phone and the device at its other end."""
     device = RecordingDevice()

@@ -48,10 +48,7 @@ def test_apps(device: adbutils.AdbDevice) -> None:
     assert "com.sim.shop" in device.list_packages()
     assert "com.sim.launcher" not in device.list_packages(["-3"])
     device.app_start("com.sim.shop")
-    assert (device.app_current().package, device.app_current().activity) == (
-        "com.sim.shop",
-        "com.sim.shop.HomeActivity",
-    )
+    assert (device.app_current().package, device.app_current().activity) == ("com.sim.shop", ".HomeActivity")
     device.app_stop("com.sim.shop")
     assert device.app_current().package == "com.sim.launcher"
     device.app_start("com.sim.clock", ".HomeActivity")
@@ -87,7 +84,7 @@ def test_dumps_have_the_lines_that_tools_look_for(device: adbutils.AdbDevice) ->
     device.app_start("com.sim.shop")
     lines = {
         "dumpsys window": "mCurrentFocus=Window{",
-        "dumpsys activity activities": "mResumedActivity: ActivityRecord{",
+        "dumpsys activity activities": "topResumedActivity=ActivityRecord{",
         "dumpsys activity top": "ACTIVITY com.sim.shop/",
         "dumpsys input": "logicalFrame=[0, 0, 112, 224]",
         "dumpsys input_method": "mInputShown=",
@@ -97,7 +94,7 @@ def test_dumps_have_the_lines_that_tools_look_for(device: adbutils.AdbDevice) ->
     }
     for command, expected in lines.items():
         assert expected in device.shell(command), command
-    assert "com.sim.shop" in device.shell("dumpsys window windows | grep -E 'mCurrentFocus|mFocusedApp'")
+    assert "com.sim.shop" in device.shell("dumpsys window displays | grep -E 'mCurrentFocus|mFocusedApp'")
 
 
 def test_root_reverse_and_sockets_are_refused_without_a_hang(device: adbutils.AdbDevice) -> None:

@@ -2,13 +2,20 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
+from mobile_r1_jax.agent.actions import Open, SystemButton, Type
+from mobile_r1_jax.phones.adb.phone import AdbPhone
+from mobile_r1_jax.phones.adb.stream import ServerAddress
+from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone
 from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
+from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.android.shell import run
 from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.device import Device
+from mobile_r1_jax.tasks.task import Task
 
 
 @pytest.mark.parametrize(
@@ -30,3 +37,20 @@ def test_a_version_that_cannot_be_is_one_line(version: str) -> None:
     command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", f"--android={version}"]
     answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert answer.returncode == 2 and "argument --android: invalid" in answer.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("version", [9, 10, 11, 12, 13, 14, 15, 16])
+def test_adb_phone_drives_every_version(
+    put_on_wire: Callable[..., ListeningPhone], server: ServerAddress, version: int
+) -> None:
+    listening = put_on_wire(Device(), version)
+    phone = SimulatedPhone(listening.android.serial, server, INSTANT)
+    assert phone.screenshot().width == 112 and phone.size == (112, 224)
+    assert phone.perform(Open("Shop")) == "" and listening.android.device.focus[0] == "com.sim.shop"
+    assert "no app" in phone.perform(Open("Nowhere"))
+    assert phone.perform(SystemButton("Home")) == "" and listening.android.device.focus[0] == "com.sim.launcher"
+    listening.android.device.open("messages/chat/Anna")
+    assert phone.perform(Type("hello 你好")) == ""
+    assert "hello 你好" in [element.value for element in listening.android.device.elements()]
+    AdbPhone(phone.serial, server, INSTANT).reset(Task("Shop", "buy shoes"))
+    assert listening.android.device.focus[0] == "com.sim.launcher"

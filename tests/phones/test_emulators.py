@@ -16,8 +16,7 @@ from mobile_r1_jax.phones.emulator.avd import Sdk, running_emulators
 from mobile_r1_jax.phones.emulator.console import ConsoleError, ask_console
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.phones.providers.emulators import emulators
-from mobile_r1_jax.phones.providers.simulated import INSTANT
-from mobile_r1_jax.phones.settings import EmulatorSettings
+from mobile_r1_jax.phones.settings import INSTANT, EmulatorSettings
 from mobile_r1_jax.tasks.task import Task
 
 STAND_IN = Path(__file__).parent / "stand_in_emulator.py"
@@ -101,7 +100,7 @@ def test_emulators_of_a_killed_run_end_with_it(sdk: Path) -> None:
     program = (
         "from mobile_r1_jax.phones.providers.emulators import emulators\n"
         "from mobile_r1_jax.phones.settings import EmulatorSettings\n"
-        "from mobile_r1_jax.phones.providers.simulated import INSTANT\n"
+        "from mobile_r1_jax.phones.settings import INSTANT\n"
         f"with emulators(EmulatorSettings('pixel', 1, 'clean', first_port={port}), INSTANT):\n"
         "    print('ready', flush=True); import time; time.sleep(600)\n"
     )

@@ -66,10 +66,11 @@ def test_an_app_is_started_by_its_launcher_activity(scripted, name: str) -> None
         ("clock", "com.android.deskclock/.DeskClock"),
         ("时钟", "com.sec.android.app.clockpackage/.ClockPackage"),
         ("org.example.notes", "org.example.notes/.Main"),
+        ("org.example.notes", "org.example.notes/.ErrorExceptionActivity"),
     ],
 )
 def test_common_apps_are_known_by_english_and_chinese_names_and_by_package(scripted, name: str, component: str) -> None:
-    phone, android = phone_with(scripted, component)
+    phone, android = phone_with(scripted, component, start=f"Starting: Intent {{ cmp={component} }}\n")
     assert phone.perform(Open(name)) == ""
     assert f"-n {component} " in android.ran("am start")[0]
 

@@ -74,7 +74,7 @@ def test_a_planned_state_of_adapters_is_the_one_that_a_run_creates() -> None:
 def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
     prompt_format = PromptFormat(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
-    session = Session(RUN, CONFIG, prompt_format, open_tasks(RUN.phones), mesh, Console(quiet=True))
+    session = Session(RUN, CONFIG, prompt_format, open_tasks(RUN.tasks, RUN.phones), mesh, Console(quiet=True))
     device = Device(RUN.phones.simulated.size)
     shots = []
     for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show

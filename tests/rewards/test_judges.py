@@ -71,7 +71,7 @@ def test_an_unknown_outcome_is_an_outage_that_lasts_and_no_zero() -> None:
 
 def test_state_is_known_before_checks_and_some_episodes_are_not_known() -> None:
     near = Progress(False, 1, 3, 2, 2)
-    assert known_score(Evidence(trajectory("abc", near, Ending.FAILURE), outcome=DONE)).grade == 1
+    assert known_score(Evidence(trajectory("abc", near, Ending.FAILURE))).grade == 1
     assert known_score(evidence("abc", NOT_DONE, (MOVE,))).grade == 0
     assert known_score(evidence("abc", UNKNOWN, (MOVE,))) is None
 

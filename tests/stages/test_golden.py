@@ -35,7 +35,7 @@ def session(folder: Path, annotations: Annotations, **changes: object) -> Sessio
     run = Run(folder=folder, system="{instruction}", annotations=annotations, **settings)
     run.directory.mkdir(exist_ok=True)
     prompt_format = PromptFormat(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), run.system, run.resizing)
-    return Session(run, CONFIG, prompt_format, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
+    return Session(run, CONFIG, prompt_format, open_tasks(run.tasks, run.phones), make_mesh("1x1"), Console(quiet=True))
 
 
 def line(*points: Sequence[int], image: str = "a.png", size: tuple[int, int] = SIZE, **changes: object) -> str:

@@ -45,7 +45,9 @@ def session_in() -> Callable[[Path], Session]:
 
     def make(folder: Path) -> Session:
         run = Run(folder=folder, save_every=2)
-        return Session(run, CONFIG, prompt_format, open_tasks(run.phones), make_mesh("1x1"), Console(quiet=True))
+        return Session(
+            run, CONFIG, prompt_format, open_tasks(run.tasks, run.phones), make_mesh("1x1"), Console(quiet=True)
+        )
 
     return make
 

@@ -55,7 +55,7 @@ class Apps:
             answer = self._shell.shell(line)
             words = f"{answer.stdout}\n{answer.stderr}"
             # Warnings count as success: they say that the app was in front before.
-            if answer.status == 0 and not re.search(r"^Error|Exception", words, re.M):
+            if answer.status == 0 and not re.search(r"^(?:Error|Exception|java\.)", words, re.M):
                 self._wait(component.split("/")[0])
                 return ""
             if any(refusal in words for refusal in _REFUSED):

@@ -19,18 +19,20 @@ from mobile_r1_jax.agent.actions import (
     Wait,
 )
 from mobile_r1_jax.agent.frames import Frame, Point
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.phones.adb import task_program
 from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
 from mobile_r1_jax.phones.adb.keys import find_key, is_refused
 from mobile_r1_jax.phones.adb.opening import LABELS, Apps, told_labels
 from mobile_r1_jax.phones.adb.readiness import prepare, set_upright, wake
-from mobile_r1_jax.phones.adb.saved import SavedSettings
+from mobile_r1_jax.phones.adb.saved import SavedSettings, user_state
 from mobile_r1_jax.phones.adb.screen import PhoneScreen
 from mobile_r1_jax.phones.adb.shell import AdbShell
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.adb.text_input import TextInput
 from mobile_r1_jax.phones.adb.used import stop_used_apps
-from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.phones.phone import PhoneError, SecurePage
 from mobile_r1_jax.phones.settings import Timings
 from mobile_r1_jax.tasks.task import Progress, Task
 
@@ -44,13 +46,14 @@ class AdbPhone(AdbShell):
     The constructor does not contact the phone. Every exchange ends within `timings.limit`. No call starts, stops or
     restarts a server. `server`: default: the one that the environment names.
 
-    state: folder that keeps what was changed on the phone until it is restored, such as `saved.user_state()`; None:
-    nothing is restored.
+    state: folder that keeps what was changed on the phone until it is restored; default: in the user's state directory.
 
-    `generation` increases when a new phone without the old state replaces this one.
+    `generation` increases when a new phone without the old state replaces this one. `restores`: whether the settings
+    are changed for the fleet and restored.
     """
 
     generation = 0
+    restores = True
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class AdbPhone(AdbShell):
     ) -> None:
         super().__init__(serial, server or ServerAddress.from_environment(), timings.limit)
         self.timings = timings
-        self._saved = SavedSettings(self, state) if state else None
+        self._saved = SavedSettings(self, state or user_state()) if self.restores else None
         self._keyboard = AdbKeyboard(self, self._saved, timings.keyboard_settle)
         self._text_input = TextInput(self, self._keyboard, timings)
         self._apps = Apps(self, self._current_user, self.labels, timings.front)
@@ -90,8 +93,7 @@ class AdbPhone(AdbShell):
         if self._saved:
             self._saved.restore()
             prepare(self._saved)
-        self._keyboard.forget()
-        _ = self._keyboard.is_installed  # logs once that it is missing
+        self._keyboard.look_up()
         self._return_home()
 
     def revive(self) -> None:
@@ -134,19 +136,23 @@ class AdbPhone(AdbShell):
         return effect
 
     def reset(self, task: Task) -> None:
-        """Wake and unlock the phone, stop every used app, and go to the home screen.
+        """Wake and unlock the phone, stop every used app, run the task's setup, and go to its start screen.
 
-        Raises ValueError if the task has a setup.
+        Raises ValueError if the task has a setup for the simulator, TaskNotReady if the start state is not reached.
         """
         if task.setup:
             raise ValueError(f"phone {self.serial}: a task for a real phone has no setup, got {dict(task.setup)!r}")
-        self._wake()
-        set_upright(self)
-        self.checked(_HOME)
-        stop_used_apps(self, self._current_user())
-        self.checked(_HOME)
+        task_program.prepare(self, task, stop_apps=self._stop_apps)
         self._screen.wait_until_still(self.timings.still)
         self._size, self._first = None, True
+
+    def outcome(self, task: Task) -> Outcome:
+        """Return what the task's checks say; without checks the outcome is unknown."""
+        return task_program.outcome(self, task) if task.program.checks else Outcome.UNKNOWN
+
+    def clean_up(self, task: Task) -> None:
+        """Run the task's teardown."""
+        task_program.clean_up(self, task)
 
     def progress(self) -> Progress | None:
         """Return None: a real phone does not know its task."""
@@ -156,14 +162,23 @@ class AdbPhone(AdbShell):
         """Return label -> package of the apps whose label the phone tells. Few do: labels are resources."""
         return told_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
 
+    def _stop_apps(self) -> None:
+        self._wake()
+        set_upright(self)
+        self.checked(_HOME)
+        stop_used_apps(self, self._current_user())
+
     def _return_home(self) -> None:
-        """Forget what was known of the phone, wake it, press Home, and take a picture. A page may forbid pictures."""
+        """Forget what was known of the phone, wake it, and press Home: a page may forbid pictures. Take a picture."""
         self._size = self._user = None
         self._apps.forget()
         self._wake()
         self.checked(_HOME)
         self._screen.wait_until_still(self.timings.still)
-        self.screenshot()
+        try:
+            self.screenshot()
+        except SecurePage as error:
+            raise PhoneError(self.serial, "screencap", f"no picture of its home screen, {error.page}") from error
 
     def _wake(self) -> None:
         wake(self, lambda: self.size)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.phones.phone import TaskNotReady
 from mobile_r1_jax.tasks.program import Check, Outcome, Program, ShellAnswer, combine, failure
 from mobile_r1_jax.tasks.task import Task
 
@@ -45,7 +45,7 @@ def prepare(
 ) -> None:
     """Run the task's setup until the start screen is there and no check says done, RESETS times at most.
 
-    stop_apps: called before each attempt. Raises PhoneError with the reason of the last attempt.
+    stop_apps: called before each attempt. Raises TaskNotReady with the reason of the last attempt.
     """
     for attempt in range(1, RESETS + 1):
         stop_apps()
@@ -53,7 +53,7 @@ def prepare(
         if not reason:
             return
         log.warning("phone %s: task %s: reset %d of %d: %s", phone.serial, task.name, attempt, RESETS, reason)
-    raise PhoneError(phone.serial, f"reset to task {task.name}", f"{reason} ({RESETS} attempts)")
+    raise TaskNotReady(phone.serial, f"reset to task {task.name}", f"{reason} ({RESETS} attempts)")
 
 
 def outcome(phone: Shell, task: Task) -> Outcome:

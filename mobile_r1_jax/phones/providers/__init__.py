@@ -1,27 +1,55 @@
 """Open phones and their tasks as the settings of a run say."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from mobile_r1_jax.agent.trajectory import Trajectory
 from mobile_r1_jax.phones.phone import Phone
+from mobile_r1_jax.phones.providers.devices import devices
+from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
-from mobile_r1_jax.phones.settings import INSTANT, PhoneSettings
+from mobile_r1_jax.phones.settings import INSTANT, PhoneSettings, Timings
 from mobile_r1_jax.phones.simulator.known_outcomes import play_known
+from mobile_r1_jax.tasks.file_suite import FileTasks
 from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split, TaskSuite
+
+SIMULATOR = "simulator"  # the name of the simulator's own tasks
 
 
 @contextmanager
 def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
-    """Yield the phones, ready to use. Raises PhonesUnavailable in one line if there are none."""
-    with simulated_fleet(settings.count, settings.simulated.size, seed, settings.timings or INSTANT) as phones:
-        yield list(phones)
+    """Yield the phones of every source. Raises PhonesUnavailable in one line if a source has none."""
+    timings = settings.timings or Timings()
+    with ExitStack() as stack:
+        phones: list[Phone] = []
+        if "devices" in settings.source:  # first: the fastest to fail
+            phones += devices(settings.devices, timings)
+        if "emulators" in settings.source:
+            phones += stack.enter_context(emulators(settings.emulators, timings))
+        if "simulated" in settings.source:
+            size, instant = settings.simulated.size, settings.timings or INSTANT
+            phones += stack.enter_context(simulated_fleet(settings.count, size, seed, instant))
+        yield phones
 
 
-def open_tasks(settings: PhoneSettings) -> TaskSuite:
-    """Return the suite of the phones' tasks. Raises ValueError in one line, with the setting that is wrong."""
-    return simulator_tasks(settings.simulated)
+def open_tasks(tasks: str, settings: PhoneSettings) -> TaskSuite:
+    """Return the suite that `tasks` names: the simulator's own tasks, or those of a file.
+
+    Raises ValueError in one line, with the setting that is wrong, and TaskFileError for a wrong file.
+    """
+    if tasks != SIMULATOR:
+        return FileTasks(Path(tasks))
+    if settings.source != ("simulated",):
+        raise ValueError(
+            "tasks: the simulator's own tasks run on simulated phones only; name a task file, such as "
+            "--tasks=configs/tasks/aosp.yaml"
+        )
+    try:
+        return simulator_tasks(settings.simulated)
+    except ValueError as error:
+        raise ValueError(f"phones.simulated.{error}") from error
 
 
 def known_episodes(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from adbutils import AdbError
 
 from mobile_r1_jax.phones.adb.phone import AdbPhone
+from mobile_r1_jax.phones.adb.saved import user_state
 from mobile_r1_jax.phones.adb.stream import ServerAddress, states
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.phones.settings import DeviceSettings, Timings
@@ -44,8 +45,10 @@ def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
         named += [serial for serial, state in known.items() if state == "device" and serial not in named]
     if not named:
         there = ", ".join(f"{serial} ({state})" for serial, state in known.items()) or "none"
-        raise PhonesUnavailable(f"phones.devices: the adb server {server} has no phone in state device; it has: {there}")
-    return [AdbPhone(serial, server, timings) for serial in named]
+        raise PhonesUnavailable(
+            f"phones.devices: the adb server {server} has no phone in state device; it has: {there}"
+        )
+    return [AdbPhone(serial, server, timings, user_state()) for serial in named]
 
 
 def address_of(server: str | None) -> ServerAddress:

@@ -12,13 +12,13 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 from rich.progress import track
 
-from mobile_r1_jax.phones.adb.phone import AdbPhone, Timings
+from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.child import SupervisedService
 from mobile_r1_jax.phones.emulator.avd import Sdk, copy_avd, kill_left_over, remove_locks
 from mobile_r1_jax.phones.emulator.instance import MARK, Emulator, Launch
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
-from mobile_r1_jax.phones.settings import EmulatorSettings
+from mobile_r1_jax.phones.settings import EmulatorSettings, Timings
 from mobile_r1_jax.tasks.task import Task
 
 _BOOT_SECONDS = 600.0  # as long as others wait for a cold boot on slow hardware

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from adbutils import AdbError
 
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
@@ -24,6 +25,7 @@ from mobile_r1_jax.phones.settings import INSTANT, SimulatedSettings, Timings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
+from mobile_r1_jax.tasks.program import Program
 from mobile_r1_jax.tasks.task import Progress, Task
 
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
@@ -35,6 +37,8 @@ class SimulatedPhone(AdbPhone):
     `repair` is called before each reconnection. It may restart the processes behind the phone.
     """
 
+    restores = False  # nobody else uses it
+
     def __init__(
         self,
         serial: str,
@@ -44,14 +48,19 @@ class SimulatedPhone(AdbPhone):
     ) -> None:
         super().__init__(serial, server, timings)
         self._repair = repair
+        self._knows_task = True
 
     def enter(self) -> None:
-        """Do nothing: a simulated phone is ready, and nobody else uses it."""
+        """Do nothing: a simulated phone is ready."""
 
     def reset(self, task: Task) -> None:
-        """Put the phone into the start state of the task."""
-        self.simulator("reset", task.setup)
-        self._first = True
+        """Put the phone into the start state of the task. A task of a file is set up as on a real phone."""
+        self._knows_task = task.program == Program()
+        if self._knows_task:
+            self.simulator("reset", task.setup)
+            self._first = True
+        else:
+            super().reset(task)
 
     def reconnect(self) -> None:
         """See AdbPhone. Raises PhonesUnavailable if the processes behind the phone end repeatedly."""
@@ -73,8 +82,16 @@ class SimulatedPhone(AdbPhone):
         words = ["cmd", "simulator", verb] + ([] if payload is None else [json.dumps(dict(payload))])
         return json.loads(self.checked(shlex.join(words)))
 
-    def progress(self) -> Progress:
-        """See Phone. A simulated phone knows its task."""
+    def outcome(self, task: Task) -> Outcome:
+        """See Phone. The state of a simulated phone decides about the simulator's own tasks."""
+        if not self._knows_task:
+            return super().outcome(task)
+        return Outcome.DONE if self.simulator("progress")["done"] else Outcome.NOT_DONE
+
+    def progress(self) -> Progress | None:
+        """See Phone. A simulated phone knows the progress of the simulator's own tasks."""
+        if not self._knows_task:
+            return None
         answer = self.simulator("progress")
         return Progress(answer["done"], answer["remaining"], answer["shortest"], *answer["milestones"])
 

@@ -1,7 +1,7 @@
 """The definition of an app of the simulated phone."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -24,10 +24,30 @@ class App:
     choose: Callable[[State, str, str], None] | None = None  # effect of a menu choice on a long-pressed name
     scrolls: Callable[[str], bool] = lambda page: False  # whether a page is longer than the screen
     popups: tuple[Popup, ...] = ()  # windows that may open over any app
+    system: bool = False  # whether Android counts it among its own apps
+    affinity: str = ""  # the affinity of its task if that is not its package
+    intents: Mapping[str, str] = field(default_factory=dict)  # the action of an intent -> the page that it opens
+    links: Callable[[str], str] = lambda uri: ""  # the page that a link opens; "" for links of other apps
+    content: Mapping[str, Callable[[Any], list[dict[str, str]]]] = field(default_factory=dict)
+    # content:// path -> its rows, from the app's data
 
 
-def decoy(label: str, accent: int) -> App:
+def activity_of(page: str) -> str:
+    """Return the Android activity, inside its package, that shows a page."""
+    return f".{page.split('/')[1].title()}Activity"
+
+
+def decoy(label: str, accent: int, links: Callable[[str], str] = lambda uri: "", *, affinity: str = "") -> App:
     """Return an app with one empty page. To open it is a mistake."""
     name = label.lower()
     title = [Element(label, "title", (0, 0, 4, 1)), Element("Empty", "line", (0, 3, 4, 1))]
-    return App(name, label, f"com.sim.{name}", accent, lambda rng: {}, lambda state: list(title))
+    return App(
+        name,
+        label,
+        f"com.sim.{name}",
+        accent,
+        lambda rng: {},
+        lambda state: list(title),
+        links=links,
+        affinity=affinity,
+    )

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from mobile_r1_jax.phones.simulator import gestures, tasks
+from mobile_r1_jax.phones.simulator.app import App, activity_of
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
 
@@ -16,14 +17,21 @@ class Device:
     def __init__(self, size: tuple[int, int] = (112, 224), seed: int = 0) -> None:
         self.size = size
         self._state = gestures.fresh_state(Random(seed))
+        self._seed = seed
         self._task: tasks.Placed | None = None
 
+    apps: ClassVar[dict[str, App]] = {app.package: app for app in APPS.values()}  # by package
     packages: ClassVar[dict[str, str]] = {app.package: app.label for app in APPS.values()}
 
     @property
     def focus(self) -> tuple[str, str]:
         """(package, activity) in the foreground."""
-        return APPS[self._state.app].package, "." + self._state.page.split("/")[1].title() + "Activity"
+        return APPS[self._state.app].package, activity_of(self._state.page)
+
+    @property
+    def scrollable(self) -> bool:
+        """Whether the page is longer than the screen."""
+        return self.awake and not self.locked and APPS[self._state.app].scrolls(self._state.page)
 
     @property
     def switches(self) -> dict[str, bool]:
@@ -92,6 +100,25 @@ class Device:
             return False
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
+
+    def open(self, page: str) -> None:
+        """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""
+        self._state.open(page)
+
+    def clear(self, package: str) -> None:
+        """Put the data of an app back to what it was on the new phone, and show the home screen if it was in front."""
+        app = self.apps[package]
+        self._state.data[app.name] = gestures.fresh_state(Random(self._seed)).data[app.name]
+        self._state.stacks[app.name] = [f"{app.name}/home"]
+        if self._state.app == app.name:
+            self._state.home()
+
+    def content(self, path: str) -> list[dict[str, str]] | None:
+        """Return the rows behind content://`path`; None if no app has such a table."""
+        for app in APPS.values():
+            if path in app.content:
+                return app.content[path](self._state.data[app.name])
+        return None
 
     def reset(self, setup: dict[str, Any]) -> None:
         """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""

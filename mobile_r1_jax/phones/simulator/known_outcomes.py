@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator import oracle
@@ -50,9 +51,9 @@ def play_known(
             oracle.apply_move(placed.state, move)
             progress = placed.progress()
         known = Progress(progress["done"], progress["remaining"], progress["shortest"], *progress["milestones"])
-        ending = Ending.SUCCESS if known.done else Ending.FAILURE
+        ending, outcome = (Ending.SUCCESS, Outcome.DONE) if known.done else (Ending.FAILURE, Outcome.NOT_DONE)
         system = system_text(style.system, task.instruction)
         yield (
             "success" if kind == "detour" and wrong is None else kind,
-            Trajectory(task.instruction, task.app, system, tuple(turns), ending, known.as_scores(), task.id),
+            Trajectory(task.instruction, task.app, system, tuple(turns), ending, known.as_scores(), task.id, outcome),
         )

@@ -44,7 +44,7 @@ class State:
     awake: bool = True
     lock_screen: bool = False  # whether the phone locks itself when it goes to sleep
     locked: bool = False
-    opening: str = ""  # the app that opens as soon as the phone is awake and unlocked
+    opening: str = ""  # the app or page that opens as soon as the phone is awake and unlocked
 
     @property
     def text(self) -> str:
@@ -78,6 +78,14 @@ class State:
         self.stacks[app] = [f"{app}/home"]
         self.settle()
         self.interrupt()
+
+    def open(self, page: str) -> None:
+        """Open a page of any app above the app in front. A sleeping or locked phone opens it later."""
+        if not self.awake or self.locked:
+            self.opening = page
+            return
+        self.popup, self.opening = None, ""
+        self.push(page)
 
     def interrupt(self) -> None:
         """Count down the waiting pop-ups and open the first one that is due."""
@@ -119,7 +127,7 @@ class State:
 
     def open_waiting(self) -> None:
         if self.opening:
-            self.launch(self.opening)
+            self.open(self.opening) if "/" in self.opening else self.launch(self.opening)
 
     def settle(self) -> None:
         """Reset scroll position, typed text and menu for a new page."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.rewards.judges.judge import Evidence, JudgeOutage, Score
-from mobile_r1_jax.tasks.program import Outcome
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.rewards.judges.chat import CachedChat, ChatJudge, bounded
 from mobile_r1_jax.rewards.judges.chat_client import ChatClient
 from mobile_r1_jax.rewards.judges.checks import ChecksJudge
@@ -13,7 +14,6 @@ from mobile_r1_jax.rewards.judges.judge import COMPLETE, HIGHEST_GRADE, Evidence
 from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rewards.judges.steps import StepJudge
-from mobile_r1_jax.tasks.program import Outcome
 
 
 @dataclass(frozen=True)

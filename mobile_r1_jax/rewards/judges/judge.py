@@ -6,11 +6,10 @@ from typing import Protocol
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.errors import OneLineError
+from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Trajectory
 from mobile_r1_jax.rewards.format import turn_format_reward
-from mobile_r1_jax.tasks.program import Outcome
-from mobile_r1_jax.tasks.task import Progress
 
 HIGHEST_GRADE = 4
 COMPLETE = 3  # the lowest grade of an episode that did its task and said so
@@ -38,15 +37,18 @@ class Usage:
 class Evidence:
     """What is known of a finished episode.
 
-    answers: the parsed turns of the trajectory. progress: before each turn and at the end, empty if the phone does not
-    report it. outcome: whether the task is done, as a verifier says. steps: an estimate of the turns that it takes.
+    trajectory: its scores hold the phone's progress if the phone reports it, and its outcome is what a verifier says.
+    answers: the parsed turns of the trajectory. steps: an estimate of the turns that the task takes.
     """
 
     trajectory: Trajectory
     answers: tuple[Response | Malformed, ...] = ()
-    progress: tuple[Progress, ...] = ()
-    outcome: Outcome = Outcome.UNKNOWN
     steps: int | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return whether the task is done, by a verifier."""
+        return self.trajectory.outcome
 
     @property
     def claims_success(self) -> bool:

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
+from mobile_r1_jax.phones.simulator.android.commands.installation import streamed_install
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
 from mobile_r1_jax.phones.simulator.android.sync import serve_sync
 from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
@@ -49,6 +50,8 @@ def find_service(android: Android, service: str) -> Handler | None:
     """Return the handler of `service`; None if this phone does not have it, as for reverse: and tcp:."""
     name, _, argument = service.partition(":")
     kind, *options = name.split(",")
+    if kind == "exec" and (streamed := streamed_install(argument)):
+        return lambda stream: _install(android, *streamed, stream)
     if kind == "exec" or (kind == "shell" and "v2" not in options):
         return lambda stream: _shell(android, argument, stream)
     if kind == "shell":
@@ -80,6 +83,15 @@ async def _shell_v2(android: Android, line: str, stream: Stream) -> None:
     packets = [struct.pack("<BI", descriptor, len(data)) + data for descriptor, data in result.chunks]
     await stream.write(b"".join(packets) + struct.pack("<BIB", _EXIT, 1, result.status))
     _drop_if_rebooting(android, stream)
+
+
+async def _install(android: Android, arguments: list[str], size: int, stream: Stream) -> None:
+    """Receive the `size` bytes that follow an installation's command line, then run it as pm."""
+    data = bytearray()
+    while len(data) < size:
+        data += await stream.read()
+    result = android.run(COMMANDS["pm"], arguments, bytes(data[:size]))
+    await stream.write(b"".join(text for _, text in result.chunks))
 
 
 async def _reboot(android: Android, stream: Stream) -> None:

@@ -4,11 +4,23 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mobile_r1_jax.phones.simulator.android.failures import Raised, raised
 from mobile_r1_jax.phones.simulator.android.files import Files
+from mobile_r1_jax.phones.simulator.android.hardware import Hardware
+from mobile_r1_jax.phones.simulator.android.log import Log
 from mobile_r1_jax.phones.simulator.android.settings_table import DEFAULTS, STOCK_KEYBOARD, Namespace
 from mobile_r1_jax.phones.simulator.android.shell import Result
+from mobile_r1_jax.phones.simulator.android.tasks import Tasks
+from mobile_r1_jax.phones.simulator.app import App
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
+
+_OTHERS = {
+    "android": "Android System",
+    "com.android.adbkeyboard": "ADB Keyboard",
+    "com.android.inputmethod.latin": "Keyboard",
+    "com.android.systemui": "System UI",
+}
 
 SDK = {9: 28, 10: 29, 11: 30, 12: 31, 13: 33, 14: 34, 15: 35, 16: 36}
 """Android version -> API level. The keys are the versions that a simulated phone can have."""
@@ -53,6 +65,7 @@ class Device(Protocol):
     """
 
     size: tuple[int, int]
+    apps: Mapping[str, App]  # by package; a package without one has an empty App
     volume: int
     lock_screen: bool
 
@@ -69,6 +82,8 @@ class Device(Protocol):
     def packages(self) -> dict[str, str]: ...
     @property
     def focus(self) -> tuple[str, str]: ...
+    @property
+    def scrollable(self) -> bool: ...
     def screenshot(self) -> bytes: ...
     def elements(self) -> list[Any]: ...
     def tap(self, x: int, y: int) -> None: ...
@@ -77,6 +92,9 @@ class Device(Protocol):
     def type_text(self, text: str) -> None: ...
     def key(self, name: str) -> None: ...
     def launch(self, package: str) -> bool: ...
+    def open(self, page: str) -> None: ...
+    def clear(self, package: str) -> None: ...
+    def content(self, path: str) -> list[dict[str, str]] | None: ...
     def reset(self, setup: dict[str, Any]) -> None: ...
     def state(self) -> dict[str, Any]: ...
     @property
@@ -96,6 +114,12 @@ class Android:
     serial: str
     commands: Mapping[str, Command]  # by name
     version: int = 14  # a key of SDK
+    users: dict[int, str] = field(default_factory=lambda: {0: "Owner"})  # 150: a Secure Folder
+    removed: set[str] = field(default_factory=set)  # packages that were uninstalled
+    granted: set[tuple[str, str]] = field(default_factory=set)  # (package, permission) by pm grant
+    hardware: Hardware = field(init=False)
+    tasks: Tasks = field(default_factory=Tasks)
+    log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
     settings: dict[str, Namespace] = field(init=False)  # by namespace: android.settings["global"]["wifi_on"] = "0"
     rebooting: bool = False
@@ -103,8 +127,10 @@ class Android:
     home_package: str = ""
 
     def __post_init__(self) -> None:
+        self.hardware = Hardware(self.device.size)
         self.home_package = self.device.focus[0]
         self.settings = {name: Namespace(name, lambda: self.device.switches) for name in DEFAULTS}
+        self.tasks.note(*self.device.focus)
 
     @property
     def awake(self) -> bool:
@@ -112,7 +138,17 @@ class Android:
 
     def command(self, name: str) -> Callable[[list[str], bytes], Result] | None:
         handler = self.commands.get(name.removeprefix("/system/bin/"))
-        return None if handler is None else lambda arguments, stdin: handler(self, arguments, stdin)
+        return None if handler is None else lambda arguments, stdin: self.run(handler, arguments, stdin)
+
+    def run(self, handler: Command, arguments: list[str], stdin: bytes) -> Result:
+        """Run a command of a service, such as am, whose first argument is its verb."""
+        try:
+            return handler(self, arguments, stdin)
+        except Raised as error:
+            verb = next((word for word in arguments if not word.startswith("-")), "")
+            return raised(self.version, verb, str(error))
+        finally:
+            self.tasks.note(*self.device.focus)
 
     @property
     def keyboard(self) -> str:
@@ -121,9 +157,25 @@ class Android:
 
     @property
     def packages(self) -> dict[str, str]:
-        """Package -> label of every installed app."""
-        keyboards = {ADB_KEYBOARD: "ADB Keyboard", STOCK_KEYBOARD: "Keyboard"}
-        return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
+        """Package -> label of every installed package."""
+        return {
+            name: label for name, label in (*self.device.packages.items(), *_OTHERS.items()) if name not in self.removed
+        }
+
+    @property
+    def system_packages(self) -> set[str]:
+        """The packages that Android counts among its own."""
+        apps = {name for name, app in self.device.apps.items() if app.system}
+        return apps | {self.home_package, *_OTHERS} - {ADB_KEYBOARD.split("/")[0]}
+
+    def remove_keyboard(self) -> None:
+        """Uninstall the ADB keyboard. Android then selects its own one."""
+        self.removed.add(ADB_KEYBOARD.split("/")[0])
+        secure = self.settings["secure"]
+        enabled = [name for name in secure["enabled_input_methods"].split(":") if name != ADB_KEYBOARD]
+        secure["enabled_input_methods"] = ":".join(enabled)
+        if self.keyboard == ADB_KEYBOARD:
+            secure["default_input_method"] = STOCK_KEYBOARD
 
     @property
     def keyboards(self) -> list[str]:
@@ -134,4 +186,5 @@ class Android:
         """Wake up at the home screen and set the flag that makes the daemon drop the connection."""
         self.device.key("WAKEUP")
         self.device.launch(self.home_package)
+        self.tasks = Tasks()
         self.rebooting = True

@@ -7,6 +7,7 @@ protocol version is 0x01000001, in which the checksum is zero. There is no authe
 
 import asyncio
 import logging
+import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -153,7 +154,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.transport = transport  # asyncio sets TCP_NODELAY itself
+        self.transport = transport
+        # asyncio sets it for sockets that were made with a protocol number; those of socket.create_server have none.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

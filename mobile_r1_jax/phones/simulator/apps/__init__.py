@@ -21,9 +21,9 @@ APPS: dict[str, App] = {
         shop.APP,
         messages.APP,
         clock.APP,
-        decoy("Camera", 1),
+        decoy("Camera", 1, affinity=".MainActivity"),
         decoy("Music", 6),
-        decoy("Maps", 2),
+        decoy("Maps", 2, lambda uri: "maps/home" if uri.startswith("geo:") else ""),
         decoy("Photos", 3),
     )
 }

@@ -1,12 +1,28 @@
 """The commands of a simulated phone by name."""
 
-from mobile_r1_jax.phones.simulator.android.commands import apps, dumps, keyboard, plain, simulator, system, touch
+from mobile_r1_jax.phones.simulator.android.commands import (
+    activities,
+    apps,
+    content,
+    dumps,
+    hierarchy,
+    keyboard,
+    logcat,
+    packages,
+    plain,
+    screencap,
+    services,
+    system,
+    touch,
+    windows,
+)
 from mobile_r1_jax.phones.simulator.android.system import Command
 
 COMMANDS: dict[str, Command] = {
     "am": apps.am,
     "cat": plain.cat,
-    "cmd": simulator.cmd,
+    "cmd": services.cmd,
+    "content": content.content,
     "date": plain.date,
     "dumpsys": dumps.dumpsys,
     "echo": plain.echo,
@@ -16,16 +32,18 @@ COMMANDS: dict[str, Command] = {
     "ime": keyboard.ime,
     "input": touch.input_,
     "locksettings": system.locksettings,
+    "logcat": logcat.logcat,
     "ls": plain.ls,
     "mkdir": plain.mkdir,
-    "monkey": apps.monkey,
-    "pm": apps.pm,
+    "monkey": activities.monkey,
+    "pm": packages.pm,
     "reboot": system.reboot,
     "rm": plain.rm,
-    "screencap": touch.screencap,
+    "screencap": screencap.screencap,
     "settings": system.settings,
+    "svc": services.svc,
     "true": plain.true,
-    "uiautomator": dumps.uiautomator,
+    "uiautomator": hierarchy.uiautomator,
     "whoami": plain.whoami,
-    "wm": system.wm,
+    "wm": windows.wm,
 }

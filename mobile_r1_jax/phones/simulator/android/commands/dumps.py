@@ -1,159 +1,204 @@
-"""The commands dumpsys and uiautomator. Their texts have the form that phone tools parse."""
+"""The command dumpsys. Its texts have the form that phone tools parse."""
 
-from typing import Any
-from xml.sax.saxutils import quoteattr
-
-from mobile_r1_jax.phones.simulator.android.files import FileError
+from mobile_r1_jax.phones.simulator.android.commands.dump_activities import dump_activity
+from mobile_r1_jax.phones.simulator.android.commands.dump_windows import dump_window
+from mobile_r1_jax.phones.simulator.android.launching import exported
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
-from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, SDK, Android
+from mobile_r1_jax.phones.simulator.android.tasks import token, uid
 
 
 def dumpsys(android: Android, arguments: list[str], stdin: bytes) -> Result:
+    """`dumpsys [-t SECONDS] SERVICE …` and `dumpsys -l`.
+
+    Android's own one ends with status 0 also for a service that it does not have. Here that status is 1, so that no
+    tool takes a service that is not simulated for an empty one.
+    """
+    if arguments[:1] in (["-t"], ["-T"]):
+        arguments = arguments[2:]
     service, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if service == "-l":
+        return printed("Currently running services:\n" + "".join(f"  {name}\n" for name in sorted(_DUMPS)))
     dump = _DUMPS.get(service)
     if dump is None:
-        return printed(f"Can't find service: {service}\n")
-    return printed(dump(android, rest))
+        return failed(f"Can't find service: {service}")
+    answer = dump(android, rest)
+    return printed(answer) if isinstance(answer, str) else answer
 
 
-def _window(android: Android, arguments: list[str]) -> str:
-    package, activity = android.device.focus
-    return (
-        "WINDOW MANAGER WINDOWS (dumpsys window windows)\n"
-        f"  mCurrentFocus=Window{{51a3f10 u0 {package}/{package}{activity}}}\n"
-        f"  mFocusedApp=ActivityRecord{{7b0c2aa u0 {package}/{activity} t1}}\n"
+def _viewports(android: Android) -> str:
+    width, height = android.device.size
+    frame = f"Rect(0, 0 - {width}, {height})"
+    views = (
+        f"DisplayViewport{{type=INTERNAL, valid=true, isActive={str(on and android.awake).lower()}, "
+        f"displayId={position}, uniqueId='local:{name}', physicalPort=0, orientation=0, "
+        f"logicalFrame={frame}, physicalFrame={frame}, deviceWidth={width}, deviceHeight={height}}}"
+        for position, (name, on) in enumerate(android.hardware.displays.items())
     )
-
-
-def _activity(android: Android, arguments: list[str]) -> str:
-    package, activity = android.device.focus
-    if arguments[:1] == ["top"]:
-        return f"TASK 10001:{package} id=1 userId=0\n  ACTIVITY {package}/{activity} 7b0c2aa pid=1000\n"
-    if arguments[:1] == ["recents"]:
-        return f"ACTIVITY MANAGER RECENT TASKS\n  * Recent #0: Task{{7b0c2aa #1 type=standard A=10001:{package}}}\n"
-    return (
-        "ACTIVITY MANAGER ACTIVITIES (dumpsys activity activities)\n"
-        f"    mResumedActivity: ActivityRecord{{7b0c2aa u0 {package}/{activity} t1}}\n"
-    )
+    return ", ".join(views)
 
 
 def _display(android: Android, arguments: list[str]) -> str:
-    width, height = android.device.size
-    return (
-        "DISPLAY MANAGER (dumpsys display)\n"
-        "  mViewports=[DisplayViewport{type=INTERNAL, valid=true, isActive=true, displayId=0, uniqueId='local:0', "
-        f"orientation=0, logicalFrame=Rect(0, 0 - {width}, {height}), physicalFrame=Rect(0, 0 - {width}, {height}), "
-        f"deviceWidth={width}, deviceHeight={height}}}]\n"
+    lines = ["DISPLAY MANAGER (dumpsys display)", f"  mViewports=[{_viewports(android)}]"]
+    for position, on in enumerate(android.hardware.displays.values()):
+        state = "ON" if on and android.awake else "OFF"
+        lines += [f"Display Power Controller: mDisplayId={position}", f"  mScreenState={state}"]
+    return "\n".join(lines) + "\n"
+
+
+def _surface_flinger(android: Android, arguments: list[str]) -> str | Result:
+    """`dumpsys SurfaceFlinger --display-id`, from Android 10 on."""
+    if arguments != ["--display-id"] or android.version < 10:
+        return failed(f"SurfaceFlinger: Unknown argument: {' '.join(arguments)}")
+    return "".join(
+        f'Display {name} (HWC display {position}): port={position} pnpId=GGL displayName="EMU_display_{position}"\n'
+        for position, name in enumerate(android.hardware.displays)
     )
 
 
 def _input(android: Android, arguments: list[str]) -> str:
     width, height = android.device.size
     frame = f"[0, 0, {width}, {height}]"
+    orientation = "SurfaceOrientation" if android.version < 12 else "InputDeviceOrientation"
     return (
         "INPUT MANAGER (dumpsys input)\n"
-        f"    Viewport INTERNAL: displayId=0, uniqueId=local:0, orientation=0, logicalFrame={frame}, "
-        f"physicalFrame={frame}, deviceSize=[{width}, {height}], isActive=[1]\n"
+        f"    Viewport INTERNAL: displayId=0, uniqueId=local:{next(iter(android.hardware.displays))}, port=0, "
+        f"orientation=0, logicalFrame={frame}, physicalFrame={frame}, deviceSize=[{width}, {height}], isActive=[1]\n"
+        f"      {orientation}: 0\n"
     )
 
 
 def _power(android: Android, arguments: list[str]) -> str:
-    awake = str(android.awake).lower()
-    return (
-        f"POWER MANAGER (dumpsys power)\n  mWakefulness={'Awake' if android.awake else 'Asleep'}\n"
-        f"  mHoldingDisplaySuspendBlocker={awake}\n"
-    )
+    awake, stay = str(android.awake).lower(), android.settings["global"].get("stay_on_while_plugged_in", "0")
+    lines = [
+        "POWER MANAGER (dumpsys power)",
+        "",
+        "Power Manager State:",
+        f"  mWakefulness={'Awake' if android.awake else 'Asleep'}",
+        f"  mStayOnWhilePluggedInSetting={stay}",
+        f"  mHalInteractiveModeEnabled={awake}",
+        f"  mHoldingDisplaySuspendBlocker={awake}",
+    ]
+    lines += ["", f"Display Power: state={'ON' if android.awake else 'OFF'}"] if android.version < 14 else []
+    return "\n".join(lines) + "\n"
 
 
-def _battery(android: Android, arguments: list[str]) -> str:
-    return (
-        "Current Battery Service state:\n  AC powered: true\n  USB powered: false\n  Wireless powered: false\n"
-        "  status: 2\n  health: 2\n  present: true\n  level: 100\n  scale: 100\n  voltage: 5000\n  temperature: 250\n"
-        "  technology: Li-ion\n"
-    )
+def _battery(android: Android, arguments: list[str]) -> str | Result:
+    """`dumpsys battery [unplug | reset | set ac|usb|wireless|status|level|temp|present N]`."""
+    battery = android.hardware.battery
+    match [word for word in arguments if word != "-f"]:
+        case ["unplug"]:
+            battery.unplug()
+            return ""
+        case ["reset"]:
+            battery.reset()
+            return ""
+        case ["set", name, value] if name in battery.values and value.isdecimal():
+            battery.values[name] = int(value)
+            return ""
+        case [_, *_]:
+            return failed(f"Unknown option: {' '.join(arguments)}")
+    values = battery.values
+    plugged = {"AC": values["ac"], "USB": values["usb"], "Wireless": values["wireless"]}
+    plugged |= {"Dock": 0} if android.version >= 13 else {}
+    lines = ["Current Battery Service state:"]
+    lines += [f"  {name} powered: {str(on == 1).lower()}" for name, on in plugged.items()]
+    lines += [
+        "  Max charging current: 500000",
+        "  Max charging voltage: 5000000",
+        "  Charge counter: 3270000",
+        f"  status: {values['status']}",
+        "  health: 2",
+        f"  present: {str(values['present'] == 1).lower()}",
+        f"  level: {values['level']}",
+        "  scale: 100",
+        "  voltage: 4200",
+        f"  temperature: {values['temp']}",
+        "  technology: Li-ion",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _package(android: Android, arguments: list[str]) -> str:
     """Return all packages or one. Unlike real phones, simulated ones show the label of every app here."""
-    names = [name for name in sorted(android.packages) if not arguments or arguments[0] in ("packages", name)]
+    labels, system = android.packages, android.system_packages
+    names = [name for name in sorted(labels) if not arguments or arguments[0] in ("packages", name)]
     if not names:
         return f"Unable to find package: {arguments[0]}\n"
-    return "Packages:\n" + "".join(
-        f"  Package [{name}] (51a3f10):\n    versionCode=1 minSdk=24 targetSdk=34\n    versionName=1.0\n"
+    resolver = _resolver(android, names[0]) if len(names) == 1 else ""
+    lines = (_package_lines(android, name, labels[name], system=name in system) for name in names)
+    return f"{resolver}Packages:\n{''.join(lines)}"
+
+
+def _resolver(android: Android, name: str) -> str:
+    if not exported(android, name):
+        return ""
+    return (
+        "Activity Resolver Table:\n  Non-Data Actions:\n      android.intent.action.MAIN:\n"
+        f"        {token('activity', name)} {name}/.HomeActivity filter {token('filter', name)}\n"
+        '          Action: "android.intent.action.MAIN"\n          Category: "android.intent.category.LAUNCHER"\n\n'
+    )
+
+
+def _package_lines(android: Android, name: str, label: str, *, system: bool) -> str:
+    flags = "SYSTEM HAS_CODE" if system else "HAS_CODE"
+    granted = sorted(permission for package, permission in android.granted if package == name)
+    permissions = "".join(f"      {permission}: granted=true, flags=[ USER_SET ]\n" for permission in granted)
+    return (
+        f"  Package [{name}] (51a3f10):\n    userId={uid(name)}\n"
+        f"    versionCode=1 minSdk=24 targetSdk={SDK[android.version]}\n"
+        "    versionName=1.0\n"
         "    signatures=PackageSignatures{51a3f10 version:2, signatures:[7b0c2aa], past signatures:[]}\n"
-        f"    pkgFlags=[ HAS_CODE ]\n    nonLocalizedLabel={android.packages[name]}\n"
+        f"    pkgFlags=[ {flags} ]\n    nonLocalizedLabel={label}\n"
         "    firstInstallTime=2025-01-01 00:00:00\n    lastUpdateTime=2025-01-01 00:00:00\n"
-        for name in names
+        + (f"    runtime permissions:\n{permissions}" if granted else "")
     )
 
 
 def _input_method(android: Android, arguments: list[str]) -> str:
-    """Return the keyboard's state. It is visible while the screen has a text field."""
-    visible = str(any(element.kind == "field" for element in android.device.elements())).lower()
-    return f"Current Input Method Manager state:\n  mCurMethodId={android.keyboard}\n  mInputShown={visible}\n"
+    """Return the keyboard's state. It is visible while a text field has the focus."""
+    field = next((element for element in android.device.elements() if element.focused), None)
+    shown = str(field is not None).lower()
+    view = f"android.widget.EditText{{{token('view', android.device.focus)} VFED..CL. .F....ID}}" if field else "null"
+    return (
+        "Current Input Method Manager state:\n"
+        f"  mCurMethodId={android.keyboard}\n  mCurId={android.keyboard} mHaveConnection=true mBoundToMethod=true\n"
+        f"  mInputShown={shown}\n  mImeWindowVis={3 if field else 0}\n"
+        f"Input method client state:\n  mServedView={view}\n"
+        f"  mServedInputConnection={'android.view.inputmethod.RemoteInputConnectionImpl' if field else 'null'}\n"
+        f"Input method service state for {android.keyboard}:\n"
+        f"  mIsInputViewShown={shown}\n  inputType=0x{1 if field and android.keyboard != ADB_KEYBOARD else 0:x}\n"
+    )
+
+
+def _alarm(android: Android, arguments: list[str]) -> str:
+    """Return the alarm manager's state. The alarms of simulated apps have no time, so no alarm clock is next."""
+    return "Current Alarm Manager state:\n\n  Next alarm clock information:\n"
+
+
+def _trust(android: Android, arguments: list[str]) -> str:
+    """Return the trust manager's state. The keyguard has no PIN, so the phone never counts as locked."""
+    return (
+        'Trust manager state:\n User "Owner" (id=0, flags=0x4c13) (current): trustState=UNTRUSTED, trustManaged=0, '
+        "deviceLocked=0, strongAuthRequired=0x0\n"
+    )
+
+
+def _telephony(android: Android, arguments: list[str]) -> str:
+    return "last known state:\n  Phone Id=0\n    mCallState=0\n    mRingingCallState=0\n"
 
 
 _DUMPS = {
-    "activity": _activity,
+    "SurfaceFlinger": _surface_flinger,
+    "activity": dump_activity,
+    "alarm": _alarm,
     "battery": _battery,
     "display": _display,
     "input": _input,
     "input_method": _input_method,
     "package": _package,
     "power": _power,
-    "window": _window,
+    "telephony.registry": _telephony,
+    "trust": _trust,
+    "window": dump_window,
 }
-
-
-def uiautomator(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`uiautomator dump [--compressed] [file]`."""
-    if arguments[:1] != ["dump"]:
-        return failed("Usage: uiautomator dump [file]")
-    path = next((word for word in arguments[1:] if not word.startswith("-")), "/sdcard/window_dump.xml")
-    try:
-        android.files.write(path, tree(android).encode())
-    except FileError as error:
-        return failed(f"ERROR: could not write: {error}")
-    return printed(f"UI hierchary dumped to: {path}\n")  # the misspelling is Android's
-
-
-def tree(android: Android) -> str:
-    """Return the screen as uiautomator's XML: bounds in device pixels, later nodes above earlier ones."""
-    package, _ = android.device.focus
-    width, height = android.device.size
-    nodes = "".join(
-        _node(element, index, package, android.device.size) for index, element in enumerate(android.device.elements())
-    )
-    return (
-        "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy rotation=\"0\">"
-        f'<node index="0" text="" class="android.widget.FrameLayout" package="{package}" content-desc="" '
-        f'clickable="false" bounds="[0,0][{width},{height}]">{nodes}</node></hierarchy>'
-    )
-
-
-_CLASSES = {
-    "button": "android.widget.Button",
-    "field": "android.widget.EditText",
-    "line": "android.widget.TextView",
-    "switch": "android.widget.Switch",
-    "tile": "android.widget.ImageView",
-    "title": "android.widget.TextView",
-}
-
-
-def _node(element: Any, index: int, package: str, size: tuple[int, int]) -> str:
-    x1, y1, x2, y2 = element.bounds(size)
-    attributes = {
-        "index": str(index),
-        "text": element.value or element.name if element.kind == "field" else element.name,
-        "class": _CLASSES.get(element.kind, "android.view.View"),
-        "package": package,
-        "content-desc": element.name,
-        "checkable": str(element.kind == "switch").lower(),
-        "checked": str(element.kind == "switch" and element.value == "on").lower(),
-        "clickable": str(element.tap is not None).lower(),
-        "enabled": "true",
-        "long-clickable": str(element.long_press is not None).lower(),
-        "bounds": f"[{x1},{y1}][{x2},{y2}]",
-    }
-    return "<node " + " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items()) + "/>"

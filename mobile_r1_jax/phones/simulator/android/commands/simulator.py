@@ -1,23 +1,14 @@
-"""The command `cmd`, which calls a service by name. Only simulated phones have the service `cmd simulator`."""
+"""The service `cmd simulator`, which only simulated phones have."""
 
 import json
 
-from mobile_r1_jax.phones.simulator.android.commands.apps import HOME_CATEGORY
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.android.tasks import Tasks
 from mobile_r1_jax.phones.simulator.named_tasks import find_task, list_tasks
 
 
-def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    service, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if service == "simulator":
-        return _simulator(android, rest)
-    if service == "package" and rest[:1] == ["resolve-activity"]:
-        return _resolve_activity(android, rest[1:])
-    return failed(f"cmd: Can't find service: {service}", 20)
-
-
-def _simulator(android: Android, arguments: list[str]) -> Result:
+def simulator(android: Android, arguments: list[str], stdin: bytes) -> Result:
     """Run `reset JSON`, which starts a task, `state` or `progress`. Each prints one line of JSON.
 
     `tasks` lists tasks by name, and `task NAME` starts one. These two print text.
@@ -31,6 +22,7 @@ def _simulator(android: Android, arguments: list[str]) -> Result:
             if not isinstance(setup, dict):
                 return failed("simulator: reset takes a JSON object")
             android.device.reset(setup)
+            android.tasks = Tasks()
             answer = android.device.progress()
         elif arguments == ["state"]:
             answer = android.device.state()
@@ -51,14 +43,5 @@ def _task(android: Android, words: list[str]) -> Result:
         task = find_task(" ".join(words))
     except ValueError as error:
         return failed(f"simulator: {error}")
-    started = _simulator(android, ["reset", json.dumps(dict(task.setup))])
+    started = simulator(android, ["reset", json.dumps(dict(task.setup))], b"")
     return started if started.status else printed(f"{task.instruction}\n")
-
-
-def _resolve_activity(android: Android, arguments: list[str]) -> Result:
-    package = android.home_package if HOME_CATEGORY in arguments else arguments[-1] if arguments else ""
-    if package not in android.device.packages:
-        return printed("No activity found\n", 1)
-    return printed(
-        f"priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=true\n{package}/.HomeActivity\n"
-    )

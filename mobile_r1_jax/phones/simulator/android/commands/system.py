@@ -1,4 +1,4 @@
-"""Commands for the system: settings, locksettings, getprop, wm, reboot."""
+"""Commands for the system: settings, locksettings, getprop, reboot."""
 
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android, properties
@@ -34,19 +34,6 @@ def getprop(android: Android, arguments: list[str], stdin: bytes) -> Result:
     if not arguments:
         return printed("".join(f"[{name}]: [{value}]\n" for name, value in sorted(values.items())))
     return printed(values.get(arguments[0], arguments[1] if len(arguments) > 1 else "") + "\n")
-
-
-def wm(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`wm size`, `wm density` and `wm dismiss-keyguard`. The size of a simulated screen never changes."""
-    width, height = android.device.size
-    if arguments == ["size"]:
-        return printed(f"Physical size: {width}x{height}\n")
-    if arguments == ["density"]:
-        return printed(f"Physical density: {max(120, width * 160 // 360)}\n")  # 360 dp wide, like most phones
-    if arguments == ["dismiss-keyguard"]:
-        android.device.unlock()
-        return Result()
-    return failed(f"Error: not supported: wm {' '.join(arguments)}", 255)
 
 
 def reboot(android: Android, arguments: list[str], stdin: bytes) -> Result:

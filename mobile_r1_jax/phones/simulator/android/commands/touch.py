@@ -1,9 +1,8 @@
-"""The commands input and screencap."""
+"""The command input."""
 
 import re
 
 from mobile_r1_jax.phones.simulator.android.failures import raised
-from mobile_r1_jax.phones.simulator.android.files import FileError
 from mobile_r1_jax.phones.simulator.android.key_codes import key_name
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
@@ -137,20 +136,3 @@ _INPUT = {
     "tap": _tap,
     "text": _text,
 }
-
-
-def screencap(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`screencap [-p] [-d display] [file]`: PNG to the file, or to standard output."""
-    paths = [
-        word for word, before in zip(arguments, ["", *arguments], strict=False) if word[0] != "-" and before != "-d"
-    ]
-    if "-p" not in arguments and not (paths and paths[0].endswith(".png")):
-        return failed("screencap: raw pixels are not supported: use -p")
-    png = android.device.screenshot()
-    if not paths:
-        return printed(png)
-    try:
-        android.files.write(paths[0], png)
-    except FileError as error:
-        return failed(f"Error opening file: {error}")
-    return Result()

@@ -42,4 +42,4 @@ POPUPS = (
     Popup("Allow access?", accept="Allow", dismiss="Deny"),
     Popup("New version", accept="Update", dismiss="Skip", astray="launcher/update"),
 )
-APP = App("launcher", "Launcher", "com.sim.launcher", 5, fresh, elements, popups=POPUPS)
+APP = App("launcher", "Launcher", "com.sim.launcher", 5, fresh, elements, popups=POPUPS, system=True)

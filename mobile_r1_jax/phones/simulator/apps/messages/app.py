@@ -1,7 +1,9 @@
 """Messages: chats, a text field, calls, and a menu on long press."""
 
+import re
 from random import Random
 from typing import Any
+from urllib.parse import unquote
 
 from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
@@ -60,4 +62,29 @@ def choose(state: State, name: str, choice: str) -> None:
         data["muted"].append(name)
 
 
-APP = App("messages", "Messages", "com.sim.messages", 2, fresh, elements, entered=entered, choose=choose)
+def links(uri: str) -> str:
+    """Return the chat of a link such as sms:Anna or smsto:Anna?body=Hello."""
+    match = re.match(r"sms(?:to)?:/*([^/?#]+)", uri)
+    return f"messages/chat/{unquote(match[1]).replace('/', ' ')}" if match else ""
+
+
+def sent_rows(data: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the rows of Android's table of sent messages."""
+    texts = [(name, text) for name, texts in data["sent"].items() for text in texts]
+    return [
+        {"_id": str(k), "address": name, "type": "2", "body": text} for k, (name, text) in enumerate(texts, start=1)
+    ]
+
+
+APP = App(
+    "messages",
+    "Messages",
+    "com.sim.messages",
+    2,
+    fresh,
+    elements,
+    entered=entered,
+    choose=choose,
+    links=links,
+    content={"sms": sent_rows, "sms/sent": sent_rows, "sms/inbox": lambda data: []},
+)

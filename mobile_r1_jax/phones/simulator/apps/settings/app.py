@@ -50,4 +50,18 @@ def _toggle(name: str) -> Any:
     return effect
 
 
-APP = App("settings", "Settings", "com.sim.settings", 7, fresh, elements, scrolls=scrolls)
+INTENTS = {
+    f"android.settings.{action}": f"settings/{page}"
+    for page, actions in {
+        "home": (
+            "SETTINGS", "WIFI_SETTINGS", "WIRELESS_SETTINGS", "AIRPLANE_MODE_SETTINGS", "BLUETOOTH_SETTINGS",
+            "LOCATION_SOURCE_SETTINGS",
+        ),
+        "Display": ("DISPLAY_SETTINGS", "DARK_THEME_SETTINGS", "AUTO_ROTATE_SETTINGS"),
+        "Sound": ("SOUND_SETTINGS",),
+        "Battery": ("BATTERY_SAVER_SETTINGS",),
+        "About": ("DEVICE_INFO_SETTINGS",),
+    }.items()
+    for action in actions
+}  # fmt: skip
+APP = App("settings", "Settings", "com.sim.settings", 7, fresh, elements, scrolls=scrolls, system=True, intents=INTENTS)

@@ -1,8 +1,10 @@
 """A shop: search, results, item pages, the cart and the saved items. The tab Me has no function."""
 
 import dataclasses
+import re
 from random import Random
 from typing import Any
+from urllib.parse import unquote
 
 from mobile_r1_jax.phones.simulator.app import App
 from mobile_r1_jax.phones.simulator.screen import Element
@@ -128,5 +130,11 @@ def _pay(state: State) -> None:
     state.push("shop/done")
 
 
+def links(uri: str) -> str:
+    """Return the page of a link such as https://shop.sim.example/item/Shoes or simshop://cart."""
+    match = re.fullmatch(r"(?:https?://shop\.sim\.example|simshop:/)/(?:(item/[^/?#]+)|(cart|saved|search)|)/?", uri)
+    return "" if match is None else f"shop/{unquote(match[1] or match[2] or 'home')}"
+
+
 POPUPS = (Popup("Big sale", accept="Look", dismiss="Close", astray="shop/me"),)
-APP = App("shop", "Shop", "com.sim.shop", 0, fresh, elements, typed=typed, choose=choose, popups=POPUPS)
+APP = App("shop", "Shop", "com.sim.shop", 0, fresh, elements, typed=typed, choose=choose, popups=POPUPS, links=links)

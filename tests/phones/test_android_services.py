@@ -1,0 +1,131 @@
+"""svc, `cmd SERVICE`, content and logcat as Android's."""
+
+import pytest
+from android_shell import VERSIONS, AndroidShell
+
+
+@pytest.mark.parametrize(
+    ("line", "namespace", "key", "value"),
+    [
+        ("svc wifi disable", "global", "wifi_on", "0"),
+        ("svc data enable", "global", "mobile_data", "1"),
+        ("svc bluetooth enable", "global", "bluetooth_on", "1"),
+        ("svc power stayon true", "global", "stay_on_while_plugged_in", "7"),
+        ("svc power stayon usb", "global", "stay_on_while_plugged_in", "2"),
+        ("cmd wifi set-wifi-enabled disabled", "global", "wifi_on", "0"),
+        ("cmd phone data disable", "global", "mobile_data", "0"),
+        ("cmd bluetooth_manager disable", "global", "bluetooth_on", "0"),
+        ("cmd connectivity airplane-mode enable", "global", "airplane_mode_on", "1"),
+        ("cmd location set-location-enabled true", "secure", "location_mode", "3"),
+    ],
+)
+def test_switches_set_the_settings_that_android_keeps_for_them(line: str, namespace: str, key: str, value: str) -> None:
+    shell = AndroidShell()
+    assert shell(line) == ("", "", 0)
+    assert shell.out(f"settings get {namespace} {key}") == f"{value}\n"
+
+
+@pytest.mark.parametrize("line", ["", "nfc enable", "wifi", "wifi on", "power", "power stayon maybe", "usb x"])
+def test_svc_of_anything_else_shows_its_usage_and_fails(line: str) -> None:
+    answer = AndroidShell()(f"svc {line}")
+    assert answer.error.startswith("Available commands:") and answer.status == 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_services_have_their_commands_from_their_version_on(version: int) -> None:
+    shell = AndroidShell(version)
+    shell("settings put global wifi_on 1; settings put global airplane_mode_on 0; settings put secure location_mode 3")
+
+    def told(line: str, since: int, expected: str) -> None:
+        answer = shell(line)
+        assert answer == ((expected, "", 0) if version >= since else (f"Unknown command: {line.split()[2]}\n", "", 255))
+
+    told("cmd uimode night yes", 10, "Night mode: yes\n")
+    told("cmd uimode night", 10, "Night mode: yes\n")
+    told("cmd connectivity airplane-mode", 11, "disabled\n")
+    told("cmd wifi status", 11, "Wifi is enabled\n")
+    told("cmd location is-location-enabled", 11, "true\n")
+    assert shell("cmd statusbar collapse") == ("", "", 0)
+    assert shell("cmd statusbar expand-notifications").status == 255
+    assert shell("cmd uimode night perhaps").status == 255
+
+
+def test_the_volume_is_the_phones_own() -> None:
+    shell = AndroidShell()
+    get = "cmd media_session volume --stream 3 --get"
+    assert shell.out(get).startswith("[v] will control stream=3 (STREAM_MUSIC)\n")
+    assert shell.out(get).endswith("[v] volume is 5 in range [0..15]\n")
+    shell(
+        "cmd media_session volume --stream 3 --set 12; cmd media_session volume --adj lower; input keyevent VOLUME_DOWN"
+    )
+    assert shell.device.state()["volume"] == 10
+    for wrong in ("--set 16", "--set x", "--set", "--adj up", "--stream 4 --get"):
+        assert shell(f"cmd media_session volume {wrong}").status == 255
+
+
+def test_sent_messages_are_content() -> None:
+    shell = AndroidShell()
+    assert shell.out("content query --uri content://sms/sent") == "No result found.\n"
+    for name, text in (("Anna", "hello, you"), ("Bob", "it's late")):
+        shell.device.open(f"messages/chat/{name}")
+        shell.device.type_text(text)
+        shell.device.key("ENTER")
+    query = "content query --uri content://sms/sent"
+    assert shell.out(query).splitlines() == [
+        "Row: 0 _id=1, address=Anna, type=2, body=hello, you",
+        "Row: 1 _id=2, address=Bob, type=2, body=it's late",
+    ]
+    assert shell.out(f"{query} --projection address:body --sort '_id DESC'").splitlines()[0] == (
+        "Row: 0 address=Bob, body=it's late"
+    )
+    assert shell.out(f"""{query} --where "body='it''s late' AND type=2" --projection _id""") == "Row: 0 _id=2\n"
+    assert shell.out("content query --uri content://sms/inbox") == "No result found.\n"
+
+
+def test_settings_are_content_too() -> None:
+    shell = AndroidShell()
+    line = "content query --uri content://settings/system --projection value --where \"name='screen_brightness'\""
+    assert shell.out(line) == "Row: 0 value=102\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("query --uri content://contacts/phones/", "Error while accessing provider:contacts\n"),
+        ("query --uri content://call_log/calls", "Error while accessing provider:call_log\n"),
+        ("query --uri content://settings/nothing", "Error while accessing provider:settings\n"),
+        ("query --uri content://settings/system --projection colour", "Error while accessing provider:settings\n"),
+        ("query --uri content://settings/system --where 'name like x'", "Error while accessing provider:settings\n"),
+        ("query --uri content://settings/system --sort 'name; drop'", "Error while accessing provider:settings\n"),
+        ("query --uri sms", "[ERROR] Content provider URI not specified."),
+        ("query", "[ERROR] Content provider URI not specified."),
+        ("query --uri", "[ERROR] No value for argument: --uri"),
+        ("query --colour x", "[ERROR] Unsupported argument: --colour"),
+        ("delete --uri content://sms", "[ERROR] Unsupported operation: delete"),
+        ("", "[ERROR] Unsupported operation: "),
+    ],
+)
+def test_content_that_is_not_there_fails_with_androids_words(line: str, error: str) -> None:
+    answer = AndroidShell()(f"content {line}")
+    assert answer.error.startswith(error) and answer.out == "" and answer.status != 0
+
+
+def test_the_log_tells_what_started() -> None:
+    shell = AndroidShell()
+    assert shell.out("logcat -d") == ""
+    shell("am start com.sim.shop; am start com.sim.clock")
+    whole = shell.out("logcat -d").splitlines()
+    assert whole[0] == "--------- beginning of system" and len(whole) == 3
+    assert "I ActivityTaskManager: START u0 { act=android.intent.action.MAIN" in whole[1]
+    assert whole[2].endswith("cmp=com.sim.clock/.HomeActivity } from uid 2000")
+    assert len(shell.out("logcat -d -v raw -t 1").splitlines()) == 2
+    assert "I/ActivityTaskManager( 1000): START" in shell.out("logcat -d -v brief")
+    assert shell.out("logcat -d -s Nothing") == shell.out("logcat -d '*:E'") == shell.out("logcat -d -b crash") == ""
+    assert shell.out("logcat -d -s ActivityTaskManager:I") == "\n".join(whole) + "\n"
+    assert shell.out("logcat -c") == "" and shell.out("logcat -d") == ""
+
+
+@pytest.mark.parametrize("line", ["", "-f x", "-d -b nowhere", "-d -v fancy", "-d -t many", "-d tag:Q"])
+def test_what_logcat_cannot_do_fails(line: str) -> None:
+    answer = AndroidShell()(f"logcat {line}")
+    assert answer.error.startswith("logcat: ") and answer.status == 1
