@@ -20,6 +20,7 @@ from mobile_r1_jax.phones.providers import known_episodes
 from mobile_r1_jax.rewards.judges.choice import known_score, open_judge
 from mobile_r1_jax.rewards.judges.judge import Evidence
 from mobile_r1_jax.run_directory import JUDGE
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.tasks.suite import DemonstrationStyle
 from mobile_r1_jax.viewer.disagreements import write_disagreements
 
@@ -46,7 +47,7 @@ async def judge_agreement(
     page = write_disagreements(run.directory / JUDGE / "disagreements", worst_disagreements(judged), run.resizing)
     console.print(agreement_table(judged))
     for line in (*spending_lines(judged), f"The worst disagreements: {page}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return judged
 
 

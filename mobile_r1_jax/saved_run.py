@@ -34,7 +34,8 @@ def agent_of_run(run: Path) -> AgentSettings | None:
     values = yaml.safe_load(file.read_text()) if file.is_file() else {}
     if "system" not in values or "resizing" not in values:
         return None
-    return AgentSettings(values["system"], Resizing(**values["resizing"]))
+    tokens = values.get("shapes", {}).get("response_tokens", 512)
+    return AgentSettings(values["system"], Resizing(**values["resizing"]), response_tokens=tokens)
 
 
 def trained_lora(run: Path) -> LoRA | None:

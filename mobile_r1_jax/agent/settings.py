@@ -13,11 +13,12 @@ FILE = "agent.json"
 @dataclass(frozen=True)
 class AgentSettings:
     """How a policy is prompted. system: template of the system message, with {instruction} and {tools}. resizing: of
-    screenshots. action_space: name of the tool."""
+    screenshots. action_space: name of the tool. response_tokens: room for a response."""
 
     system: str
     resizing: Resizing
     action_space: str = TOOL
+    response_tokens: int = 512
 
     def write(self, directory: Path) -> None:
         """Write agent.json into the directory."""
@@ -32,6 +33,8 @@ def read_agent_settings(directory: Path) -> AgentSettings | None:
         return None
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        return AgentSettings(values["system"], Resizing(**values["resizing"]), values["action_space"])
+        return AgentSettings(
+            values["system"], Resizing(**values["resizing"]), values["action_space"], values.get("response_tokens", 512)
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is broken ({type(error).__name__}: {error}); export the policy again") from error

@@ -45,10 +45,14 @@ class Records:
         """Append one episode of an evaluation, its number in scores, and then `row` to episodes.jsonl."""
         extra = {"step": 0.0, "index": float(index), "off_path": float(episode.off_path)}
         played = dataclasses.replace(episode.trajectory, scores=episode.trajectory.scores | extra)
-        write_trajectories(self.folder / name, [played] if played.turns else [])
+        self.add_trajectory(name, dataclasses.replace(episode, trajectory=played))
+        append_line(self.folder / name / EPISODES, json.dumps({"index": index, **row}))
+
+    def add_trajectory(self, name: str, episode: Episode) -> None:
+        """Append one episode that belongs to no evaluation."""
+        write_trajectories(self.folder / name, [episode.trajectory] if episode.trajectory.turns else [])
         if episode.failure is not None:
             append_line(self.folder / name / FAILURES, _failure_line(episode, 0))
-        append_line(self.folder / name / EPISODES, json.dumps({"index": index, **row}))
 
     def finished(self, name: str, like: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
         """Return index -> row of the episodes in episodes.jsonl that have the values `like`. Remove all others.

@@ -24,6 +24,7 @@ from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, locked
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, check_lengths, open_session
@@ -49,16 +50,14 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         if not force:
             check(run, policy_hash)
         session, policy = open_session(run, console)
-        begin(run, policy_hash, say=partial(console.print, highlight=False, markup=False, soft_wrap=True))
+        begin(run, policy_hash, say=partial(say, console))
         steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
         for line in steps.report if steps else ():
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(console, line)
         with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
-        console.print(
-            f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}", markup=False, soft_wrap=True
-        )
+        say(console, f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")
 
 
 def find_and_hash_policy(run: Run) -> tuple[Run, str]:
@@ -95,5 +94,5 @@ async def train_and_evaluate(
             policy = await train[stage](policy)
             results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
+    AgentSettings(run.system, run.resizing, response_tokens=run.shapes.response_tokens).write(run.directory / POLICY)
     return results

@@ -23,6 +23,7 @@ from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
 from mobile_r1_jax.stages.scoring import Steps, score_update
@@ -38,7 +39,6 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: RunJ
     stage = stage_of("task_level", session.run)
 
     cache = session.screen_cache(policy)
-    say = partial(session.console.print, highlight=False, markup=False, soft_wrap=True)
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         seed = session.run.seed * 1_000_003 + update
@@ -47,7 +47,7 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: RunJ
         async with session.engine(sampling_copy(state.policy), temperature, cache) as engine:
             agent = Agent(engine, session.prompt_format)
             episodes = await run_episodes(fleet, played, agent, most_turns=phones.most_turns, seed=seed)
-        scores = await score_update(episodes, played, judge, say)
+        scores = await score_update(episodes, played, judge, partial(say, session.console))
         rewards, counted = scores.rewards, scores.counted
         records.write("task_level", update + 1, episodes, rewards)
 

@@ -11,7 +11,7 @@ from typing import Any
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.evaluation.metrics import Result, Share
-from mobile_r1_jax.evaluation.tables import COLUMNS
+from mobile_r1_jax.evaluation.tables import SHARES
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
 from mobile_r1_jax.viewer.markup import Html, join, raw, tag
@@ -132,12 +132,12 @@ def _results(results: Sequence[Result]) -> Html:
 
 
 def _table(results: Sequence[Result]) -> Html:
-    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *COLUMNS)))
+    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *SHARES)))
     rows = [
         tag(
             "tr",
             tag("th", result.stage, scope="row"),
-            *(_cell(getattr(result, name)) for name in COLUMNS.values()),
+            *(_cell(getattr(result, name)) for name in SHARES.values()),
         )
         for result in results
     ]

@@ -34,13 +34,18 @@ def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
         yield phones
 
 
+def open_file_tasks(tasks: str) -> FileTasks:
+    """Return the tasks of a file. Raises TaskFileError in one line."""
+    return FileTasks(Path(tasks))
+
+
 def open_tasks(tasks: str, settings: PhoneSettings) -> TaskSuite:
     """Return the suite that `tasks` names: the simulator's own tasks, or those of a file.
 
     Raises ValueError in one line, with the setting that is wrong, and TaskFileError for a wrong file.
     """
     if tasks != SIMULATOR:
-        return FileTasks(Path(tasks))
+        return open_file_tasks(tasks)
     if settings.source != ("simulated",):
         raise ValueError(
             "tasks: the simulator's own tasks run on simulated phones only; name a task file, such as "

@@ -25,7 +25,6 @@ from mobile_r1_jax.phones.settings import INSTANT, SimulatedSettings, Timings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
-from mobile_r1_jax.tasks.program import Program
 from mobile_r1_jax.tasks.task import Progress, Task
 
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
@@ -54,8 +53,9 @@ class SimulatedPhone(AdbPhone):
         """Do nothing: a simulated phone is ready."""
 
     def reset(self, task: Task) -> None:
-        """Put the phone into the start state of the task. A task of a file is set up as on a real phone."""
-        self._knows_task = task.program == Program()
+        """Put the phone into the start state of the task. A task without a setup for the simulator is set up as
+        on a real phone."""
+        self._knows_task = bool(task.setup)
         if self._knows_task:
             self.simulator("reset", task.setup)
             self._first = True

@@ -1,0 +1,59 @@
+"""python -m mobile_r1_jax.evaluate: play tasks with a policy on any phones, without training."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from mobile_r1_jax.command_line import run_command, take_flag
+from mobile_r1_jax.config import Run, parse_run
+from mobile_r1_jax.runtime.console import say
+from mobile_r1_jax.runtime.interrupts import Interrupts
+
+DESCRIPTION = """Play tasks with a policy on phones, and print the table. Nothing is trained.
+The policy is a Hugging Face directory or a stage of a run. Its agent.json says how it is prompted.
+Results go to FOLDER/evaluations/NAME. A stopped evaluation goes on; other policies add rows to the table.
+
+  python -m mobile_r1_jax.evaluate --policy=runs/tiny:task_level
+  python -m mobile_r1_jax.evaluate --policy=DIRECTORY --tasks=FILE.yaml --phones.source=[devices]
+  python -m mobile_r1_jax.evaluate --policy=DIRECTORY --evaluation.episodes=50 --evaluation.repeats=4
+  python -m mobile_r1_jax.evaluate --tasks=FILE.yaml --dry_run
+
+  --dry_run   run every setup and check of the task file once on a phone, and print each answer
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command("evaluate", DESCRIPTION, arguments, evaluate)
+
+
+def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> None:
+    """Evaluate the policy, or try the tasks."""
+    dry, flags = take_flag(arguments, "--dry_run")
+    run = parse_run("evaluate", flags)
+    run = replace(run, folder=run.folder / "evaluations")
+    if dry:
+        try_tasks(run, console)
+        return
+    from mobile_r1_jax.stages.playing import evaluate_policy  # here, as importing JAX and transformers takes seconds
+
+    evaluate_policy(run, flags, console, interrupts)
+
+
+def try_tasks(run: Run, console: Console) -> None:
+    """Run every setup, check and teardown of a task file once, on the first phone."""
+    from mobile_r1_jax.phones.adb.dry_run import dry_run, report
+    from mobile_r1_jax.phones.providers import open_file_tasks, open_phones
+
+    tasks = open_file_tasks(run.tasks).one_of_each()
+    with open_phones(replace(run.phones, count=1), run.seed) as phones:
+        phones[0].enter()
+        for line in report(dry_run(phones[0], tasks)):
+            say(console, line)
+        phones[0].leave()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
