@@ -19,8 +19,10 @@ Results go to FOLDER/evaluations/NAME. A stopped evaluation goes on; other polic
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --tasks=FILE.yaml --phones.source=[devices]
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --evaluation.episodes=50 --evaluation.repeats=4
   python -m mobile_r1_jax.evaluate --tasks=FILE.yaml --dry_run
+  python -m mobile_r1_jax.evaluate --judge_agreement --judge.model=MODEL --judge.base_url=URL
 
-  --dry_run   run every setup and check of the task file once on a phone, and print each answer
+  --dry_run           run every setup and check of the task file once on a phone, and print each answer
+  --judge_agreement   compare the chat judge with simulated episodes whose outcome is known
 """
 
 
@@ -32,10 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> None:
     """Evaluate the policy, or try the tasks."""
     dry, flags = take_flag(arguments, "--dry_run")
+    judges, flags = take_flag(flags, "--judge_agreement")
     run = parse_run("evaluate", flags)
     run = replace(run, folder=run.folder / "evaluations")
     if dry:
         try_tasks(run, console)
+        return
+    if judges:
+        from mobile_r1_jax.judge_agreement import judge_agreement
+
+        interrupts.run(judge_agreement(run, console))
         return
     from mobile_r1_jax.stages.playing import evaluate_policy  # here, as importing JAX and transformers takes seconds
 

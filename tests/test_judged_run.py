@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from chat_server import Body, Reply, chat_server, data_of, graded, says
 
+from mobile_r1_jax import evaluate
 from mobile_r1_jax.config import ConfigError, Run, parse_run
 from mobile_r1_jax.run_directory import begin, check
 
@@ -74,7 +75,23 @@ def test_a_spent_budget_stops_the_run_in_one_line(tmp_path) -> None:
     with chat_server(graded(2)) as server:
         done = launch(tmp_path, f"--judge.base_url={server.url}", "--judge.budget=0.0002", "--judge.concurrency=1")
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
-    assert "error: the judge has cost 0.00022 of a budget of 0.0002; raise judge.budget" in done.stdout
+    assert "error: the judge has cost 0.0002 of a budget of 0.0002; raise judge.budget" in done.stdout
+
+
+@pytest.mark.slow
+def test_evaluate_compares_a_judge_with_known_outcomes(tmp_path) -> None:
+    command = [sys.executable, "-m", "mobile_r1_jax.evaluate", "--judge_agreement", f"--folder={tmp_path}"]
+    environment = os.environ | {"COLUMNS": "140", "no_proxy": "127.0.0.1"}
+    with chat_server(graded(4)) as server:
+        command += ["--judge.model=m", f"--judge.base_url={server.url}", "--phones.simulated.size=[112,224]"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "100.0 [96.3, 100.0]" in done.stdout and len(list(tmp_path.rglob("disagreements.html"))) == 1
+
+
+def test_evaluate_names_a_missing_judge(capsys, tmp_path) -> None:
+    assert evaluate.main(["--judge_agreement", f"--folder={tmp_path}"]) == 2
+    assert "error: judge.model: name the chat model whose agreement is measured" in capsys.readouterr().out
 
 
 def begun(folder: Path, *flags: str) -> Run:

@@ -17,7 +17,7 @@ from mobile_r1_jax.rewards import Evidence, JudgeError, JudgeOutage, JudgeSettin
 from mobile_r1_jax.rewards.judges.settings import find_problems
 from mobile_r1_jax.tasks.task import Progress
 
-STATE = Evidence(trajectory("abc", Progress(True, 0, 3, 2, 2)), (MOVE, MOVE, CLAIM))
+STATE = Evidence(replace(trajectory("abc", Progress(True, 0, 3, 2, 2)), outcome=DONE), (MOVE, MOVE, CLAIM))
 DONE_CLAIMED, DONE_ONLY = evidence("ab", DONE, (MOVE, CLAIM)), evidence("ab", DONE, (MOVE, MOVE))
 FAILED, OPEN = evidence("ab", NOT_DONE, (MOVE, CLAIM)), evidence("ab", UNKNOWN, (MOVE, CLAIM))
 
