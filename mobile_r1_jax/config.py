@@ -29,6 +29,8 @@ from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
 from mobile_r1_jax.phones.settings import PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
+from mobile_r1_jax.rewards.judges import settings as judge_settings
+from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
 
@@ -183,6 +185,7 @@ class Run:
     format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.
     task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
+    judge: JudgeSettings = JudgeSettings()  # The judge that grades the episodes of the task-level stage.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
 
     @property
@@ -288,6 +291,7 @@ def find_problems(run: Run) -> Iterator[str]:
         yield f"stages is [{', '.join(run.stages)}]; name some of [{', '.join(names)}], once each and in this order"
     if not run.phones.source or len(set(run.phones.source)) < len(run.phones.source):
         yield f"phones.source is [{', '.join(run.phones.source)}]; name each source once: simulated, devices, emulators"
+    yield from (f"judge.{problem}" for problem in judge_settings.find_problems(run.judge))
     for name in ("annotations", "action_level.annotations"):
         if (settings := attrgetter(name)(run)) is None:
             continue

@@ -22,11 +22,13 @@ Results go to FOLDER/evaluations/NAME. A stopped evaluation goes on; other polic
   python -m mobile_r1_jax.evaluate --tasks=FILE.yaml --dry_run
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --data=DIRECTORY --rules=all
   python -m mobile_r1_jax.evaluate --predictions=FILE.jsonl --rules=all
+  python -m mobile_r1_jax.evaluate --judge_agreement --judge.model=MODEL --judge.base_url=URL
 
   --dry_run            run every setup and check of the task file once on a phone, and print each answer
   --data=DIRECTORY     answer annotated steps, without a phone, and print the benchmark's table
   --predictions=FILE   print the table of answers that were written before, by this or another model
   --rules=NAMES        rule sets of the table, such as uground,aitw; all: every one (docs/howto/offline-benchmark.md)
+  --judge_agreement    compare the chat judge with simulated episodes whose outcome is known
 """
 
 
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> None:
     """Evaluate the policy, or try the tasks."""
     dry, flags = take_flag(arguments, "--dry_run")
+    judges, flags = take_flag(flags, "--judge_agreement")
     data, flags = take_value(flags, "--data")
     predictions, flags = take_value(flags, "--predictions")
     rules, flags = take_value(flags, "--rules")
@@ -46,13 +49,16 @@ def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> 
     if dry:
         try_tasks(run, console)
         return
+    if judges:
+        from mobile_r1_jax.judge_agreement import judge_agreement
+
+        interrupts.run(judge_agreement(run, console))
+        return
     if predictions is not None:
         score(Path(predictions), rules, console)
         return
-    from mobile_r1_jax.stages.playing import (  # importing JAX and transformers takes seconds
-        answer_data,
-        evaluate_policy,
-    )
+    # Here, as importing JAX and transformers takes seconds.
+    from mobile_r1_jax.stages.playing import answer_data, evaluate_policy
 
     if data is None:
         evaluate_policy(run, flags, console, interrupts)

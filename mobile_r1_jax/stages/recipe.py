@@ -22,9 +22,9 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
-from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, locked
+from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, locked
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
@@ -83,14 +83,15 @@ async def train_and_evaluate(
     """
     run, results = session.run, []
     records = Records(run.directory / TRAJECTORIES)
-    async with Fleet(phones) as fleet:
+    judged = open_judge(run.judge, run.directory / JUDGE) if "task_level" in run.stages else nullcontext()
+    async with Fleet(phones) as fleet, judged as judge:
         check_lengths(session, fleet.sizes)
         data = data_of(session)
         results.append(await evaluate_all(session, "base", policy, fleet, records, data))
         train = {
             "format_finetuning": lambda policy: format_finetuning.train(session, policy, steps.format_finetuning),
             "action_level": lambda policy: action_level.train(session, policy, steps.action_level),
-            "task_level": lambda policy: task_level.train(session, policy, fleet, StateJudge(), records),
+            "task_level": lambda policy: task_level.train(session, policy, fleet, judge, records),
         }
         for stage in run.stages:
             policy = await train[stage](policy)

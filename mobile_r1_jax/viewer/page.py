@@ -41,6 +41,16 @@ def write_report(run_directory: Path) -> Path:
 def render(contents: Contents) -> str:
     """Return the whole page as HTML."""
     name = str(contents.config.get("name") or contents.directory.resolve().name)
+    sections = {"Trajectories": _trajectories(contents)}
+    if contents.config or contents.results or contents.rows:
+        sections = {"Results": _results(contents.results), "Training": _curves(contents.rows), **sections}
+    if contents.config_text:
+        sections["Config"] = tag("details", tag("summary", "config.yaml"), tag("pre", contents.config_text, tabindex=0))
+    return html_page(name, _summary(contents), sections)
+
+
+def html_page(name: str, summary: str, sections: Mapping[str, Html]) -> str:
+    """Return a page with a title, a sentence about it, and sections by title."""
     style, script = _asset("style.css"), _asset("page.js")
     # Model output is escaped. As a second barrier, this policy lets the browser run and load only our own content.
     policy = f"default-src 'none'; img-src 'self' file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
@@ -53,17 +63,12 @@ def render(contents: Contents) -> str:
         tag("title", f"{name} · Mobile-R1"),
         tag("style", raw(style)),
     )
-    sections = {"Trajectories": _trajectories(contents)}
-    if contents.config or contents.results or contents.rows:
-        sections = {"Results": _results(contents.results), "Training": _curves(contents.rows), **sections}
-    if contents.config_text:
-        sections["Config"] = tag("details", tag("summary", "config.yaml"), tag("pre", contents.config_text, tabindex=0))
     body = tag(
         "body",
         tag(
             "header",
             tag("h1", name),
-            tag("p", _summary(contents)),
+            tag("p", summary),
             tag("nav", *(tag("a", title, href=f"#{title.lower()}") for title in sections)),
             class_="top",
         ),

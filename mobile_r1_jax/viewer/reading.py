@@ -138,7 +138,7 @@ def read_contents(directory: Path) -> Contents:
         raise ReportError(
             f"{ROWS} or {RESULTS} in {directory} cannot be read: {' '.join(str(error).split())}"
         ) from error
-    read = [_read_part(name, folder, directory, resizing) for name, folder in _sort_folders(folders, results)]
+    read = [read_part(name, folder, directory, resizing) for name, folder in _sort_folders(folders, results)]
     parts, comparison = _select(read)
     return Contents(directory, config, text, rows, results, tuple(parts), comparison)
 
@@ -198,7 +198,7 @@ def to_words(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
-def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -> Part:
+def read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -> Part:
     """Read a part with all its trajectories, before any comparison."""
     base = quote(f"{folder.relative_to(page).as_posix()}/{IMAGES}/".removeprefix("./"))
     strips: list[Strip] = []

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from mobile_r1_jax.agent.trajectory import Trajectory
 from mobile_r1_jax.phones.phone import Phone
 from mobile_r1_jax.phones.providers.devices import devices
 from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
 from mobile_r1_jax.phones.settings import INSTANT, PhoneSettings, Timings
+from mobile_r1_jax.phones.simulator.known_outcomes import play_known
 from mobile_r1_jax.tasks.file_suite import FileTasks
-from mobile_r1_jax.tasks.suite import TaskSuite
+from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split, TaskSuite
 
 SIMULATOR = "simulator"  # the name of the simulator's own tasks
 
@@ -52,3 +55,16 @@ def open_tasks(tasks: str, settings: PhoneSettings) -> TaskSuite:
         return simulator_tasks(settings.simulated)
     except ValueError as error:
         raise ValueError(f"phones.simulated.{error}") from error
+
+
+def known_episodes(
+    settings: PhoneSettings, count: int, seed: int, style: DemonstrationStyle
+) -> Iterator[tuple[str, Trajectory]]:
+    """Yield `count` simulated episodes on held-out tasks, whose scores hold the truth, each with its kind.
+
+    The kinds are success, detour, near miss and false claim. They need no phone and take milliseconds each. Raises
+    ValueError as `open_tasks`.
+    """
+    simulated = replace(settings.simulated, popups=style.popups)
+    tasks = simulator_tasks(simulated).draw(count, seed, Split.UNSEEN_PARAMETERS)
+    return play_known(tasks, size=simulated.size, style=style, seed=seed)

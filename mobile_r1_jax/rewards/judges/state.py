@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
-from mobile_r1_jax.rewards.judges.judge import JudgeOutage, Score
+from mobile_r1_jax.rewards.judges.judge import Evidence, JudgeOutage, Score
 
 SCORES = ("done", "milestones_reached", "milestones_total", "shortest_steps")  # names from Progress.as_scores
 
@@ -18,12 +18,18 @@ class StateJudge:
     the policy would learn never to end a task.
     """
 
+    async def grade(self, evidence: Evidence) -> Score | JudgeOutage:
+        """Return `score` of the trajectory."""
+        return self.score(evidence.trajectory)
+
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
         """Return the grade of a trajectory, or an outage if its scores lack `Progress.as_scores()`."""
         scores, turns = trajectory.scores, len(trajectory.turns)
         missing = [name for name in SCORES if name not in scores]
         if missing:
-            return JudgeOutage(f"the phone's progress is not in the trajectory's scores: {', '.join(missing)}")
+            return JudgeOutage(
+                f"the phone's progress is not in the trajectory's scores: {', '.join(missing)}", lasting=True
+            )
         reached, total = scores["milestones_reached"], scores["milestones_total"]
         shortest = scores["shortest_steps"]
         if scores["done"] and trajectory.ending is not Ending.SUCCESS:
