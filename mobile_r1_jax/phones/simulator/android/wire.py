@@ -8,6 +8,7 @@ authentication.
 
 import asyncio
 import logging
+import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -164,7 +165,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.transport = transport  # asyncio sets TCP_NODELAY itself
+        self.transport = transport
+        # asyncio does so only if the listening socket names its protocol; without it each answer takes 40 ms longer.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
