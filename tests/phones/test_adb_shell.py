@@ -186,6 +186,15 @@ def test_an_announced_phone_comes_back(
     assert phone.shell("cat /sdcard/kept").stdout == "kept\n"
 
 
+def test_reboot_in_an_open_shell_ends_it_at_once(to_phone: Adb, phone: SimulatedPhone, server: ServerAddress) -> None:
+    began = time.monotonic()
+    to_phone("shell", stdin=b"sleep 30 &\nreboot\nsleep 30\n")
+    assert time.monotonic() - began < 10
+    time.sleep(0.1)
+    wait_for(server, phone.serial)
+    assert phone.shell("echo back").stdout == "back\n"
+
+
 @pytest.mark.parametrize("loss", ["reboot", "shell reboot", "disconnect"])
 def test_a_phone_reached_by_connect_comes_back(
     adb: Adb, phones: tuple[SimulatedPhone, ...], server: ServerAddress, loss: str

@@ -90,7 +90,7 @@ class Android:
     files: Files = field(default_factory=Files)
     settings: dict[str, dict[str, str]] = field(default_factory=_fresh_settings)
     awake: bool = True
-    rebooting: bool = False
+    on_reboot: Callable[[], None] = lambda: None  # set by the daemon: drops all connections
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
     background: set[asyncio.Task[int]] = field(default_factory=set)  # commands that run in it
@@ -132,8 +132,8 @@ class Android:
         return dict(self.device.packages) | {name.split("/")[0]: label for name, label in keyboards.items()}
 
     def reboot(self) -> None:
-        """Go to the home screen and set the flag that makes the daemon drop its connections."""
+        """End the commands in the background, go to the home screen, and drop all connections."""
         for task in self.background:
             task.cancel()
         self.device.key("HOME")
-        self.rebooting = True
+        self.on_reboot()

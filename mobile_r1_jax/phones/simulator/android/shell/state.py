@@ -61,8 +61,9 @@ class State:
     def fork(self) -> Self:
         """Return a subshell."""
         child = copy.copy(self)
-        for name in ("variables", "exported", "read_only", "functions", "options", "frames"):
+        for name in ("variables", "exported", "read_only", "functions", "options"):
             setattr(child, name, getattr(self, name).copy())
+        child.frames = [frame.copy() for frame in self.frames]
         child.exit_trap = ""
         child.deeper()
         return child
