@@ -34,7 +34,10 @@ def agent_of_run(run: Path) -> AgentSettings | None:
     values = yaml.safe_load(file.read_text()) if file.is_file() else {}
     if "system" not in values or "resizing" not in values:
         return None
-    return AgentSettings(values["system"], Resizing(**values["resizing"]))
+    tokens = values.get("shapes", {}).get("response_tokens", AgentSettings.response_tokens)
+    return AgentSettings(
+        values["system"], Resizing(**values["resizing"]), answer=values.get("answer", False), response_tokens=tokens
+    )
 
 
 def trained_lora(run: Path) -> LoRA | None:

@@ -1,6 +1,6 @@
 """The session of a command: mesh, policy, tokenizer and tasks, opened once and checked before expensive work."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.completion import PromptGroup
-from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text
+from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text, with_tools
 from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -32,6 +32,7 @@ from mobile_r1_jax.model.sharding import make_mesh, mesh_name, row_shards, shard
 from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.runtime.compilation_cache import enable_compilation_cache
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
 from mobile_r1_jax.sampling.screen_cache import ScreenCache
@@ -39,6 +40,7 @@ from mobile_r1_jax.tasks.suite import Split, TaskSuite
 from mobile_r1_jax.training.batches import micro_batches
 from mobile_r1_jax.training.step import Batch
 
+PROMPT_BLOCK = 128  # prompt buckets that fit an episode are a multiple of it
 PROMPT_SCREENSHOTS = 2  # the largest number of screenshots in a prompt
 
 
@@ -177,8 +179,12 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     return tuple(sorted({min(most, shards * -(-most * quarters // (4 * shards))) for quarters in range(1, 5)}))
 
 
-def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
-    """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line."""
+def open_session(
+    run: Run, console: Console, fit: Callable[[Session], Session] = lambda session: session
+) -> tuple[Session, Policy]:
+    """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line.
+
+    fit: changes the shapes of the session before they are checked."""
     try:
         tasks = open_tasks(run.tasks, run.phones)
     except ValueError as error:
@@ -204,14 +210,17 @@ def open_session(run: Run, console: Console) -> tuple[Session, Policy]:
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    session = Session(run, policy.config, PromptFormat(tokenizer, run.system, run.resizing), tasks, mesh, console)
+    if run.answer:
+        run = replace(run, system=with_tools(run.system, run.actions))
+    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions)
+    session = fit(Session(run, policy.config, prompt_format, tasks, mesh, console))
     if "simulated" in run.phones.source:
         check_lengths(session, [run.phones.simulated.size])
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
-    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}", markup=False)
+    say(console, f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
     return session, policy
 
 
@@ -230,6 +239,18 @@ def check_lengths(session: Session, sizes: Iterable[Size]) -> None:
                 f"{size[0]}x{size[1]}, the largest bucket is {max(run.shapes.prompt_tokens)}; declare a larger one, or "
                 "lower phones.most_turns or shapes.response_tokens"
             )
+
+
+def fit_shapes(session: Session, sizes: Iterable[Size]) -> Session:
+    """Return the session with one bucket of prompts and one of windows, which hold an episode on screens of any size.
+
+    sizes: (width, height) of the phones' screens, in device pixels."""
+    run, vision = session.run, session.config.vision
+    sizes = list(sizes) or [run.phones.simulated.size]
+    windows = max(blocks_of(run.resizing.model_size(*size), vision) for size in sizes)
+    tokens = max(longest_prompt(session, size) for size in sizes)
+    shapes = replace(run.shapes, windows=(windows,), prompt_tokens=(tokens + -tokens % PROMPT_BLOCK,), slots=None)
+    return replace(session, run=replace(run, shapes=shapes))
 
 
 def longest_prompt(session: Session, size: Size) -> int:

@@ -15,6 +15,14 @@ def forget_programs() -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's state directory, which keeps the settings of phones in use, is a temporary one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder := tmp_path_factory.mktemp("state")))
+        yield folder
+
+
 class Pair(NamedTuple):
     """The same random weights in `transformers` and here."""
 

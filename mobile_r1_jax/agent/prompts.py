@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobile_r1_jax.agent.actions import tool_schema
+from mobile_r1_jax.agent.actions import ACTIONS, ActionRow, tool_schema
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 
@@ -107,13 +107,19 @@ def system_text(template: str, instruction: str) -> str:
     return template.format(tools=json.dumps(tool_schema(), ensure_ascii=False), instruction=instruction)
 
 
-def task_system(system: str, instruction: str) -> str:
-    """Return the system message of an annotated trajectory: its own, or SYSTEM_TEMPLATE if `system` is empty.
+def with_tools(template: str, actions: Mapping[str, ActionRow]) -> str:
+    """Return a template of the system message whose {tools} are filled in for an action space."""
+    marked = template.format(tools=json.dumps(tool_schema(actions), ensure_ascii=False), instruction="\0")
+    return marked.replace("{", "{{").replace("}", "}}").replace("\0", "{instruction}")
+
+
+def task_system(system: str, instruction: str, template: str = SYSTEM_TEMPLATE) -> str:
+    """Return the system message of an annotated trajectory: its own, or that of `template` if `system` is empty.
 
     If its own message does not contain the exact instruction, the instruction is appended [ours].
     """
     if not system:
-        return system_text(SYSTEM_TEMPLATE, instruction)
+        return system_text(template, instruction)
     return system if instruction in system else f"{system}\n\n{instruction}"
 
 
@@ -153,6 +159,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """Return the token ids of an annotated response, with the stop token."""
     return (*encode(tokenizer, text), chat_tokens(tokenizer).im_end)
+
+
+def prefix_tokens(tokenizer: PreTrainedTokenizerBase, text: str, characters: int) -> int:
+    """Return how many tokens of a text begin in its first `characters` characters."""
+    if not characters:
+        return 0
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return sum(start < characters for start, _ in encoded["offset_mapping"])
 
 
 def build_prompt(
@@ -212,6 +226,18 @@ def prompt_ids(
     return ids
 
 
+def extend_prompt(prompt: Prompt, ids: Sequence[int]) -> Prompt:
+    """Return the prompt with text tokens added at its end, such as the start of the response."""
+    added = np.asarray(ids, np.int32)
+    positions = prompt.positions[:, -1:] + 1 + np.arange(len(added), dtype=np.int32)
+    return replace(
+        prompt,
+        ids=np.concatenate([prompt.ids, added]),
+        positions=np.concatenate([prompt.positions, positions], axis=1),
+        image_index=np.concatenate([prompt.image_index, np.full(len(added), -1, np.int32)]),
+    )
+
+
 def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_token: int, merge: int) -> np.ndarray:
     """Return Qwen2.5-VL's multimodal rotary positions (time, row, column) of one sequence: int32 [3, P].
 
@@ -250,11 +276,13 @@ def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How prompts are made: `system` is a template with {instruction}, and with {tools} if needed."""
+    """How prompts are made and responses read: `system` is a template with {instruction}, and with {tools} if needed;
+    actions: the action space."""
 
     tokenizer: PreTrainedTokenizerBase
     system: str
     resizing: Resizing
+    actions: Mapping[str, ActionRow] = field(default_factory=lambda: ACTIONS)
 
     def prompt(self, system: str, past: Sequence[PastTurn], screenshot: Screenshot) -> Prompt:
         """Return the prompt of the next turn; `system`: the system message, see `system_text`."""

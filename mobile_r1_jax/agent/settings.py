@@ -14,11 +14,14 @@ FILE = "agent.json"
 @dataclass(frozen=True)
 class AgentSettings:
     """How a policy is prompted. system: template of the system message, with {instruction} and {tools}. resizing: of
-    screenshots. action_space: name of the tool."""
+    screenshots. action_space: name of the tool. answer: whether it has the action `answer`. response_tokens: room for a
+    response."""
 
     system: str
     resizing: Resizing
     action_space: str = TOOL
+    answer: bool = False
+    response_tokens: int = 512
 
     def write(self, directory: Path) -> None:
         """Write agent.json into the directory."""
@@ -33,7 +36,9 @@ def read_agent_settings(directory: Path) -> AgentSettings | None:
         return None
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        return AgentSettings(values["system"], Resizing(**values["resizing"]), values["action_space"])
+        resizing, names = Resizing(**values["resizing"]), ("answer", "response_tokens")
+        more = {name: values[name] for name in names if name in values}
+        return AgentSettings(values["system"], resizing, values["action_space"], **more)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is broken ({type(error).__name__}: {error}); export the policy again") from error
 

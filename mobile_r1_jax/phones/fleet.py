@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.phone import Decision, Phone, PhoneError, PhonesUnavailable, SecurePage, TaskNotReady
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 P = TypeVar("P", bound=Phone)
 T = TypeVar("T")
@@ -190,7 +191,7 @@ class Fleet(Generic[P]):
         """Prepare a phone. Return "" or why it cannot be used."""
         try:
             await self._leases[id(phone)].call(phone.enter)
-        except (InfrastructureFailure, SecurePage) as error:
+        except InfrastructureFailure as error:
             log.error("%s; it is left out", error)
             return str(error)
         return ""
@@ -278,7 +279,7 @@ class Fleet(Generic[P]):
             try:
                 await leased.in_thread(leased.phone.revive)
                 await leased.in_thread(leased.phone.release)
-            except (PhoneError, SecurePage) as error:
+            except PhoneError as error:
                 log.warning("%s", error)
             else:
                 return True

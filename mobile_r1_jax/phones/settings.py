@@ -16,7 +16,7 @@ class Timings:
     longest_press: Annotated[float, "(0, 60]"] = 2.0  # longest long press [kin]
     longest_wait: Annotated[float, "[0, 3600]"] = 3.0  # longest wait action [kin]
     swipe: Annotated[float, "(0, 60]"] = 0.5  # duration of a swipe
-    front: Annotated[float, "[0, 60]"] = 5.0  # longest wait for an opened app to come to the front
+    front: Annotated[float, "[0, 60]"] = 5.0  # longest wait for an opened app; 0 does not look for icons
     typed: Annotated[float, "[0, 60]"] = 1.0  # wait before typed text is compared with the text in its field
     keyboard_settle: Annotated[float, "[0, 60]"] = 1.0  # wait from the choice of a keyboard to its first key
     retake: Annotated[float, "[0, 60]"] = 1.0  # wait before a blank or refused screenshot is taken again

@@ -46,9 +46,13 @@ class Records:
         """Append one episode of an evaluation, its number in scores, and then `row` to episodes.jsonl."""
         extra = {"step": 0.0, "index": float(index), "off_path": float(episode.off_path)}
         played = dataclasses.replace(episode.trajectory, scores=episode.trajectory.scores | extra)
-        write_trajectories(self.folder / name, [played] if played.turns else [])
-        self._append_events(name, 0, index, episode)
+        self.add_trajectory(name, dataclasses.replace(episode, trajectory=played), index)
         append_line(self.folder / name / EPISODES, json.dumps({"index": index, **row}))
+
+    def add_trajectory(self, name: str, episode: Episode, index: int = 0) -> None:
+        """Append one episode, and what a phone and a guard say about it, without a row in episodes.jsonl."""
+        write_trajectories(self.folder / name, [episode.trajectory] if episode.trajectory.turns else [])
+        self._append_events(name, 0, index, episode)
 
     def finished(self, name: str, like: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
         """Return index -> row of the episodes in episodes.jsonl that have the values `like`. Remove all others.

@@ -13,6 +13,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.evaluation.metrics import Result
+from mobile_r1_jax.evaluation.offline.answering import GoldenData
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
@@ -22,9 +23,10 @@ from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.provenance import record_start
-from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, locked
+from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, locked
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, check_lengths, open_session
@@ -33,6 +35,7 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
+from mobile_r1_jax.stages.offline import evaluate_on_data, open_data
 from mobile_r1_jax.training.tracking import check_tracking
 
 
@@ -52,18 +55,16 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         if not force:
             check(run, policy_hash)
         session, policy = open_session(run, console)
-        begin(run, policy_hash, say=partial(console.print, highlight=False, markup=False, soft_wrap=True))
+        begin(run, policy_hash, say=partial(say, console))
         if jax.process_index() == 0:
             record_start(run.directory, {"seed": run.seed})
         steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
         for line in steps.report if steps else ():
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(console, line)
         with open_phones(run.phones, run.seed, guard=run.guard) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
-        console.print(
-            f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}", markup=False, soft_wrap=True
-        )
+        say(console, f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")
 
 
 def find_and_hash_policy(run: Run) -> tuple[Run, str]:
@@ -87,17 +88,36 @@ async def train_and_evaluate(
     """
     run, results = session.run, []
     records = Records(run.directory / TRAJECTORIES)
-    async with Fleet(phones) as fleet:
+    judged = open_judge(run.judge, run.directory / JUDGE) if "task_level" in run.stages else nullcontext()
+    async with Fleet(phones) as fleet, judged as judge:
         check_lengths(session, fleet.sizes)
-        results.append(await evaluate(session, "base", policy, fleet, records))
+        data = data_of(session)
+        results.append(await evaluate_all(session, "base", policy, fleet, records, data))
         train = {
             "format_finetuning": lambda policy: format_finetuning.train(session, policy, steps.format_finetuning),
             "action_level": lambda policy: action_level.train(session, policy, steps.action_level),
-            "task_level": lambda policy: task_level.train(session, policy, fleet, StateJudge(), records),
+            "task_level": lambda policy: task_level.train(session, policy, fleet, judge, records),
         }
         for stage in run.stages:
             policy = await train[stage](policy)
-            results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
+            results.append(await evaluate_all(session, STAGES[stage], policy, fleet, records, data))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
+    tokens = run.shapes.response_tokens
+    AgentSettings(run.system, run.resizing, answer=run.answer, response_tokens=tokens).write(run.directory / POLICY)
     return results
+
+
+def data_of(session: Session) -> GoldenData | None:
+    """Return the annotated data that a run is evaluated on, if there is any. Raise ConfigError in one line."""
+    settings = session.run.evaluation
+    return settings.data and open_data(session, settings.data, settings.data_frame, "evaluation.data")
+
+
+async def evaluate_all(
+    session: Session, title: str, policy: Policy, fleet: Fleet[Any], records: Records, data: GoldenData | None
+) -> Result:
+    """Evaluate the policy on phones and, if there is any, on annotated data. Return the result on phones."""
+    result = await evaluate(session, title, policy, fleet, records)
+    if data:
+        await evaluate_on_data(session, title, policy, data)
+    return result

@@ -5,8 +5,8 @@ All tokens of all its turns get its advantage within the group. A turn may add a
 of its step. The vision encoder is frozen [paper].
 """
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,22 @@ from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
+from mobile_r1_jax.rewards.judges.choice import RunJudge
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
+from mobile_r1_jax.stages.scoring import Steps, score_update
 from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.batches import merge_equal_prompts
 from mobile_r1_jax.training.state import TrainState
 
 
-async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
+async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: RunJudge, records: Records) -> Policy:
     """Train `policy` by the rewards of its own episodes; return the trained policy."""
     settings, phones, temperature = session.run.task_level, session.run.phones, session.run.temperature
     stage = stage_of("task_level", session.run)
@@ -45,7 +47,8 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
         async with session.engine(sampling_copy(state.policy), temperature, cache) as engine:
             agent = Agent(engine, session.prompt_format)
             episodes = await run_episodes(fleet, played, agent, most_turns=phones.most_turns, seed=seed)
-        rewards, counted = await score(episodes, judge)
+        scores = await score_update(episodes, played, judge, partial(say, session.console))
+        rewards, counted = scores.rewards, scores.counted
         records.write("task_level", update + 1, episodes, rewards)
 
         def compare(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,37 +58,27 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
             return np.asarray(advantages).reshape(values.shape), np.asarray(informative)
 
         advantages, informative = compare(rewards, counted)
-        steps, _ = compare(*step_progress(episodes, counted, phones.most_turns))
+        steps, _ = compare(*step_progress(scores.steps, counted, phones.most_turns))
         advantages = advantages[:, None] + settings.step_weight * steps
         groups = merge_equal_prompts(weighted_turns(episodes, advantages), settings.group)
         return UpdateData(
             session.batches(groups, settings.micro_batch, settings.group, cache),
-            rollout_metrics(episodes, rewards, counted, informative) | engine.usage.as_metrics(),
+            rollout_metrics(episodes, rewards, counted, informative) | engine.usage.as_metrics() | scores.metrics,
             {},
         )
 
     return await run_updates(session, stage, policy, make_batches)
 
 
-async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rewards [N] float32, counted [N] bool); not counted: an episode that a phone ended or no judge graded."""
-    rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
-    judged = await asyncio.gather(*(asyncio.to_thread(judge.score, episode.trajectory) for episode in episodes))
-    for index, (episode, grade) in enumerate(zip(episodes, judged, strict=True)):
-        if not episode.trajectory.ending.tells_of_policy or isinstance(grade, JudgeOutage):
-            continue
-        rewards[index], counted[index] = task_reward(grade, episode.answers), True
-    return rewards, counted
-
-
-def step_progress(episodes: Sequence[Episode], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
+def step_progress(judged: Sequence[Steps], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ([N, T] float32: 1 for a turn that made progress, else 0; [N, T] bool: whether that is known).
 
-    It is known for the turns of counted [N] bool episodes whose phones report progress."""
-    progress, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
+    judged: the steps of each episode. Only those of counted [N] bool episodes are known."""
+    progress, known = np.zeros((len(judged), most_turns), np.float32), np.zeros((len(judged), most_turns), bool)
     for row in np.flatnonzero(counted):
-        steps = episodes[row].made_progress
-        progress[row, : len(steps)], known[row, : len(steps)] = steps, True
+        steps = judged[row]
+        progress[row, : len(steps)] = [step is True for step in steps]
+        known[row, : len(steps)] = [step is not None for step in steps]
     return progress, known
 
 

@@ -14,6 +14,16 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     settings = AgentSettings("你操作手机。{instruction} {tools}", Resizing(scale=1.0, max_pixels=500_000))
     settings.write(tmp_path)
     assert read_agent_settings(tmp_path) == settings and settings.action_space == "mobile_use"
+    answering = AgentSettings("{instruction}", Resizing(), answer=True)
+    answering.write(tmp_path)
+    assert read_agent_settings(tmp_path) == answering
+
+
+def test_a_file_from_before_answer_has_a_space_without_it(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(
+        '{"system": "{instruction}", "resizing": {"scale": 1.0}, "action_space": "mobile_use"}'
+    )
+    assert read_agent_settings(tmp_path) == AgentSettings("{instruction}", Resizing(scale=1.0))
 
 
 def test_a_policy_of_another_trainer_has_none(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ def test_state_features_and_properties(device: adbutils.AdbDevice) -> None:
 
 def test_shell_tells_outputs_and_exit_status_apart(device: adbutils.AdbDevice) -> None:
     result = device.shell2("echo out; nosuch", v2=True, timeout=5)
-    assert (result.stdout, result.stderr, result.returncode) == ("out\n", "/system/bin/sh: nosuch: not found\n", 127)
+    assert (result.stdout, result.stderr, result.returncode) == (
+        "out\n",
+        "/system/bin/sh: nosuch: inaccessible or not found\n",
+        127,
+    )
     assert device.shell2("false", timeout=5).returncode == 1
 
 

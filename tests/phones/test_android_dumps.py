@@ -8,6 +8,8 @@ import pytest
 from android_shell import VERSIONS, AndroidShell
 from PIL import Image
 
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
+
 NAMES = [
     "index",
     "text",
@@ -252,7 +254,7 @@ def test_a_dump_that_cannot_be_written_looks_like_a_success() -> None:
 
 
 def picture(shell: AndroidShell, line: str) -> bytes:
-    answer = [data for to, data in shell.android.command("screencap")(line.split(), b"").chunks if to == 1]
+    answer = [data for to, data in shell.android.run(COMMANDS["screencap"], line.split(), b"").chunks if to == 1]
     return b"".join(answer)
 
 

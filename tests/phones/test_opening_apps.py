@@ -66,10 +66,11 @@ def test_an_app_is_started_by_its_launcher_activity(scripted, name: str) -> None
         ("clock", "com.android.deskclock/.DeskClock"),
         ("时钟", "com.sec.android.app.clockpackage/.ClockPackage"),
         ("org.example.notes", "org.example.notes/.Main"),
+        ("org.example.notes", "org.example.notes/.ErrorExceptionActivity"),
     ],
 )
 def test_common_apps_are_known_by_english_and_chinese_names_and_by_package(scripted, name: str, component: str) -> None:
-    phone, android = phone_with(scripted, component)
+    phone, android = phone_with(scripted, component, start=f"Starting: Intent {{ cmp={component} }}\n")
     assert phone.perform(Open(name)) == ""
     assert f"-n {component} " in android.ran("am start")[0]
 
@@ -196,6 +197,33 @@ def test_a_secure_folder_or_work_profile_is_in_nobodys_way(scripted, status: int
     )
     assert phone.perform(Open("微信")) == ""
     assert len(android.ran("am start")) == 1
+
+
+ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy rotation="0">
+<node text="" content-desc="Home" bounds="[0,0][112,224]"><node text="Shop" content-desc="" bounds="[10,20][30,60]" />
+<node text="" content-desc="我的 记事本" bounds="[50,20][70,60]" />
+<node text="Clock" content-desc="" bounds="[80,20][100,60]" /></node></hierarchy>"""
+
+
+@pytest.mark.parametrize(
+    ("name", "tap", "effect"),
+    [
+        ("shop", ["input tap 20 40"], ""),
+        ("我的  记事本", ["input tap 60 40"], ""),
+        ("Shopping", [], "no app is called 'Shopping'"),
+        ("Clock", ["input tap 90 40"], ""),  # of a package that nobody knows
+        ("Netflix", [], "'Netflix' is not installed, or has nothing to open"),
+        ("", [], "no app is called ''"),
+    ],
+)
+def test_other_labels_are_found_on_the_home_screen(scripted, name: str, tap: list[str], effect: str) -> None:
+    answers = {"uiautomator": "", "cat": ICONS, "cmd package query-activities": "No activities found\n"}
+    phone, android = scripted(answers, timings=replace(INSTANT, front=0.1))
+    assert phone.perform(Open(name)) == effect
+    assert android.ran("input tap") == tap and android.ran("input keyevent KEYCODE_HOME")
+    phone, android = scripted(answers)
+    assert phone.perform(Open(name)) != ""
+    assert not android.ran("input")
 
 
 WINDOWS = "  mCurrentFocus=Window{5e9b13b u0 %s}\n"

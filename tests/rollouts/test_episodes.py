@@ -23,7 +23,7 @@ from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
 from mobile_r1_jax.phones.guard.phone import GuardedPhone
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, SecurePage
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
 from mobile_r1_jax.phones.settings import GuardSettings
 from mobile_r1_jax.phones.simulator.apps import TEMPLATES
@@ -32,7 +32,7 @@ from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, run_episodes
-from mobile_r1_jax.rollouts.records import EPISODES, GUARD, Records
+from mobile_r1_jax.rollouts.records import EPISODES, FAILURES, GUARD, Records
 from mobile_r1_jax.tasks.task import Risk, Task
 from tools.base_policy.tokenizer import train_tokenizer
 
@@ -211,7 +211,7 @@ def test_claiming_success_too_early_is_a_failure(play: Play) -> None:
 def test_doing_the_task_without_ending_it_is_no_success(play: Play) -> None:
     done = written([TASK])[0][:-1]
     [episode] = play([TASK], [[*done, *[WAIT] * 9]], most_turns=5)
-    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.scores["done"] == 1
+    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.progress.done
 
 
 def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token(play: Play, tokenizer) -> None:
@@ -259,6 +259,82 @@ def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_s
     [episode] = play([TASK], [[WAIT] * 9], on=[failing])
     assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
     assert len(episode.trajectory.turns) == len(episode.answers) == len(episode.prompts) == 2
+    failure = episode.failure
+    assert failure and (failure.reason, failure.turn, failure.response) == ("gone", 2, WAIT)
+    assert any(exchange.startswith("exec:screencap -p -> ") for exchange in failure.transcript)
+
+
+class LostPhone(SimulatedPhone):
+    """Lost in every call of the method `lost`. From its screenshot number `hidden` on, pages forbid pictures."""
+
+    lost, hidden, taken = "", 99, 0
+
+    def reset(self, task: Task) -> None:
+        self._check("reset")
+        super().reset(task)
+        self.taken = 0
+
+    def perform(self, action: Any) -> str:
+        self._check("perform")
+        return super().perform(action)
+
+    def progress(self) -> Any:
+        self._check("progress")
+        return super().progress()
+
+    def screenshot(self) -> Screenshot:
+        self._check("screenshot")
+        self.taken += 1
+        if self.taken > self.hidden:
+            raise SecurePage(self.serial, "com.acme.bank/.Login")
+        return super().screenshot()
+
+    def _check(self, name: str) -> None:
+        if name == self.lost:
+            raise PhoneError(self.serial, name, f"device '{self.serial}' not found")
+
+
+@pytest.mark.parametrize(("lost", "text"), [("reset", ""), ("progress", ""), ("screenshot", ""), ("perform", WAIT)])
+def test_a_failure_is_recorded_also_for_an_episode_without_a_turn(play: Play, phones, tmp_path, lost, text) -> None:
+    phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
+    phone.lost = lost
+    [episode] = play([TASK], [[WAIT] * 9], on=[phone])
+    Records(tmp_path).write("task_level", 3, [episode], [0.0])
+    [row] = read_objects(tmp_path / "task_level" / FAILURES)
+    assert (row["ending"], row["turn"], row["response"], row["step"]) == ("infrastructure_failure", 0, text, 3)
+    assert row["reason"] == f"device '{phone.serial}' not found" and row["task_id"] == TASK.id
+    assert lost == "reset" or any("cmd simulator reset" in exchange for exchange in row["transcript"])
+
+
+def test_a_page_that_forbids_pictures_is_an_outcome_and_its_phone_goes_on(play: Play, phones, tmp_path) -> None:
+    phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
+    phone.hidden = 2
+    tasks = one_of_each(popups=0)[:3]
+    episodes = play(tasks, [[WAIT] * 9] * 3, on=[phone])
+    Records(tmp_path).write("evaluation", 0, episodes)
+    for episode, row in zip(episodes, read_objects(tmp_path / "evaluation" / FAILURES), strict=True):
+        assert episode.trajectory.ending is Ending.SECURE_PAGE and len(episode.answers) == 2
+        assert (row["ending"], row["turn"], row["response"]) == ("secure_page", 2, WAIT)
+        assert "com.acme.bank/.Login forbids screenshots" in row["message"]
+    read = [trajectory.ending for _, trajectory in read_trajectories(tmp_path / "evaluation")]
+    assert read == [Ending.SECURE_PAGE] * 3
+
+
+def test_a_start_page_that_forbids_pictures_is_the_phones_failure(play: Play, phones) -> None:
+    phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
+    phone.hidden = 0
+    [episode] = play([TASK], [[WAIT] * 9], on=[phone])
+    assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
+    assert episode.failure and episode.failure.reason == "the start page forbids screenshots"
+
+
+def test_failures_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, phones, tmp_path) -> None:
+    phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
+    phone.lost = "reset"
+    [episode] = play([TASK], [[]], on=[phone])
+    for step in (1, 2, 3, 2, 3, 4):
+        Records(tmp_path).write("task_level", step, [episode], [0.0])
+    assert [row["step"] for row in read_objects(tmp_path / "task_level" / FAILURES)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

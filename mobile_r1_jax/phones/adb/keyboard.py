@@ -30,15 +30,14 @@ class AdbKeyboard:
     @property
     def is_installed(self) -> bool:
         """Whether the phone has the keyboard, looked up once. Raises PhoneError."""
-        if self._is_installed is None:
-            self._is_installed = ADB_KEYBOARD in self._shell.checked("ime list -a -s").split()
-            if not self._is_installed:
-                log.warning("phone %s cannot type text outside ASCII: %s", self._shell.serial, INSTALL)
-        return self._is_installed
+        return self.look_up() if self._is_installed is None else self._is_installed
 
-    def forget(self) -> None:
-        """Look up again whether the keyboard is installed."""
-        self._is_installed = None
+    def look_up(self) -> bool:
+        """Look up again whether the phone has the keyboard; log a warning if not. Raises PhoneError."""
+        self._is_installed = ADB_KEYBOARD in self._shell.checked("ime list -a -s").split()
+        if not self._is_installed:
+            log.warning("phone %s cannot type text outside ASCII: %s", self._shell.serial, INSTALL)
+        return self._is_installed
 
     def type(self, text: str, seconds: float) -> None:
         """Type any text; select the keyboard first unless it is selected. Raises PhoneError if that is impossible.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, plain_name
 from mobile_r1_jax.phones.adb.shell import AdbShell
+from mobile_r1_jax.phones.adb.tree import read_tree
 from mobile_r1_jax.phones.adb.windows import focused_window
 from mobile_r1_jax.phones.phone import PhoneError
 
@@ -25,7 +26,8 @@ class Apps:
     """The apps of one phone. What was found is kept until `forget`.
 
     user: returns the number of the phone's current user; with a work profile, commands without it fail. labels: returns
-    label -> package of the apps whose label the phone tells. front: longest wait for an opened app, in seconds.
+    label -> package of the apps whose label the phone tells. front: longest wait for an opened app, in seconds; 0: look
+    neither for the app nor for unknown names on the home screen.
     """
 
     def __init__(
@@ -46,16 +48,16 @@ class Apps:
         for attempt in range(2):
             was_known = name in self._components
             packages = self._find(name, app.strip())
-            if not packages:
-                return f"no app is called {app!r}"
             component = self._components.get(name)
             if component is None:
-                return f"{app!r} is not installed, or has nothing to open"
+                if self._front and self._tap_icon(name):
+                    return ""
+                return f"{app!r} is not installed, or has nothing to open" if packages else f"no app is called {app!r}"
             line = f"am start --user {self._user()} -n {shlex.quote(component)} {_LAUNCHER} -f 0x10200000"
             answer = self._shell.shell(line)
             words = f"{answer.stdout}\n{answer.stderr}"
             # Warnings count as success: they say that the app was in front before.
-            if answer.status == 0 and not re.search(r"^Error|Exception", words, re.M):
+            if answer.status == 0 and not re.search(r"^(?:Error|Exception|java\.)", words, re.M):
                 self._wait(component.split("/")[0])
                 return ""
             if any(refusal in words for refusal in _REFUSED):
@@ -100,6 +102,14 @@ class Apps:
             if not any(component.startswith("android/") for component in components):
                 return False
         return False
+
+    def _tap_icon(self, name: str) -> bool:
+        """Go to the home screen, and tap the icon of that name. Return whether there is one."""
+        self._shell.checked("input keyevent KEYCODE_HOME")
+        icons = [node for node in read_tree(self._shell) if name and name in map(plain_name, node.names)]
+        if icons:
+            self._shell.checked("input tap {} {}".format(*icons[-1].center))  # later nodes are inside of earlier ones
+        return bool(icons)
 
     def _wait(self, package: str) -> None:
         """Wait until the app, or a dialog over it, has the focus."""

@@ -12,6 +12,7 @@ from mobile_r1_jax.agent.actions import (
     Key,
     LongPress,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -20,21 +21,22 @@ from mobile_r1_jax.agent.actions import (
 )
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb import task_program
 from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
 from mobile_r1_jax.phones.adb.keys import find_key, is_refused
 from mobile_r1_jax.phones.adb.opening import LABELS, Apps, told_labels
 from mobile_r1_jax.phones.adb.readiness import prepare, set_upright, wake
-from mobile_r1_jax.phones.adb.saved import SavedSettings
+from mobile_r1_jax.phones.adb.saved import SavedSettings, user_state
 from mobile_r1_jax.phones.adb.screen import PhoneScreen
 from mobile_r1_jax.phones.adb.shell import AdbShell
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.adb.text_input import TextInput
 from mobile_r1_jax.phones.adb.used import stop_used_apps
-from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.phones.phone import PhoneError, SecurePage
 from mobile_r1_jax.phones.settings import Timings
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 _BUTTONS = {"Back": 4, "Home": 3, "Menu": 82, "Enter": 66}
 _HOME = "input keyevent 3"
@@ -46,13 +48,14 @@ class AdbPhone(AdbShell):
     The constructor does not contact the phone. Every exchange ends within `timings.limit`. No call starts, stops or
     restarts a server. `server`: default: the one that the environment names.
 
-    state: folder that keeps what was changed on the phone until it is restored, such as `saved.user_state()`; None:
-    nothing is restored.
+    state: folder that keeps what was changed on the phone until it is restored; default: in the user's state directory.
 
-    `generation` increases when a new phone without the old state replaces this one.
+    `generation` increases when a new phone without the old state replaces this one. `restores`: whether the settings
+    are changed for the fleet and restored.
     """
 
     generation = 0
+    restores = True
     decisions = ()  # it has no guard of its own
 
     def __init__(
@@ -64,7 +67,7 @@ class AdbPhone(AdbShell):
     ) -> None:
         super().__init__(serial, server or ServerAddress.from_environment(), timings.limit)
         self.timings = timings
-        self._saved = SavedSettings(self, state) if state else None
+        self._saved = SavedSettings(self, state or user_state()) if self.restores else None
         self._keyboard = AdbKeyboard(self, self._saved, timings.keyboard_settle)
         self._text_input = TextInput(self, self._keyboard, timings)
         self._apps = Apps(self, self._current_user, self.labels, timings.front)
@@ -93,8 +96,7 @@ class AdbPhone(AdbShell):
         if self._saved:
             self._saved.restore()
             prepare(self._saved)
-        self._keyboard.forget()
-        _ = self._keyboard.is_installed  # logs once that it is missing
+        self._keyboard.look_up()
         self._return_home()
 
     def revive(self) -> None:
@@ -119,13 +121,13 @@ class AdbPhone(AdbShell):
         return screenshot
 
     def perform(self, action: Action) -> str:
-        """Perform one of the nine actions and wait until the screen settles. Return "" or why the action had no effect.
+        """Perform an action and wait until the screen settles. Return "" or why the action had no effect.
 
         Points of any frame are converted to the device frame. If there is no such key, app or text field, or the key
         must not be pressed, the policy made a mistake, and the return value says so. Raises PhoneError only if the
         phone or the connection fails.
         """
-        if isinstance(action, Terminate):
+        if isinstance(action, (Terminate, Reply)):
             return ""
         if isinstance(action, Wait):
             time.sleep(min(action.seconds, self.timings.longest_wait))
@@ -174,13 +176,16 @@ class AdbPhone(AdbShell):
         stop_used_apps(self, self._current_user())
 
     def _return_home(self) -> None:
-        """Forget what was known of the phone, wake it, press Home, and take a picture. A page may forbid pictures."""
+        """Forget what was known of the phone, wake it, and press Home: a page may forbid pictures. Take a picture."""
         self._size = self._user = None
         self._apps.forget()
         self._wake()
         self.checked(_HOME)
         self._screen.wait_until_still(self.timings.still)
-        self.screenshot()
+        try:
+            self.screenshot()
+        except SecurePage as error:
+            raise PhoneError(self.serial, "screencap", f"no picture of its home screen, {error.page}") from error
 
     def _wake(self) -> None:
         wake(self, lambda: self.size)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from xml.etree.ElementTree import Element
 
-from mobile_r1_jax.phones.adb.hierarchy import read_hierarchy
 from mobile_r1_jax.phones.adb.keyboard import INSTALL, AdbKeyboard
 from mobile_r1_jax.phones.adb.shell import AdbShell
+from mobile_r1_jax.phones.adb.tree import read_tree
 from mobile_r1_jax.phones.adb.windows import has_text_field
 from mobile_r1_jax.phones.settings import Timings
 
@@ -55,7 +54,7 @@ class TextInput:
         Only letters and digits are compared: fields add blanks, dashes and capitals.
         """
         time.sleep(self._timings.typed)
-        shown = _focused_text(read_hierarchy(self._shell))
+        shown = next((node.field_text for node in read_tree(self._shell) if node.field_text is not None), None)
         if shown is None or _letters(text) in _letters(shown):
             return ""
         return f"the field shows {_shortened(shown)!r}, not the typed text"
@@ -77,15 +76,6 @@ def _command(piece: str) -> str:
     if piece in _KEYS:
         return f"input keyevent {_KEYS[piece]}"
     return f"input text {shlex.quote(piece.replace(' ', '%s'))}"
-
-
-def _focused_text(tree: Element | None) -> str | None:
-    """Return the text of the focused text field in a uiautomator tree; None if there is none, or it is a password."""
-    for node in () if tree is None else tree.iter("node"):
-        is_field = node.get("focused") == "true" and node.get("class", "").endswith("EditText")
-        if is_field and node.get("password") != "true":
-            return node.get("text", "")
-    return None
 
 
 def _letters(text: str) -> str:

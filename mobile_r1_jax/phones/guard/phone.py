@@ -12,6 +12,7 @@ from mobile_r1_jax.agent.actions import (
     Key,
     LongPress,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -21,9 +22,9 @@ from mobile_r1_jax.agent.actions import (
 )
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.adb.hierarchy import read_hierarchy
 from mobile_r1_jax.phones.adb.keys import find_key
 from mobile_r1_jax.phones.adb.phone import AdbPhone
+from mobile_r1_jax.phones.adb.tree import read_hierarchy
 from mobile_r1_jax.phones.adb.windows import focused_window, home_package
 from mobile_r1_jax.phones.guard.judging import (
     HARMLESS,
@@ -78,7 +79,7 @@ class GuardedPhone:
 
     def perform(self, action: Action) -> str:
         """See Phone. Return in words what was refused and why, or what was confirmed."""
-        if isinstance(action, (Wait, Terminate)):
+        if isinstance(action, (Wait, Reply, Terminate)):
             return self.phone.perform(action)
         steps = _steps(action) if self.settings.confirm != "never" else [action]
         if len(steps) > 2 * _MOST_LINES:

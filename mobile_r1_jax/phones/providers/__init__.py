@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from mobile_r1_jax.agent.trajectory import Trajectory
 from mobile_r1_jax.phones.guard.phone import Ask, GuardedPhone
 from mobile_r1_jax.phones.phone import Phone, PhonesUnavailable
 from mobile_r1_jax.phones.providers.devices import devices
 from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
 from mobile_r1_jax.phones.settings import INSTANT, GuardSettings, PhoneSettings, Timings
+from mobile_r1_jax.phones.simulator.known_outcomes import play_known
 from mobile_r1_jax.tasks.file_suite import FileTasks
-from mobile_r1_jax.tasks.suite import TaskSuite
+from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split, TaskSuite
 
 _GUARD = GuardSettings()
 SIMULATOR = "simulator"  # the name of the simulator's own tasks
@@ -41,13 +44,18 @@ def open_phones(
         yield phones
 
 
+def open_file_tasks(tasks: str) -> FileTasks:
+    """Return the tasks of a file. Raises TaskFileError in one line."""
+    return FileTasks(Path(tasks))
+
+
 def open_tasks(tasks: str, settings: PhoneSettings) -> TaskSuite:
     """Return the suite that `tasks` names: the simulator's own tasks, or those of a file.
 
     Raises ValueError in one line, with the setting that is wrong, and TaskFileError for a wrong file.
     """
     if tasks != SIMULATOR:
-        return FileTasks(Path(tasks))
+        return open_file_tasks(tasks)
     if settings.source != ("simulated",):
         raise ValueError(
             "tasks: the simulator's own tasks run on simulated phones only; name a task file, such as "
@@ -57,3 +65,16 @@ def open_tasks(tasks: str, settings: PhoneSettings) -> TaskSuite:
         return simulator_tasks(settings.simulated)
     except ValueError as error:
         raise ValueError(f"phones.simulated.{error}") from error
+
+
+def known_episodes(
+    settings: PhoneSettings, count: int, seed: int, style: DemonstrationStyle
+) -> Iterator[tuple[str, Trajectory]]:
+    """Yield `count` simulated episodes on held-out tasks, whose scores hold the truth, each with its kind.
+
+    The kinds are success, detour, near miss and false claim. They need no phone and take milliseconds each. Raises
+    ValueError as `open_tasks`.
+    """
+    simulated = replace(settings.simulated, popups=style.popups)
+    tasks = simulator_tasks(simulated).draw(count, seed, Split.UNSEEN_PARAMETERS)
+    return play_known(tasks, size=simulated.size, style=style, seed=seed)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mobile_r1_jax.phones.simulator import gestures, tasks
 from mobile_r1_jax.phones.simulator.app import App, activity_of
 from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.interruptions import INTERRUPTIONS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
 
 
@@ -26,12 +27,27 @@ class Device:
     @property
     def focus(self) -> tuple[str, str]:
         """(package, activity) in the foreground."""
+        package, _, activity = self._state.popup.window.partition("/") if self._state.popup else ("", "", "")
+        if activity:
+            return package, activity.removeprefix(package)
         return APPS[self._state.app].package, activity_of(self._state.page)
 
     @property
     def scrollable(self) -> bool:
         """Whether the page is longer than the screen."""
         return self.awake and not self.locked and APPS[self._state.app].scrolls(self._state.page)
+
+    @property
+    def window(self) -> str:
+        """The name of the window that has the focus, such as "com.sim.shop/com.sim.shop.HomeActivity"."""
+        package, activity = self.focus
+        return (self._state.popup and self._state.popup.window) or f"{package}/{package}{activity}"
+
+    @property
+    def secure(self) -> bool:
+        """Whether Android refuses to capture the screen."""
+        state = self._state
+        return state.secure and state.popup is None and state.awake and not state.locked
 
     @property
     def switches(self) -> dict[str, bool]:
@@ -73,10 +89,13 @@ class Device:
         """Return PNG bytes of the screen."""
         screen = gestures.screen_of(self._state)
         looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
+        self._state.loading = max(0, self._state.loading - 1)
         return _drawn(looks, screen.accent, self.size)
 
     def elements(self) -> list[Element]:
-        return list(gestures.screen_of(self._state).elements)
+        elements = list(gestures.screen_of(self._state).elements)
+        self._state.loading = max(0, self._state.loading - 1)
+        return elements
 
     def tap(self, x: int, y: int) -> None:
         gestures.tap(self._state, x, y, self.size)
@@ -100,6 +119,10 @@ class Device:
             return False
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
+
+    def interrupt(self, kind: str, duration: float, rng: Random) -> None:
+        """Interrupt the task by a kind of `INTERRUPTIONS`."""
+        INTERRUPTIONS[kind](self._state, duration, rng)
 
     def open(self, page: str) -> None:
         """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""

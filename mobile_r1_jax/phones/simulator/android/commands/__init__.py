@@ -1,4 +1,4 @@
-"""The commands of a simulated phone by name."""
+"""Android's own commands of a simulated phone by name. The Unix commands are in `toybox`."""
 
 from mobile_r1_jax.phones.simulator.android.commands import (
     activities,
@@ -9,7 +9,6 @@ from mobile_r1_jax.phones.simulator.android.commands import (
     keyboard,
     logcat,
     packages,
-    plain,
     screencap,
     services,
     system,
@@ -20,30 +19,20 @@ from mobile_r1_jax.phones.simulator.android.system import Command
 
 COMMANDS: dict[str, Command] = {
     "am": apps.am,
-    "cat": plain.cat,
     "cmd": services.cmd,
     "content": content.content,
-    "date": plain.date,
     "dumpsys": dumps.dumpsys,
-    "echo": plain.echo,
-    "false": plain.false,
     "getprop": system.getprop,
-    "grep": plain.grep,
     "ime": keyboard.ime,
     "input": touch.input_,
     "locksettings": system.locksettings,
     "logcat": logcat.logcat,
-    "ls": plain.ls,
-    "mkdir": plain.mkdir,
     "monkey": activities.monkey,
     "pm": packages.pm,
     "reboot": system.reboot,
-    "rm": plain.rm,
     "screencap": screencap.screencap,
     "settings": system.settings,
     "svc": services.svc,
-    "true": plain.true,
     "uiautomator": hierarchy.uiautomator,
-    "whoami": plain.whoami,
     "wm": windows.wm,
 }

@@ -1,0 +1,161 @@
+"""Play without training: evaluate any policy on any phones, or let it carry out one instruction."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+
+from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.responses import Response
+from mobile_r1_jax.agent.settings import read_agent_settings
+from mobile_r1_jax.agent.trajectory import Ending, Turn
+from mobile_r1_jax.config import ConfigError, Run, save_run
+from mobile_r1_jax.evaluation.results import read_results
+from mobile_r1_jax.evaluation.tables import results_table
+from mobile_r1_jax.model.decode_layout import sampling_copy
+from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import computing_on
+from mobile_r1_jax.phones.fleet import Fleet
+from mobile_r1_jax.phones.phone import Phone, PhoneError
+from mobile_r1_jax.phones.providers import open_phones
+from mobile_r1_jax.rollouts.agent import Agent
+from mobile_r1_jax.rollouts.episodes import Episode, run_episode
+from mobile_r1_jax.rollouts.records import Records
+from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, locked
+from mobile_r1_jax.runtime.console import say
+from mobile_r1_jax.runtime.interrupts import Interrupts
+from mobile_r1_jax.session import Session, fit_shapes, open_session
+from mobile_r1_jax.stages.evaluating import evaluate, update_report
+from mobile_r1_jax.stages.export import find_policy
+from mobile_r1_jax.stages.offline import open_data, predict
+from mobile_r1_jax.tasks.task import Task
+from mobile_r1_jax.viewer.strips import describe
+
+
+def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
+    """Evaluate the policy on the phones, and print the table of all policies that the same tasks were played with."""
+    title = str(run.policy)
+    with locked(run.directory), open_player(run, flags, console) as (session, policy, phones):
+        save_run(session.run)
+
+        async def play() -> None:
+            async with Fleet(phones) as fleet:
+                result = await evaluate(session, title, policy, fleet, Records(run.directory / TRAJECTORIES))
+            same = [other for other in read_results(run.directory) if comparable(other.measured_on, result.measured_on)]
+            console.print(results_table(same))
+
+        interrupts.run(play())
+        say(console, f"Look at {update_report(session)}")
+
+
+def answer_data(run: Run, directory: Path, flags: Sequence[str], console: Console, interrupts: Interrupts) -> Path:
+    """Answer every annotated step of a directory, without a phone. Return the file of the answers."""
+    with locked(run.directory), open_player(run, flags, console, on_phones=False) as (session, policy, _):
+        save_run(session.run)
+        data = open_data(session, directory, run.evaluation.data_frame, "data")
+        out = run.directory / OFFLINE / f"{policy_name(session.run.policy)}-on-{directory.resolve().name}.jsonl"
+        interrupts.run(predict(session, policy, data, out, title=f"answer {directory}"))
+    return out
+
+
+def policy_name(policy: Path) -> str:
+    """Return a policy's path as a file name."""
+    return "-".join(part for part in policy.parts if part not in ("/", "..", "."))
+
+
+def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
+    """Return whether two results are of the same tasks and settings."""
+    return all(one.get(name) == other.get(name) for name in ("tasks", "settings"))
+
+
+def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
+    """Let the policy carry out an instruction on the first phone. Print its turns, and save the trajectory."""
+    with locked(run.directory), open_player(run, flags, console) as (session, policy, phones):
+        save_run(session.run)
+        numbers = iter(range(1, run.phones.most_turns + 1))
+
+        def on_turn(turn: Turn, response: Response | Malformed) -> None:
+            say(console, turn_line(next(numbers), turn, response))
+
+        async def play() -> Episode:
+            engine = session.engine(sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy))
+            async with Fleet(phones[:1]) as fleet, engine, fleet.lease() as phone:
+                agent, turns = Agent(engine, session.prompt_format), session.run.phones.most_turns
+                task = Task("", instruction)
+                return await run_episode(phone, task, agent, most_turns=turns, rng=Random(run.seed), on_turn=on_turn)
+
+        episode = interrupts.run(play())
+        Records(run.directory / TRAJECTORIES).add_trajectory("act", episode)
+        say(console, ending_line(episode))
+        say(console, f"Look at {update_report(session)}")
+
+
+def turn_line(number: int, turn: Turn, response: Response | Malformed) -> str:
+    """Return the line of a turn: its number, thought, action sentence, action, and effect."""
+    if isinstance(response, Malformed):
+        return f"{number}. malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
+    effect = f" -> {turn.effect}" if turn.effect else ""
+    action = " ".join(describe(response.action))
+    return f"{number}. {' '.join(response.thought.split())} | {response.sentence} | {action}{effect}"
+
+
+def ending_line(episode: Episode) -> str:
+    """Return how an episode ended, in words."""
+    words = {
+        Ending.SUCCESS: "done",
+        Ending.CLAIMED: "the policy says that it is done; nothing has verified it",
+        Ending.FAILURE: "failed",
+        Ending.GAVE_UP: "the policy gave up",
+        Ending.OUT_OF_STEPS: "stopped after the last turn; --max_turns allows more",
+        Ending.SECURE_PAGE: "stopped: the page forbids screenshots",
+        Ending.INFRASTRUCTURE_FAILURE: "stopped: the phone failed",
+    }
+    reason = f" ({episode.failure.message})" if episode.failure else ""
+    return words[episode.trajectory.ending] + reason
+
+
+@contextmanager
+def open_player(
+    run: Run, flags: Sequence[str], console: Console, *, on_phones: bool = True
+) -> Iterator[tuple[Session, Policy, list[Phone]]]:
+    """Yield a session whose shapes fit the phones and the task, the policy, and the phones.
+
+    flags: of the command line; they win over the policy's agent.json. on_phones: False opens no phones, and keeps the
+    run's shapes. Raise ConfigError and PhonesUnavailable."""
+    try:
+        run = as_trained(replace(run, policy=find_policy(run.policy)), flags, console)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"policy: {error}") from error
+    with open_phones(run.phones, run.seed) if on_phones else nullcontext([]) as phones:
+        fit = (lambda session: fit_shapes(session, sizes_of(phones))) if on_phones else (lambda session: session)
+        session, policy = open_session(run, console, fit)
+        with computing_on(session.mesh):
+            yield session, policy, phones
+
+
+def sizes_of(phones: Sequence[Phone]) -> set[tuple[int, int]]:
+    """Return the sizes of the phones' screens. A phone that does not answer is left out later, by its fleet."""
+    sizes = set()
+    for phone in phones:
+        with suppress(PhoneError):
+            sizes.add(phone.size)
+    return sizes
+
+
+def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
+    """Return the run with the prompts and resizing in the policy's agent.json, unless a flag sets them."""
+    settings = read_agent_settings(run.policy)
+    if settings is None:
+        return run
+    for name in ("system", "resizing", "answer"):
+        ours, trained = getattr(run, name), getattr(settings, name)
+        if ours != trained and any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
+            say(console, f"warning: the policy was trained with {name}={trained}, not with {ours}")
+        else:
+            run = replace(run, **{name: trained})
+    if not any(flag.startswith("--shapes.response_tokens=") for flag in flags):
+        run = replace(run, shapes=replace(run.shapes, response_tokens=settings.response_tokens))
+    return run
