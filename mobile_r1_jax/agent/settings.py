@@ -50,6 +50,8 @@ class Prompting(Protocol):
     def system(self) -> str: ...
     @property
     def resizing(self) -> Resizing: ...
+    @property
+    def answer(self) -> bool: ...
 
 
 def differences(trained: AgentSettings | None, run: Prompting) -> list[str]:
@@ -58,12 +60,12 @@ def differences(trained: AgentSettings | None, run: Prompting) -> list[str]:
     Each line names the field and both values, and so says by which flag the run becomes equal."""
     if trained is None:
         return []
-    lines = []
-    if trained.system != run.system:
-        lines.append(f"system: the policy was trained with {trained.system!r}, this run has {run.system!r}")
+    pairs = {name: (getattr(trained, name), getattr(run, name)) for name in ("system", "answer")}
     for name, value in asdict(trained.resizing).items():
-        if value != (now := getattr(run.resizing, name)):
-            lines.append(f"resizing.{name}: the policy was trained with {value}, this run has {now}")
-    if trained.action_space != TOOL:
-        lines.append(f"action_space: the policy was trained with {trained.action_space!r}, only {TOOL!r} is known")
-    return lines
+        pairs[f"resizing.{name}"] = (value, getattr(run.resizing, name))
+    pairs["action_space"] = (trained.action_space, TOOL)
+    return [
+        f"{name}: the policy was trained with {before!r}, this run has {now!r}"
+        for name, (before, now) in pairs.items()
+        if before != now
+    ]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.responses import Response
-from mobile_r1_jax.agent.settings import read_agent_settings
+from mobile_r1_jax.agent.settings import differences, read_agent_settings
 from mobile_r1_jax.agent.trajectory import Ending, Turn
 from mobile_r1_jax.config import ConfigError, Run, save_run
 from mobile_r1_jax.evaluation.results import read_results
@@ -19,8 +19,11 @@ from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
+from mobile_r1_jax.phones.guard.phone import Ask
+from mobile_r1_jax.phones.guard.terminal import TerminalAsk
 from mobile_r1_jax.phones.phone import Phone, PhoneError
 from mobile_r1_jax.phones.providers import open_phones
+from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episode
 from mobile_r1_jax.rollouts.records import Records
@@ -40,6 +43,7 @@ def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts
     title = str(run.policy)
     with locked(run.directory), open_player(run, flags, console) as (session, policy, phones):
         save_run(session.run)
+        record_start(run.directory, {"seed": run.seed})
 
         async def play() -> None:
             async with Fleet(phones) as fleet:
@@ -73,8 +77,10 @@ def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
 
 def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
     """Let the policy carry out an instruction on the first phone. Print its turns, and save the trajectory."""
-    with locked(run.directory), open_player(run, flags, console) as (session, policy, phones):
+    ask = TerminalAsk()
+    with locked(run.directory), open_player(run, flags, console, ask=ask) as (session, policy, phones):
         save_run(session.run)
+        record_start(run.directory, {"seed": run.seed})
         numbers = iter(range(1, run.phones.most_turns + 1))
 
         def on_turn(turn: Turn, response: Response | Malformed) -> None:
@@ -84,8 +90,11 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
             engine = session.engine(sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy))
             async with Fleet(phones[:1]) as fleet, engine, fleet.lease() as phone:
                 agent, turns = Agent(engine, session.prompt_format), session.run.phones.most_turns
-                task = Task("", instruction)
-                return await run_episode(phone, task, agent, most_turns=turns, rng=Random(run.seed), on_turn=on_turn)
+                task, rng = Task("", instruction), Random(run.seed)
+                try:
+                    return await run_episode(phone, task, agent, most_turns=turns, rng=rng, on_turn=on_turn)
+                finally:
+                    ask.stop()  # the phone would wait for an answer
 
         episode = interrupts.run(play())
         Records(run.directory / TRAJECTORIES).add_trajectory("act", episode)
@@ -119,17 +128,18 @@ def ending_line(episode: Episode) -> str:
 
 @contextmanager
 def open_player(
-    run: Run, flags: Sequence[str], console: Console, *, on_phones: bool = True
+    run: Run, flags: Sequence[str], console: Console, *, on_phones: bool = True, ask: Ask | None = None
 ) -> Iterator[tuple[Session, Policy, list[Phone]]]:
     """Yield a session whose shapes fit the phones and the task, the policy, and the phones.
 
     flags: of the command line; they win over the policy's agent.json. on_phones: False opens no phones, and keeps the
-    run's shapes. Raise ConfigError and PhonesUnavailable."""
+    run's shapes. ask: asks a person about risky actions. Raise ConfigError and PhonesUnavailable."""
     try:
         run = as_trained(replace(run, policy=find_policy(run.policy)), flags, console)
     except (ValueError, OSError) as error:
         raise ConfigError(f"policy: {error}") from error
-    with open_phones(run.phones, run.seed) if on_phones else nullcontext([]) as phones:
+    opened = open_phones(run.phones, run.seed, guard=run.guard, ask=ask) if on_phones else nullcontext([])
+    with opened as phones:
         fit = (lambda session: fit_shapes(session, sizes_of(phones))) if on_phones else (lambda session: session)
         session, policy = open_session(run, console, fit)
         with computing_on(session.mesh):
@@ -151,11 +161,10 @@ def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
     if settings is None:
         return run
     for name in ("system", "resizing", "answer"):
-        ours, trained = getattr(run, name), getattr(settings, name)
-        if ours != trained and any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
-            say(console, f"warning: the policy was trained with {name}={trained}, not with {ours}")
-        else:
-            run = replace(run, **{name: trained})
+        if not any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
+            run = replace(run, **{name: getattr(settings, name)})
+    for line in differences(settings, run):
+        say(console, f"warning: {line}")
     if not any(flag.startswith("--shapes.response_tokens=") for flag in flags):
         run = replace(run, shapes=replace(run.shapes, response_tokens=settings.response_tokens))
     return run

@@ -49,6 +49,7 @@ def test_equal_settings_differ_in_nothing() -> None:
 
 OTHERS = [
     (replace(Run(), system="Do {instruction}"), ["system: the policy was trained with"]),
+    (replace(Run(), answer=True), ["answer: the policy was trained with False, this run has True"]),
     (
         replace(Run(), resizing=Resizing(scale=1.5)),
         ["resizing.scale: the policy was trained with 0.3, this run has 1.5"],

@@ -16,8 +16,10 @@ _POLL = 0.2  # seconds
 class TerminalAsk:
     """Asks in a terminal. `stop` refuses the open question and all later ones; call it when the command is ending."""
 
-    def __init__(self, answers: TextIO = sys.stdin, screen: TextIO = sys.stdout) -> None:
-        self._answers, self._screen, self._stopped = answers, screen, threading.Event()
+    def __init__(self, answers: TextIO | None = None, screen: TextIO | None = None) -> None:
+        """answers, screen: default: standard input and output."""
+        self._answers, self._screen = answers or sys.stdin, screen or sys.stdout
+        self._stopped = threading.Event()
 
     def __call__(self, action: Action, judgement: Judgement) -> bool:
         """Print the action and the words on the element, and return whether the next line is y or yes.
