@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.completion import PromptGroup
-from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text, with_tools
+from mobile_r1_jax.agent.prompts import EFFECT_TOKENS, PastTurn, Prompt, PromptFormat, encode, system_text, with_tools
 from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -212,7 +212,7 @@ def open_session(
         raise ConfigError(str(error)) from error
     if run.answer:
         run = replace(run, system=with_tools(run.system, run.actions))
-    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions)
+    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions, run.tell_effects)
     session = fit(Session(run, policy.config, prompt_format, tasks, mesh, console))
     if "simulated" in run.phones.source:
         check_lengths(session, [run.phones.simulated.size])
@@ -256,11 +256,16 @@ def fit_shapes(session: Session, sizes: Iterable[Size]) -> Session:
 def longest_prompt(session: Session, size: Size) -> int:
     """Return the number of tokens of the longest prompt of an episode on a screen of (width, height) device pixels."""
     run, prompt_format, screenshot = session.run, session.prompt_format, blank_screenshot(size)
+    tokenizer = prompt_format.tokenizer
     instructions = {text for split in Split for text in session.tasks.instructions(split)}
-    longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)), default="")
-    answer = PastTurn(screenshot, (0,) * run.shapes.response_tokens)
+    systems = [system_text(run.system, text) for text in instructions or {""}]
+    encoded = tokenizer([f"system\n{system}" for system in systems], add_special_tokens=False)["input_ids"]
+    longest = systems[max(range(len(systems)), key=lambda index: len(encoded[index]))]
+    # Not a stop token: those of past responses are left out.
+    answer = PastTurn(screenshot, encode(tokenizer, "x")[:1] * run.shapes.response_tokens)
     history = [answer] * (run.phones.most_turns - 1)
-    return len(prompt_format.prompt(system_text(run.system, longest), history, screenshot).ids)
+    told = EFFECT_TOKENS if history and prompt_format.tell_effects else 0
+    return len(prompt_format.prompt(longest, history, screenshot).ids) + told
 
 
 def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:

@@ -150,7 +150,7 @@ def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
     settings = read_agent_settings(run.policy)
     if settings is None:
         return run
-    for name in ("system", "resizing", "answer"):
+    for name in ("system", "resizing", "answer", "tell_effects"):
         ours, trained = getattr(run, name), getattr(settings, name)
         if ours != trained and any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
             say(console, f"warning: the policy was trained with {name}={trained}, not with {ours}")
