@@ -34,6 +34,14 @@ def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
         yield phones
 
 
+@contextmanager
+def open_phone(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
+    """Yield the first phone of the first source. No more than one is started. Raises PhonesUnavailable in one line."""
+    one = replace(settings, source=settings.source[:1], count=1, emulators=replace(settings.emulators, count=1))
+    with open_phones(one, seed) as phones:
+        yield phones[:1]
+
+
 def open_file_tasks(tasks: str) -> FileTasks:
     """Return the tasks of a file. Raises TaskFileError in one line."""
     return FileTasks(Path(tasks))
