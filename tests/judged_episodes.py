@@ -7,11 +7,11 @@ from PIL import Image
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.rewards import Evidence
-from mobile_r1_jax.tasks.task import Progress
 
 DONE, NOT_DONE, UNKNOWN = Outcome.DONE, Outcome.NOT_DONE, Outcome.UNKNOWN
 MOVE, CLAIM = Response("", "", Wait(1)), Response("", "", Terminate("success"))
@@ -26,8 +26,7 @@ def screenshot(shade: int) -> Screenshot:
 def trajectory(screens: str, progress: Progress | None = None, ending: Ending = Ending.SUCCESS) -> Trajectory:
     """One turn per letter; equal letters are equal screens."""
     turns = tuple(Turn(screenshot(ord(letter)), f"answer on {letter}") for letter in screens)
-    scores = progress.as_scores() if progress else {}
-    return Trajectory("buy milk", "Shop", "you drive a phone", turns, ending, scores)
+    return Trajectory("buy milk", "Shop", "you drive a phone", turns, ending, progress=progress)
 
 
 def evidence(

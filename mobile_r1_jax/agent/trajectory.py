@@ -6,10 +6,10 @@ A directory holds `images/` and `data.jsonl` (or `data.jsonl.gz`) with one JSON 
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-A rollout adds optional keys, which readers of the published schema ignore: `ending`, `outcome`, `scores` and `task_id`
-of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So
-annotations and rollouts have the same format: a person can correct a rollout, and the policy can train on it. Data
-converted from another format has `coordinates`, `origin` and `subsets`, and `elements` of a step.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `outcome`, `progress`, `scores`
+and `task_id` of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a
+step. So annotations and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
+Data converted from another format has `coordinates`, `origin` and `subsets`, and `elements` of a step.
 
 image_width and image_height, or a step's own `size`, give the image that coordinates were annotated on. A picture of
 the same shape and another size is a scaled copy. A picture with swapped sides is from a rotated phone.
@@ -22,7 +22,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args
@@ -37,6 +37,7 @@ from mobile_r1_jax.agent.json_fields import BrokenError, check_type, get_field
 from mobile_r1_jax.agent.json_lines import append_line
 from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.pictures import check_pixels, read_picture
+from mobile_r1_jax.agent.progress import Progress, progress_from_json
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
 
@@ -104,7 +105,8 @@ class Trajectory:
     """The turns of one episode or annotation.
 
     task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
-    empty if it is not known. outcome: whether the task is done, by a verifier. coordinates: the pixels of all
+    empty if it is not known. outcome: whether the task is done, by a verifier. progress: at the end, if
+    the phone reports it. coordinates: the pixels of all
     coordinates, if the data says it. origin: file and record of another format that it was converted from. subsets:
     parts of a data set that it belongs to, such as app_unseen.
     """
@@ -117,6 +119,7 @@ class Trajectory:
     scores: dict[str, float] = field(default_factory=dict)
     task_id: str = ""
     outcome: Outcome = Outcome.UNKNOWN
+    progress: Progress | None = None
     coordinates: FrameSetting = "auto"
     origin: str = ""
     subsets: tuple[str, ...] = ()
@@ -143,6 +146,8 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         record["task_id"] = trajectory.task_id
     if trajectory.outcome is not Outcome.UNKNOWN:
         record["outcome"] = trajectory.outcome.value
+    if trajectory.progress is not None:
+        record["progress"] = asdict(trajectory.progress)
     if trajectory.coordinates != "auto":
         record["coordinates"] = trajectory.coordinates
     if trajectory.origin:
@@ -185,6 +190,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
             scores={name: _number(score, "scores") for name, score in get_field(record, "scores", dict, {}).items()},
             task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
             outcome=Outcome(outcome) if outcome in list(Outcome) else Outcome.UNKNOWN,
+            progress=progress_from_json(record["progress"]) if "progress" in record else None,
             coordinates=coordinates,
             origin=get_field(record, "origin", str, ""),
             subsets=tuple(check_type(name, str, "subsets") for name in get_field(record, "subsets", list, [])),

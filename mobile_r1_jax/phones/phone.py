@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from mobile_r1_jax.agent.actions import Action
     from mobile_r1_jax.agent.outcome import Outcome
+    from mobile_r1_jax.agent.progress import Progress
     from mobile_r1_jax.agent.screenshots import Screenshot
-    from mobile_r1_jax.tasks.task import Progress, Task
+    from mobile_r1_jax.tasks.task import Task
 
 
 class Phone(Protocol):

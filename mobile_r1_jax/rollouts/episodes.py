@@ -14,6 +14,7 @@ from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.prompts import PastTurn, Prompt
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
@@ -21,7 +22,7 @@ from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
 from mobile_r1_jax.phones.phone import SecurePage
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.failures import Failure
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +104,8 @@ async def run_episode(
     if ending is Ending.CLAIMED and outcome is not Outcome.UNKNOWN:
         ending = Ending.SUCCESS if outcome is Outcome.DONE else Ending.FAILURE
     known = tuple(reported for reported in played.progress if reported is not None)
-    scores = known[-1].as_scores() if known else {}
-    record = (task.instruction, task.app, agent.system(task), tuple(played.turns), ending, scores, task.id, outcome)
+    turns, end = tuple(played.turns), known[-1] if known else None
+    record = (task.instruction, task.app, agent.system(task), turns, ending, {}, task.id, outcome, end)
     return Episode(Trajectory(*record), tuple(played.prompts), tuple(played.answers), known, failure)
 
 

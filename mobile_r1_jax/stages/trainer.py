@@ -12,6 +12,8 @@ import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.phones.phone import PhonesUnavailable
+from mobile_r1_jax.rewards.judges.judge import JudgeError
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.runtime.compilations import recompilations, record_compilations
 from mobile_r1_jax.session import Session
@@ -58,8 +60,9 @@ def progress_bar(session: Session) -> Progress:
 async def run_updates(session: Session, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
     """Run a stage's updates from `policy`, or from the last checkpoint in the run directory; return the trained policy.
 
-    Raise NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError when a
-    checkpoint cannot be written or none can be read, OSError for a full disk.
+    A signal, a judge that gives up (JudgeError) and the loss of all phones (PhonesUnavailable) end the stage after a
+    save. Raise NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError
+    when a checkpoint cannot be written or none can be read, OSError for a full disk.
     """
     directory = session.run.directory
     optimizer = with_total_steps(stage.optimizer, stage.updates)
@@ -102,7 +105,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                         saved = done
                     if updated.cancelled:
                         raise asyncio.CancelledError
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, JudgeError, PhonesUnavailable):
                 if done > saved:
                     save(checkpoints, state, done, position)
                 finish(checkpoints)

@@ -60,8 +60,8 @@ def _header(part: Part, strip: Strip) -> Html:
     facts = [("steps", _steps(strip))]
     if "reward" in strip.scores:
         facts.append(("reward", f"{strip.scores['reward']:.2f}"))
-    if strip.scores.get("milestones_total"):
-        reached = f"{strip.scores['milestones_reached']:g} of {strip.scores['milestones_total']:g}"
+    if strip.progress and strip.progress.milestones_total:
+        reached = f"{strip.progress.milestones_reached} of {strip.progress.milestones_total}"
         facts.append(("milestones", reached))
     if strip.scores.get("step"):
         facts.append(("update", f"{strip.scores['step']:g}"))
@@ -87,8 +87,7 @@ def _header(part: Part, strip: Strip) -> Html:
 
 
 def _steps(strip: Strip) -> str:
-    shortest = strip.scores.get("shortest_steps")
-    return f"{len(strip.turns)}" + (f" (shortest {shortest:g})" if shortest else "")
+    return f"{len(strip.turns)}" + (f" (shortest {strip.progress.shortest})" if strip.progress else "")
 
 
 def _turn(turn: TurnView, frame: Frame, index: int, turns: int) -> Html:

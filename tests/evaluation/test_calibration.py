@@ -147,7 +147,9 @@ def test_the_command_prints_the_table_and_draws_the_worst_disagreements(tmp_path
 def test_episodes_of_a_run_can_be_read_and_others_are_refused(tmp_path, monkeypatch, known) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     write_trajectories(tmp_path / "played", [one for _, one in known[:8]])
-    write_trajectories(tmp_path / "mute", [replace(one, scores={}, outcome=Outcome.UNKNOWN) for _, one in known[:2]])
+    write_trajectories(
+        tmp_path / "mute", [replace(one, progress=None, outcome=Outcome.UNKNOWN) for _, one in known[:2]]
+    )
     with chat_server(graded(4)) as server:
         run = run_of(tmp_path, server.url)
         printed, judged = measure(run, source=tmp_path / "played")

@@ -11,11 +11,11 @@ from chat_server import Body, Reply, chat_server, data_of, graded, says
 from judged_episodes import CLAIM, DONE, MOVE, NOT_DONE, UNKNOWN, evidence, trajectory
 
 from mobile_r1_jax.agent.actions import Terminate
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.rewards import Evidence, JudgeError, JudgeOutage, JudgeSettings, Score, open_judge
 from mobile_r1_jax.rewards.judges.settings import find_problems
-from mobile_r1_jax.tasks.task import Progress
 
 STATE = Evidence(replace(trajectory("abc", Progress(True, 0, 3, 2, 2)), outcome=DONE), (MOVE, MOVE, CLAIM))
 DONE_CLAIMED, DONE_ONLY = evidence("ab", DONE, (MOVE, CLAIM)), evidence("ab", DONE, (MOVE, MOVE))

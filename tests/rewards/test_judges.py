@@ -4,6 +4,7 @@ import pytest
 from judged_episodes import CLAIM, DONE, MOVE, NOT_DONE, UNKNOWN, evidence, trajectory
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.rewards import (
@@ -17,7 +18,6 @@ from mobile_r1_jax.rewards import (
     task_reward,
     turn_format_reward,
 )
-from mobile_r1_jax.tasks.task import Progress
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_state_judge_follows_the_rubric(turns, ending, progress, grade) -> N
 def test_the_state_judge_without_the_phones_progress_is_an_outage() -> None:
     outage = StateJudge().score(trajectory("abc"))
     assert isinstance(outage, JudgeOutage)
-    assert "milestones_total" in outage.reason
+    assert "does not report its progress" in outage.reason
 
 
 @pytest.mark.parametrize(

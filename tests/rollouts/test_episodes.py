@@ -178,7 +178,7 @@ def test_claiming_success_too_early_is_a_failure(play: Play) -> None:
 def test_doing_the_task_without_ending_it_is_no_success(play: Play) -> None:
     done = written([TASK])[0][:-1]
     [episode] = play([TASK], [[*done, *[WAIT] * 9]], most_turns=5)
-    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.scores["done"] == 1
+    assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.progress.done
 
 
 def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token(play: Play, tokenizer) -> None:

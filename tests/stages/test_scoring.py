@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from judged_episodes import CLAIM, MOVE, evidence, trajectory
 
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.rewards import Evidence, JudgeError, JudgeOutage, JudgeSettings, Score, Usage
 from mobile_r1_jax.rewards.judges.choice import RunJudge
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.stages.scoring import score_episodes, score_update
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 QUICK = JudgeSettings(pause_s=0.01, longest_pause_s=0.04, lost=0.5)
 OUTAGE, LASTING = JudgeOutage("judge m: gone"), JudgeOutage("no check decides", lasting=True)
@@ -102,9 +103,8 @@ def test_an_error_of_the_judge_ends_the_other_questions() -> None:
 
 
 def played(progress: Sequence[Progress], *answers: object) -> Episode:
-    scores = progress[-1].as_scores() if progress else {}
     ending = Ending.SUCCESS if progress and progress[-1].done else Ending.FAILURE
-    turns = replace(trajectory("abcd"[: len(answers)], ending=ending), scores=scores)
+    turns = trajectory("abcd"[: len(answers)], progress[-1] if progress else None, ending)
     return Episode(turns, (), tuple(answers), tuple(progress))
 
 

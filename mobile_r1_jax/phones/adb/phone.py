@@ -21,6 +21,7 @@ from mobile_r1_jax.agent.actions import (
 )
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb import task_program
 from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
@@ -35,7 +36,7 @@ from mobile_r1_jax.phones.adb.text_input import TextInput
 from mobile_r1_jax.phones.adb.used import stop_used_apps
 from mobile_r1_jax.phones.phone import PhoneError, SecurePage
 from mobile_r1_jax.phones.settings import Timings
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 _BUTTONS = {"Back": 4, "Home": 3, "Menu": 82, "Enter": 66}
 _HOME = "input keyevent 3"

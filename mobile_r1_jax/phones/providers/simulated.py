@@ -16,6 +16,7 @@ from typing import Any, Literal
 from adbutils import AdbError
 
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
@@ -25,7 +26,7 @@ from mobile_r1_jax.phones.settings import INSTANT, SimulatedSettings, Timings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
 

@@ -9,6 +9,7 @@ from random import Random
 
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator import oracle
@@ -16,7 +17,7 @@ from mobile_r1_jax.phones.simulator.demonstrations import annotated_turn, draw_s
 from mobile_r1_jax.phones.simulator.tasks import place
 from mobile_r1_jax.phones.simulator.templates import Move
 from mobile_r1_jax.tasks.suite import DemonstrationStyle
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 KINDS = ("success", "detour", "near miss", "false claim")
 FINISH = Move("finish")
@@ -55,5 +56,5 @@ def play_known(
         system = system_text(style.system, task.instruction)
         yield (
             "success" if kind == "detour" and wrong is None else kind,
-            Trajectory(task.instruction, task.app, system, tuple(turns), ending, known.as_scores(), task.id, outcome),
+            Trajectory(task.instruction, task.app, system, tuple(turns), ending, {}, task.id, outcome, known),
         )

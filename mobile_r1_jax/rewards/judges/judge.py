@@ -37,7 +37,7 @@ class Usage:
 class Evidence:
     """What is known of a finished episode.
 
-    trajectory: its scores hold the phone's progress if the phone reports it, and its outcome is what a verifier says.
+    trajectory: with the phone's progress, if the phone reports it, and the outcome by a verifier.
     answers: the parsed turns of the trajectory. steps: an estimate of the turns that the task takes.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from mobile_r1_jax.phones.simulator.android.trouble import TroubledConnection
 from mobile_r1_jax.phones.simulator.android.wire import Connection, Handler, Stream
 
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
+_REBOOT_DELAY = 0.05  # seconds, in which the command that reboots is answered
 _NAMED = ("ro.product.name", "ro.product.model", "ro.product.device")
 BANNER = f"device::{''.join(f'{name}={PROPERTIES[name]};' for name in _NAMED)}features={FEATURES}".encode()
 
@@ -53,12 +53,14 @@ async def listen(
 
     listener = socket.create_server((host, port))  # asyncio ignores the error when no descriptor is free
     port = listener.getsockname()[1]
-    server = await asyncio.get_running_loop().create_server(connect, sock=listener)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(connect, sock=listener)
     # adb gives a phone that is announced as an emulator the serial emulator-(port - 1).
     phone = ListeningPhone(Android(device, f"emulator-{port - 1}", COMMANDS, version, TOOLS), host, port, server)
+    phone.android.on_reboot = lambda: loop.call_later(_REBOOT_DELAY, phone.connections.drop)
     if adb_server is not None:
         running = keep_announced(port, adb_server, phone.connections)
-        phone.announcing = asyncio.get_running_loop().create_task(running)
+        phone.announcing = loop.create_task(running)
     return phone
 
 
@@ -69,7 +71,8 @@ def find_service(phone: ListeningPhone, service: str) -> Handler | None:
     if kind in ("exec", "shell"):
         # As in adbd: an interactive shell has a terminal, a command has none, unless the client asks otherwise.
         terminal = kind == "shell" and ("pty" in options or (not argument and "raw" not in options))
-        return functools.partial(_shell, phone, argument, packets="v2" in options, terminal=terminal)
+        packets = "v2" in options
+        return lambda stream: serve_shell(phone.android, stream, argument, packets=packets, terminal=terminal)
     if service == "sync:":
         return lambda stream: serve_sync(stream, phone.android.files.at("/"))
     if service == "root:":
@@ -81,11 +84,6 @@ def find_service(phone: ListeningPhone, service: str) -> Handler | None:
     return None
 
 
-async def _shell(phone: ListeningPhone, line: str, stream: Stream, *, packets: bool, terminal: bool) -> None:
-    await serve_shell(phone.android, stream, line, packets=packets, terminal=terminal)
-    _drop_if_rebooting(phone)
-
-
 async def _reconnect(stream: Stream) -> None:
     await stream.write(b"done")
     stream.drop_connection()
@@ -93,10 +91,3 @@ async def _reconnect(stream: Stream) -> None:
 
 async def _reboot(phone: ListeningPhone, stream: Stream) -> None:
     phone.android.reboot()
-    _drop_if_rebooting(phone)
-
-
-def _drop_if_rebooting(phone: ListeningPhone) -> None:
-    if phone.android.rebooting:
-        phone.android.rebooting = False
-        phone.connections.drop()

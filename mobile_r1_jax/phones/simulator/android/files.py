@@ -141,8 +141,11 @@ class Files:
             self.files[new] = self.files.pop(old)
             return
         for name in (old, *self._inside(old)):
-            table: dict[str, int] | dict[str, File] = self.directories if name in self.directories else self.files
-            table[new + name[len(old) :]] = table.pop(name)  # type: ignore[assignment]
+            moved = new + name[len(old) :]
+            if name in self.directories:
+                self.directories[moved] = self.directories.pop(name)
+            else:
+                self.files[moved] = self.files.pop(name)
 
     def _inside(self, where: str) -> list[str]:
         return [name for name in (*self.directories, *self.files) if name.startswith(where.rstrip("/") + "/")]

@@ -137,7 +137,7 @@ class Android:
     log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
     settings: dict[str, Namespace] = field(init=False)  # by namespace: android.settings["global"]["wifi_on"] = "0"
-    rebooting: bool = False
+    on_reboot: Callable[[], None] = lambda: None  # set by the daemon: drops all connections
     touched: tuple[int, int] | None = None  # where a finger is down
     home_package: str = ""
     trouble: PhoneTrouble = field(default_factory=PhoneTrouble)
@@ -223,10 +223,10 @@ class Android:
         self.settings["secure"]["default_input_method"] = STOCK_KEYBOARD
 
     def reboot(self) -> None:
-        """Wake up at the home screen and set the flag that makes the daemon drop its connections."""
+        """End the commands in the background, wake up at the home screen, and drop all connections."""
         for task in self.background:
             task.cancel()
         self.device.key("WAKEUP")
         self.device.launch(self.home_package)
         self.tasks = Tasks()
-        self.rebooting = True
+        self.on_reboot()

@@ -18,6 +18,7 @@ class Terminal:
         self._echo = echo
         self._line = bytearray()
         self._lines: list[bytes] = []  # b"" is the end of the input
+        self._hung_up = False
         self._news = asyncio.Event()
         self.running: asyncio.Task[int] | None = None
         self.interrupted = False
@@ -38,12 +39,15 @@ class Terminal:
                 self._echo(bytes([byte]))
 
     def hang_up(self) -> None:
-        """End the input."""
-        self._enter(b"")
+        """End the input for good."""
+        self._hung_up = True
+        self._news.set()
 
     async def read(self) -> bytes:
         """Return the next line with its newline, or what was typed before Ctrl-D; b"" at the end."""
         while not self._lines:
+            if self._hung_up:
+                return b""
             self._news.clear()
             await self._news.wait()
         return self._lines.pop(0)

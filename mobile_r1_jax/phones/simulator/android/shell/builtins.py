@@ -202,7 +202,7 @@ def _cut(text: str, separators: str) -> tuple[str, str, str]:
 
 
 async def eval_(process: Process) -> int:
-    return await process.shell.evaluate(" ".join(process.arguments)) if process.arguments else 0
+    return await process.shell.nested(" ".join(process.arguments)) if process.arguments else 0
 
 
 async def dot(process: Process) -> int:
@@ -214,11 +214,11 @@ async def dot(process: Process) -> int:
     try:
         text = shell.files.read(path).decode(errors="surrogateescape")
     except FileError as error:
-        return _fail(process, str(error))
+        shell.abort(f"{process.name}: {error}")
     before = shell.positional
     shell.positional = tuple(arguments) if arguments else before
     try:
-        return await shell.evaluate(text)
+        return await shell.nested(text)
     except Returned as returned:
         return returned.status
     finally:
@@ -297,9 +297,7 @@ async def kill(process: Process) -> int:
         return 0
     if words and re.fullmatch(r"-[A-Z0-9]+", words[0]):
         words.pop(0)
-    if not words:
-        return _fail(process, "missing argument")
-    status = 0
+    status = int(not words)
     for word in words:
         task = shell.session.jobs.get(int(word)) if word.isdigit() else None
         if not word.isdigit():

@@ -160,10 +160,10 @@ class _Condition:
             return operand in self._shell.options
         if letter == "t":
             return False
-        return file_test(self._shell.files, letter, operand)
+        return _file_test(self._shell.files, letter, operand)
 
 
-def file_test(files: Files, letter: str, path: str) -> bool:
+def _file_test(files: Files, letter: str, path: str) -> bool:
     """Return the result of `test -LETTER PATH`."""
     status = files.status(path)
     if letter == "s":

@@ -68,7 +68,7 @@ async def _pieces(shell: Shell, word: Word) -> _Field:
 
 def _tilde(part: Text, shell: Shell) -> str:
     if not part.quoted and re.match(r"~(?:/|$)", part.value):
-        return shell.variables.get("HOME", "/").rstrip("/") + (part.value[1:] or "/")
+        return shell.variables.get("HOME", "/") + part.value[1:]
     return part.value
 
 
@@ -150,7 +150,9 @@ async def _parameter(shell: Shell, part: Parameter) -> str:
     wanted = await pattern(shell, part.argument)
     if operator in ("/", "//"):
         replacement = "" if part.replacement is None else await text(shell, part.replacement)
-        expression = patterns.expression(wanted) or "(?!)"
+        anchor = wanted[:1] if wanted[:1] in ("#", "%") else ""
+        body = patterns.expression(wanted[len(anchor) :]) or "(?!)"
+        expression = {"#": rf"\A{body}", "%": rf"{body}\Z", "": body}[anchor]
         return re.sub(expression, lambda _: replacement, value, count=operator == "/", flags=re.DOTALL)
     return _trimmed(value, wanted, operator)
 

@@ -26,7 +26,7 @@ async def run_lines(shell: Shell, keyboard: Keyboard | None = None) -> int:
 
     With a keyboard the shell prints prompts, and an error does not end it.
     """
-    source = ""
+    source, number = "", 0
     while True:
         if keyboard is not None:
             host, directory = shell.variables.get("HOSTNAME", ""), shell.directory
@@ -38,11 +38,13 @@ async def run_lines(shell: Shell, keyboard: Keyboard | None = None) -> int:
             continue
         source += line
         shell.session.commands = 0
-        body = _parsed(source)
-        if body is None and line:
+        number += 1
+        if keyboard is None:
+            shell.place = f"<stdin>[{number}]: "
+        if line and _is_incomplete(source):
             continue
         try:
-            tree = shell.parsed(source) if body is None else body
+            tree = shell.parsed(source)
             shell.status = await (_interruptible(shell, tree, keyboard) if keyboard else shell.list(tree))
         except Aborted as end:
             shell.status = end.status
@@ -55,12 +57,13 @@ async def run_lines(shell: Shell, keyboard: Keyboard | None = None) -> int:
         source = ""
 
 
-def _parsed(source: str) -> List | None:
-    """Return the commands of `source`; None if more lines could complete them, or if they are wrong."""
+def _is_incomplete(source: str) -> bool:
+    """Return whether more lines could complete `source`."""
     try:
-        return parse(source)
+        parse(source)
     except ShellSyntaxError as error:
-        return None if error.incomplete else ()
+        return error.incomplete
+    return False
 
 
 async def _interruptible(shell: Shell, body: List, keyboard: Keyboard) -> int:

@@ -49,7 +49,16 @@ class Shell(State):
         """Run a command line as a part of this shell. Raises ExitShell."""
         return await self.list(self.parsed(line))
 
+    async def nested(self, line: str) -> int:
+        """Run a command line from within another one."""
+        self.deeper()
+        try:
+            return await self.evaluate(line)
+        finally:
+            self.depth -= 1
+
     def parsed(self, line: str) -> List:
+        """Return the syntax tree of a command line. A syntax error ends the shell."""
         try:
             return parse(line)
         except ShellSyntaxError as error:
@@ -77,10 +86,10 @@ class Shell(State):
         return self.status
 
     async def substitute(self, body: List) -> str:
-        """Return the output of commands, without its last newlines. Their exit status becomes $?."""
+        """Return the output of commands, without its last newlines. `substituted` becomes their exit status."""
         child, output = self.fork(), bytearray()
         child.outputs = self.outputs | {1: output.extend}
-        self.status = await child.finished(child.list(body))
+        self.substituted = await child.finished(child.list(body))
         return output.replace(b"\0", b"").decode(errors="surrogateescape").rstrip("\n")
 
     async def list(self, body: List) -> int:
@@ -154,21 +163,22 @@ class Shell(State):
             self.abort(str(fault))
 
     async def _simple(self, node: Simple) -> int:
+        self.substituted = 0
         words = list(node.literals) if node.literals is not None else await expansion.arguments(self, node.words)
         if not node.redirections and not node.assignments:
-            return await self.invoke(words) if words else self.status
+            return await self.invoke(words) if words else self.substituted
         stdin, outputs = self.stdin, self.outputs
         before = {item.name: self.variables.get(item.name) for item in node.assignments} if words else {}
         exported = self.exported
         try:
             await connect(self, node.redirections)
-            self.status = 0 if not words else self.status
+            self.substituted = 0
             for assignment in node.assignments:
                 await self._assign(assignment)
             self.exported = exported | set(before)
             if words == ["exec"]:
                 stdin, outputs = self.stdin, self.outputs
-            return await self.invoke(words) if words else self.status
+            return await self.invoke(words) if words else self.substituted
         finally:
             self.stdin, self.outputs, self.exported = stdin, outputs, exported
             self.restore(before)

@@ -235,10 +235,8 @@ class _Parser:
         otherwise: List = ()
         while True:
             condition = self.list()
-            self.open("then")
             self._expect("then")
             body = self.list()
-            self._open.pop()
             if not condition or not body:
                 raise self.unexpected()
             branches.append((condition, body))
@@ -322,15 +320,14 @@ class _Parser:
 
     def _test(self) -> Command:
         self.take()
-        self.open("[[")
         tokens: list[Word | str] = []
         while not self._is("]]"):
             token = self.take()
             if token is None:
-                raise self.unexpected()
+                raise ShellSyntaxError("syntax error: unexpected EOF", incomplete=True)
             if token != "\n":
                 tokens.append(token)
-        self.close("]]")
+        self.take()
         return Test(tuple(tokens))
 
     def _take_word(self) -> Word:

@@ -1,4 +1,4 @@
-"""Shell patterns: *, ?, [abc], [!abc], and the extended forms ?(a|b) of mksh."""
+"""Shell patterns: *, ?, [abc] and [!abc]."""
 
 import functools
 import re

@@ -34,7 +34,8 @@ _ENVIRONMENT = {
 class State:
     """One shell: its variables, its working directory, and what it is connected to. A subshell is a copy.
 
-    `exported` holds the names of the variables that programs see. `status` is $?. `outputs` maps a descriptor to what
+    `exported` holds the names of the variables that programs see. `status` is $?, `substituted` the exit status of the
+    last command substitution. `outputs` maps a descriptor to what
     writes to it. `frames` holds, for each running function, the values that its local variables hide.
     """
 
@@ -49,8 +50,9 @@ class State:
         self.positional: tuple[str, ...] = ()
         self.options: set[str] = set()  # a, e, f, u, x
         self.name = NAME
+        self.place = ""  # where the running command stands, for messages
         self.directory = "/"
-        self.status = 0
+        self.status = self.substituted = 0
         self.exit_trap = ""
         self.loops = 0
         self.depth = 0
@@ -59,8 +61,9 @@ class State:
     def fork(self) -> Self:
         """Return a subshell."""
         child = copy.copy(self)
-        for name in ("variables", "exported", "read_only", "functions", "options", "frames"):
+        for name in ("variables", "exported", "read_only", "functions", "options"):
             setattr(child, name, getattr(self, name).copy())
+        child.frames = [frame.copy() for frame in self.frames]
         child.exit_trap = ""
         child.deeper()
         return child
@@ -77,7 +80,7 @@ class State:
         return self.session.host.files.at(self.directory)
 
     def complain(self, message: str) -> None:
-        self.outputs[2](f"{self.name}: {message}\n".encode(errors="surrogateescape"))
+        self.outputs[2](f"{self.name}: {self.place}{message}\n".encode(errors="surrogateescape"))
 
     def abort(self, message: str, status: int = 1) -> NoReturn:
         """Print an error message and end the shell. An interactive one goes on with the next line."""

@@ -24,7 +24,10 @@ class Killed(Exception):
 
 
 class Input:
-    """A standard input: bytes that are there, and a source of more, which returns b"" at the end."""
+    """A standard input: bytes that are there, and a source of more, which returns b"" at the end.
+
+    A terminal may go on after an end: Ctrl-D ends the input of one reader.
+    """
 
     def __init__(self, data: bytes = b"", more: Callable[[], Awaitable[bytes]] | None = None) -> None:
         self._data, self._more = data, more
@@ -33,8 +36,6 @@ class Input:
         """Return the next bytes, as soon as there are any; b"" at the end."""
         if not self._data and self._more is not None:
             self._data = await self._more()
-            if not self._data:
-                self._more = None
         data, self._data = self._data, b""
         return data
 

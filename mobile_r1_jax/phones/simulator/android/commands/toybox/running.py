@@ -51,18 +51,14 @@ async def sh(android: Android, process: Process) -> int:
 
 @tool()
 async def xargs(android: Android, process: Process) -> int:
-    """`xargs [-0] [-n COUNT] [-I MARK] [-r] [-t] [COMMAND …]`."""
-    options = parse(process, "0I:n:rt", stop=True)
+    """`xargs [-0] [-n COUNT] [-r] [-t] [COMMAND …]`."""
+    options = parse(process, "0n:rt", stop=True)
     command = options.operands or ["echo"]
     most = options.number("n", process)
     await process.shell.session.flush()
     text = (await process.stdin.rest()).decode(errors="surrogateescape")
-    mark = options.value("I")
-    items = text.rstrip("\0").split("\0") if "0" in options else text.splitlines() if mark is not None else _split(text)
-    items = [item for item in items if item]
-    if mark is not None:
-        calls = [[word.replace(mark, item) for word in command] for item in items]
-    elif not items:
+    items = [item for item in (text.split("\0") if "0" in options else text.split()) if item]
+    if not items:
         calls = [] if "r" in options else [command]
     else:
         step = most or len(items)
@@ -77,13 +73,6 @@ async def xargs(android: Android, process: Process) -> int:
             return ended
         status = 123 if ended else status
     return status
-
-
-def _split(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise UsageFault("unterminated quote") from error
 
 
 @tool(failure=125)

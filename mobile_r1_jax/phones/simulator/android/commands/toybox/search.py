@@ -54,6 +54,10 @@ def _files_below(files: Files, path: str) -> list[str]:
 def _expression(process: Process, options: Options, patterns: list[str]) -> list[re.Pattern[str]]:
     extended = "E" in options or process.name == "egrep"
     fixed = "F" in options or process.name == "fgrep"
+    if not extended and not fixed:  # toybox's basic expressions have no alternatives
+        patterns = [
+            re.sub(r"\\(.)", lambda escape: "[|]" if escape[1] == "|" else escape[0], text) for text in patterns
+        ]
     try:
         return [compiled(text, extended=extended, ignore_case="i" in options, fixed=fixed) for text in patterns]
     except BadExpression as fault:

@@ -314,10 +314,13 @@ class _Run:
     def _substitute(self, step: _Instruction) -> bool:
         assert step.pattern is not None
         wanted = int("".join(char for char in step.flags if char.isdigit()) or "1")
-        count = 0
+        count, last = 0, -1
 
         def value(match: re.Match[str]) -> str:
-            nonlocal count
+            nonlocal count, last
+            if match.start() == match.end() == last:  # an empty match right after another one
+                return ""
+            last = match.end()
             count += 1
             if count < wanted or (count > wanted and "g" not in step.flags):
                 return match[0]

@@ -210,5 +210,5 @@ async def uptime(android: Android, process: Process) -> int:
 
 @tool()
 async def nothing(android: Android, process: Process) -> int:
-    """`sync` and `clear`-like commands without an effect here."""
+    """`sync`: everything is written at once."""
     return 0

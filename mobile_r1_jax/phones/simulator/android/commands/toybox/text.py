@@ -290,7 +290,7 @@ async def nl(android: Android, process: Process) -> int:
     for line in (line for source in read for line in source.lines):
         counted = bool(line) or options.value("b") == "a"
         number += counted
-        process.print(f"{number:6d}\t{line}\n" if counted else "\n")
+        process.print(f"{number:6d}\t{line}\n" if counted else " " * 7 + "\n")
     return int(not complete)
 
 
@@ -299,8 +299,9 @@ async def seq(android: Android, process: Process) -> int:
     """`seq [-s STRING] [FIRST [STEP]] LAST`, with whole numbers."""
     words = process.arguments
     separator = "\n"
-    if words[:1] == ["-s"] and len(words) > 1:
-        separator, words = words[1], words[2:]
+    if words and words[0].startswith("-s"):
+        separator = words[0][2:] or words[1] if len(words) > 1 else separator
+        words = words[1:] if words[0] != "-s" else words[2:]
     if not 1 <= len(words) <= 3:
         raise usage(process, "Needs 1 argument" if not words else "Max 3 arguments")
     for word in words:
