@@ -86,7 +86,7 @@ def try_tasks(run: Run, console: Console) -> None:
     from mobile_r1_jax.phones.providers import open_file_tasks, open_phone
 
     if run.tasks == SIMULATOR:
-        raise ConfigError("tasks: --dry_run tries the tasks of a file; name one, such as --tasks=configs/tasks/aosp.yaml")
+        raise ConfigError("tasks: --dry_run tries a task file; name one, such as --tasks=configs/tasks/aosp.yaml")
     tasks = open_file_tasks(run.tasks).one_of_each()
     with open_phone(run.phones, run.seed) as [phone]:
         try:
