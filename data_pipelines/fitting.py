@@ -69,7 +69,9 @@ def _first_problem(
             text = format_response(golden.response)
             response = response_ids(tokenizer, text)
             if turn in turns:
-                ids = prompt_ids(tokenizer, system, responses, sizes[-2:])
+                told = turn > 0 and table.tell_effects
+                effect = record["trajectory"]["effect"][turn - 1].decode() if told else ""
+                ids = prompt_ids(tokenizer, system, responses, sizes[-2:], effect)
                 unlearned = prefix_tokens(tokenizer, text, empty_start(text))  # they join the prompt in stage 1
                 _check_length("prompt", len(ids) + unlearned, room.prompt_tokens)
                 _check_length("response", len(response), room.response_tokens)

@@ -68,7 +68,7 @@ class StepTable:
     reason of the first broken step of a trajectory. left_out: the number of steps left out for these reasons.
     thoughtless: the steps whose thought is empty. system: template of the system message of records without their own.
     actions: the action space. weights: file -> its share of the steps that are drawn, relative to the others'; None:
-    every step counts the same.
+    every step counts the same. tell_effects: whether a prompt tells the effect of the last turn, if the data has it.
     """
 
     source: Sequence[Mapping[str, Any]]
@@ -81,6 +81,7 @@ class StepTable:
     system: str = SYSTEM_TEMPLATE
     actions: Mapping[str, ActionRow] = field(default_factory=lambda: ACTIONS)
     weights: Mapping[str, float] | None = None
+    tell_effects: bool = True
 
 
 def step_table(
@@ -93,12 +94,13 @@ def step_table(
     system: str = SYSTEM_TEMPLATE,
     actions: Mapping[str, ActionRow] = ACTIONS,
     weights: Mapping[str, float] | None = None,
+    tell_effects: bool = True,
 ) -> StepTable:
     """Read a PhoneTrajectories source once and return its usable steps.
 
     `resizing` makes the images for the policy. `frame` and `annotated`, the resizing of the annotation, determine the
     coordinate frame of the data (see `detect_frame`); with "auto", a file whose records all declare their frame is not
-    examined. `system`, `actions` and `weights`: see StepTable.
+    examined. `system` and all after it: see StepTable.
 
     Left out are: trajectories whose instruction is exactly in `held_out` [kin]; a step with a broken response or box,
     and all later steps of its trajectory, because it would be in their history; a step marked as a mistake, which stays
@@ -132,9 +134,8 @@ def step_table(
         raise ValueError(
             f"no usable step in {len(source)} trajectories: {len(broken)} broken, the rest held out{first}"
         )
-    return StepTable(
-        source, resizing, tuple(steps), found, tuple(broken), left_out, frozenset(thoughtless), system, actions, weights
-    )
+    used = tuple(steps), found, tuple(broken), left_out, frozenset(thoughtless)
+    return StepTable(source, resizing, *used, system, actions, weights, tell_effects)
 
 
 def stream_steps(
@@ -171,9 +172,14 @@ def load_step(table: StepTable, tokenizer: PreTrainedTokenizerBase, record_index
     goldens = [read_golden(record, index, found, table.resizing, table.actions) for index in range(turn + 1)]
     texts = [format_response(golden.response) for golden in goldens]
     shots = [Screenshot(png) for png in record["trajectory"]["image"][: turn + 1]]
-    past = [PastTurn(shot, response_ids(tokenizer, text)) for shot, text in zip(shots[:-1], texts[:-1], strict=True)]
+    effects = [effect.decode() for effect in record["trajectory"]["effect"][:turn]]
+    past = [
+        PastTurn(shot, response_ids(tokenizer, text), effect)
+        for shot, text, effect in zip(shots[:-1], texts[:-1], effects, strict=True)
+    ]
+    system = record_system(record, table.system)
     return Step(
-        prompt=build_prompt(tokenizer, record_system(record, table.system), past, shots[-1], table.resizing),
+        prompt=build_prompt(tokenizer, system, past, shots[-1], table.resizing, tell_effects=table.tell_effects),
         response=texts[-1],
         response_ids=response_ids(tokenizer, texts[-1]),
         action=goldens[-1].response.action,

@@ -34,7 +34,8 @@ def act(arguments: list[str], console: Console, interrupts: Interrupts) -> None:
     flags = [argument for argument in arguments if argument.startswith("--")]
     flags = [flag.replace("--max_turns=", "--phones.most_turns=") for flag in flags]
     run = parse_run("act", flags)
-    run = replace(run, name="act", phones=replace(run.phones, count=1))
+    if not any(flag.startswith("--name=") for flag in flags):
+        run = replace(run, name="act")
     from mobile_r1_jax.stages.playing import carry_out  # here, as importing JAX and transformers takes seconds
 
     carry_out(instructions[0], run, flags, console, interrupts)

@@ -171,6 +171,7 @@ class Run:
     compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
     system: str = SYSTEM_TEMPLATE  # template of the system message, with {instruction} and {tools}
     answer: bool = False  # the action space has answer(text), which tells the user something
+    tell_effects: bool = True  # prompts tell the effect of the last action, such as "no key is called 'x'"
     temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
     # sample only from the most likely tokens with this total probability; 1: all [kin]
     top_p: Annotated[float, "(0, 1]"] = 1.0

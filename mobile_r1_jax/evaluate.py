@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mobile_r1_jax.command_line import run_command, take_flag, take_value
-from mobile_r1_jax.config import ConfigError, Run, parse_run
+from mobile_r1_jax.config import SIMULATOR, ConfigError, Run, parse_run
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.interrupts import Interrupts
 
@@ -82,14 +82,20 @@ def score(predictions: Path, rules: str | None, console: Console) -> None:
 def try_tasks(run: Run, console: Console) -> None:
     """Run every setup, check and teardown of a task file once, on the first phone."""
     from mobile_r1_jax.phones.adb.dry_run import dry_run, report
-    from mobile_r1_jax.phones.providers import open_file_tasks, open_phones
+    from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+    from mobile_r1_jax.phones.providers import open_file_tasks, open_phone
 
+    if run.tasks == SIMULATOR:
+        raise ConfigError("tasks: --dry_run tries a task file; name one, such as --tasks=configs/tasks/aosp.yaml")
     tasks = open_file_tasks(run.tasks).one_of_each()
-    with open_phones(replace(run.phones, count=1), run.seed) as phones:
-        phones[0].enter()
-        for line in report(dry_run(phones[0], tasks)):
-            say(console, line)
-        phones[0].leave()
+    with open_phone(run.phones, run.seed) as [phone]:
+        try:
+            phone.enter()
+            for line in report(dry_run(phone, tasks)):
+                say(console, line)
+            phone.leave()
+        except PhoneError as error:
+            raise PhonesUnavailable(str(error)) from error
 
 
 if __name__ == "__main__":

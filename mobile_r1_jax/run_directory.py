@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -246,5 +247,10 @@ def left_out_name(field: str) -> str:
 
 
 def evaluation_name(title: str) -> str:
-    """Return the folder name of an evaluation's trajectories."""
-    return f"evaluation-{title.replace(' ', '-')}"
+    """Return the folder name of an evaluation's trajectories. title: of a stage, or the path of a policy."""
+    return f"evaluation-{file_name(title)}"
+
+
+def file_name(title: str) -> str:
+    """Return a title or a path as one file name, without the parts that would lead to another folder."""
+    return "-".join(part for part in re.split(r"[\s/]+", title) if part not in ("", ".", ".."))

@@ -34,9 +34,12 @@ def agent_of_run(run: Path) -> AgentSettings | None:
     values = yaml.safe_load(file.read_text()) if file.is_file() else {}
     if "system" not in values or "resizing" not in values:
         return None
-    tokens = values.get("shapes", {}).get("response_tokens", AgentSettings.response_tokens)
     return AgentSettings(
-        values["system"], Resizing(**values["resizing"]), answer=values.get("answer", False), response_tokens=tokens
+        values["system"],
+        Resizing(**values["resizing"]),
+        answer=values.get("answer", False),
+        response_tokens=values.get("shapes", {}).get("response_tokens", AgentSettings.response_tokens),
+        tell_effects=values.get("tell_effects", False),
     )
 
 

@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.completion import PromptGroup
-from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text, with_tools
+from mobile_r1_jax.agent.prompts import EFFECT_TOKENS, PastTurn, Prompt, PromptFormat, encode, system_text, with_tools
 from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -180,13 +180,16 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
 
 
 def open_session(
-    run: Run, console: Console, fit: Callable[[Session], Session] = lambda session: session
+    run: Run,
+    console: Console,
+    fit: Callable[[Session], Session] = lambda session: session,
+    tasks: TaskSuite | None = None,
 ) -> tuple[Session, Policy]:
     """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line.
 
-    fit: changes the shapes of the session before they are checked."""
+    fit: changes the shapes of the session before they are checked. tasks: None: those that the run names."""
     try:
-        tasks = open_tasks(run.tasks, run.phones)
+        tasks = tasks or open_tasks(run.tasks, run.phones)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     try:
@@ -212,7 +215,8 @@ def open_session(
         raise ConfigError(str(error)) from error
     if run.answer:
         run = replace(run, system=with_tools(run.system, run.actions))
-    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions)
+    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions, run.tell_effects)
+    check_texts(prompt_format, instructions_of(tasks))
     session = fit(Session(run, policy.config, prompt_format, tasks, mesh, console))
     if "simulated" in run.phones.source:
         check_lengths(session, [run.phones.simulated.size])
@@ -222,6 +226,21 @@ def open_session(
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
     say(console, f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
     return session, policy
+
+
+def instructions_of(tasks: TaskSuite) -> set[str]:
+    """Return every instruction of a suite."""
+    return {text for split in Split for text in tasks.instructions(split)}
+
+
+def check_texts(prompt_format: PromptFormat, instructions: Iterable[str]) -> None:
+    """Raise ConfigError when the system message or an instruction contains a special token of the tokenizer."""
+    texts = {"system": prompt_format.system} | {f"the instruction {text!r}": text for text in sorted(instructions)}
+    for name, text in texts.items():
+        try:
+            encode(prompt_format.tokenizer, text)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
 
 
 def check_lengths(session: Session, sizes: Iterable[Size]) -> None:
@@ -256,11 +275,15 @@ def fit_shapes(session: Session, sizes: Iterable[Size]) -> Session:
 def longest_prompt(session: Session, size: Size) -> int:
     """Return the number of tokens of the longest prompt of an episode on a screen of (width, height) device pixels."""
     run, prompt_format, screenshot = session.run, session.prompt_format, blank_screenshot(size)
-    instructions = {text for split in Split for text in session.tasks.instructions(split)}
-    longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)), default="")
-    answer = PastTurn(screenshot, (0,) * run.shapes.response_tokens)
+    tokenizer = prompt_format.tokenizer
+    systems = [system_text(run.system, text) for text in instructions_of(session.tasks) or {""}]
+    encoded = tokenizer([f"system\n{system}" for system in systems], add_special_tokens=False)["input_ids"]
+    longest = systems[max(range(len(systems)), key=lambda index: len(encoded[index]))]
+    # Not a stop token: those of past responses are left out.
+    answer = PastTurn(screenshot, encode(tokenizer, "x")[:1] * run.shapes.response_tokens)
     history = [answer] * (run.phones.most_turns - 1)
-    return len(prompt_format.prompt(system_text(run.system, longest), history, screenshot).ids)
+    told = EFFECT_TOKENS if history and prompt_format.tell_effects else 0
+    return len(prompt_format.prompt(longest, history, screenshot).ids) + told
 
 
 def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:

@@ -16,6 +16,7 @@ SMALL = """
 name: small
 save_every: 2
 system: "Phone. Task: {instruction}"
+tell_effects: false
 resizing: {scale: 1.0}
 shapes: {prompt_tokens: [224], response_tokens: 28, windows: [2], screens: 8}
 phones: {count: 4, most_turns: 4, simulated: {size: [112, 224]}}

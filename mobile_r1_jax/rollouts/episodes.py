@@ -147,7 +147,7 @@ async def _play(
         played.turns.append(Turn(screenshot, answer.text, answer.completion, effect=effect))
         played.prompts.append(answer.prompt)
         played.answers.append(response)
-        history.append(PastTurn(screenshot, answer.completion.ids))
+        history.append(PastTurn(screenshot, answer.completion.ids, effect))
         played.progress.append(await phone.progress())
         if on_turn:
             on_turn(played.turns[-1], response)

@@ -64,6 +64,7 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
         annotated=annotated,
         system=run.system,
         actions=run.actions,
+        tell_effects=run.tell_effects,
         weights={str(data_file(folder)): weight for folder, weight in (settings.mixture or {}).items()} or None,
     )
     table = fitting_steps(table, session.prompt_format.tokenizer, room_of(session))

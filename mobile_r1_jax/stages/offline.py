@@ -106,6 +106,7 @@ def provenance(session: Session, policy: Policy, data: GoldenData, temperature: 
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     settings = {"system": run.system, "resizing": asdict(run.resizing), "actions": list(session.prompt_format.actions)}
     settings |= {"response_tokens": run.shapes.response_tokens, "compute": run.precision.compute}
+    settings |= {"tell_effects": run.tell_effects}
     settings |= {"temperature": temperature, "top_p": run.top_p, "top_k": run.top_k, "seed": run.seed}
     settings |= {"weights": weights_hash(policy), "data": digest, "frame": data.frame.kind}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

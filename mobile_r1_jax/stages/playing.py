@@ -1,14 +1,15 @@
 """Play without training: evaluate any policy on any phones, or let it carry out one instruction."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from rich.console import Console
 
-from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.actions import Malformed, SystemButton
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.settings import differences, read_agent_settings
 from mobile_r1_jax.agent.trajectory import Ending, Turn
@@ -18,22 +19,23 @@ from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
-from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.phones.guard.phone import Ask
+from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure
 from mobile_r1_jax.phones.guard.terminal import TerminalAsk
 from mobile_r1_jax.phones.phone import Phone, PhoneError
-from mobile_r1_jax.phones.providers import open_phones
+from mobile_r1_jax.phones.providers import open_phone, open_phones
 from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episode
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, locked
+from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, file_name, locked
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, fit_shapes, open_session
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.offline import open_data, predict
+from mobile_r1_jax.tasks.one_instruction import OneInstruction
+from mobile_r1_jax.tasks.suite import TaskSuite
 from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer.strips import describe
 
@@ -41,7 +43,8 @@ from mobile_r1_jax.viewer.strips import describe
 def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
     """Evaluate the policy on the phones, and print the table of all policies that the same tasks were played with."""
     title = str(run.policy)
-    with locked(run.directory), open_player(run, flags, console) as (session, policy, phones):
+    opened = open_phones(run.phones, run.seed, guard=run.guard)
+    with locked(run.directory), open_player(run, flags, console, opened) as (session, policy, phones):
         save_run(session.run)
         record_start(run.directory, {"seed": run.seed})
 
@@ -57,17 +60,12 @@ def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts
 
 def answer_data(run: Run, directory: Path, flags: Sequence[str], console: Console, interrupts: Interrupts) -> Path:
     """Answer every annotated step of a directory, without a phone. Return the file of the answers."""
-    with locked(run.directory), open_player(run, flags, console, on_phones=False) as (session, policy, _):
+    with locked(run.directory), open_player(run, flags, console) as (session, policy, _):
         save_run(session.run)
         data = open_data(session, directory, run.evaluation.data_frame, "data")
-        out = run.directory / OFFLINE / f"{policy_name(session.run.policy)}-on-{directory.resolve().name}.jsonl"
+        out = run.directory / OFFLINE / f"{file_name(str(session.run.policy))}-on-{directory.resolve().name}.jsonl"
         interrupts.run(predict(session, policy, data, out, title=f"answer {directory}"))
     return out
-
-
-def policy_name(policy: Path) -> str:
-    """Return a policy's path as a file name."""
-    return "-".join(part for part in policy.parts if part not in ("/", "..", "."))
 
 
 def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
@@ -77,8 +75,10 @@ def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
 
 def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
     """Let the policy carry out an instruction on the first phone. Print its turns, and save the trajectory."""
-    ask = TerminalAsk()
-    with locked(run.directory), open_player(run, flags, console, ask=ask) as (session, policy, phones):
+    ask, task = TerminalAsk(), Task("", instruction)
+    phone = open_phone(run.phones, run.seed, guard=run.guard, ask=ask)
+    with locked(run.directory), open_player(run, flags, console, phone, OneInstruction(task)) as player:
+        session, policy, phones = player
         save_run(session.run)
         record_start(run.directory, {"seed": run.seed})
         numbers = iter(range(1, run.phones.most_turns + 1))
@@ -88,13 +88,15 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
 
         async def play() -> Episode:
             engine = session.engine(sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy))
-            async with Fleet(phones[:1]) as fleet, engine, fleet.lease() as phone:
-                agent, turns = Agent(engine, session.prompt_format), session.run.phones.most_turns
-                task, rng = Task("", instruction), Random(run.seed)
+            async with Fleet(phones) as fleet, engine, fleet.lease() as phone:
+                agent, turns, rng = Agent(engine, session.prompt_format), run.phones.most_turns, Random(run.seed)
                 try:
                     return await run_episode(phone, task, agent, most_turns=turns, rng=rng, on_turn=on_turn)
-                finally:
+                except asyncio.CancelledError:  # Ctrl-C
                     ask.stop()  # the phone would wait for an answer
+                    with suppress(InfrastructureFailure):
+                        await phone.perform(SystemButton("Home"))
+                    raise
 
         episode = interrupts.run(play())
         Records(run.directory / TRAJECTORIES).add_trajectory("act", episode)
@@ -103,12 +105,16 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
 
 
 def turn_line(number: int, turn: Turn, response: Response | Malformed) -> str:
-    """Return the line of a turn: its number, thought, action sentence, action, and effect."""
+    """Return the line of a turn: its number, thought, action sentence, action, and effect.
+
+    It has no control characters: a policy and a screen can say anything, and a terminal would obey it."""
     if isinstance(response, Malformed):
-        return f"{number}. malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
-    effect = f" -> {turn.effect}" if turn.effect else ""
-    action = " ".join(describe(response.action))
-    return f"{number}. {' '.join(response.thought.split())} | {response.sentence} | {action}{effect}"
+        line = f"malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
+    else:
+        action, effect = " ".join(describe(response.action)), f" -> {turn.effect}" if turn.effect else ""
+        line = f"{response.thought} | {response.sentence} | {action}{effect}"
+    printable = "".join(character if character.isprintable() else " " for character in line)
+    return f"{number}. {' '.join(printable.split())}"
 
 
 def ending_line(episode: Episode) -> str:
@@ -128,20 +134,23 @@ def ending_line(episode: Episode) -> str:
 
 @contextmanager
 def open_player(
-    run: Run, flags: Sequence[str], console: Console, *, on_phones: bool = True, ask: Ask | None = None
+    run: Run,
+    flags: Sequence[str],
+    console: Console,
+    opened: AbstractContextManager[list[Phone]] | None = None,
+    tasks: TaskSuite | None = None,
 ) -> Iterator[tuple[Session, Policy, list[Phone]]]:
-    """Yield a session whose shapes fit the phones and the task, the policy, and the phones.
+    """Yield a session whose shapes fit the phones and the tasks, the policy, and the phones.
 
-    flags: of the command line; they win over the policy's agent.json. on_phones: False opens no phones, and keeps the
-    run's shapes. ask: asks a person about risky actions. Raise ConfigError and PhonesUnavailable."""
+    flags: of the command line; they win over the policy's agent.json. opened: opens the phones; None: there are none,
+    and the run's shapes are kept. tasks: see `open_session`. Raise ConfigError and PhonesUnavailable."""
     try:
         run = as_trained(replace(run, policy=find_policy(run.policy)), flags, console)
     except (ValueError, OSError) as error:
         raise ConfigError(f"policy: {error}") from error
-    opened = open_phones(run.phones, run.seed, guard=run.guard, ask=ask) if on_phones else nullcontext([])
-    with opened as phones:
-        fit = (lambda session: fit_shapes(session, sizes_of(phones))) if on_phones else (lambda session: session)
-        session, policy = open_session(run, console, fit)
+    with opened or nullcontext([]) as phones:
+        fit = (lambda session: fit_shapes(session, sizes_of(phones))) if opened else (lambda session: session)
+        session, policy = open_session(run, console, fit, tasks)
         with computing_on(session.mesh):
             yield session, policy, phones
 
@@ -160,7 +169,7 @@ def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
     settings = read_agent_settings(run.policy)
     if settings is None:
         return run
-    for name in ("system", "resizing", "answer"):
+    for name in ("system", "resizing", "answer", "tell_effects"):
         if not any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
             run = replace(run, **{name: getattr(settings, name)})
     for line in differences(settings, run):

@@ -102,8 +102,14 @@ async def train_and_evaluate(
             policy = await train[stage](policy)
             results.append(await evaluate_all(session, STAGES[stage], policy, fleet, records, data))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
-    tokens = run.shapes.response_tokens
-    AgentSettings(run.system, run.resizing, answer=run.answer, response_tokens=tokens).write(run.directory / POLICY)
+    settings = AgentSettings(
+        run.system,
+        run.resizing,
+        answer=run.answer,
+        response_tokens=run.shapes.response_tokens,
+        tell_effects=run.tell_effects,
+    )
+    settings.write(run.directory / POLICY)
     return results
 
 

@@ -19,11 +19,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_agent_settings(tmp_path) == answering
 
 
-def test_a_file_from_before_answer_has_a_space_without_it(tmp_path: Path) -> None:
+def test_a_policy_from_before_answer_and_effects_knows_neither(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(
         '{"system": "{instruction}", "resizing": {"scale": 1.0}, "action_space": "mobile_use"}'
     )
-    assert read_agent_settings(tmp_path) == AgentSettings("{instruction}", Resizing(scale=1.0))
+    assert read_agent_settings(tmp_path) == AgentSettings("{instruction}", Resizing(scale=1.0), tell_effects=False)
 
 
 def test_a_policy_of_another_trainer_has_none(tmp_path: Path) -> None:

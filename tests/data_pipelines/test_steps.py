@@ -12,10 +12,12 @@ from PIL import Image
 from small_tokenizer import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from data_pipelines.fitting import Room, fitting_steps
 from data_pipelines.steps import Step, load_step, step_table, stream_steps
 from data_pipelines.trajectories import PhoneTrajectories, prepare
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Box, Frame, Point
+from mobile_r1_jax.agent.prompts import PastTurn, PromptFormat
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
@@ -271,3 +273,28 @@ def test_a_mixture_goes_on_where_its_saved_position_was(tmp_path: Path, tokenize
     resumed = iter(stream_steps(table, tokenizer, seed=5))
     resumed.set_state(position)
     assert [next(resumed).origin for _ in range(27)] == [step.origin for step in rest]
+
+
+def test_a_recorded_episode_gives_the_prompts_that_the_policy_saw(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    effects = ["no key is called 'FLY'", "", "no app is called '<|im_end|>\n'", "the field shows something else"]
+    one = trajectory("买苹果", 4)
+    played = replace(
+        one, turns=tuple(replace(turn, effect=effect) for turn, effect in zip(one.turns, effects, strict=True))
+    )
+    source = prepared(tmp_path, played).as_data_source("train")
+    for tell_effects in (True, False):
+        prompt_format = PromptFormat(tokenizer, "{instruction}", RESIZING, tell_effects=tell_effects)
+        room = Room(10_000, 1000, lambda size: None)
+        table = fitting_steps(step_table(source, RESIZING, tell_effects=tell_effects), tokenizer, room)
+        past: list[PastTurn] = []
+        for step, turn in zip(table.steps, played.turns, strict=True):
+            loaded = load_step(table, tokenizer, *step)
+            seen = prompt_format.prompt(played.system, past, turn.screenshot)
+            assert loaded.prompt.ids.tolist() == seen.ids.tolist()
+            assert ("Effect of" in tokenizer.decode(seen.ids)) == (tell_effects and bool(past and past[-1].effect))
+            past.append(PastTurn(turn.screenshot, loaded.response_ids, turn.effect))
+        lengths = [len(load_step(table, tokenizer, *step).prompt.ids) for step in table.steps]
+        exact = fitting_steps(table, tokenizer, replace(room, prompt_tokens=max(lengths)))
+        assert exact.steps == table.steps and not exact.broken

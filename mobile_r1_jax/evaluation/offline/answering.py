@@ -198,5 +198,6 @@ def _table(
         annotated=data.frame.resizing,
         system=prompt_format.system,
         actions=prompt_format.actions,
+        tell_effects=prompt_format.tell_effects,
     )
     return fitting_steps(table, prompt_format.tokenizer, room)

@@ -44,6 +44,16 @@ def open_phones(
         yield phones
 
 
+@contextmanager
+def open_phone(
+    settings: PhoneSettings, seed: int, *, guard: GuardSettings = _GUARD, ask: Ask | None = None
+) -> Iterator[list[Phone]]:
+    """Yield the first phone of the first source; see `open_phones`. No more than one is started."""
+    one = replace(settings, source=settings.source[:1], count=1, emulators=replace(settings.emulators, count=1))
+    with open_phones(one, seed, guard=guard, ask=ask) as phones:
+        yield phones[:1]
+
+
 def open_file_tasks(tasks: str) -> FileTasks:
     """Return the tasks of a file. Raises TaskFileError in one line."""
     return FileTasks(Path(tasks))
