@@ -85,17 +85,29 @@ class Device:
     def unlock(self) -> None:
         self._state.unlock()
 
+    @property
+    def loading(self) -> bool:
+        """Whether the page has no content yet. It gets its content by being looked at; see `look`."""
+        return self.awake and not self.locked and self._state.loading > 0
+
+    def look(self) -> None:
+        """Count a look at the screen."""
+        self._state.loading = max(0, self._state.loading - 1)
+
     def screenshot(self) -> bytes:
+        """Return PNG bytes of the screen, and count it as a look."""
+        png = self.picture()
+        self.look()
+        return png
+
+    def picture(self) -> bytes:
         """Return PNG bytes of the screen."""
         screen = gestures.screen_of(self._state)
         looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
-        self._state.loading = max(0, self._state.loading - 1)
         return _drawn(looks, screen.accent, self.size)
 
     def elements(self) -> list[Element]:
-        elements = list(gestures.screen_of(self._state).elements)
-        self._state.loading = max(0, self._state.loading - 1)
-        return elements
+        return list(gestures.screen_of(self._state).elements)
 
     def tap(self, x: int, y: int) -> None:
         gestures.tap(self._state, x, y, self.size)
@@ -120,9 +132,9 @@ class Device:
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
 
-    def interrupt(self, kind: str, duration: float, rng: Random) -> None:
-        """Interrupt the task by a kind of `INTERRUPTIONS`."""
-        INTERRUPTIONS[kind](self._state, duration, rng)
+    def interrupt(self, kind: str, duration: float, rng: Random, version: int) -> None:
+        """Interrupt the task by a kind of `INTERRUPTIONS`, as an Android version does."""
+        INTERRUPTIONS[kind](self._state, duration, rng, version)
 
     def open(self, page: str) -> None:
         """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""
