@@ -1,7 +1,14 @@
 """svc, `cmd SERVICE`, content and logcat as Android's."""
 
+import re
+import subprocess
+
 import pytest
 from android_shell import VERSIONS, AndroidShell
+
+from mobile_r1_jax.phones.adb.server import adb_path
+from mobile_r1_jax.phones.adb.stream import ServerAddress
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
 
 
 @pytest.mark.parametrize(
@@ -50,17 +57,36 @@ def test_services_have_their_commands_from_their_version_on(version: int) -> Non
     assert shell("cmd uimode night perhaps").status == 255
 
 
-def test_the_volume_is_the_phones_own() -> None:
+@pytest.mark.parametrize("command", ["cmd media_session", "media"])
+def test_the_volume_of_music_is_the_phones_own(command: str) -> None:
     shell = AndroidShell()
-    get = "cmd media_session volume --stream 3 --get"
-    assert shell.out(get).startswith("[v] will control stream=3 (STREAM_MUSIC)\n")
-    assert shell.out(get).endswith("[v] volume is 5 in range [0..15]\n")
-    shell(
-        "cmd media_session volume --stream 3 --set 12; cmd media_session volume --adj lower; input keyevent VOLUME_DOWN"
-    )
+    assert shell.out(f"{command} volume --stream 3 --get").splitlines() == [
+        "[V] will control stream=3 (STREAM_MUSIC)",
+        "[V] will get volume",
+        "[V] Connecting to AudioService",
+        "[V] volume is 5 in range [0..15]",
+    ]
+    shell(f"{command} volume --stream 3 --set 12; {command} volume --adj lower; input keyevent VOLUME_DOWN")
     assert shell.device.state()["volume"] == 10
-    for wrong in ("--set 16", "--set x", "--set", "--adj up", "--stream 4 --get"):
-        assert shell(f"cmd media_session volume {wrong}").status == 255
+    for wrong in ("--set 16", "--set x", "--set", "--adj up", "--stream 11 --get", "--stream -1 --get", "--loud"):
+        assert shell(f"{command} volume {wrong}").status == 255
+    assert AndroidShell(9).out(f"{command} volume --get").endswith("[v] volume is 5 in range [0..15]\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "name", "low", "high"),
+    [(0, "VOICE_CALL", 1, 5), (1, "SYSTEM", 0, 7), (2, "RING", 0, 7), (4, "ALARM", 1, 7), (5, "NOTIFICATION", 0, 7)],
+)
+def test_other_streams_have_their_own_volume(stream: int, name: str, low: int, high: int) -> None:
+    shell = AndroidShell()
+    line = f"media volume --stream {stream}"
+    assert shell.out(f"{line} --get").startswith(f"[V] will control stream={stream} (STREAM_{name})\n")
+    assert shell.out(f"{line} --set {high} --get").endswith(f"[V] volume is {high} in range [{low}..{high}]\n")
+    shell(f"{line} --adj raise; {line} --adj lower; {line} --adj lower; {line} --adj same")
+    assert f"volume is {high - 2} in" in shell.out(f"{line} --get")
+    refused = f"Error: invalid volume index {high + 1} for stream {stream} (should be in [{low}..{high}])\n"
+    assert shell(f"{line} --set {high + 1}").out.endswith(refused)
+    assert "volume is 5 in" in shell.out("media volume --get") and shell.device.state()["volume"] == 5
 
 
 def test_sent_messages_are_content() -> None:
@@ -125,7 +151,29 @@ def test_the_log_tells_what_started() -> None:
     assert shell.out("logcat -c") == "" and shell.out("logcat -d") == ""
 
 
-@pytest.mark.parametrize("line", ["", "-f x", "-d -b nowhere", "-d -v fancy", "-d -t many", "-d tag:Q"])
+@pytest.mark.parametrize("options", ["-v raw", "-v raw -T 0", "-v tag ActivityTaskManager:I '*:S'", "-b system,main"])
+def test_logcat_follows_the_log_until_it_is_stopped(options: str) -> None:
+    shell = AndroidShell()
+    shell("am start com.sim.maps")
+    follow, later = f"timeout 1 logcat {options} & sleep 0.1", "sleep 0.3; logcat -c; am start com.sim.clock; wait"
+    answer = shell(f"{follow}; am start com.sim.shop; {later}")
+    started = re.findall(r"START u0 .*cmp=com\.sim\.(\w+)/", answer.out)
+    assert started == ["maps", "shop", "clock"][1 if "-T 0" in options else 0 :]
+
+
+def test_adb_logcat_follows_the_log(phones: tuple[SimulatedPhone, ...], server: ServerAddress) -> None:
+    phone = phones[5]
+    phone.shell("logcat -c")
+    command = [adb_path(), "-L", f"tcp:localhost:{server.port}", "-s", phone.serial, "logcat", "-v", "raw"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for package in ("com.sim.shop", "com.sim.maps", "com.sim.clock"):
+            phone.shell(f"am start {package}")
+            line = next(line for line in process.stdout if line.startswith("START"))
+            assert f"cmp={package}/" in line
+        process.terminate()
+
+
+@pytest.mark.parametrize("line", ["-f x", "-d -b nowhere", "-d -v fancy", "-d -t many", "-d tag:Q"])
 def test_what_logcat_cannot_do_fails(line: str) -> None:
     answer = AndroidShell()(f"logcat {line}")
     assert answer.error.startswith("logcat: ") and answer.status == 1

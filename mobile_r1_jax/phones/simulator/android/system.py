@@ -137,6 +137,7 @@ class Android:
     removed: set[str] = field(default_factory=set)  # packages that were uninstalled
     granted: set[tuple[str, str]] = field(default_factory=set)  # (package, permission) by pm grant
     hardware: Hardware = field(init=False)
+    volumes: dict[int, int] = field(default_factory=dict)  # by stream, once it was changed; music is the device's
     tasks: Tasks = field(default_factory=Tasks)
     log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
