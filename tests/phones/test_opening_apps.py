@@ -202,7 +202,7 @@ def test_a_secure_folder_or_work_profile_is_in_nobodys_way(scripted, status: int
 ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy rotation="0">
 <node text="" content-desc="Home" bounds="[0,0][112,224]"><node text="Shop" content-desc="" bounds="[10,20][30,60]" />
 <node text="" content-desc="我的 记事本" bounds="[50,20][70,60]" />
-<node text="Clock" content-desc="" bounds="[80,20][100,60]" /></node></hierarchy>"""
+<node text="Wallet" content-desc="" bounds="[80,20][100,60]" /></node></hierarchy>"""
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy ro
         ("shop", ["input tap 20 40"], ""),
         ("我的  记事本", ["input tap 60 40"], ""),
         ("Shopping", [], "no app is called 'Shopping'"),
-        ("Clock", ["input tap 90 40"], ""),  # of a package that nobody knows
+        ("Wallet", ["input tap 90 40"], ""),  # of a package that nobody knows
         ("Netflix", [], "'Netflix' is not installed, or has nothing to open"),
         ("", [], "no app is called ''"),
     ],

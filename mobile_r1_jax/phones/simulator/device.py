@@ -2,11 +2,12 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar
 
 from mobile_r1_jax.phones.simulator import gestures, tasks
-from mobile_r1_jax.phones.simulator.app import App, activity_of
+from mobile_r1_jax.phones.simulator.app import App, Rows, activity_of
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.interruptions import INTERRUPTIONS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
@@ -148,12 +149,20 @@ class Device:
         if self._state.app == app.name:
             self._state.home()
 
-    def content(self, path: str) -> list[dict[str, str]] | None:
-        """Return the rows behind content://`path`; None if no app has such a table."""
-        for app in APPS.values():
-            if path in app.content:
-                return app.content[path](self._state.data[app.name])
-        return None
+    @property
+    def tables(self) -> dict[str, Rows]:
+        """The tables of all apps: content:// path -> columns and rows."""
+        data = self._state.data
+        return {path: rows for app in APPS.values() for path, rows in app.tables(data[app.name]).items()}
+
+    @property
+    def alarms(self) -> list[str]:
+        """The times, as HH:MM, of the alarms that are on."""
+        return [time for app in APPS.values() for time in app.alarms(self._state.data[app.name])]
+
+    def perform(self, package: str, action: str, extras: Mapping[str, str]) -> bool:
+        """Let an app perform the action of an intent. Return whether the app opens."""
+        return self.apps[package].performs[action](self._state, extras)
 
     def reset(self, setup: dict[str, Any]) -> None:
         """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""
