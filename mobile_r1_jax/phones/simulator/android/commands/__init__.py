@@ -1,4 +1,4 @@
-"""Android's own commands of a simulated phone by name. The Unix commands are in `toybox`."""
+"""Android's own commands of a simulated phone by name. logcat, which waits, and the Unix commands are in `toybox`."""
 
 from mobile_r1_jax.phones.simulator.android.commands import (
     activities,
@@ -7,12 +7,12 @@ from mobile_r1_jax.phones.simulator.android.commands import (
     dumps,
     hierarchy,
     keyboard,
-    logcat,
     packages,
     screencap,
     services,
     system,
     touch,
+    volume,
     windows,
 )
 from mobile_r1_jax.phones.simulator.android.system import Command
@@ -26,7 +26,7 @@ COMMANDS: dict[str, Command] = {
     "ime": keyboard.ime,
     "input": touch.input_,
     "locksettings": system.locksettings,
-    "logcat": logcat.logcat,
+    "media": volume.media,
     "monkey": activities.monkey,
     "pm": packages.pm,
     "reboot": system.reboot,

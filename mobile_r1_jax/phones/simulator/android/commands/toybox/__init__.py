@@ -1,5 +1,6 @@
-"""toybox: the Unix commands of a phone, by name."""
+"""toybox: the Unix commands of a phone by name, and the others that may wait: sh and logcat."""
 
+from mobile_r1_jax.phones.simulator.android.commands.logcat import logcat
 from mobile_r1_jax.phones.simulator.android.commands.toybox import (
     files,
     listing,
@@ -35,6 +36,7 @@ TOOLS: dict[str, Tool] = {
     "hostname": system.hostname,
     "id": system.id_,
     "killall": processes.pkill,
+    "logcat": logcat,
     "ls": listing.ls,
     "mkdir": files.mkdir,
     "mktemp": files.mktemp,
