@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mobile_r1_jax.phones.simulator.android.commands.toybox import TOOLS
+from mobile_r1_jax.phones.simulator.android.commands import TOOLS
 from mobile_r1_jax.phones.simulator.android.shell import run
 from mobile_r1_jax.phones.simulator.android.system import Android
 

@@ -1,4 +1,4 @@
-"""Android's own commands of a simulated phone by name. logcat, which waits, and the Unix commands are in `toybox`."""
+"""The commands of a simulated phone by name: Android's own ones, and those that may wait."""
 
 from mobile_r1_jax.phones.simulator.android.commands import (
     activities,
@@ -15,7 +15,9 @@ from mobile_r1_jax.phones.simulator.android.commands import (
     volume,
     windows,
 )
-from mobile_r1_jax.phones.simulator.android.system import Command
+from mobile_r1_jax.phones.simulator.android.commands.logcat import logcat
+from mobile_r1_jax.phones.simulator.android.commands.toybox import TOYBOX
+from mobile_r1_jax.phones.simulator.android.system import Command, Tool
 
 COMMANDS: dict[str, Command] = {
     "am": apps.am,
@@ -36,3 +38,5 @@ COMMANDS: dict[str, Command] = {
     "uiautomator": hierarchy.uiautomator,
     "wm": windows.wm,
 }
+
+TOOLS: dict[str, Tool] = TOYBOX | {"logcat": logcat}

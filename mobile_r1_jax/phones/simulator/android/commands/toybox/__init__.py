@@ -1,6 +1,5 @@
-"""toybox: the Unix commands of a phone by name, and the others that may wait: sh and logcat."""
+"""toybox: the Unix commands of a phone by name, and sh."""
 
-from mobile_r1_jax.phones.simulator.android.commands.logcat import logcat
 from mobile_r1_jax.phones.simulator.android.commands.toybox import (
     files,
     listing,
@@ -15,7 +14,7 @@ from mobile_r1_jax.phones.simulator.android.system import Tool
 
 _CHECKSUMS = ("md5sum", "sha1sum", "sha224sum", "sha256sum", "sha384sum", "sha512sum")
 
-TOOLS: dict[str, Tool] = {
+TOYBOX: dict[str, Tool] = {
     "base64": text.base64,
     "basename": listing.basename,
     "cat": text.cat,
@@ -36,7 +35,6 @@ TOOLS: dict[str, Tool] = {
     "hostname": system.hostname,
     "id": system.id_,
     "killall": processes.pkill,
-    "logcat": logcat,
     "ls": listing.ls,
     "mkdir": files.mkdir,
     "mktemp": files.mktemp,
