@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from data_pipelines.steps import StepTable, origin, read_golden, record_system
-from mobile_r1_jax.agent.prompts import prompt_ids, response_ids
-from mobile_r1_jax.agent.responses import format_response
+from mobile_r1_jax.agent.prompts import prefix_tokens, prompt_ids, response_ids
+from mobile_r1_jax.agent.responses import empty_start, format_response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,18 +58,22 @@ def _first_problem(
     turns: Sequence[int],
 ) -> tuple[int, str]:
     """Return the first unusable turn and the reason; the turn after the last one and "" if all are usable."""
-    system, shots = record_system(record), record["trajectory"]["picture"]
+    system, shots = record_system(record, table.system), record["trajectory"]["picture"]
     found = table.frames[record["file"].decode()]
     responses, sizes = list[Sequence[int]](), list[tuple[int, int]]()
     for turn in range(turns[-1] + 1):
-        golden = read_golden(record, turn, found, table.resizing)
+        golden = read_golden(record, turn, found, table.resizing, table.actions)
         try:
             sizes.append(table.resizing.model_size(*map(int, shots[turn])))
             room.check_screen(sizes[-1])
-            response = response_ids(tokenizer, format_response(golden.response))
+            text = format_response(golden.response)
+            response = response_ids(tokenizer, text)
             if turn in turns:
-                ids = prompt_ids(tokenizer, system, responses, sizes[-2:])
-                _check_length("prompt", len(ids), room.prompt_tokens)
+                told = turn > 0 and table.tell_effects
+                effect = record["trajectory"]["effect"][turn - 1].decode() if told else ""
+                ids = prompt_ids(tokenizer, system, responses, sizes[-2:], effect)
+                unlearned = prefix_tokens(tokenizer, text, empty_start(text))  # they join the prompt in stage 1
+                _check_length("prompt", len(ids) + unlearned, room.prompt_tokens)
                 _check_length("response", len(response), room.response_tokens)
         except ValueError as error:
             return turn, str(error)

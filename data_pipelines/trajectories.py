@@ -78,7 +78,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
     data is therefore prepared again.
     """
 
-    VERSION = tfds.core.Version("1.2.0")  # increase when the features or the checks change
+    VERSION = tfds.core.Version("1.4.0")  # increase when the features or the checks change
 
     def __init__(self, *, directories: Sequence[Path | str], data_dir: Path | str, **kwargs: Any) -> None:
         """`directories`: each holds data.jsonl and images/. Raises FileNotFoundError if one has no data.jsonl."""
@@ -99,6 +99,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
             "instruction": tfds.features.Text(),
             "system": tfds.features.Text(doc="the system message with the task"),
             "ending": tfds.features.Text(),
+            "coordinates": tfds.features.Text(doc="the pixels of all coordinates, if declared, else auto"),
             "trajectory": tfds.features.Sequence(
                 {
                     "image": tfds.features.Text(doc="the PNG's name under pictures/"),
@@ -108,6 +109,7 @@ class PhoneTrajectories(tfds.core.GeneratorBasedBuilder):
                     "size": tfds.features.Tensor(
                         shape=(2,), dtype=np.int32, doc="width, height of the annotated image"
                     ),
+                    "effect": tfds.features.Text(doc="what the phone did, in words"),
                     "mistake": tfds.features.Scalar(np.bool_, doc="stays in the history, is not trained on"),
                 }
             ),
@@ -169,6 +171,17 @@ def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTra
     return builder
 
 
+def trajectory_record(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
+    """Return a trajectory as a record that was never prepared, with its screenshots in memory."""
+    example = _example(file, line, trajectory)
+    steps = [_step(turn) | {"image": turn.screenshot.png} for turn in trajectory.turns]
+    columns = {key: [step[key] for step in steps] for key in steps[0]}
+    columns |= {key: np.array(columns[key]) for key in ("picture", "bbox", "size", "mistake")}
+    columns |= {key: [text.encode() for text in columns[key]] for key in ("response", "effect")}
+    texts = {key: value.encode() for key, value in example.items() if isinstance(value, str)}
+    return example | texts | {"trajectory": columns}
+
+
 def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
     return {
         "file": str(file),
@@ -177,6 +190,7 @@ def _example(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
         "instruction": trajectory.task,
         "system": trajectory.system,
         "ending": trajectory.ending.value,
+        "coordinates": trajectory.coordinates,
         "trajectory": [_step(turn) for turn in trajectory.turns],
     }
 
@@ -188,6 +202,7 @@ def _step(turn: Turn) -> dict[str, Any]:
         "response": turn.response,
         "bbox": turn.bbox or NO_BOX,
         "size": (turn.frame.width, turn.frame.height),
+        "effect": turn.effect,
         "mistake": turn.mistake,
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "launch": "train a policy through the three stages, or go on with a run",
+    "evaluate": "play tasks with any policy on any phones, without training",
+    "act": "let a policy carry out one instruction on a phone",
     "export": "write the policy of a run as a Hugging Face model directory",
     "plan": "say whether a run fits an accelerator, and how long its updates take",
     "view": "show a run or a directory of trajectories as a page",

@@ -8,7 +8,7 @@ Defaults are those of the published recipe where it is known ([paper], [kin]), e
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 import jsonargparse
 import yaml
 
+from mobile_r1_jax.agent.actions import ACTIONS, WITH_ANSWER, ActionRow
 from mobile_r1_jax.agent.coordinates import FrameSetting
 from mobile_r1_jax.agent.data_files import DATA, has_data
 from mobile_r1_jax.agent.errors import OneLineError
@@ -26,10 +27,13 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.settings import PhoneSettings
+from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
+from mobile_r1_jax.rewards.judges import settings as judge_settings
+from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
+from mobile_r1_jax.training.tracking_settings import TrackingSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
@@ -82,11 +86,19 @@ class Annotations:
     """Annotated trajectories for the first two stages: from a directory, or written by the oracle."""
 
     directory: Path | None = None  # directory with data.jsonl and images/; null: the oracle writes trajectories
+    # several such directories that train together -> the weight of each: its steps are drawn in proportion to it
+    mixture: Annotated[dict[str, float] | None, "(0, inf)"] = None
     count: Annotated[int, "[1, inf)"] = 1000  # trajectories that the oracle writes
     mistakes: Annotated[float, "[0, 1]"] = 0.2  # share of them with a wrong step that is undone
     popups: Annotated[float, "[0, 100]"] = 0.1  # mean number of pop-ups in a task
     frame: FrameSetting = "auto"  # pixels of its coordinates: of the screenshot, or of a resized image; auto: detect
     resizing: Resizing = PUBLISHED_RESIZING  # How its annotators resized screenshots. [kin]
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Return the user's directories; empty if the oracle writes the trajectories."""
+        named = self.mixture or ([] if self.directory is None else [self.directory])
+        return tuple(map(Path, named))
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,9 @@ class Evaluation:
     unseen_app_episodes: Annotated[int, "[0, inf)"] = 60  # episodes on tasks of apps that training does not use
     repeats: Annotated[int, "[1, inf)"] = 1  # episodes of each held-out task (K); above 1 the table has pass@K
     temperature: Annotated[float, "[0, inf)"] = 0.0  # sampling temperature; 0 is greedy
+    # directory of annotated trajectories whose steps are answered as well, greedily; null: none
+    data: Path | None = None
+    data_frame: FrameSetting = "auto"  # pixels of its coordinates: see annotations.frame
 
 
 @dataclass(frozen=True)
@@ -165,6 +180,8 @@ class Run:
     mesh: str | None = None  # fsdp x tensor, or replicas x fsdp x tensor; null: all devices along fsdp
     compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
     system: str = SYSTEM_TEMPLATE  # template of the system message, with {instruction} and {tools}
+    answer: bool = False  # the action space has answer(text), which tells the user something
+    tell_effects: bool = True  # prompts tell the effect of the last action, such as "no key is called 'x'"
     temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
     # sample only from the most likely tokens with this total probability; 1: all [kin]
     top_p: Annotated[float, "(0, 1]"] = 1.0
@@ -179,12 +196,15 @@ class Run:
     precision: Precision = Precision()  # Data types, and what the backward pass recomputes.
     lora: LoRA | None = None  # Adapters that are trained instead of the weights, in all stages.
     phones: PhoneSettings = PhoneSettings()  # The phones for training and evaluation.
+    guard: GuardSettings = GuardSettings()  # What is refused on devices and emulators. (docs/howto/guard.md)
     annotations: Annotations = Annotations()  # Annotated trajectories for the first two stages.
     format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.
     task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
+    judge: JudgeSettings = JudgeSettings()  # The judge that grades the episodes of the task-level stage.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
     hosts: HostSettings = HostSettings()  # The processes of a run on several hosts.
+    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, beside TensorBoard.
 
     @property
     def directory(self) -> Path:
@@ -195,6 +215,11 @@ class Run:
     def weights(self) -> str:
         """Return the dtype of the stored weights. With adapters the weights are frozen and stored as they are used."""
         return self.precision.master if self.lora is None else self.precision.compute
+
+    @property
+    def actions(self) -> Mapping[str, ActionRow]:
+        """Return the action space."""
+        return WITH_ANSWER if self.answer else ACTIONS
 
     @property
     def slots(self) -> int:
@@ -284,10 +309,18 @@ def find_problems(run: Run) -> Iterator[str]:
         yield f"stages is [{', '.join(run.stages)}]; name some of [{', '.join(names)}], once each and in this order"
     if not run.phones.source or len(set(run.phones.source)) < len(run.phones.source):
         yield f"phones.source is [{', '.join(run.phones.source)}]; name each source once: simulated, devices, emulators"
+    yield from (f"judge.{problem}" for problem in judge_settings.find_problems(run.judge))
     for name in ("annotations", "action_level.annotations"):
-        directory = getattr(attrgetter(name)(run), "directory", None)
-        if directory is not None and not has_data(directory):
-            yield f"{name}.directory: no {DATA} in {directory}; name a directory that holds it"
+        if (settings := attrgetter(name)(run)) is None:
+            continue
+        field = "directory" if settings.mixture is None else "mixture"
+        if settings.directory is not None and settings.mixture is not None:
+            yield f"{name}.mixture: {name}.directory is set as well; put every directory into the mixture"
+        for directory in settings.directories:
+            if not has_data(directory):
+                yield f"{name}.{field}: no {DATA} in {directory}; name a directory that holds it"
+    if run.evaluation.data is not None and not has_data(run.evaluation.data):
+        yield f"evaluation.data: no {DATA} in {run.evaluation.data}; name a directory that holds it"
 
 
 def save_run(run: Run) -> None:

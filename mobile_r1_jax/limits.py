@@ -66,13 +66,14 @@ def out_of_range(values: Iterable[tuple[str, Any]], limits: Mapping[str, Range])
     """Yield a message for each field that holds a number outside its range.
 
     Args:
-      values: pairs of a field's dotted name and its value: a number, a sequence of numbers, or anything else.
+      values: pairs of a field's dotted name and its value: a number, a sequence or a dict of numbers, or anything else.
       limits: ranges by dotted name; a field without one may hold anything.
     """
     for name, value in values:
         if name not in limits or value is None:
             continue
-        numbers = value if isinstance(value, (list, tuple)) else [value]
+        numbers = list(value.values()) if isinstance(value, dict) else value
+        numbers = numbers if isinstance(numbers, (list, tuple)) else [numbers]
         if not numbers:
             yield f"{name} is empty; name at least one number"
         elif not all(number in limits[name] for number in numbers):

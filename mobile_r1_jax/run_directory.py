@@ -1,11 +1,14 @@
 """A run's directory. One launch at a time may use it, and a run continues only with the same settings and files.
 
 config.yaml       the settings of the run            inputs.json       hashes of the policy and data that it reads
-checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/
+checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/, wandb/
 results.jsonl     a row per evaluation               trajectories/     all episodes
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
+judge/            grades of the chat judge
 exported/         policies of stages that other runs or commands have asked for
+offline/          predictions for annotated data and their scores
+run.json          an entry per start: code, libraries, devices, command; patches/ has changes to the code
 """
 
 import errno
@@ -13,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -29,18 +33,25 @@ from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import CONFIG, SIMULATOR, ConfigError, Run, save_run, to_plain
 from mobile_r1_jax.evaluation.results import RESULTS
+from mobile_r1_jax.rewards.judges.settings import FREE_SETTINGS
 from mobile_r1_jax.stages.declaration import STAGES
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
 METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
-EXPORTED = "exported"
+EXPORTED, OFFLINE, JUDGE = "exported", "offline", "judge"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
-EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, TRAJECTORIES, *ANNOTATIONS.values(), "prepared")
-# Fields that may change when a run continues. A policy that has moved is identified by its hash.
+EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, OFFLINE, TRAJECTORIES, "prepared")
+EVERYTHING += ("wandb", *ANNOTATIONS.values())
+# Fields that may change when a run continues. A policy that has moved is identified by its hash, and predictions name
+# the data that they answer.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
 FREE += ("keep", "keep_every")
-FREE += ("phones.devices.server", "phones.devices.serials")
+FREE += ("evaluation.data", "evaluation.data_frame")
+FREE += ("phones.devices.server", "phones.devices.serials", "phones.timings")
+FREE += ("tracking.wandb", "tracking.project", "tracking.name")
 FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
+# Those of the judge: where and how fast it is asked. A rubric is identified by its hash.
+FREE += tuple(f"judge.{name}" for name in FREE_SETTINGS)
 
 
 @contextmanager
@@ -104,13 +115,16 @@ def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
 
 
 def inputs_of(run: Run, policy_hash: str) -> dict[str, str]:
-    """Return hashes of the files that a run reads: its policy, its task file, and the data.jsonl of annotations."""
+    """Return hashes of the files that a run reads: policy, task file, data.jsonl of annotations, and rubric."""
     inputs = {"policy": policy_hash}
     if run.tasks != SIMULATOR:
         inputs["tasks"] = file_hash(Path(run.tasks))
+    if run.judge.rubric is not None:
+        inputs["judge.rubric"] = file_hash(run.judge.rubric)
     for name in ANNOTATIONS:
-        if directory := getattr(attrgetter(name)(run), "directory", None):
-            inputs[name] = file_hash(data_file(directory))
+        settings = attrgetter(name)(run)
+        if settings and settings.directories:
+            inputs[name] = "+".join(file_hash(data_file(directory)) for directory in settings.directories)
     return inputs
 
 
@@ -148,15 +162,21 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
                 changes.append((f"{name} was {in_a_line(old)}, is {in_a_line(new)}", affected))
             continue
         stage, _, rest = name.partition(".")
-        affected = list(STAGES).index(stage) if stage in STAGES else len(STAGES) if stage == "evaluation" else 0
+        affected = first_stage(stage)
         if rest == "updates" and new > old:  # the stage continues; only later stages started from its old end
             affected += 1
             if not set(started) & set(list(STAGES)[affected:]):
                 continue
         changes.append((f"{name} was {in_a_line(old)}, is {in_a_line(new)}", affected))
     changed_files = [name for name in sorted(read.keys() & inputs.keys()) if read[name] != inputs[name]]
-    changes += [(f"the files of {name} have changed", int(name.startswith("action_level"))) for name in changed_files]
+    changes += [(f"the files of {name} have changed", first_stage(name.split(".")[0])) for name in changed_files]
     return changes
+
+
+def first_stage(section: str) -> int:
+    """Return the index in STAGES of the first stage that a section of the settings affects."""
+    name = "task_level" if section == "judge" else section
+    return list(STAGES).index(name) if name in STAGES else len(STAGES) if section == "evaluation" else 0
 
 
 def first_other_stage(old: Sequence[str], new: Sequence[str]) -> int:
@@ -241,5 +261,10 @@ def left_folders(path: Path, hosts: int) -> list[Path]:
 
 
 def evaluation_name(title: str) -> str:
-    """Return the folder name of an evaluation's trajectories."""
-    return f"evaluation-{title.replace(' ', '-')}"
+    """Return the folder name of an evaluation's trajectories. title: of a stage, or the path of a policy."""
+    return f"evaluation-{file_name(title)}"
+
+
+def file_name(title: str) -> str:
+    """Return a title or a path as one file name, without the parts that would lead to another folder."""
+    return "-".join(part for part in re.split(r"[\s/]+", title) if part not in ("", ".", ".."))

@@ -34,7 +34,13 @@ def agent_of_run(run: Path) -> AgentSettings | None:
     values = yaml.safe_load(file.read_text()) if file.is_file() else {}
     if "system" not in values or "resizing" not in values:
         return None
-    return AgentSettings(values["system"], Resizing(**values["resizing"]))
+    return AgentSettings(
+        values["system"],
+        Resizing(**values["resizing"]),
+        answer=values.get("answer", False),
+        response_tokens=values.get("shapes", {}).get("response_tokens", AgentSettings.response_tokens),
+        tell_effects=values.get("tell_effects", False),
+    )
 
 
 def trained_lora(run: Path) -> LoRA | None:

@@ -4,7 +4,7 @@ Training runs on the mesh of all hosts. Each host samples on its own devices, th
 of every batch. On one host both meshes are the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from mobile_r1_jax.agent.completion import PromptGroup
-from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, system_text
+from mobile_r1_jax.agent.prompts import EFFECT_TOKENS, PastTurn, Prompt, PromptFormat, encode, system_text, with_tools
 from mobile_r1_jax.agent.screenshots import blank_screenshot, patches
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -40,6 +40,7 @@ from mobile_r1_jax.model.tokenizer import load_tokenizer
 from mobile_r1_jax.model.vision import VisionTower
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.runtime.compilation_cache import enable_compilation_cache
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.sampling.engine import Engine
 from mobile_r1_jax.sampling.sampler import Sampling
@@ -49,6 +50,7 @@ from mobile_r1_jax.training.batches import micro_batches
 from mobile_r1_jax.training.global_batches import Common, Needs, global_batches
 from mobile_r1_jax.training.step import Batch
 
+PROMPT_BLOCK = 128  # prompt buckets that fit an episode are a multiple of it
 PROMPT_SCREENSHOTS = 2  # the largest number of screenshots in a prompt
 
 
@@ -252,12 +254,19 @@ def screen_rows(rows: int, mesh: Mesh | AbstractMesh) -> tuple[int, ...]:
     return tuple(sorted({min(most, shards * -(-most * quarters // (4 * shards))) for quarters in range(1, 5)}))
 
 
-def open_session(run: Run, console: Console, hosts: Hosts | None = None) -> tuple[Session, Policy]:
+def open_session(
+    run: Run,
+    console: Console,
+    fit: Callable[[Session], Session] = lambda session: session,
+    tasks: TaskSuite | None = None,
+    hosts: Hosts | None = None,
+) -> tuple[Session, Policy]:
     """Return the session of a run and the policy that the run begins with. Raise ConfigError in one line.
 
-    hosts: the processes of the run; None: this one alone."""
+    fit: changes the shapes of the session before they are checked. tasks: None: those that the run names. hosts: the
+    processes of the run; None: this one alone."""
     try:
-        tasks = open_tasks(run.tasks, run.phones)
+        tasks = tasks or open_tasks(run.tasks, run.phones)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     try:
@@ -282,16 +291,34 @@ def open_session(run: Run, console: Console, hosts: Hosts | None = None) -> tupl
             policy = shard_policy(with_adapters(policy, run.lora, key=key), mesh)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    prompt_format = PromptFormat(tokenizer, run.system, run.resizing)
-    session = Session(run, policy.config, prompt_format, tasks, mesh, console, hosts or Hosts())
+    if run.answer:
+        run = replace(run, system=with_tools(run.system, run.actions))
+    prompt_format = PromptFormat(tokenizer, run.system, run.resizing, run.actions, run.tell_effects)
+    check_texts(prompt_format, instructions_of(tasks))
+    session = fit(Session(run, policy.config, prompt_format, tasks, mesh, console, hosts or Hosts()))
     if "simulated" in run.phones.source:
         check_lengths(session, [run.phones.simulated.size])
     size = sum(array.size for array in jax.tree.leaves(policy)) / 1e6
     learn = sum(array.size for array in jax.tree.leaves(nnx.state(policy, nnx.LoRAParam))) / 1e6
     adapters = f", {learn:.1f} M of them in adapters" if run.lora is not None else ""
     devices = f"{len(jax.devices())} {jax.default_backend()} device(s), mesh {mesh_name(*mesh.shape.values())}"
-    console.print(f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}", markup=False)
+    say(console, f"policy: {run.policy}, {size:.1f} M parameters{adapters}; {devices}")
     return session, policy
+
+
+def instructions_of(tasks: TaskSuite) -> set[str]:
+    """Return every instruction of a suite."""
+    return {text for split in Split for text in tasks.instructions(split)}
+
+
+def check_texts(prompt_format: PromptFormat, instructions: Iterable[str]) -> None:
+    """Raise ConfigError when the system message or an instruction contains a special token of the tokenizer."""
+    texts = {"system": prompt_format.system} | {f"the instruction {text!r}": text for text in sorted(instructions)}
+    for name, text in texts.items():
+        try:
+            encode(prompt_format.tokenizer, text)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
 
 
 def check_lengths(session: Session, sizes: Iterable[Size]) -> None:
@@ -311,14 +338,30 @@ def check_lengths(session: Session, sizes: Iterable[Size]) -> None:
             )
 
 
+def fit_shapes(session: Session, sizes: Iterable[Size]) -> Session:
+    """Return the session with one bucket of prompts and one of windows, which hold an episode on screens of any size.
+
+    sizes: (width, height) of the phones' screens, in device pixels."""
+    run, vision = session.run, session.config.vision
+    sizes = list(sizes) or [run.phones.simulated.size]
+    windows = max(blocks_of(run.resizing.model_size(*size), vision) for size in sizes)
+    tokens = max(longest_prompt(session, size) for size in sizes)
+    shapes = replace(run.shapes, windows=(windows,), prompt_tokens=(tokens + -tokens % PROMPT_BLOCK,), slots=None)
+    return replace(session, run=replace(run, shapes=shapes))
+
+
 def longest_prompt(session: Session, size: Size) -> int:
     """Return the number of tokens of the longest prompt of an episode on a screen of (width, height) device pixels."""
     run, prompt_format, screenshot = session.run, session.prompt_format, blank_screenshot(size)
-    instructions = {text for split in Split for text in session.tasks.instructions(split)}
-    longest = max(instructions, key=lambda text: len(prompt_format.tokenizer.encode(text)), default="")
-    answer = PastTurn(screenshot, (0,) * run.shapes.response_tokens)
+    tokenizer = prompt_format.tokenizer
+    systems = [system_text(run.system, text) for text in instructions_of(session.tasks) or {""}]
+    encoded = tokenizer([f"system\n{system}" for system in systems], add_special_tokens=False)["input_ids"]
+    longest = systems[max(range(len(systems)), key=lambda index: len(encoded[index]))]
+    # Not a stop token: those of past responses are left out.
+    answer = PastTurn(screenshot, encode(tokenizer, "x")[:1] * run.shapes.response_tokens)
     history = [answer] * (run.phones.most_turns - 1)
-    return len(prompt_format.prompt(system_text(run.system, longest), history, screenshot).ids)
+    told = EFFECT_TOKENS if history and prompt_format.tell_effects else 0
+    return len(prompt_format.prompt(longest, history, screenshot).ids) + told
 
 
 def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:

@@ -1,11 +1,15 @@
 """What every file of tests starts from: no programs of another file, and small models that several rooms share."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import pytest
+
+STAND_IN_EMULATOR = Path(__file__).parent / "phones" / "stand_in_emulator.py"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,6 +25,27 @@ def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder := tmp_path_factory.mktemp("state")))
         yield folder
+
+
+@pytest.fixture
+def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as of the SDK with a stand-in for the emulator, and an AVD `pixel` with the snapshot `clean`."""
+    program = tmp_path / "sdk" / "emulator" / "emulator"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN_EMULATOR}" "$@"\n')
+    program.chmod(0o755)
+    avd = tmp_path / "avd" / "pixel.avd"
+    (avd / "snapshots" / "clean").mkdir(parents=True)
+    (avd / "config.ini").write_text(f"AvdId=pixel\nhw.keyboard=no\nskin.path={avd}/skin\n")
+    (avd / "snapshots" / "clean" / "hardware.ini").write_text(f"avd.name = pixel\ndisk = {avd}/userdata.img\n")
+    (avd / "snapshots" / "clean" / "snapshot.pb").touch()
+    (tmp_path / "avd" / "pixel.ini").write_text(f"avd.ini.encoding=UTF-8\npath={avd}\npath.rel=avd/pixel.avd\n")
+    variables = {"ANDROID_HOME": "sdk", "ANDROID_AVD_HOME": "avd", "XDG_RUNTIME_DIR": "runtime", "HOME": "home"}
+    for name, folder in variables.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    return tmp_path
 
 
 class Pair(NamedTuple):

@@ -15,6 +15,7 @@ from flax import nnx
 
 from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.prompts import PastTurn, PromptFormat, system_text
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.agent.screenshots import Resizing, blank_screenshot
@@ -29,7 +30,7 @@ from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.rollouts.replay import store_update
 from mobile_r1_jax.tasks.suite import Split
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 TINY_BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
 SYSTEM = "Phone. Task: {instruction}"
@@ -138,11 +139,11 @@ def store_episodes(directory: Path, updates: int = 1) -> tuple[dict[int, Task], 
                 answers.append(parse_response(prompt_format.text(ids), prompts[-1].frame))
                 turns.append(Turn(screenshot, prompt_format.text(ids), Completion(ids, logps)))
                 history.append(PastTurn(screenshot, ids))
-            progress = tuple(Progress(False, 4 - n * (index % 3 == 0), 4, n, 3) for n in range(len(turns) + 1))
             done = index % 4 == 1
+            remaining = [4 - n * (index % 3 == 0) for n in range(len(turns) + 1)]
+            progress = tuple(Progress(done, left, 4, n, 3) for n, left in enumerate(remaining))
             ending, outcome = (Ending.SUCCESS, Outcome.DONE) if done else (Ending.OUT_OF_STEPS, Outcome.NOT_DONE)
-            scores = progress[-1].as_scores() | {"done": float(done)}
-            record = (task.instruction, task.app, system, tuple(turns), ending, scores, task.id, outcome)
+            record = (task.instruction, task.app, system, tuple(turns), ending, {}, task.id, outcome, progress[-1])
             episodes[index] = Episode(Trajectory(*record), tuple(prompts), tuple(answers), progress)
         folder = directory / "trajectories" / "task_level"
         store_update(Records(folder.parent), folder, update + 1, episodes, [0.0] * len(episodes))

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.failures import Failure
-from mobile_r1_jax.tasks.task import Progress
 
 MOVE = Response("", "", Wait(1))
 DONE, GIVEN_UP = Response("", "", Terminate("success")), Response("", "", Terminate("failure"))

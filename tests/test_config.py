@@ -1,12 +1,13 @@
 """Runs from YAML files and flags: whatever is wrong is one line, and a run that was saved is the same run again."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from math import inf
 from operator import attrgetter
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -180,6 +181,7 @@ def test_a_number_outside_its_limits_is_refused_with_its_full_name(name: str) ->
         wrong += [".nan", ".inf", "-.inf"]
     for value in wrong:
         written = f"[{value}, {value}]" if get_args(NUMBERS[name]) else value
+        written = f"{{a: {value}}}" if get_origin(NUMBERS[name]) is dict else written
         flags = ["--annotations.resizing={}"] if name.startswith("annotations.resizing.") else []
         said = refusal(*flags, f"--{name}={written}")
         assert said.startswith(f"{name} is ") and f"; it must be {limit}" in said
@@ -229,3 +231,20 @@ def test_a_directory_of_annotations_holds_their_data_file(name: str, tmp_path: P
     assert said == f"{name}.directory: no data.jsonl in {tmp_path}; name a directory that holds it"
     (tmp_path / "data.jsonl").touch()
     assert attrgetter(name)(parse_run("launch", [f"--{name}.directory={tmp_path}"])).directory == tmp_path
+
+
+@pytest.mark.parametrize("name", ["annotations", "action_level.annotations"])
+def test_a_mixture_names_directories_with_data_and_weights_above_0(name: str, tmp_path: Path) -> None:
+    for part in "ab":
+        (tmp_path / part).mkdir()
+    (tmp_path / "a" / "data.jsonl").touch()
+
+    def flag(**weights: float) -> str:
+        return f"--{name}.mixture={json.dumps({str(tmp_path / part): weight for part, weight in weights.items()})}"
+
+    assert attrgetter(name)(parse_run("launch", [flag(a=2.5)])).directories == (tmp_path / "a",)
+    assert refusal(flag(a=1, b=1)).startswith(f"{name}.mixture: no data.jsonl in {tmp_path / 'b'}")
+    for weight in (0, -1):
+        said = refusal(flag(a=1, b=weight))
+        assert said.startswith(f"{name}.mixture is ") and "it must be above 0 and finite" in said
+    assert "is set as well" in refusal(flag(a=1), f"--{name}.directory={tmp_path / 'a'}")

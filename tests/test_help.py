@@ -48,4 +48,4 @@ def test_the_first_screen_says_what_the_command_does_and_loads_no_slow_library()
 def test_one_command_names_all_others(arguments: list[str]) -> None:
     result = subprocess.run([sys.executable, "-m", "mobile_r1_jax", *arguments], capture_output=True, text=True)
     assert result.returncode == (2 if arguments == ["nonsense"] else 0)
-    assert "Traceback" not in result.stderr and (result.stdout or "choose from launch, export" in result.stderr)
+    assert "Traceback" not in result.stderr and (result.stdout or "choose from launch, evaluate" in result.stderr)

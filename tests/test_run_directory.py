@@ -66,6 +66,8 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
         "--save_every=7",
         "--phones.count=3",
         "--task_level.updates=99",
+        "--evaluation.data_frame=resized",
+        "--tracking.wandb=true",
     ],
 )
 def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
@@ -73,6 +75,12 @@ def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
     run = run_in(tmp_path, flag)
     go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
+
+
+def test_data_to_evaluate_on_is_added_freely(tmp_path: Path) -> None:
+    begun(tmp_path, *STAGES)
+    (tmp_path / "data.jsonl").write_text("{}")
+    go_on(run_in(tmp_path, f"--evaluation.data={tmp_path}"))
 
 
 def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
@@ -95,6 +103,8 @@ def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
         ("--system=Do {instruction}", "system was Phone. Task: {instruction}, is Do {instruction}"),
         ("--task_level.updates=3", "task_level.updates was 26, is 3"),
         ("--format_finetuning.updates=9999", "format_finetuning.updates was 1200, is 9999"),
+        ("--guard.confirm=never", "guard.confirm was risky, is never"),
+        ("--guard.allow=[com.acme.shop]", "guard.allow was [], is ['com.acme.shop']"),
         ("--evaluation.episodes=4", "evaluation.episodes was 400, is 4"),
         ("--stages=[format_finetuning,task_level]", "stages was ["),
     ],
@@ -283,3 +293,18 @@ def test_the_lock_is_not_inherited_by_children(tmp_path: Path) -> None:
     with locked(tmp_path / "run"):
         child.kill()
     child.wait()
+
+
+def test_changed_data_of_a_mixture_is_noticed(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.jsonl").write_text("{}\n")
+    mixture = json.dumps({str(tmp_path / "a"): 1, str(tmp_path / "b"): 2})
+    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.mixture={mixture}",))
+    go_on(run)
+    other = replace(
+        run, annotations=replace(run.annotations, mixture={**run.annotations.mixture, str(tmp_path / "b"): 3})
+    )
+    assert "was 2.0, is 3" in refusal(other)
+    (tmp_path / "b" / "data.jsonl").write_text("{}\n{}\n")
+    assert "the files of annotations have changed" in refusal(run)

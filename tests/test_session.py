@@ -16,12 +16,13 @@ from transformers import PreTrainedTokenizerFast
 
 from mobile_r1_jax.agent.completion import Completion, PromptGroup
 from mobile_r1_jax.agent.prompts import PastTurn, Prompt, PromptFormat, build_prompt, chat_tokens
-from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.agent.screenshots import Resizing, Screenshot, blank_screenshot
 from mobile_r1_jax.config import Run, Shapes, TaskLevel
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh
 from mobile_r1_jax.phones.providers import open_tasks
-from mobile_r1_jax.session import Session, round_to_mesh
+from mobile_r1_jax.session import Session, longest_prompt, round_to_mesh
+from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.batches import merge_equal_prompts
 from mobile_r1_jax.training.state import create_state
 from mobile_r1_jax.training.step import train_step
@@ -147,3 +148,19 @@ def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch_and_among_t
     run = round_to_mesh(Run(task_level=TaskLevel(micro_batch=12), shapes=Shapes(slots=12)), AbstractMesh(mesh, AXES))
     assert run.task_level.micro_batch == run.slots == rows
     assert run.format_finetuning.micro_batch == run.action_level.micro_batch == 8
+
+
+@pytest.mark.parametrize("effect", ["no key is called 'FLY'", "word " * 99, "🦊" * 500, "一" * 500])
+def test_the_longest_prompt_has_room_for_whatever_effect_the_last_action_has(session: Session, effect: str) -> None:
+    phones = dataclasses.replace(session.run.phones, most_turns=3)
+    run = dataclasses.replace(session.run, phones=phones, system="{instruction}")
+    silent = dataclasses.replace(session.prompt_format, tell_effects=False)
+    session = dataclasses.replace(session, run=run)
+    texts = {text for split in Split for text in session.tasks.instructions(split)}
+    longest = max(texts, key=lambda text: len(silent.tokenizer.encode(f"system\n{text}")))
+    past = [PastTurn(blank_screenshot((112, 224)), (20,) * run.shapes.response_tokens, effect)] * 2
+    prompt = session.prompt_format.prompt(longest, past, past[0].screenshot)
+    assert len(prompt.ids) <= longest_prompt(session, (112, 224))
+    assert longest_prompt(dataclasses.replace(session, prompt_format=silent), (112, 224)) == len(
+        silent.prompt(longest, past, past[0].screenshot).ids
+    )

@@ -55,6 +55,7 @@ def test_it_holds_configurations_the_small_policy_types_and_the_licence(wheel: P
         for file in (path for path in (ROOT / folder).rglob("*") if path.is_file()):
             assert f"mobile_r1_jax/{file.relative_to(ROOT)}" in names
     assert {"mobile_r1_jax/py.typed", "data_pipelines/py.typed", "mobile_r1_jax/viewer/page.js"} <= names
+    assert "mobile_r1_jax/rewards/judges/rubric.md" in names
     simulator = ("page.html", "fonts/wqy-microhei-subset.ttf", "fonts/LICENSE")
     assert {f"mobile_r1_jax/phones/simulator/{name}" for name in simulator} <= names
     assert any(name.endswith("LICENSE") for name in names)

@@ -1,7 +1,8 @@
 """The `mobile_use` action space: one frozen dataclass per action and one table that reads, prints and documents them.
 
-There are nine actions [paper]. To add an action, add a dataclass, put it into the `Action` union and give it a row in
-`ACTIONS`. Parsing, printing, frame changes and the prompt's tool schema read that table.
+There are nine actions [paper], and `answer`, which later relatives have and a run turns on. To add an action, add a
+dataclass, put it into the `Action` union and give it a row in `ACTIONS`, or in `WITH_ANSWER` if it is off by default.
+Parsing, printing, frame changes and the prompt's tool schema read that table.
 """
 
 from __future__ import annotations
@@ -88,7 +89,14 @@ class Terminate:
     status: str
 
 
-Action = Key | Click | LongPress | Swipe | Type | SystemButton | Open | Wait | Terminate
+@dataclass(frozen=True)
+class Reply:
+    """Tell the user something, such as the answer to a question."""
+
+    text: str
+
+
+Action = Key | Click | LongPress | Swipe | Type | SystemButton | Open | Wait | Terminate | Reply
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,7 @@ _WORDS = Argument("text", "text", _TEXT, "key: an adb keyevent name; type: what 
 _TIME = Argument("time", "seconds", _SECONDS, "long_press, wait: how long, in seconds")
 _PRESSED = Argument("button", "button", _BUTTON, "system_button: which one")
 _ENDED = Argument("status", "status", _STATUS, "terminate: how the task ended")
+_ANSWERED = Argument("text", "text", _NAME, "answer: what to tell the user")
 
 # Actions by their JSON names, arguments in the order in which they are printed.
 ACTIONS: Mapping[str, ActionRow] = {
@@ -182,7 +191,8 @@ ACTIONS: Mapping[str, ActionRow] = {
     "wait": ActionRow(Wait, (_TIME,)),
     "terminate": ActionRow(Terminate, (_ENDED,)),
 }
-_NAMES: Mapping[type, str] = {row.type: name for name, row in ACTIONS.items()}
+WITH_ANSWER: Mapping[str, ActionRow] = {**ACTIONS, "answer": ActionRow(Reply, (_ANSWERED,))}
+_NAMES: Mapping[type, str] = {row.type: name for name, row in WITH_ANSWER.items()}
 
 
 def action_name(action: Action) -> str:
@@ -190,8 +200,8 @@ def action_name(action: Action) -> str:
     return _NAMES[type(action)]
 
 
-def parse_action(arguments: Any, frame: Frame) -> Action | Malformed:
-    """Read the `arguments` object of a `mobile_use` call whose coordinates are pixels of `frame`.
+def parse_action(arguments: Any, frame: Frame, actions: Mapping[str, ActionRow] = ACTIONS) -> Action | Malformed:
+    """Read the `arguments` object of a `mobile_use` call whose coordinates are pixels of `frame`; actions: the space.
 
     Never raise. Return Malformed for an unknown action, and for an argument that is missing, unknown, of the wrong type
     or off the screen.
@@ -199,7 +209,7 @@ def parse_action(arguments: Any, frame: Frame) -> Action | Malformed:
     if not isinstance(arguments, dict):
         return Malformed("arguments must be an object")
     name = arguments.get("action")
-    row = ACTIONS.get(name) if isinstance(name, str) else None
+    row = actions.get(name) if isinstance(name, str) else None
     if row is None:
         return Malformed(f"unknown action {_abbreviate(name)}")
     if unknown := set(arguments) - {"action"} - {argument.name for argument in row.arguments}:
@@ -220,7 +230,7 @@ def action_arguments(action: Action) -> dict[str, Any]:
     """Return the `arguments` object of the action's call: "action" first, then the order of the table."""
     name = action_name(action)
     printed: dict[str, Any] = {"action": name}
-    for argument in ACTIONS[name].arguments:
+    for argument in WITH_ANSWER[name].arguments:
         value = getattr(action, argument.field)
         printed[argument.name] = [value.x, value.y] if isinstance(value, Point) else value
     return printed
@@ -233,14 +243,14 @@ def to_frame(action: Action, frame: Frame) -> Action:
     return replace(action, **moved) if moved else action
 
 
-def tool_schema() -> dict[str, Any]:
+def tool_schema(actions: Mapping[str, ActionRow] = ACTIONS) -> dict[str, Any]:
     """Return the JSON schema of the `mobile_use` function, as Qwen's chat template for tools needs it."""
-    properties: dict[str, Any] = {"action": {"type": "string", "enum": list(ACTIONS), "description": "what to do"}}
-    for row in ACTIONS.values():
+    properties: dict[str, Any] = {"action": {"type": "string", "enum": list(actions), "description": "what to do"}}
+    for row in actions.values():
         for argument in row.arguments:
             properties.setdefault(argument.name, {**argument.type.schema, "description": argument.meaning})
     usage = "; ".join(
-        f"{name}({', '.join(argument.name for argument in row.arguments)})" for name, row in ACTIONS.items()
+        f"{name}({', '.join(argument.name for argument in row.arguments)})" for name, row in actions.items()
     )
     return {
         "type": "function",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mobile_r1_jax.agent.actions import Malformed
+from mobile_r1_jax.agent.actions import WITH_ANSWER, Malformed
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.agent.screenshots import Resizing
@@ -63,21 +63,22 @@ class DetectedFrame:
 
 def response_points(response: str) -> list[tuple[int, int]] | Malformed:
     """Return the coordinates in a response, in its own unknown frame. Return Malformed if it cannot be parsed."""
-    parsed = parse_response(response, _ANYWHERE)
+    parsed = parse_response(response, _ANYWHERE, WITH_ANSWER)
     if isinstance(parsed, Malformed):
         return parsed
     return [(value.x, value.y) for value in vars(parsed.action).values() if isinstance(value, Point)]
 
 
 def detect_frame(
-    groups: Iterable[CoordinateGroup], resizing: Resizing, setting: FrameSetting = "auto"
+    groups: Iterable[CoordinateGroup], resizing: Resizing, setting: FrameSetting = "auto", why: str = "as set"
 ) -> DetectedFrame:
     """Return the frame of one file's coordinates: the one in `setting`, or with "auto" the detected one.
 
-    `resizing` is that of the file's annotators. The rule counts the coordinates beyond the smaller of the two images
-    [ours]. If the file is in pixels of the larger image, 1 - (smaller area / larger area) of evenly spread coordinates
-    are beyond the smaller image. More than a tenth of that number selects the larger image, else it is the smaller
-    one. Images of equal size count as resized. Screens that the resizing would enlarge were not resized.
+    `why` says who made the setting. `resizing` is that of the file's annotators. The rule counts the coordinates beyond
+    the smaller of the two images [ours]. If the file is in pixels of the larger image, 1 - (smaller area / larger area)
+    of evenly spread coordinates are beyond the smaller image. More than a tenth of that number selects the larger
+    image, else it is the smaller one. Images of equal size count as resized. Screens that the resizing would enlarge
+    were not resized.
     """
     groups = [group for group in groups if group.points]
     if not groups:
@@ -90,7 +91,7 @@ def detect_frame(
         scaled
     )
     if setting != "auto":
-        return DetectedFrame(setting, resizing, f"coordinates are in {setting} pixels, as set: {about}{stored}")
+        return DetectedFrame(setting, resizing, f"coordinates are in {setting} pixels, {why}: {about}{stored}")
     pairs = [(group, resized) for group in groups if (resized := _resized(group, resizing))]
     if not pairs:
         reason = f"coordinates are in screenshot pixels: annotators would have enlarged screens so small{stored}"

@@ -7,11 +7,12 @@ it.
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.errors import OneLineError, name_file
 
 BLOCK = 1 << 20  # bytes
@@ -40,6 +41,33 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
     Raise OneLineError with file and line number for any other line that is no JSON object.
     """
     return [row for row, _ in _parsed(path)]
+
+
+def stream_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | Malformed]]:
+    """Yield the objects of a file with their line numbers, one in memory at a time.
+
+    A line that is no JSON object is Malformed, also a torn last line. Skip blank lines. Raise OSError if the file
+    cannot be read.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, _object(line)
+            except ValueError as error:
+                yield number, Malformed(str(error))
+
+
+def count_lines(path: Path) -> tuple[int, bytes]:
+    """Return the number of lines and the last one, without a torn last line; (0, b"") if the file does not exist."""
+    number, last = 0, b""
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n") or _is_whole(line):
+                    number, last = number + 1, line
+    return number, last
 
 
 def keep_objects(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:

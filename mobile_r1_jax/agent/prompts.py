@@ -5,6 +5,9 @@
     later (t)    system, assistant[responses 0..t-2 as text], user[screenshot t-1], assistant[response t-1],
                  user[screenshot t]                                                                            [kin]
 
+The effect of the last response is told in words before the next screenshot, if it had one that the policy must know,
+such as a refused key: "no key is called 'x'" [ours].
+
 It has Qwen's chat format and ends where the assistant's answer begins. Past responses are added as the sampled token
 ids: decoding and encoding them again could give other ids than those that training uses.
 """
@@ -13,14 +16,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobile_r1_jax.agent.actions import tool_schema
+from mobile_r1_jax.agent.actions import ACTIONS, ActionRow, tool_schema
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 
@@ -39,6 +42,9 @@ _SPECIAL = {
 }
 
 _VIDEO = "<|video_pad|>"
+
+_EFFECT, _EFFECT_CHARACTERS = "Effect of the last action: ", 160
+EFFECT_TOKENS = 128  # room for the told effect in a prompt; the end of a longer one is left out
 
 # The paper says what the system message contains, not its words. [ours]
 SYSTEM_TEMPLATE = """You operate a phone. Each turn shows you its screen; answer with one step towards the user's task.
@@ -75,10 +81,14 @@ class ChatTokens:
 
 @dataclass(frozen=True)
 class PastTurn:
-    """An earlier turn: its screenshot, and the token ids of the response as sampled (or annotated)."""
+    """An earlier turn: its screenshot, and the token ids of the response as sampled (or annotated).
+
+    effect: what the phone did, in words; empty if it did what the response asked for. It may quote screens and answers.
+    """
 
     screenshot: Screenshot
     response_ids: tuple[int, ...]
+    effect: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +117,19 @@ def system_text(template: str, instruction: str) -> str:
     return template.format(tools=json.dumps(tool_schema(), ensure_ascii=False), instruction=instruction)
 
 
-def task_system(system: str, instruction: str) -> str:
-    """Return the system message of an annotated trajectory: its own, or SYSTEM_TEMPLATE if `system` is empty.
+def with_tools(template: str, actions: Mapping[str, ActionRow]) -> str:
+    """Return a template of the system message whose {tools} are filled in for an action space."""
+    marked = template.format(tools=json.dumps(tool_schema(actions), ensure_ascii=False), instruction="\0")
+    return marked.replace("{", "{{").replace("}", "}}").replace("\0", "{instruction}")
+
+
+def task_system(system: str, instruction: str, template: str = SYSTEM_TEMPLATE) -> str:
+    """Return the system message of an annotated trajectory: its own, or that of `template` if `system` is empty.
 
     If its own message does not contain the exact instruction, the instruction is appended [ours].
     """
     if not system:
-        return system_text(SYSTEM_TEMPLATE, instruction)
+        return system_text(template, instruction)
     return system if instruction in system else f"{system}\n\n{instruction}"
 
 
@@ -155,23 +171,49 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ..
     return (*encode(tokenizer, text), chat_tokens(tokenizer).im_end)
 
 
+@lru_cache(maxsize=4096)
+def effect_ids(tokenizer: PreTrainedTokenizerBase, effect: str) -> tuple[int, ...]:
+    """Return the token ids of the words that tell an effect, at most EFFECT_TOKENS; none for an empty effect.
+
+    The text is one line of at most 160 characters, without any added token of the tokenizer.
+    """
+    text = " ".join(effect.encode(errors="replace").decode().split())
+    for token in (_VIDEO, *(token.content for token in tokenizer.added_tokens_decoder.values())):
+        text = text.replace(token, " ")
+    text = text[:_EFFECT_CHARACTERS].strip()
+    while text and len(ids := encode(tokenizer, _EFFECT + text)) > EFFECT_TOKENS:
+        text = text[: len(text) * EFFECT_TOKENS // len(ids)].strip()
+    return ids if text else ()
+
+
+def prefix_tokens(tokenizer: PreTrainedTokenizerBase, text: str, characters: int) -> int:
+    """Return how many tokens of a text begin in its first `characters` characters."""
+    if not characters:
+        return 0
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return sum(start < characters for start, _ in encoded["offset_mapping"])
+
+
 def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     system: str,
     past: Sequence[PastTurn],
     screenshot: Screenshot,
     resizing: Resizing,
+    *,
+    tell_effects: bool = True,
 ) -> Prompt:
     """Return the prompt of the turn with `screenshot` that follows the turns in `past`.
 
     `system` is the whole system message, with the task. All past responses but the last are joined by line breaks
-    [ours]. The stop token of a past response is not repeated. Raise ValueError when a past response contains an image
-    token.
+    [ours]. The stop token of a past response is not repeated. tell_effects: whether the effect of the last turn is
+    told. Raise ValueError when a past response contains an image token.
     """
     special = chat_tokens(tokenizer)
     screenshots = (*(turn.screenshot for turn in past[-1:]), screenshot)
     sizes = tuple(resizing.model_size(image.width, image.height) for image in screenshots)
-    row = np.asarray(prompt_ids(tokenizer, system, [turn.response_ids for turn in past], sizes), np.int32)
+    effect = past[-1].effect if past and tell_effects else ""
+    row = np.asarray(prompt_ids(tokenizer, system, [turn.response_ids for turn in past], sizes, effect), np.int32)
     grids = [(1, height // PATCH, width // PATCH) for width, height in sizes]
     positions = mrope_positions(row, grids, image_token=special.image_pad, merge=MERGE)
     is_image = row == special.image_pad
@@ -184,11 +226,12 @@ def prompt_ids(
     system: str,
     responses: Sequence[Sequence[int]],
     sizes: Sequence[tuple[int, int]],
+    effect: str = "",
 ) -> list[int]:
     """Return the token ids of the prompt that `build_prompt` returns.
 
     responses: token ids of all past turns. sizes: (width, height) in model pixels of the screenshots in the prompt: the
-    last turn's and this turn's, or only this turn's.
+    last turn's and this turn's, or only this turn's. effect: of the last turn, told before the last screenshot.
     """
     special = chat_tokens(tokenizer)
     line_break = encode(tokenizer, "\n")
@@ -204,12 +247,26 @@ def prompt_ids(
 
     for index, (width, height) in enumerate(sizes):
         tokens = (width // (PATCH * MERGE)) * (height // (PATCH * MERGE))
-        ids += [special.im_start, *encode(tokenizer, "user\n"), special.vision_start]
+        is_last = index == len(sizes) - 1
+        told = effect_ids(tokenizer, effect) if is_last else ()
+        ids += [special.im_start, *encode(tokenizer, "user\n"), *told, special.vision_start]
         ids += [special.image_pad] * tokens
         ids += [special.vision_end, *close, *assistant]
-        if index < len(sizes) - 1:
+        if not is_last:
             ids += [*_answer(responses[-1], special), *close]
     return ids
+
+
+def extend_prompt(prompt: Prompt, ids: Sequence[int]) -> Prompt:
+    """Return the prompt with text tokens added at its end, such as the start of the response."""
+    added = np.asarray(ids, np.int32)
+    positions = prompt.positions[:, -1:] + 1 + np.arange(len(added), dtype=np.int32)
+    return replace(
+        prompt,
+        ids=np.concatenate([prompt.ids, added]),
+        positions=np.concatenate([prompt.positions, positions], axis=1),
+        image_index=np.concatenate([prompt.image_index, np.full(len(added), -1, np.int32)]),
+    )
 
 
 def mrope_positions(ids: np.ndarray, grids: Sequence[Sequence[int]], *, image_token: int, merge: int) -> np.ndarray:
@@ -250,15 +307,18 @@ def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How prompts are made: `system` is a template with {instruction}, and with {tools} if needed."""
+    """How prompts are made and responses read: `system` is a template with {instruction}, and with {tools} if needed;
+    actions: the action space. tell_effects: whether a prompt tells the effect of the last turn."""
 
     tokenizer: PreTrainedTokenizerBase
     system: str
     resizing: Resizing
+    actions: Mapping[str, ActionRow] = field(default_factory=lambda: ACTIONS)
+    tell_effects: bool = True
 
     def prompt(self, system: str, past: Sequence[PastTurn], screenshot: Screenshot) -> Prompt:
         """Return the prompt of the next turn; `system`: the system message, see `system_text`."""
-        return build_prompt(self.tokenizer, system, past, screenshot, self.resizing)
+        return build_prompt(self.tokenizer, system, past, screenshot, self.resizing, tell_effects=self.tell_effects)
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of sampled token ids, without special tokens."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from mobile_r1_jax.agent.actions import Action, Malformed, action_arguments, parse_action
+from mobile_r1_jax.agent.actions import ACTIONS, Action, ActionRow, Malformed, action_arguments, parse_action
 from mobile_r1_jax.agent.frames import Frame
 
 TOOL = "mobile_use"
@@ -45,7 +46,16 @@ def split_response(text: str) -> ResponseParts | Malformed:
     return ResponseParts(*match.groups())
 
 
-def parse_call(text: str, frame: Frame) -> Action | Malformed:
+def empty_start(response: str) -> int:
+    """Return the number of characters at the start of a response that hold an empty thought, and the action sentence if
+    that is empty as well. 0 if the response has a thought, or is malformed."""
+    parts = split_response(response)
+    if isinstance(parts, Malformed) or parts.thought.strip():
+        return 0
+    return response.index("<action>" if parts.sentence.strip() else "<tool_call>")
+
+
+def parse_call(text: str, frame: Frame, actions: Mapping[str, ActionRow] = ACTIONS) -> Action | Malformed:
     """Parse a tool call, {"name": "mobile_use", "arguments": {…}}, whose coordinates are pixels of `frame`."""
     try:
         call = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
@@ -55,15 +65,15 @@ def parse_call(text: str, frame: Frame) -> Action | Malformed:
         return Malformed('tool call must be an object with exactly "name" and "arguments"')
     if call["name"] != TOOL:
         return Malformed(f"tool must be {TOOL}")
-    return parse_action(call["arguments"], frame)
+    return parse_action(call["arguments"], frame, actions)
 
 
-def parse_response(text: str, frame: Frame) -> Response | Malformed:
-    """Parse a whole response whose coordinates are pixels of `frame`. Never raise."""
+def parse_response(text: str, frame: Frame, actions: Mapping[str, ActionRow] = ACTIONS) -> Response | Malformed:
+    """Parse a whole response whose coordinates are pixels of `frame`; actions: the space. Never raise."""
     parts = split_response(text)
     if isinstance(parts, Malformed):
         return parts
-    action = parse_call(parts.call, frame)
+    action = parse_call(parts.call, frame, actions)
     if isinstance(action, Malformed):
         return action
     return Response(parts.thought, parts.sentence, action)

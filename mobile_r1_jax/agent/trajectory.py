@@ -6,9 +6,10 @@ A directory holds `images/` and `data.jsonl` (or `data.jsonl.gz`) with one JSON 
       image (file name under images/) · thought · subtask (the action sentence) · action (the call, as JSON text) ·
       response (the full tagged response)
 
-A rollout adds optional keys, which readers of the published schema ignore: `ending`, `outcome`, `scores` and `task_id`
-of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a step. So
-annotations and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
+A rollout adds optional keys, which readers of the published schema ignore: `ending`, `outcome`, `progress`, `scores`
+and `task_id` of the trajectory; `bbox`, `mistake`, `size`, `response_ids`, `logps`, `truncated_logps` and `effect` of a
+step. So annotations and rollouts have the same format: a person can correct a rollout, and the policy can train on it.
+Data converted from another format has `coordinates`, `origin` and `subsets`, and `elements` of a step.
 
 image_width and image_height, or a step's own `size`, give the image that coordinates were annotated on. A picture of
 the same shape and another size is a scaled copy. A picture with swapped sides is from a rotated phone.
@@ -21,19 +22,22 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.completion import Completion
+from mobile_r1_jax.agent.coordinates import FrameSetting
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, read_lines
 from mobile_r1_jax.agent.errors import name_file
 from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.json_fields import BrokenError, check_type, get_field
 from mobile_r1_jax.agent.json_lines import append_line
 from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.pictures import check_pixels, read_picture
+from mobile_r1_jax.agent.progress import Progress, progress_from_json
 from mobile_r1_jax.agent.responses import ResponseParts, split_response
 from mobile_r1_jax.agent.screenshots import LONGEST_SIDE, Screenshot
 
@@ -63,6 +67,14 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True)
+class Element:
+    """An element on a screen: its box (x1, y1, x2, y2), in the pixels of the turn's coordinates, and its text."""
+
+    bbox: tuple[int, int, int, int]
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Turn:
     """One screenshot and the response to it.
 
@@ -70,7 +82,7 @@ class Turn:
     annotations. bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's coordinates.
     effect: what the phone did, in words. mistake: the annotator marked this step as wrong; it is history for the next
     steps, and never a training example [ours]. size: (width, height) of the annotated image, if it is not the
-    screenshot's.
+    screenshot's. elements: what the data says is on the screen; rules of offline evaluations read it.
     """
 
     screenshot: Screenshot
@@ -80,6 +92,7 @@ class Turn:
     effect: str = ""
     mistake: bool = False
     size: tuple[int, int] | None = None
+    elements: tuple[Element, ...] = ()
 
     @property
     def frame(self) -> Frame:
@@ -92,7 +105,10 @@ class Trajectory:
     """The turns of one episode or annotation.
 
     task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
-    empty if it is not known. outcome: whether the task is done, by a verifier.
+    empty if it is not known. outcome: whether the task is done, by a verifier. progress: at the end, if
+    the phone reports it. coordinates: the pixels of all
+    coordinates, if the data says it. origin: file and record of another format that it was converted from. subsets:
+    parts of a data set that it belongs to, such as app_unseen.
     """
 
     task: str
@@ -103,6 +119,10 @@ class Trajectory:
     scores: dict[str, float] = field(default_factory=dict)
     task_id: str = ""
     outcome: Outcome = Outcome.UNKNOWN
+    progress: Progress | None = None
+    coordinates: FrameSetting = "auto"
+    origin: str = ""
+    subsets: tuple[str, ...] = ()
 
 
 def trajectory_to_json(trajectory: Trajectory) -> str:
@@ -119,12 +139,21 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
         "image_height": first.height,
         "trajectory": [_step(turn, first) for turn in trajectory.turns],
         "ending": trajectory.ending.value,
-        "scores": dict(trajectory.scores),
     }
+    if trajectory.scores:
+        record["scores"] = dict(trajectory.scores)
     if trajectory.task_id:
         record["task_id"] = trajectory.task_id
     if trajectory.outcome is not Outcome.UNKNOWN:
         record["outcome"] = trajectory.outcome.value
+    if trajectory.progress is not None:
+        record["progress"] = asdict(trajectory.progress)
+    if trajectory.coordinates != "auto":
+        record["coordinates"] = trajectory.coordinates
+    if trajectory.origin:
+        record["origin"] = trajectory.origin
+    if trajectory.subsets:
+        record["subsets"] = list(trajectory.subsets)
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -138,28 +167,35 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
     """
     try:
         record = json.loads(line)
-        _checked(record, dict, "line")
-        steps = _get(record, "trajectory", list)
+        check_type(record, dict, "line")
+        steps = get_field(record, "trajectory", list)
         if not steps:
-            raise _BrokenError("trajectory is empty")
-        if _get(record, "trajectory_length", int) != len(steps):
-            raise _BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
-        width, height = (_side(_get(record, side, int), side) for side in ("image_width", "image_height"))
+            raise BrokenError("trajectory is empty")
+        if get_field(record, "trajectory_length", int) != len(steps):
+            raise BrokenError(f"trajectory_length is {record['trajectory_length']} but there are {len(steps)} steps")
+        width, height = (_side(get_field(record, side, int), side) for side in ("image_width", "image_height"))
         ending = record.get("ending", Ending.SUCCESS.value)
         task_id, outcome = record.get("task_id"), record.get("outcome")  # other writers may store anything here
+        coordinates = record.get("coordinates", "auto")
+        if coordinates not in get_args(FrameSetting):
+            raise BrokenError(f"coordinates must be screenshot or resized, is {coordinates!r}")
         if ending not in list(Ending):
-            raise _BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
+            raise BrokenError(f"ending must be one of {[e.value for e in Ending]}, is {ending!r}")
         return Trajectory(
-            task=_get(record, "instruction", str),
-            app=_get(record, "app_name", str),
-            system=_get(record, "system", str, ""),
+            task=get_field(record, "instruction", str),
+            app=get_field(record, "app_name", str),
+            system=get_field(record, "system", str, ""),
             turns=tuple(_turn(step, index, images, (width, height), decoded) for index, step in enumerate(steps)),
             ending=Ending(ending),
-            scores={name: _number(score, "scores") for name, score in _get(record, "scores", dict, {}).items()},
+            scores={name: _number(score, "scores") for name, score in get_field(record, "scores", dict, {}).items()},
             task_id=task_id if isinstance(task_id, str) and task_id.isascii() else "",
             outcome=Outcome(outcome) if outcome in list(Outcome) else Outcome.UNKNOWN,
+            progress=progress_from_json(record["progress"]) if "progress" in record else None,
+            coordinates=coordinates,
+            origin=get_field(record, "origin", str, ""),
+            subsets=tuple(check_type(name, str, "subsets") for name in get_field(record, "subsets", list, [])),
         )
-    except _BrokenError as error:
+    except BrokenError as error:
         return Malformed(str(error))
     except (ValueError, RecursionError) as error:
         return Malformed(f"not JSON: {error}")
@@ -220,10 +256,6 @@ def store_image(folder: Path, screenshot: Screenshot) -> None:
         draft.unlink(missing_ok=True)
 
 
-class _BrokenError(Exception):
-    """Carries the reason from the readers below to trajectory_from_json, which returns it as Malformed."""
-
-
 def _step(turn: Turn, first: Frame) -> dict[str, Any]:
     parts = split_response(turn.response)
     if isinstance(parts, Malformed):  # a malformed response leaves the published fields empty
@@ -248,39 +280,42 @@ def _step(turn: Turn, first: Frame) -> dict[str, Any]:
         step["mistake"] = True
     if turn.frame != first:
         step["size"] = [turn.frame.width, turn.frame.height]
+    if turn.elements:
+        step["elements"] = [element_to_json(element) for element in turn.elements]
     return step
 
 
 def _turn(step: Any, index: int, images: Path, declared: tuple[int, int], decoded: set[str] | None) -> Turn:
     try:
-        _checked(step, dict, "step")
-        ids = _get(step, "response_ids", list, [])
+        check_type(step, dict, "step")
+        ids = get_field(step, "response_ids", list, [])
         if not all(type(token) is int and 0 <= token < 1 << 31 for token in ids):
-            raise _BrokenError("response_ids must be token ids, whole numbers from 0")
-        logps = {name: tuple(_number(logp, name) for logp in _get(step, name, list, [])) for name in LOGPS}
+            raise BrokenError("response_ids must be token ids, whole numbers from 0")
+        logps = {name: tuple(_number(logp, name) for logp in get_field(step, name, list, [])) for name in LOGPS}
         for name, numbers in logps.items():
             if numbers and len(numbers) != len(ids):
-                raise _BrokenError(f"{len(numbers)} {name} for {len(ids)} response_ids")
-        screenshot = _screenshot(_get(step, "image", str), images, decoded)
-        sides = [_side(side, "size") for side in _get(step, "size", list, list(declared))]
+                raise BrokenError(f"{len(numbers)} {name} for {len(ids)} response_ids")
+        screenshot = _screenshot(get_field(step, "image", str), images, decoded)
+        sides = [_side(side, "size") for side in get_field(step, "size", list, list(declared))]
         if len(sides) != 2:
-            raise _BrokenError(f"size must be [width, height], is {sides}")
+            raise BrokenError(f"size must be [width, height], is {sides}")
         return Turn(
             screenshot=screenshot,
-            response=_get(step, "response", str),
+            response=get_field(step, "response", str),
             completion=Completion(tuple(ids), **logps) if ids else None,
-            bbox=_bbox(step.get("bbox")),
-            effect=_get(step, "effect", str, ""),
-            mistake=_get(step, "mistake", bool, False),
+            bbox=None if step.get("bbox") is None else read_bbox(step["bbox"]),
+            effect=get_field(step, "effect", str, ""),
+            mistake=get_field(step, "mistake", bool, False),
             size=_annotated_size((sides[0], sides[1]), screenshot),
+            elements=tuple(read_element(element) for element in get_field(step, "elements", list, [])),
         )
-    except _BrokenError as error:
-        raise _BrokenError(f"step {index}: {error}") from None
+    except BrokenError as error:
+        raise BrokenError(f"step {index}: {error}") from None
 
 
 def _screenshot(name: str, images: Path, decoded: set[str] | None) -> Screenshot:
     if not name or Path(name).name != name or "\0" in name:
-        raise _BrokenError(f"image must be a plain file name, is {name!r}")
+        raise BrokenError(f"image must be a plain file name, is {name!r}")
     try:
         screenshot = read_picture((images / name).read_bytes())
         if decoded is not None and screenshot.sha not in decoded:
@@ -289,12 +324,12 @@ def _screenshot(name: str, images: Path, decoded: set[str] | None) -> Screenshot
         return screenshot
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise _BrokenError(f"image {name}: {reason}") from None
+        raise BrokenError(f"image {name}: {reason}") from None
 
 
 def _side(value: Any, what: str) -> int:
     if type(value) is not int or not 0 < value <= LONGEST_SIDE:
-        raise _BrokenError(f"{what} must be above 0 and at most {LONGEST_SIDE} pixels, is {value!r}")
+        raise BrokenError(f"{what} must be above 0 and at most {LONGEST_SIDE} pixels, is {value!r}")
     return value
 
 
@@ -307,42 +342,34 @@ def _annotated_size(declared: tuple[int, int], screenshot: Screenshot) -> tuple[
         # The same shape: at the same height, the widths differ by at most a pixel (or the heights at the same width).
         if abs(across * height - down * width) <= max(across, down):
             return across, down
-    raise _BrokenError(
+    raise BrokenError(
         f"the picture is {width}x{height}, but {declared[0]}x{declared[1]} is declared, which is another shape;"
         " correct the size, or the picture"
     )
 
 
-def _bbox(value: Any) -> tuple[int, int, int, int] | None:
-    if value is None:
-        return None
+def element_to_json(element: Element) -> dict[str, Any]:
+    """Return an element as JSON, which `read_element` reads."""
+    return {"bbox": list(element.bbox), "text": element.text}
+
+
+def read_element(value: Any) -> Element:
+    """Return an element of a step's `elements`. Raise BrokenError."""
+    return Element(
+        read_bbox(get_field(check_type(value, dict, "elements"), "bbox", list)), get_field(value, "text", str, "")
+    )
+
+
+def read_bbox(value: Any) -> tuple[int, int, int, int]:
+    """Return the box of a JSON list. Raise BrokenError."""
     if isinstance(value, list) and len(value) == 4 and all(type(v) is int and v < 1 << 31 for v in value):
         x1, y1, x2, y2 = value
         if 0 <= x1 <= x2 and 0 <= y1 <= y2:
             return (x1, y1, x2, y2)
-    raise _BrokenError(f"bbox must be whole numbers x1 <= x2, y1 <= y2, is {value!r}")
-
-
-def _get(record: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
-    if key not in record and default is not None:
-        return default
-    if key not in record:
-        raise _BrokenError(f"{key} is missing")
-    return _checked(record[key], kind, key)
-
-
-def _checked(value: Any, kind: type, what: str) -> Any:
-    if type(value) is not kind:
-        raise _BrokenError(f"{what} must be {kind.__name__}, is {type(value).__name__}")
-    if kind is str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise _BrokenError(f"{what} is not valid Unicode") from None
-    return value
+    raise BrokenError(f"bbox must be whole numbers x1 <= x2, y1 <= y2, is {value!r}")
 
 
 def _number(value: Any, what: str) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e30:  # NaN and infinity fail the comparison
-        raise _BrokenError(f"{what} must be finite numbers, has {value!r}")
+        raise BrokenError(f"{what} must be finite numbers, has {value!r}")
     return float(value)

@@ -8,8 +8,8 @@ from rich.table import Table
 from mobile_r1_jax.evaluation.metrics import Result
 
 LEFT_OUT = "Episodes that phones ended or could not decide, in no success share:"
-# Title of a column -> the share of a result that it shows.
-COLUMNS = {
+# Title of a row -> the share of a result that it shows.
+SHARES = {
     "Task success %": "success",
     "pass@K %": "any_success",
     "Claimed %": "claimed",
@@ -22,8 +22,10 @@ COLUMNS = {
 
 
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Return the table's cells: each share in per cent with its 95 % Wilson interval."""
-    return [(result.stage, *(str(getattr(result, name)) for name in COLUMNS.values())) for result in results]
+    """Return a row for each share that any result has: its title, then a cell for each result, in per cent with the
+    95 % Wilson interval."""
+    shares = {title: [getattr(result, name) for result in results] for title, name in SHARES.items()}
+    return [(title, *map(str, row)) for title, row in shares.items() if any(share.of for share in row)]
 
 
 def results_table(results: Sequence[Result]) -> Table:
@@ -31,15 +33,14 @@ def results_table(results: Sequence[Result]) -> Table:
     notes = [note for result in results if (note := ended_by_phones(result))]
     table = Table(
         title="Held-out tasks, with 95 % Wilson intervals",
-        caption=escape("\n".join(["Episodes that phones ended or could not decide, in no success share:", *notes]))
-        if notes
-        else None,
+        caption=escape("\n".join([LEFT_OUT, *notes])) if notes else None,
         caption_justify="left",
     )
-    for number, column in enumerate(("Stage", *COLUMNS)):
-        table.add_column(column, no_wrap=number == 0)  # in a narrow terminal a share's interval goes below it
-    for row in table_rows(results):
-        table.add_row(*row)
+    table.add_column("", no_wrap=True)
+    for result in results:
+        table.add_column(escape(result.stage))
+    for title, *cells in table_rows(results):
+        table.add_row(title, *(cell.replace(" [", "\n[") for cell in cells))  # so that four stages fit 80 characters
     return table
 
 

@@ -16,7 +16,7 @@ class Timings:
     longest_press: Annotated[float, "(0, 60]"] = 2.0  # longest long press [kin]
     longest_wait: Annotated[float, "[0, 3600]"] = 3.0  # longest wait action [kin]
     swipe: Annotated[float, "(0, 60]"] = 0.5  # duration of a swipe
-    front: Annotated[float, "[0, 60]"] = 5.0  # longest wait for an opened app to come to the front
+    front: Annotated[float, "[0, 60]"] = 5.0  # longest wait for an opened app; 0 does not look for icons
     typed: Annotated[float, "[0, 60]"] = 1.0  # wait before typed text is compared with the text in its field
     keyboard_settle: Annotated[float, "[0, 60]"] = 1.0  # wait from the choice of a keyboard to its first key
     retake: Annotated[float, "[0, 60]"] = 1.0  # wait before a blank or refused screenshot is taken again
@@ -57,6 +57,15 @@ class EmulatorSettings:
     copies: bool = False
     loads: Annotated[int, "[1, inf)"] = 50  # tasks after which an emulator is started again
     first_port: Annotated[int, "[1024, 64000]"] = 5600  # console port of the first; each next one is two higher
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """What the guard below the policy refuses, or asks a person about, on phones that are not simulated."""
+
+    allow: tuple[str, ...] = ()  # packages of the apps that may be opened and be in front; []: all
+    # what needs a person's word or the task's `permits`; risky: payment, deletion, sending, installing, permissions
+    confirm: Literal["every", "risky", "never"] = "risky"
 
 
 @dataclass(frozen=True)

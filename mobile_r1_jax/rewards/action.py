@@ -10,6 +10,7 @@ from mobile_r1_jax.agent.actions import (
     LongPress,
     Malformed,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -89,7 +90,7 @@ def _matches(action: Action, golden: Golden, rules: StepRules) -> bool:
                 direction = swipe_direction(action)
                 return direction is not None and direction == swipe_direction(golden.action)
             return _hits(action.start, golden.action.start, golden.box, rules)
-        case (Key(text=text), Key(text=expected)) | (Type(text=text), Type(text=expected)):
+        case (Key(text), Key(expected)) | (Type(text), Type(expected)) | (Reply(text), Reply(expected)):
             return _same_text(text, expected)
         case (SystemButton(button=text), SystemButton(button=expected)) | (Open(app=text), Open(app=expected)):
             return _same_text(text, expected)

@@ -38,4 +38,4 @@ class Agent:
         prompt = self.prompt_format.prompt(self.system(task), history, screenshot)
         completion = await self.engine.sample(prompt, seed)
         text = self.prompt_format.text(completion.ids)
-        return Answer(prompt, completion, text, parse_response(text, prompt.frame))
+        return Answer(prompt, completion, text, parse_response(text, prompt.frame, self.prompt_format.actions))

@@ -14,14 +14,15 @@ from typing import Any
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.prompts import PastTurn, Prompt
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
-from mobile_r1_jax.phones.phone import SecurePage
+from mobile_r1_jax.phones.phone import Decision, SecurePage
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.failures import Failure
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Episode:
     """A finished trajectory, and the data for training and evaluation that the schema does not hold.
 
     prompts, answers: one per turn. progress: before each turn and at the end; empty if the phone does not report it.
-    failure: why the phone ended it, if the ending is an infrastructure failure or a secure page, else None.
+    failure: why the phone ended it, if the ending is an infrastructure failure or a secure page, else None. decisions:
+    what a guard refused, or a person or the task permitted, each with the number of its turn, from 0.
     """
 
     trajectory: Trajectory
@@ -42,6 +44,7 @@ class Episode:
     answers: tuple[Response | Malformed, ...]
     progress: tuple[Progress, ...] = ()
     failure: Failure | None = None
+    decisions: tuple[tuple[int, Decision], ...] = ()
 
     @property
     def made_progress(self) -> tuple[bool, ...]:
@@ -103,9 +106,10 @@ async def run_episode(
     if ending is Ending.CLAIMED and outcome is not Outcome.UNKNOWN:
         ending = Ending.SUCCESS if outcome is Outcome.DONE else Ending.FAILURE
     known = tuple(reported for reported in played.progress if reported is not None)
-    scores = known[-1].as_scores() if known else {}
-    record = (task.instruction, task.app, agent.system(task), tuple(played.turns), ending, scores, task.id, outcome)
-    return Episode(Trajectory(*record), tuple(played.prompts), tuple(played.answers), known, failure)
+    turns, end = tuple(played.turns), known[-1] if known else None
+    record = (task.instruction, task.app, agent.system(task), turns, ending, {}, task.id, outcome, end)
+    trajectory, decisions = Trajectory(*record), tuple(played.decisions)
+    return Episode(trajectory, tuple(played.prompts), tuple(played.answers), known, failure, decisions)
 
 
 @dataclass
@@ -116,6 +120,7 @@ class _Played:
     prompts: list[Prompt] = field(default_factory=list)
     answers: list[Response | Malformed] = field(default_factory=list)
     progress: list[Progress | None] = field(default_factory=list)
+    decisions: list[tuple[int, Decision]] = field(default_factory=list)
     text: str = ""
 
 
@@ -134,11 +139,15 @@ async def _play(
         screenshot = await phone.screenshot()
         answer = await agent.answer(task, history, screenshot, rng.getrandbits(32))
         response, played.text = answer.response, answer.text
-        effect = response.reason if isinstance(response, Malformed) else await phone.perform(response.action)
+        try:
+            effect = response.reason if isinstance(response, Malformed) else await phone.perform(response.action)
+        finally:  # also if the phone then fails
+            new = phone.decisions[len(played.decisions) :]
+            played.decisions += [(len(played.turns), decision) for decision in new]
         played.turns.append(Turn(screenshot, answer.text, answer.completion, effect=effect))
         played.prompts.append(answer.prompt)
         played.answers.append(response)
-        history.append(PastTurn(screenshot, answer.completion.ids))
+        history.append(PastTurn(screenshot, answer.completion.ids, effect))
         played.progress.append(await phone.progress())
         if on_turn:
             on_turn(played.turns[-1], response)

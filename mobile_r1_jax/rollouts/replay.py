@@ -13,13 +13,14 @@ from typing import Any
 from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.data_files import DATA, IMAGES
 from mobile_r1_jax.agent.json_lines import append_line, keep_objects, read_objects
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.prompts import PastTurn, PromptFormat, system_text
 from mobile_r1_jax.agent.responses import parse_response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, trajectory_from_json
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.failures import Failure
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 ROWS, STARTED, INTERRUPTED = "replay.jsonl", "playing.json", "interrupted.jsonl"
 
@@ -102,8 +103,8 @@ def _restore(
     prompts, answers, history = [], [], []
     for turn in trajectory.turns:
         prompts.append(prompt_format.prompt(system, history, turn.screenshot))
-        answers.append(parse_response(turn.response, prompts[-1].frame))
-        history.append(PastTurn(turn.screenshot, turn.completion.ids))
+        answers.append(parse_response(turn.response, prompts[-1].frame, prompt_format.actions))
+        history.append(PastTurn(turn.screenshot, turn.completion.ids, turn.effect))
     return Episode(trajectory, tuple(prompts), tuple(answers), progress, failure)
 
 

@@ -110,7 +110,8 @@ class Hosts:
     async def until_stop(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns, between two calls of `gather`.
 
-        When a host is told to stop, all hosts cancel it and raise asyncio.CancelledError together."""
+        When a host is told to stop, or its work fails, all hosts cancel it and raise together: asyncio.CancelledError,
+        or what failed."""
         if self.count == 1:
             return await work
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
@@ -119,9 +120,10 @@ class Hosts:
             task.cancel()
         try:
             return await task
-        except asyncio.CancelledError:
-            self.stopping = True
-            self.gather("stop", None)
+        except (Exception, asyncio.CancelledError):
+            self.stop()
+            with suppress(asyncio.CancelledError):
+                self.gather("stop", None)
             raise
         finally:
             self._cancel_work = None
@@ -161,13 +163,6 @@ class Hosts:
             time.sleep(NOTICE_SECONDS)
             self._told.acquire(blocking=False)
             self._send_all("failed", [self.index, self.name, " ".join(f"{error}".split()) or type(error).__name__])
-
-    def end(self, status: int) -> None:
-        """End the process without waiting for the other hosts, as JAX would; return if there are none."""
-        if self.count > 1:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
 
     def _exchange(self, part: Sequence[Any]) -> list[Any]:
         if self.index:

@@ -44,6 +44,11 @@ def join_hosts(place: Place | None, seconds: float, interrupts: Interrupts) -> I
         raise
 
 
+def is_joined() -> bool:
+    """Return whether this process is among others that run, or that have not ended together with it."""
+    return jax.distributed.is_initialized()
+
+
 def start_jax(place: Place, hosts: Hosts, seconds: float) -> None:
     """Make the devices of all hosts known to each other."""
     with socket.create_server(("", 0)) as free:

@@ -64,7 +64,7 @@ async def train(session: Session, policy: Policy, steps: StepTable) -> Policy:
         for row, step in enumerate(golden):
             for member in range(settings.group):
                 text = session.prompt_format.text(ids[row, member, mask[row, member]])
-                answer = parse_response(text, step.prompt.frame)
+                answer = parse_response(text, step.prompt.frame, session.prompt_format.actions)
                 rewards[row, member] = step_reward(answer, Golden(step.action, step.box), settings.rules)
 
         def completion(row: int, member: int) -> Completion:

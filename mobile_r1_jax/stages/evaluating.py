@@ -13,6 +13,7 @@ from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import evaluation_name, left_folders
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.trainer import progress_bar
@@ -37,7 +38,7 @@ async def evaluate(session: Session, stage: str, policy: Policy, fleet: Fleet[An
     result = measure(
         stage, played[:held_out_count], played[held_out_count:], provenance, repeats=run.evaluation.repeats
     )
-    session.console.print(f"evaluate {stage}: success {result.success}", highlight=False)
+    say(session.console, f"evaluate {stage}: success {result.success}")
     if session.hosts.first:
         write_result(run.directory, result)
         update_report(session)
@@ -53,7 +54,7 @@ def evaluation_tasks(session: Session) -> tuple[list[Task], list[Task]]:
     unseen_apps = suite.draw(run.evaluation.unseen_app_episodes, seed, Split.UNSEEN_APPS)
     splits = [split for split in (Split.UNSEEN_PARAMETERS, Split.UNSEEN_TEMPLATES) if suite.draw(1, seed, split)]
     if not splits and not unseen_apps and count:
-        session.console.print(f"{run.tasks} has no held-out tasks: its training tasks are played", markup=False)
+        say(session.console, f"{run.tasks} has no held-out tasks: its training tasks are played")
         splits = [Split.TRAIN]
     held_out: list[Task] = []
     for number, split in enumerate(splits, start=1):

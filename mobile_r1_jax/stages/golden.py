@@ -1,6 +1,7 @@
 """The golden steps for the first two stages, read and checked before anything expensive starts."""
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from data_pipelines.fitting import Room, fitting_steps
 from data_pipelines.steps import StepTable, step_table
 from data_pipelines.trajectories import prepare
 from mobile_r1_jax.agent.coordinates import DetectedFrame
-from mobile_r1_jax.agent.data_files import DATA
+from mobile_r1_jax.agent.data_files import DATA, data_file
 from mobile_r1_jax.agent.trajectory import write_trajectories
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import Annotations, ConfigError
@@ -49,11 +50,11 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
     ValueError and FileNotFoundError in one line.
     """
     run = session.run
-    if settings.directory is None:  # written by this run: the frame is known
-        folder, frame, annotated = write_demonstrations(session, settings, ANNOTATIONS[field]), "resized", run.resizing
-    else:
-        folder, frame, annotated = settings.directory, settings.frame, settings.resizing
-    dataset = prepare([folder], data_dir=run.directory / "prepared")
+    folders, frame, annotated = settings.directories, settings.frame, settings.resizing
+    if not folders:  # written by this run: the frame is known
+        folders = (write_demonstrations(session, settings, ANNOTATIONS[field]),)
+        frame, annotated = "resized", run.resizing
+    dataset = prepare(folders, data_dir=run.directory / "prepared")
     source = dataset.as_data_source("train")
     table = step_table(
         source,
@@ -61,21 +62,33 @@ def annotated_steps(session: Session, settings: Annotations, field: str) -> tupl
         held_out=session.tasks.instructions(Split.UNSEEN_PARAMETERS),
         frame=frame,
         annotated=annotated,
+        system=run.system,
+        actions=run.actions,
+        tell_effects=run.tell_effects,
+        weights={str(data_file(folder)): weight for folder, weight in (settings.mixture or {}).items()} or None,
     )
-    room = Room(
-        prompt_tokens=max(run.shapes.prompt_tokens),
-        response_tokens=run.shapes.response_tokens,
-        check_screen=lambda size: check_screen(run, session.config.vision, size),
-    )
-    table = fitting_steps(table, session.prompt_format.tokenizer, room)
+    table = fitting_steps(table, session.prompt_format.tokenizer, room_of(session))
     lines = [f"{file}:{line}: {reason}" for file, line, reason in dataset.info.metadata["broken"]]
     used = f"{field}: {len(table.steps)} steps of {len(table.frames)} file(s)"
+    if without := len(table.thoughtless.intersection(table.steps)):
+        used += f", {without} of them without a thought, which carries no loss then"
     if left_out := [*lines, *table.broken]:
         path = run.directory / left_out_name(field)
         write_whole(path, "".join(f"{line}\n" for line in left_out))
         used += f"; left out: {len(lines)} lines and {table.left_out} steps, listed in {path}"
-    frames = {} if settings.directory is None else table.frames
-    return table, (*(describe_frame(file, detected, field) for file, detected in frames.items()), used)
+    frames = table.frames if settings.directories else {}
+    described = [describe_frame(file, detected, field) for file, detected in frames.items()]
+    return table, (*described, *describe_shares(table), used)
+
+
+def room_of(session: Session) -> Room:
+    """Return the largest sizes of a step that the run's shapes hold."""
+    run = session.run
+    return Room(
+        prompt_tokens=max(run.shapes.prompt_tokens),
+        response_tokens=run.shapes.response_tokens,
+        check_screen=lambda size: check_screen(run, session.config.vision, size),
+    )
 
 
 def write_demonstrations(session: Session, settings: Annotations, name: str) -> Path:
@@ -88,6 +101,19 @@ def write_demonstrations(session: Session, settings: Annotations, name: str) -> 
         write_trajectories(draft, session.tasks.demonstrations(settings.count, run.seed, style))
         draft.rename(folder)
     return folder
+
+
+def describe_shares(table: StepTable) -> list[str]:
+    """Return a line on each file of a mixture. Raise ValueError if one of them has no usable step."""
+    weights, steps = table.weights or {}, Counter[str]()
+    for record, count in Counter(record for record, _ in table.steps).items() if weights else ():
+        steps[table.source[record]["file"].decode()] += count
+    if empty := [file for file in weights if not steps[file]]:
+        raise ValueError(f"no usable step in {empty[0]}, which has a weight in the mixture; mend it or take it out")
+    return [
+        f"{file}: {steps[file]} steps, {weight / sum(weights.values()):.0%} of those drawn"
+        for file, weight in weights.items()
+    ]
 
 
 def describe_frame(file: str, detected: DetectedFrame, field: str) -> str:

@@ -61,13 +61,20 @@ def check_folder(run: Run, hosts: Hosts) -> None:
         )
 
 
-def check_policy(run: Run) -> None:
-    """Raise ConfigError for a policy RUN:STAGE, which one process alone can export."""
+def check_one_host(run: Run, hosts: Hosts) -> None:
+    """Raise ConfigError for what one process alone can do: export a policy RUN:STAGE, answer annotated data."""
+    if hosts.count == 1:
+        return
     if not run.policy.exists() and ":" in str(run.policy):
         directory, _, stage = str(run.policy).rpartition(":")
         raise ConfigError(
             f"policy: several hosts do not export {run.policy}; run `python -m mobile_r1_jax.export {directory} "
             f"--stage={stage} --out=DIRECTORY` once, and start with --policy=DIRECTORY"
+        )
+    if run.evaluation.data is not None:
+        raise ConfigError(
+            "evaluation.data: several hosts do not answer it; run `python -m mobile_r1_jax.evaluate --data=DIRECTORY` "
+            "on one host afterwards"
         )
 
 

@@ -1,101 +1,179 @@
-"""The episodes of one task-level update: every host plays its share, and all hosts learn how they went."""
+"""Play without training: evaluate any policy on any phones, or let it carry out one instruction."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
 
-import numpy as np
+from rich.console import Console
 
-from mobile_r1_jax.evaluation.summary import Summary, summarize, summary_from_json
+from mobile_r1_jax.agent.actions import Malformed, SystemButton
+from mobile_r1_jax.agent.responses import Response
+from mobile_r1_jax.agent.settings import differences, read_agent_settings
+from mobile_r1_jax.agent.trajectory import Ending, Turn
+from mobile_r1_jax.config import ConfigError, Run, save_run
+from mobile_r1_jax.evaluation.results import read_results
+from mobile_r1_jax.evaluation.tables import results_table
+from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
-from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.rewards.judges.judge import Judge, JudgeOutage, task_reward
+from mobile_r1_jax.model.sharding import computing_on
+from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure
+from mobile_r1_jax.phones.guard.terminal import TerminalAsk
+from mobile_r1_jax.phones.phone import Phone, PhoneError
+from mobile_r1_jax.phones.providers import open_phone, open_phones
+from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rollouts.agent import Agent
-from mobile_r1_jax.rollouts.episodes import Episode, run_episodes
+from mobile_r1_jax.rollouts.episodes import Episode, run_episode
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.rollouts.replay import begin_update, last_stored, store_update, stored_episodes
-from mobile_r1_jax.run_directory import all_folders, left_folders
-from mobile_r1_jax.runtime.hosts import Hosts
-from mobile_r1_jax.sampling.screen_cache import ScreenCache
-from mobile_r1_jax.session import Session
+from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, file_name, locked
+from mobile_r1_jax.runtime.console import say
+from mobile_r1_jax.runtime.interrupts import Interrupts
+from mobile_r1_jax.session import Session, fit_shapes, open_session
+from mobile_r1_jax.stages.evaluating import evaluate, update_report
+from mobile_r1_jax.stages.export import find_policy
+from mobile_r1_jax.stages.offline import open_data, predict
+from mobile_r1_jax.tasks.one_instruction import OneInstruction
+from mobile_r1_jax.tasks.suite import TaskSuite
 from mobile_r1_jax.tasks.task import Task
-
-NAME = "task_level"  # of the folder of trajectories
-
-
-@dataclass(frozen=True)
-class OwnEpisodes:
-    """The episodes of an update that this host played. numbers: theirs among those of all hosts.
-
-    rewards [N] float32. counted [N] bool: whether an episode has a reward. usage: metrics of the sampling engine; empty
-    if the episodes were stored before.
-    """
-
-    numbers: range
-    episodes: Sequence[Episode]
-    rewards: np.ndarray
-    counted: np.ndarray
-    usage: dict[str, float]
-
-    def tell_all(self, hosts: Hosts) -> tuple[list[Summary], np.ndarray, np.ndarray]:
-        """Return the summaries, rewards and `counted` of the episodes of all hosts, in the order of their numbers."""
-        own = [
-            {"reward": float(reward), "counted": bool(counted)} | summarize(episode).as_json()
-            for episode, reward, counted in zip(self.episodes, self.rewards, self.counted, strict=True)
-        ]
-        rows = [row for part in hosts.gather("episodes", own) for row in part]
-        rewards = np.array([row["reward"] for row in rows], np.float32)
-        return list(map(summary_from_json, rows)), rewards, np.array([row["counted"] for row in rows], bool)
+from mobile_r1_jax.viewer.strips import describe
 
 
-async def play_own(
-    session: Session,
-    policy: Policy,
-    fleet: Fleet[Any],
-    judge: Judge,
-    records: Records,
-    cache: ScreenCache,
-    tasks: Sequence[Task],
-    *,
-    step: int,
-    seed: int,
-) -> OwnEpisodes:
-    """Play this host's share of an update's tasks and store the episodes, or take those that a killed run has stored.
+def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
+    """Evaluate the policy on the phones, and print the table of all policies that the same tasks were played with."""
+    title = str(run.policy)
+    opened = open_phones(run.phones, run.seed, guard=run.guard)
+    with locked(run.directory), open_player(run, flags, console, opened) as (session, policy, phones):
+        save_run(session.run)
+        record_start(run.directory, {"seed": run.seed})
 
-    All hosts call it together. Raise asyncio.CancelledError on all of them when one was told to stop."""
-    hosts, numbers = session.hosts, session.hosts.share(len(tasks))
-    own, folder = {index: tasks[index] for index in numbers}, records.folder / hosts.folder(NAME)
-    folders = sorted({folder, *all_folders(records.folder / NAME)})
-    stored = stored_episodes(folders, step, own, session.prompt_format) if step <= last_stored(folders) else None
-    if all(hosts.gather("stored", stored is not None)):
-        episodes = list(stored.values())
-        return OwnEpisodes(numbers, episodes, *await hosts.until_stop(score(episodes, judge)), {})
-    for other in left_folders(records.folder / NAME, hosts.count) if hosts.first else ():
-        begin_update(other, step, {})
-        store_update(records, other, step, {}, [])  # nothing: the hosts that are there repeat this update
-    begin_update(folder, step, own)
-    with session.sampler(policy) as copy:
-        engine = session.engine(copy, session.run.temperature, cache)
+        async def play() -> None:
+            async with Fleet(phones) as fleet:
+                result = await evaluate(session, title, policy, fleet, Records(run.directory / TRAJECTORIES))
+            same = [other for other in read_results(run.directory) if comparable(other.measured_on, result.measured_on)]
+            console.print(results_table(same))
 
-        async def play() -> tuple[list[Episode], np.ndarray, np.ndarray]:
-            others = set(range(len(tasks))) - set(numbers)
-            async with engine:
-                agent, most_turns = Agent(engine, session.prompt_format), session.run.phones.most_turns
-                played = await run_episodes(fleet, tasks, agent, most_turns=most_turns, seed=seed, done=others)
-            return played, *await score(played, judge)
-
-        episodes, rewards, counted = await hosts.until_stop(play())
-    store_update(records, folder, step, dict(zip(numbers, episodes, strict=True)), rewards)
-    return OwnEpisodes(numbers, episodes, rewards, counted, engine.usage.as_metrics())
+        interrupts.run(play())
+        say(console, f"Look at {update_report(session)}")
 
 
-async def score(episodes: Sequence[Episode], judge: Judge) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rewards [N] float32, counted [N] bool); not counted: an episode that a phone ended or no judge graded."""
-    rewards, counted = np.zeros(len(episodes), np.float32), np.zeros(len(episodes), bool)
-    judged = await asyncio.gather(*(asyncio.to_thread(judge.score, episode.trajectory) for episode in episodes))
-    for index, (episode, grade) in enumerate(zip(episodes, judged, strict=True)):
-        if not episode.trajectory.ending.tells_of_policy or isinstance(grade, JudgeOutage):
-            continue
-        rewards[index], counted[index] = task_reward(grade, episode.answers), True
-    return rewards, counted
+def answer_data(run: Run, directory: Path, flags: Sequence[str], console: Console, interrupts: Interrupts) -> Path:
+    """Answer every annotated step of a directory, without a phone. Return the file of the answers."""
+    with locked(run.directory), open_player(run, flags, console) as (session, policy, _):
+        save_run(session.run)
+        data = open_data(session, directory, run.evaluation.data_frame, "data")
+        out = run.directory / OFFLINE / f"{file_name(str(session.run.policy))}-on-{directory.resolve().name}.jsonl"
+        interrupts.run(predict(session, policy, data, out, title=f"answer {directory}"))
+    return out
+
+
+def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
+    """Return whether two results are of the same tasks and settings."""
+    return all(one.get(name) == other.get(name) for name in ("tasks", "settings"))
+
+
+def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
+    """Let the policy carry out an instruction on the first phone. Print its turns, and save the trajectory."""
+    ask, task = TerminalAsk(), Task("", instruction)
+    phone = open_phone(run.phones, run.seed, guard=run.guard, ask=ask)
+    with locked(run.directory), open_player(run, flags, console, phone, OneInstruction(task)) as player:
+        session, policy, phones = player
+        save_run(session.run)
+        record_start(run.directory, {"seed": run.seed})
+        numbers = iter(range(1, run.phones.most_turns + 1))
+
+        def on_turn(turn: Turn, response: Response | Malformed) -> None:
+            say(console, turn_line(next(numbers), turn, response))
+
+        async def play() -> Episode:
+            engine = session.engine(sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy))
+            async with Fleet(phones) as fleet, engine, fleet.lease() as phone:
+                agent, turns, rng = Agent(engine, session.prompt_format), run.phones.most_turns, Random(run.seed)
+                try:
+                    return await run_episode(phone, task, agent, most_turns=turns, rng=rng, on_turn=on_turn)
+                except asyncio.CancelledError:  # Ctrl-C
+                    ask.stop()  # the phone would wait for an answer
+                    with suppress(InfrastructureFailure):
+                        await phone.perform(SystemButton("Home"))
+                    raise
+
+        episode = interrupts.run(play())
+        Records(run.directory / TRAJECTORIES).add_trajectory("act", episode)
+        say(console, ending_line(episode))
+        say(console, f"Look at {update_report(session)}")
+
+
+def turn_line(number: int, turn: Turn, response: Response | Malformed) -> str:
+    """Return the line of a turn: its number, thought, action sentence, action, and effect.
+
+    It has no control characters: a policy and a screen can say anything, and a terminal would obey it."""
+    if isinstance(response, Malformed):
+        line = f"malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
+    else:
+        action, effect = " ".join(describe(response.action)), f" -> {turn.effect}" if turn.effect else ""
+        line = f"{response.thought} | {response.sentence} | {action}{effect}"
+    printable = "".join(character if character.isprintable() else " " for character in line)
+    return f"{number}. {' '.join(printable.split())}"
+
+
+def ending_line(episode: Episode) -> str:
+    """Return how an episode ended, in words."""
+    words = {
+        Ending.SUCCESS: "done",
+        Ending.CLAIMED: "the policy says that it is done; nothing has verified it",
+        Ending.FAILURE: "failed",
+        Ending.GAVE_UP: "the policy gave up",
+        Ending.OUT_OF_STEPS: "stopped after the last turn; --max_turns allows more",
+        Ending.SECURE_PAGE: "stopped: the page forbids screenshots",
+        Ending.INFRASTRUCTURE_FAILURE: "stopped: the phone failed",
+    }
+    reason = f" ({episode.failure.message})" if episode.failure else ""
+    return words[episode.trajectory.ending] + reason
+
+
+@contextmanager
+def open_player(
+    run: Run,
+    flags: Sequence[str],
+    console: Console,
+    opened: AbstractContextManager[list[Phone]] | None = None,
+    tasks: TaskSuite | None = None,
+) -> Iterator[tuple[Session, Policy, list[Phone]]]:
+    """Yield a session whose shapes fit the phones and the tasks, the policy, and the phones.
+
+    flags: of the command line; they win over the policy's agent.json. opened: opens the phones; None: there are none,
+    and the run's shapes are kept. tasks: see `open_session`. Raise ConfigError and PhonesUnavailable."""
+    try:
+        run = as_trained(replace(run, policy=find_policy(run.policy)), flags, console)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"policy: {error}") from error
+    with opened or nullcontext([]) as phones:
+        fit = (lambda session: fit_shapes(session, sizes_of(phones))) if opened else (lambda session: session)
+        session, policy = open_session(run, console, fit, tasks)
+        with computing_on(session.mesh):
+            yield session, policy, phones
+
+
+def sizes_of(phones: Sequence[Phone]) -> set[tuple[int, int]]:
+    """Return the sizes of the phones' screens. A phone that does not answer is left out later, by its fleet."""
+    sizes = set()
+    for phone in phones:
+        with suppress(PhoneError):
+            sizes.add(phone.size)
+    return sizes
+
+
+def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
+    """Return the run with the prompts and resizing in the policy's agent.json, unless a flag sets them."""
+    settings = read_agent_settings(run.policy)
+    if settings is None:
+        return run
+    for name in ("system", "resizing", "answer", "tell_effects"):
+        if not any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
+            run = replace(run, **{name: getattr(settings, name)})
+    for line in differences(settings, run):
+        say(console, f"warning: {line}")
+    if not any(flag.startswith("--shapes.response_tokens=") for flag in flags):
+        run = replace(run, shapes=replace(run.shapes, response_tokens=settings.response_tokens))
+    return run

@@ -12,6 +12,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.settings import AgentSettings
 from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.evaluation.metrics import Result
+from mobile_r1_jax.evaluation.offline.answering import GoldenData
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
@@ -21,9 +22,11 @@ from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.phones.providers.shares import share_phones
-from mobile_r1_jax.rewards.judges.state import StateJudge
+from mobile_r1_jax.provenance import record_start
+from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import POLICY, TRAJECTORIES, begin, check, inputs_of, locked
+from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, inputs_of, locked
+from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupts
@@ -33,7 +36,9 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.host_checks import check_folder, check_hosts, check_phones, check_policy
+from mobile_r1_jax.stages.host_checks import check_folder, check_hosts, check_one_host, check_phones
+from mobile_r1_jax.stages.offline import evaluate_on_data, open_data
+from mobile_r1_jax.training.tracking import check_tracking
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool, hosts: Hosts | None = None) -> None:
@@ -46,30 +51,30 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     Raise ConfigError in one line before anything expensive starts, HostsError, OSError, and Interrupted.
     """
     keep_freed_memory()
+    check_tracking(run.tracking)
     hosts, began = hosts or Hosts(), time.time()
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with locked(run.directory) if hosts.first else nullcontext():
-        if hosts.count > 1:
-            check_policy(run)
+        check_one_host(run, hosts)
         run, policy_hash = find_and_hash_policy(run)
         if hosts.first and not force:
             check(run, policy_hash)
         check_folder(run, hosts)
         check_hosts(run, inputs_of(run, policy_hash), hosts)
-        session, policy = open_session(run, console, hosts)
+        session, policy = open_session(run, console, hosts=hosts)
         if hosts.first:
-            begin(run, policy_hash, say=say)
+            begin(run, policy_hash, say=partial(say, console))
+            record_start(run.directory, {"seed": run.seed})
         has_steps = {"format_finetuning", "action_level"} & set(run.stages)
         steps = hosts.in_turn("golden steps", lambda: golden_steps(session)) if has_steps else None
         for line in steps.report if steps else ():
-            say(line)
-        phones, seed = share_phones(run.phones, hosts.index, hosts.count)
-        with open_phones(phones, run.seed + seed) as phones, computing_on(session.mesh):
+            say(console, line)
+        settings, first = share_phones(run.phones, hosts.index, hosts.count)
+        with open_phones(settings, run.seed + first, guard=run.guard) as phones, computing_on(session.mesh):
             check_phones(phones, hosts)
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         if hosts.first:
             console.print(results_table(results))
-            say(f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")
+            say(console, f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")
 
 
 def find_and_hash_policy(run: Run) -> tuple[Run, str]:
@@ -93,18 +98,47 @@ async def train_and_evaluate(
     """
     run, results = session.run, []
     records = Records(run.directory / TRAJECTORIES)
-    async with Fleet(phones) as fleet:
+    judged = (
+        open_judge(run.judge, run.directory / session.hosts.folder(JUDGE))
+        if "task_level" in run.stages
+        else nullcontext()
+    )
+    async with Fleet(phones) as fleet, judged as judge:
         check_lengths(session, fleet.sizes)
-        results.append(await evaluate(session, "base", policy, fleet, records))
+        data = data_of(session)
+        results.append(await evaluate_all(session, "base", policy, fleet, records, data))
         train = {
             "format_finetuning": lambda policy: format_finetuning.train(session, policy, steps.format_finetuning),
             "action_level": lambda policy: action_level.train(session, policy, steps.action_level),
-            "task_level": lambda policy: task_level.train(session, policy, fleet, StateJudge(), records),
+            "task_level": lambda policy: task_level.train(session, policy, fleet, judge, records),
         }
         for stage in run.stages:
             policy = await train[stage](policy)
-            results.append(await evaluate(session, STAGES[stage], policy, fleet, records))
+            results.append(await evaluate_all(session, STAGES[stage], policy, fleet, records, data))
     save_policy(policy, run.directory / POLICY, like=run.policy, base=run.policy_base)
+    settings = AgentSettings(
+        run.system,
+        run.resizing,
+        answer=run.answer,
+        response_tokens=run.shapes.response_tokens,
+        tell_effects=run.tell_effects,
+    )
     if session.hosts.first:
-        AgentSettings(run.system, run.resizing).write(run.directory / POLICY)
+        settings.write(run.directory / POLICY)
     return results
+
+
+def data_of(session: Session) -> GoldenData | None:
+    """Return the annotated data that a run is evaluated on, if there is any. Raise ConfigError in one line."""
+    settings = session.run.evaluation
+    return settings.data and open_data(session, settings.data, settings.data_frame, "evaluation.data")
+
+
+async def evaluate_all(
+    session: Session, title: str, policy: Policy, fleet: Fleet[Any], records: Records, data: GoldenData | None
+) -> Result:
+    """Evaluate the policy on phones and, if there is any, on annotated data. Return the result on phones."""
+    result = await evaluate(session, title, policy, fleet, records)
+    if data:
+        await evaluate_on_data(session, title, policy, data)
+    return result

@@ -16,20 +16,21 @@ from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.evaluation.summary import Summary
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.fleet import Fleet
-from mobile_r1_jax.rewards.judges.judge import Judge
+from mobile_r1_jax.rewards.judges.choice import RunJudge
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import stage_of
-from mobile_r1_jax.stages.playing import play_own
+from mobile_r1_jax.stages.own_episodes import play_own
+from mobile_r1_jax.stages.scoring import Steps
 from mobile_r1_jax.stages.trainer import UpdateData, run_updates
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.training.batches import merge_equal_prompts
 from mobile_r1_jax.training.state import TrainState
 
 
-async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judge, records: Records) -> Policy:
+async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: RunJudge, records: Records) -> Policy:
     """Train `policy` by the rewards of its own episodes; return the trained policy."""
     settings, hosts = session.run.task_level, session.hosts
     stage = stage_of("task_level", session.run)
@@ -40,7 +41,7 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
         tasks = session.tasks.draw(settings.tasks, seed, Split.TRAIN)
         tasks = [task for task in tasks for _ in range(settings.group)]
         own = await play_own(session, state.policy, fleet, judge, records, cache, tasks, step=update + 1, seed=seed)
-        episodes, rewards, counted = own.tell_all(hosts)
+        episodes, rewards, counted, judged = own.tell_all(hosts)
 
         def compare(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Return the advantages within each task's group, as `values`, and whether each group is informative."""
@@ -50,23 +51,24 @@ async def train(session: Session, policy: Policy, fleet: Fleet[Any], judge: Judg
             return np.asarray(advantages).reshape(values.shape), np.asarray(informative)
 
         advantages, informative = compare(rewards, counted)
-        steps, _ = compare(*step_progress(episodes, counted, session.run.phones.most_turns))
+        steps, _ = compare(*step_progress(judged, counted, session.run.phones.most_turns))
         advantages = (advantages[:, None] + settings.step_weight * steps)[list(own.numbers)]
         groups = merge_equal_prompts(weighted_turns(own.episodes, advantages), settings.group)
-        metrics = rollout_metrics(episodes, rewards, counted, informative) | own.usage
+        metrics = rollout_metrics(episodes, rewards, counted, informative) | own.metrics
         return UpdateData(session.batches(groups, settings.micro_batch, settings.group, cache), metrics, {})
 
     return await run_updates(session, stage, policy, make_batches)
 
 
-def step_progress(episodes: Sequence[Summary], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
+def step_progress(judged: Sequence[Steps], counted: np.ndarray, most_turns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ([N, T] float32: 1 for a turn that made progress, else 0; [N, T] bool: whether that is known).
 
-    It is known for the turns of counted [N] bool episodes whose phones report progress."""
-    progress, known = np.zeros((len(episodes), most_turns), np.float32), np.zeros((len(episodes), most_turns), bool)
+    judged: the steps of each episode. Only those of counted [N] bool episodes are known."""
+    progress, known = np.zeros((len(judged), most_turns), np.float32), np.zeros((len(judged), most_turns), bool)
     for row in np.flatnonzero(counted):
-        steps = episodes[row].progress
-        progress[row, : len(steps)], known[row, : len(steps)] = steps, True
+        steps = judged[row]
+        progress[row, : len(steps)] = [step is True for step in steps]
+        known[row, : len(steps)] = [step is not None for step in steps]
     return progress, known
 
 

@@ -5,13 +5,16 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mobile_r1_jax.config import to_plain
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.phones.phone import PhonesUnavailable
+from mobile_r1_jax.rewards.judges.judge import JudgeError
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.runtime.compilations import recompilations, record_compilations
 from mobile_r1_jax.session import Session
@@ -58,8 +61,9 @@ def progress_bar(session: Session) -> Progress:
 async def run_updates(session: Session, stage: Stage, policy: Policy, make_batches: MakeBatches) -> Policy:
     """Run a stage's updates from `policy`, or from the last checkpoint in the run directory; return the trained policy.
 
-    Raise NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError when a
-    checkpoint cannot be written or none can be read, OSError for a full disk.
+    A signal, a judge that gives up (JudgeError) and the loss of all phones (PhonesUnavailable) end the stage after a
+    save. Raise NonFiniteError after three updates in a row with a loss or gradient that is not finite, CheckpointError
+    when a checkpoint cannot be written or none can be read, OSError for a full disk.
     """
     directory = session.run.directory
     optimizer = with_total_steps(stage.optimizer, stage.updates)
@@ -74,8 +78,9 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
         first = done
-        log = MetricsLog(directory, stage.name, after_step=done)
-        with progress_bar(session) as progress, record_compilations() as compiled:
+        settings_of_run = to_plain(asdict(session.run))
+        log = MetricsLog(directory, stage.name, after_step=done, tracking=session.run.tracking, config=settings_of_run)
+        with log, progress_bar(session) as progress, record_compilations() as compiled:
             row_id = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, metric=""
             )
@@ -103,7 +108,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                         saved = done
                     if updated.cancelled:
                         raise asyncio.CancelledError
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, JudgeError, PhonesUnavailable):
                 if done > saved:
                     save(checkpoints, state, done, position)
                 finish(checkpoints)

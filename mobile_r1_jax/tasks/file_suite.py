@@ -41,7 +41,9 @@ class FileTasks:
         """See TaskSuite."""
         return frozenset(text for template in self.templates for text in template.texts(split))
 
-    def demonstrations(self, count: int, seed: int, style: DemonstrationStyle) -> Iterator[Trajectory]:
+    def demonstrations(
+        self, count: int, seed: int, style: DemonstrationStyle, split: Split = Split.TRAIN
+    ) -> Iterator[Trajectory]:
         """See TaskSuite. A file has no expert."""
         raise NotImplementedError(f"{self.file} has no demonstrations; name annotated trajectories")
 

@@ -24,11 +24,12 @@ class DemonstrationStyle:
     """The format and content of demonstrations.
 
     system: template of the system message, with {instruction}. resizing: makes the model images; coordinates are in
-    their pixels. mistakes: share of trajectories with a wrong step that is then undone. popups: mean number per task.
+    their pixels, or without it in those of the screenshots. mistakes: share of trajectories with a wrong step that is
+    then undone. popups: mean number per task.
     """
 
     system: str
-    resizing: Resizing
+    resizing: Resizing | None
     mistakes: float
     popups: float
 
@@ -44,6 +45,10 @@ class TaskSuite(Protocol):
         """Return every instruction that `draw` can give for a split."""
         ...
 
-    def demonstrations(self, count: int, seed: int, style: DemonstrationStyle) -> Iterator[Trajectory]:
-        """Yield an expert's trajectories of training tasks. Raises NotImplementedError if the suite has no expert."""
+    def demonstrations(
+        self, count: int, seed: int, style: DemonstrationStyle, split: Split = Split.TRAIN
+    ) -> Iterator[Trajectory]:
+        """Yield an expert's trajectories of tasks of a split, or none if the suite has no such tasks.
+
+        Raises NotImplementedError if the suite has no expert."""
         ...

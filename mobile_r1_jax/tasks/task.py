@@ -1,4 +1,4 @@
-"""One task, and a phone's progress with it."""
+"""One task."""
 
 import hashlib
 import json
@@ -43,28 +43,3 @@ class Task:
         if self.program != Program():
             parts.append(asdict(self.program))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A phone's progress with its task.
-
-    done: all goals are reached. remaining: turns of the shortest path from the current state, `terminate` included.
-    shortest: turns of the shortest path from the start, plus one for each pop-up so far. milestones_reached,
-    milestones_total: steps of the shortest path that are done, at the best state so far, and their total.
-    """
-
-    done: bool
-    remaining: int
-    shortest: int
-    milestones_reached: int
-    milestones_total: int
-
-    def as_scores(self) -> dict[str, float]:
-        """Return the entries for `Trajectory.scores`, which the state judge reads."""
-        return {
-            "done": float(self.done),
-            "milestones_reached": float(self.milestones_reached),
-            "milestones_total": float(self.milestones_total),
-            "shortest_steps": float(self.shortest),
-        }

@@ -11,7 +11,7 @@ from typing import Any
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.evaluation.metrics import Result, Share
-from mobile_r1_jax.evaluation.tables import COLUMNS
+from mobile_r1_jax.evaluation.tables import SHARES
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.viewer.charts import curve, endings_bar, intervals
 from mobile_r1_jax.viewer.markup import Html, join, raw, tag
@@ -41,6 +41,16 @@ def write_report(run_directory: Path) -> Path:
 def render(contents: Contents) -> str:
     """Return the whole page as HTML."""
     name = str(contents.config.get("name") or contents.directory.resolve().name)
+    sections = {"Trajectories": _trajectories(contents)}
+    if contents.config or contents.results or contents.rows:
+        sections = {"Results": _results(contents.results), "Training": _curves(contents.rows), **sections}
+    if contents.config_text:
+        sections["Config"] = tag("details", tag("summary", "config.yaml"), tag("pre", contents.config_text, tabindex=0))
+    return html_page(name, _summary(contents), sections)
+
+
+def html_page(name: str, summary: str, sections: Mapping[str, Html]) -> str:
+    """Return a page with a title, a sentence about it, and sections by title."""
     style, script = _asset("style.css"), _asset("page.js")
     # Model output is escaped. As a second barrier, this policy lets the browser run and load only our own content.
     policy = f"default-src 'none'; img-src 'self' file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
@@ -53,17 +63,12 @@ def render(contents: Contents) -> str:
         tag("title", f"{name} · Mobile-R1"),
         tag("style", raw(style)),
     )
-    sections = {"Trajectories": _trajectories(contents)}
-    if contents.config or contents.results or contents.rows:
-        sections = {"Results": _results(contents.results), "Training": _curves(contents.rows), **sections}
-    if contents.config_text:
-        sections["Config"] = tag("details", tag("summary", "config.yaml"), tag("pre", contents.config_text, tabindex=0))
     body = tag(
         "body",
         tag(
             "header",
             tag("h1", name),
-            tag("p", _summary(contents)),
+            tag("p", summary),
             tag("nav", *(tag("a", title, href=f"#{title.lower()}") for title in sections)),
             class_="top",
         ),
@@ -127,12 +132,12 @@ def _results(results: Sequence[Result]) -> Html:
 
 
 def _table(results: Sequence[Result]) -> Html:
-    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *COLUMNS)))
+    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *SHARES)))
     rows = [
         tag(
             "tr",
             tag("th", result.stage, scope="row"),
-            *(_cell(getattr(result, name)) for name in COLUMNS.values()),
+            *(_cell(getattr(result, name)) for name in SHARES.values()),
         )
         for result in results
     ]

@@ -17,6 +17,7 @@ from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.coordinates import CoordinateGroup, DetectedFrame, detect_frame, response_points
 from mobile_r1_jax.agent.data_files import DATA, IMAGES, has_data, read_lines
 from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.trajectory import Ending, trajectory_from_json
 from mobile_r1_jax.evaluation.metrics import Result
@@ -58,6 +59,7 @@ class Strip:
     scores: dict[str, float]
     turns: tuple[TurnView, ...]
     task_id: str = ""
+    progress: Progress | None = None
 
     @property
     def off_path(self) -> bool:
@@ -138,7 +140,7 @@ def read_contents(directory: Path) -> Contents:
         raise ReportError(
             f"{ROWS} or {RESULTS} in {directory} cannot be read: {' '.join(str(error).split())}"
         ) from error
-    read = [_read_part(name, folder, directory, resizing) for name, folder in _sort_folders(folders, results)]
+    read = [read_part(name, folder, directory, resizing) for name, folder in _sort_folders(folders, results)]
     parts, comparison = _select(read)
     return Contents(directory, config, text, rows, results, tuple(parts), comparison)
 
@@ -198,7 +200,7 @@ def to_words(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
-def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -> Part:
+def read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -> Part:
     """Read a part with all its trajectories, before any comparison."""
     base = quote(f"{folder.relative_to(page).as_posix()}/{IMAGES}/".removeprefix("./"))
     strips: list[Strip] = []
@@ -215,7 +217,7 @@ def _read_part(name: str, folder: Path, page: Path, resizing: Resizing | None) -
             TurnView(image, turn.frame, turn.response, turn.effect, turn.bbox)
             for image, turn in zip(names, read.turns, strict=True)
         )
-        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, turns, read.task_id))
+        strips.append(Strip(line, read.task, read.app, read.ending, read.scores, turns, read.task_id, read.progress))
     endings = Counter(strip.ending for strip in strips)
     found = _find_frame(strips, sampled, resizing or Resizing())
     return Part(name, (), tuple(strips), endings, tuple(broken), found, resizing or Resizing(), resizing is None)

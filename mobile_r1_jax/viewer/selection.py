@@ -56,7 +56,7 @@ def same_tasks(evaluations: Sequence[Strips], most: int) -> tuple[list[Strips], 
 
 def _fingerprint(strip: Strip) -> tuple[object, ...]:
     """Return what is known about the task of a trajectory without an id."""
-    return strip.app, strip.task, strip.scores.get("milestones_total")
+    return strip.app, strip.task, strip.progress and strip.progress.milestones_total
 
 
 def _first_of_each(strips: Strips) -> dict[str, Strip]:

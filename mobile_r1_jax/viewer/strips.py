@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 
 from mobile_r1_jax.agent.actions import (
+    WITH_ANSWER,
     Action,
     Click,
     Key,
     LongPress,
     Malformed,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -58,8 +60,8 @@ def _header(part: Part, strip: Strip) -> Html:
     facts = [("steps", _steps(strip))]
     if "reward" in strip.scores:
         facts.append(("reward", f"{strip.scores['reward']:.2f}"))
-    if strip.scores.get("milestones_total"):
-        reached = f"{strip.scores['milestones_reached']:g} of {strip.scores['milestones_total']:g}"
+    if strip.progress and strip.progress.milestones_total:
+        reached = f"{strip.progress.milestones_reached} of {strip.progress.milestones_total}"
         facts.append(("milestones", reached))
     if strip.scores.get("step"):
         facts.append(("update", f"{strip.scores['step']:g}"))
@@ -85,12 +87,11 @@ def _header(part: Part, strip: Strip) -> Html:
 
 
 def _steps(strip: Strip) -> str:
-    shortest = strip.scores.get("shortest_steps")
-    return f"{len(strip.turns)}" + (f" (shortest {shortest:g})" if shortest else "")
+    return f"{len(strip.turns)}" + (f" (shortest {strip.progress.shortest})" if strip.progress else "")
 
 
 def _turn(turn: TurnView, frame: Frame, index: int, turns: int) -> Html:
-    answer = parse_response(turn.text, frame)
+    answer = parse_response(turn.text, frame, WITH_ANSWER)
     malformed = isinstance(answer, Malformed)
     verb, argument = ("malformed", "") if malformed else describe(answer.action)
     scale = 2 if turn.frame.width < _SMALL else _WIDTH / turn.frame.width
@@ -152,6 +153,8 @@ def describe(action: Action) -> tuple[str, str]:
             return "wait", f"{seconds:g} s"
         case Terminate(status):
             return "end the task", status
+        case Reply(text):
+            return "answer", text
 
 
 def overlay(frame: Frame, action: Action | None, box: Box | None) -> Html | None:

@@ -7,12 +7,14 @@ import pytest
 
 from mobile_r1_jax.agent.actions import (
     ACTIONS,
+    WITH_ANSWER,
     Action,
     Click,
     Key,
     LongPress,
     Malformed,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -102,3 +104,23 @@ def test_the_tool_schema_names_every_action_and_argument_of_the_table() -> None:
     assert parameters["properties"]["action"]["enum"] == list(ACTIONS)
     named = {argument.name for row in ACTIONS.values() for argument in row.arguments}
     assert set(parameters["properties"]) == {"action"} | named
+
+
+@pytest.mark.parametrize("text", ["42", "今天 21 度", "yes; rm -rf /", " a "])
+def test_answer_is_an_action_where_the_space_has_it(text: str) -> None:
+    arguments = {"action": "answer", "text": text}
+    assert parse_action(arguments, FRAME) == Malformed("unknown action 'answer'")
+    assert parse_action(arguments, FRAME, WITH_ANSWER) == Reply(text)
+    assert action_arguments(Reply(text)) == arguments and to_frame(Reply(text), FRAME) == Reply(text)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"text": ""}, {"text": " \n"}, {"text": 4}, {"text": "a", "time": 1}])
+def test_an_answer_without_text_is_malformed(arguments: dict) -> None:
+    assert isinstance(parse_action({"action": "answer", **arguments}, FRAME, WITH_ANSWER), Malformed)
+
+
+def test_the_schema_has_answer_only_where_the_space_has_it() -> None:
+    assert "answer" not in json.dumps(tool_schema())
+    schema = tool_schema(WITH_ANSWER)["function"]
+    assert schema["parameters"]["properties"]["action"]["enum"] == [*ACTIONS, "answer"]
+    assert schema["description"].endswith("answer(text).")

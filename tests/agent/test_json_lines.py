@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.errors import OneLineError
-from mobile_r1_jax.agent.json_lines import append_line, keep_objects, read_objects
+from mobile_r1_jax.agent.json_lines import append_line, keep_objects, read_objects, stream_objects
 
 FIRST = '{"stage": "base", "note": "“ok” 好"}\n'.encode()
 
@@ -88,3 +89,12 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     file.symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*rows\.jsonl'"):
         append_line(file, "{}")
+
+
+def test_objects_are_streamed_with_the_numbers_of_their_lines_and_broken_ones_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"a": 1}\n\n[2]\n\xff\n{"a": 3}\n{"a": ')
+    rows = list(stream_objects(file))
+    assert [row for _, row in rows if isinstance(row, dict)] == [{"a": 1}, {"a": 3}]
+    broken = {number: row.reason for number, row in rows if isinstance(row, Malformed)}
+    assert list(broken) == [3, 4, 6] and "must be a JSON object, is list" in broken[3] and "not JSON" in broken[6]

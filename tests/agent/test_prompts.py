@@ -11,6 +11,7 @@ from small_models import make_torch_model
 from small_tokenizer import make_tokenizer
 from transformers import AddedToken, PreTrainedTokenizerFast
 
+from mobile_r1_jax.agent.actions import ACTIONS, WITH_ANSWER
 from mobile_r1_jax.agent.frames import Frame
 from mobile_r1_jax.agent.prompts import (
     SYSTEM_TEMPLATE,
@@ -19,10 +20,13 @@ from mobile_r1_jax.agent.prompts import (
     build_prompt,
     chat_tokens,
     encode,
+    extend_prompt,
     mrope_positions,
+    prefix_tokens,
     response_ids,
     system_text,
     task_system,
+    with_tools,
 )
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 
@@ -197,3 +201,36 @@ def test_an_annotations_own_system_message_is_kept_and_always_holds_the_task() -
     assert task_system("你操作手机。任务：买苹果", "买苹果") == "你操作手机。任务：买苹果"
     assert task_system("你操作手机。", "买苹果") == "你操作手机。\n\n买苹果"
     assert task_system("", "买苹果") == system_text(SYSTEM_TEMPLATE, "买苹果")
+    assert task_system("", "买苹果", "Phone. {instruction}") == "Phone. 买苹果"
+
+
+def test_a_template_whose_tools_are_filled_in_says_the_same(tokenizer: PreTrainedTokenizerFast) -> None:
+    for template in (SYSTEM_TEMPLATE, "{{tools}} {tools} {{{instruction}}}", "{instruction}"):
+        filled = with_tools(template, ACTIONS)
+        assert system_text(filled, "a {b}") == system_text(template, "a {b}")
+        assert with_tools(filled, WITH_ANSWER) == filled
+    assert '"answer"' not in system_text(SYSTEM_TEMPLATE, "") and '"answer"' in with_tools(SYSTEM_TEMPLATE, WITH_ANSWER)
+
+
+def test_a_prompt_with_the_start_of_its_response_has_the_ids_and_positions_of_the_whole(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    prompt = turn_prompt(tokenizer, 2)
+    start = encode(tokenizer, "<think></think>")
+    longer = extend_prompt(prompt, start)
+    assert longer.ids.tolist() == [*prompt.ids, *start] and longer.screenshots == prompt.screenshots
+    grids = [(1, height // 14, width // 14) for width, height in prompt.sizes]
+    image = chat_tokens(tokenizer).image_pad
+    np.testing.assert_array_equal(longer.positions, mrope_positions(longer.ids, grids, image_token=image, merge=2))
+    assert longer.image_index.dtype == prompt.image_index.dtype and set(longer.image_index[-len(start) :]) == {-1}
+
+
+@pytest.mark.parametrize("text", ["<think></think><action>tap</action>", "<think>想</think><action>", "sysytem"])
+def test_the_tokens_at_the_start_of_a_text_are_those_that_begin_there(
+    tokenizer: PreTrainedTokenizerFast, text: str
+) -> None:
+    ids = encode(tokenizer, text)
+    for characters in range(len(text) + 1):
+        count = prefix_tokens(tokenizer, text, characters)
+        assert len(tokenizer.decode(ids[:count])) >= characters
+        assert count == 0 or len(tokenizer.decode(ids[: count - 1]).rstrip("\ufffd")) < characters

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from mobile_r1_jax.agent.actions import Click, Malformed, Open, Swipe, Type
+from mobile_r1_jax.agent.actions import Click, Malformed, Open, Swipe, Type, Wait
 from mobile_r1_jax.agent.frames import Frame, Point
-from mobile_r1_jax.agent.responses import Response, format_response, parse_response
+from mobile_r1_jax.agent.responses import Response, empty_start, format_response, parse_response
 
 FRAME = Frame("model", 112, 224)
 CLICK = Click(Point(14, 42, FRAME))
@@ -117,3 +117,20 @@ def test_no_json_makes_the_parser_raise() -> None:
 
 def test_typed_text_and_app_names_keep_their_letters() -> None:
     assert '"text": "设置"' in format_response(Response("", "", Open("设置")))
+
+
+@pytest.mark.parametrize(
+    ("thought", "sentence", "start"),
+    [
+        ("", "tap", "<think></think>"),
+        (" \n", "tap", "<think> \n</think>"),
+        ("", "", "<think></think><action></action>"),
+        ("", " ", "<think></think><action> </action>"),
+        ("look", "tap", ""),
+        ("look", "", ""),
+    ],
+)
+def test_what_is_empty_at_the_start_of_a_response_is_counted(thought: str, sentence: str, start: str) -> None:
+    text = format_response(Response(thought, sentence, Wait(1)))
+    assert text[: empty_start(text)] == start
+    assert empty_start(text[:-1]) == 0

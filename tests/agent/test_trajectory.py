@@ -14,6 +14,7 @@ from mobile_r1_jax.agent.actions import Malformed
 from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import (
+    Element,
     Ending,
     Trajectory,
     Turn,
@@ -261,3 +262,29 @@ def test_a_trajectory_without_turns_cannot_be_written(tmp_path: Path) -> None:
     empty = Trajectory("t", "a", "s", (), Ending.INFRASTRUCTURE_FAILURE)
     with pytest.raises(ValueError, match="has no turns"):
         write_trajectories(tmp_path, [empty])
+
+
+def test_what_a_conversion_adds_comes_back_from_disk(tmp_path: Path) -> None:
+    elements = (Element((0, 0, 28, 56)), Element((3, 4, 10, 12), "确定"))
+    turn = replace(ROLLOUT.turns[0], elements=elements)
+    added = replace(ROLLOUT, turns=(turn,), coordinates="screenshot", origin="a-00000:7", subsets=("IDD", "app_unseen"))
+    write_trajectories(tmp_path, [added, ROLLOUT])
+    assert [read for _, read in read_trajectories(tmp_path)] == [added, ROLLOUT]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"coordinates": "device"}, "coordinates must be screenshot or resized, is 'device'"),
+        ({"coordinates": ["screenshot"]}, "coordinates must be"),
+        ({"origin": 3}, "origin must be str"),
+        ({"subsets": "IDD"}, "subsets must be list"),
+        ({"subsets": [None]}, "subsets must be str"),
+        ({"step": {"elements": [[1, 2, 3, 4]]}}, "step 0: elements must be dict"),
+        ({"step": {"elements": [{"bbox": [1, 2, 3]}]}}, "step 0: bbox must be"),
+        ({"step": {"elements": [{"bbox": [1, 2, 3, 4], "text": 5}]}}, "step 0: text must be str"),
+    ],
+)
+def test_what_is_wrong_with_what_a_conversion_adds_is_said(images: Path, changes: dict, reason: str) -> None:
+    read = trajectory_from_json(json.dumps(published(**changes)), images)
+    assert isinstance(read, Malformed) and reason in read.reason

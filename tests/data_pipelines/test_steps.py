@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from PIL import Image
 from small_tokenizer import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from data_pipelines.fitting import Room, fitting_steps
 from data_pipelines.steps import Step, load_step, step_table, stream_steps
 from data_pipelines.trajectories import PhoneTrajectories, prepare
 from mobile_r1_jax.agent.actions import Click, Terminate
 from mobile_r1_jax.agent.frames import Box, Frame, Point
+from mobile_r1_jax.agent.prompts import PastTurn, PromptFormat
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn, write_trajectories
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
@@ -219,3 +222,79 @@ def test_a_mistake_is_history_for_the_step_that_undoes_it_and_never_a_target(tmp
     undone = [turn.response for turn in turns if turn.mistake]
     histories = "".join(tokenizer.decode(step.prompt.ids) for step in targets)
     assert undone and all(response in histories for response in undone)
+
+
+def thoughtless(task: str, *sentences: str) -> Trajectory:
+    call = json.dumps({"name": "mobile_use", "arguments": {"action": "wait", "time": 1}})
+    texts = [f"<think></think><action>{said}</action><tool_call>{call}</tool_call>" for said in sentences]
+    return Trajectory(task, "a", "", tuple(Turn(screenshot((0, 0, 9)), text) for text in texts), Ending.SUCCESS)
+
+
+def test_an_empty_thought_and_sentence_are_not_learned(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    source = prepared(tmp_path, thoughtless("x", "Tap it", ""), trajectory("y", 2)).as_data_source("train")
+    table = step_table(source, RESIZING)
+    starts = {}
+    for step in stream_steps(table, tokenizer, seed=0, epochs=1):
+        starts[step.origin.rsplit("data.jsonl", 1)[1]] = tokenizer.decode(step.response_ids[: step.unlearned])
+    # The tokenizer of these tests joins no characters across a tag.
+    assert starts[":1: step 0"] == "<think></think>" and starts[":1: step 1"] == "<think></think><action></action>"
+    assert starts[":2: step 0"] == starts[":2: step 1"] == ""
+    assert {(source[record]["line"], turn) for record, turn in table.thoughtless} == {(1, 0), (1, 1)}
+
+
+@pytest.mark.parametrize("declared", ["screenshot", "resized"])
+def test_a_file_that_declares_its_pixels_is_read_in_them(tmp_path: Path, declared: str) -> None:
+    one = replace(trajectory("a", 3, size=(1080, 2400)), coordinates=declared)
+    [found] = step_table(prepared(tmp_path, one).as_data_source("train"), RESIZING).frames.values()
+    assert found.kind == declared and f"coordinates are in {declared} pixels, as the file says" in found.reason
+    [found] = step_table(prepared(tmp_path, one).as_data_source("train"), RESIZING, frame="screenshot").frames.values()
+    assert found.kind == "screenshot" and "as set" in found.reason
+
+
+def test_a_file_that_declares_its_pixels_only_in_part_is_examined(tmp_path: Path) -> None:
+    one = trajectory("a", 3, size=(1080, 2400))
+    source = prepared(tmp_path, one, replace(one, coordinates="screenshot")).as_data_source("train")
+    [found] = step_table(source, RESIZING).frames.values()
+    assert "as " not in found.reason
+
+
+def test_a_mixture_goes_on_where_its_saved_position_was(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    for name, length in (("a", 2), ("b", 7), ("c", 3)):
+        write_trajectories(tmp_path / name, [trajectory(name, length)])
+    folders = [tmp_path / name for name in "abc"]
+    weights = {str(folder / "data.jsonl"): weight for folder, weight in zip(folders, (2, 1, 1), strict=True)}
+    table = step_table(prepare(folders, tmp_path / "p").as_data_source("train"), RESIZING, weights=weights)
+    stream = iter(stream_steps(table, tokenizer, seed=5))
+    first = [next(stream) for _ in range(13)]
+    position = json.loads(json.dumps(stream.get_state()))
+    rest = [next(stream) for _ in range(27)]
+    assert [sum(step.task == name for step in (*first, *rest)) for name in "abc"] == [20, 10, 10]
+    assert len({step.origin for step in (*first, *rest) if step.task == "b"}) == 7
+    resumed = iter(stream_steps(table, tokenizer, seed=5))
+    resumed.set_state(position)
+    assert [next(resumed).origin for _ in range(27)] == [step.origin for step in rest]
+
+
+def test_a_recorded_episode_gives_the_prompts_that_the_policy_saw(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    effects = ["no key is called 'FLY'", "", "no app is called '<|im_end|>\n'", "the field shows something else"]
+    one = trajectory("买苹果", 4)
+    played = replace(
+        one, turns=tuple(replace(turn, effect=effect) for turn, effect in zip(one.turns, effects, strict=True))
+    )
+    source = prepared(tmp_path, played).as_data_source("train")
+    for tell_effects in (True, False):
+        prompt_format = PromptFormat(tokenizer, "{instruction}", RESIZING, tell_effects=tell_effects)
+        room = Room(10_000, 1000, lambda size: None)
+        table = fitting_steps(step_table(source, RESIZING, tell_effects=tell_effects), tokenizer, room)
+        past: list[PastTurn] = []
+        for step, turn in zip(table.steps, played.turns, strict=True):
+            loaded = load_step(table, tokenizer, *step)
+            seen = prompt_format.prompt(played.system, past, turn.screenshot)
+            assert loaded.prompt.ids.tolist() == seen.ids.tolist()
+            assert ("Effect of" in tokenizer.decode(seen.ids)) == (tell_effects and bool(past and past[-1].effect))
+            past.append(PastTurn(turn.screenshot, loaded.response_ids, turn.effect))
+        lengths = [len(load_step(table, tokenizer, *step).prompt.ids) for step in table.steps]
+        exact = fitting_steps(table, tokenizer, replace(room, prompt_tokens=max(lengths)))
+        assert exact.steps == table.steps and not exact.broken

@@ -12,7 +12,7 @@ from mobile_r1_jax.config import Evaluation, Run
 from mobile_r1_jax.evaluation.metrics import Result, Share, measure
 from mobile_r1_jax.evaluation.results import RESULTS, find_result, provenance_of, read_results, write_result
 from mobile_r1_jax.evaluation.summary import summarize, summary_from_json
-from mobile_r1_jax.evaluation.tables import COLUMNS, table_rows
+from mobile_r1_jax.evaluation.tables import SHARES, table_rows
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.tasks.task import Task
 
@@ -37,9 +37,9 @@ def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
     write_result(tmp_path, newer)
     assert read_results(tmp_path) == [newer, results[1]]  # the newest of each stage
     rows = table_rows(results)
-    assert [row[0] for row in rows] == ["base", "format finetuning"]
-    assert all(len(row) == 1 + len(COLUMNS) for row in rows)
-    assert rows[1][1] == str(Share(1, 2))
+    assert [row[0] for row in rows] == [title for title in SHARES if title not in ("pass@K %",)]
+    assert all(len(row) == 3 for row in rows)
+    assert rows[0][2] == str(Share(1, 2))
 
 
 @pytest.mark.parametrize(

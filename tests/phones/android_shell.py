@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS, TOOLS
 from mobile_r1_jax.phones.simulator.android.shell import run
 from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.device import Device
@@ -21,7 +21,7 @@ class AndroidShell:
 
     def __init__(self, version: int = 14, size: tuple[int, int] = (112, 224)) -> None:
         self.device = Device(size=size, seed=0)
-        self.android = Android(self.device, "emulator-1", COMMANDS, version)
+        self.android = Android(self.device, "emulator-1", COMMANDS, version, TOOLS)
 
     def __call__(self, line: str) -> Answer:
         result = run(self.android, line)

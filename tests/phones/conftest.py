@@ -11,7 +11,9 @@ from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, Simulator, connect
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS, TOOLS
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
+from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.device import Device
 
 SIZE = (112, 224)
@@ -78,7 +80,7 @@ def server() -> Iterator[ServerAddress]:
 @pytest.fixture(scope="session")
 def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
     """Eight phones in a child process."""
-    with contextlib.closing(Simulator(8, SIZE, seed=0)) as simulator:
+    with contextlib.closing(Simulator(8, SIZE, seed=0, server=server)) as simulator:
         yield tuple(SimulatedPhone(serial, server) for serial in connect(server, simulator.ports))
 
 
@@ -106,6 +108,12 @@ def put_on_wire(server: ServerAddress) -> Iterator[Callable[..., ListeningPhone]
     thread.join(5)
     with contextlib.suppress(RuntimeError):
         loop.close()
+
+
+@pytest.fixture
+def android() -> Android:
+    """The system of a phone without adb."""
+    return Android(Device(size=SIZE, seed=0), "emulator-5554", COMMANDS, tools=TOOLS)
 
 
 @pytest.fixture

@@ -28,7 +28,11 @@ def test_state_features_and_properties(device: adbutils.AdbDevice) -> None:
 
 def test_shell_tells_outputs_and_exit_status_apart(device: adbutils.AdbDevice) -> None:
     result = device.shell2("echo out; nosuch", v2=True, timeout=5)
-    assert (result.stdout, result.stderr, result.returncode) == ("out\n", "/system/bin/sh: nosuch: not found\n", 127)
+    assert (result.stdout, result.stderr, result.returncode) == (
+        "out\n",
+        "/system/bin/sh: nosuch: inaccessible or not found\n",
+        127,
+    )
     assert device.shell2("false", timeout=5).returncode == 1
 
 
@@ -51,8 +55,8 @@ def test_apps(device: adbutils.AdbDevice) -> None:
     assert (device.app_current().package, device.app_current().activity) == ("com.sim.shop", ".HomeActivity")
     device.app_stop("com.sim.shop")
     assert device.app_current().package == "com.sim.launcher"
-    device.app_start("com.sim.clock", ".HomeActivity")
-    assert device.app_current().package == "com.sim.clock"
+    device.app_start("com.android.deskclock", ".HomeActivity")
+    assert device.app_current().package == "com.android.deskclock"
     device.keyevent("HOME")
     assert device.app_current().package == "com.sim.launcher"
     info = device.app_info("com.sim.shop")

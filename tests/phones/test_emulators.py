@@ -19,30 +19,8 @@ from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.settings import INSTANT, EmulatorSettings
 from mobile_r1_jax.tasks.task import Task
 
-STAND_IN = Path(__file__).parent / "stand_in_emulator.py"
 PORTS = iter(range(21000 + 400 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 40000, 20))
 TASK = Task("Settings", "Turn on Wi-Fi")
-
-
-@pytest.fixture
-def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as of the SDK with the stand-in, and an AVD `pixel` with the snapshot `clean`."""
-    program = tmp_path / "sdk" / "emulator" / "emulator"
-    program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "$@"\n')
-    program.chmod(0o755)
-    avd = tmp_path / "avd" / "pixel.avd"
-    (avd / "snapshots" / "clean").mkdir(parents=True)
-    (avd / "config.ini").write_text(f"AvdId=pixel\nhw.keyboard=no\nskin.path={avd}/skin\n")
-    (avd / "snapshots" / "clean" / "hardware.ini").write_text(f"avd.name = pixel\ndisk = {avd}/userdata.img\n")
-    (avd / "snapshots" / "clean" / "snapshot.pb").touch()
-    (tmp_path / "avd" / "pixel.ini").write_text(f"avd.ini.encoding=UTF-8\npath={avd}\npath.rel=avd/pixel.avd\n")
-    variables = {"ANDROID_HOME": "sdk", "ANDROID_AVD_HOME": "avd", "XDG_RUNTIME_DIR": "runtime", "HOME": "home"}
-    for name, folder in variables.items():
-        (tmp_path / folder).mkdir(exist_ok=True)
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    return tmp_path
 
 
 def settings(**values: object) -> EmulatorSettings:

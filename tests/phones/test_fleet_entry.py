@@ -124,6 +124,9 @@ def test_a_fleet_without_a_phone_that_can_be_used_says_why_in_one_line(scripted)
     assert "\n" not in str(caught.value)
 
 
+LOGIN = "  mCurrentFocus=Window{1 u0 com.acme.bank/com.acme.bank.Login}\n"
+
+
 class Bank:
     """A phone whose app forbids pictures from the tap that opens it until Home is pressed."""
 
@@ -134,7 +137,7 @@ class Bank:
                 "input tap": self._tap,
                 "input keyevent 3": self._home,
                 "screencap": lambda line: Result(((1, b""),)) if self.is_open else None,
-                "dumpsys window": "  mCurrentFocus=Window{1 u0 com.acme.bank/com.acme.bank.Login}\n",
+                "dumpsys window": lambda line: LOGIN if self.is_open else None,
             }
         )
 

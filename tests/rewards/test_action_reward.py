@@ -7,6 +7,7 @@ from mobile_r1_jax.agent.actions import (
     LongPress,
     Malformed,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -54,6 +55,8 @@ def test_a_long_press_is_no_click_even_at_the_right_place() -> None:
         (Wait(9), Wait(1), 1),
         (Terminate("failure"), Terminate("success"), 1),
         (Terminate("success"), Wait(1), 0),
+        (Reply("42 "), Reply("42"), 1),
+        (Reply("42"), Type("42"), 0),
     ],
 )
 def test_arguments_match_exactly_but_for_case_and_outer_space_and_wait_and_terminate_by_type(

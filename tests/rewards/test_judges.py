@@ -1,40 +1,23 @@
-import base64
-import io
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+"""The judges that ask nobody, and the reward."""
 
 import pytest
-from PIL import Image
+from judged_episodes import CLAIM, DONE, MOVE, NOT_DONE, UNKNOWN, evidence, trajectory
 
-from mobile_r1_jax.agent.actions import Malformed, Wait
+from mobile_r1_jax.agent.actions import Malformed, Terminate, Wait
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.responses import Response
-from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
+from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.rewards import (
-    ChatJudge,
+    ChecksJudge,
+    Evidence,
     JudgeOutage,
     Score,
     StateJudge,
+    known_score,
     step_format_reward,
     task_reward,
     turn_format_reward,
 )
-from mobile_r1_jax.tasks.task import Progress
-
-
-def screenshot(shade: int) -> Screenshot:
-    file = io.BytesIO()
-    Image.new("RGB", (4, 4), (shade, 0, 0)).save(file, "PNG")
-    return Screenshot(file.getvalue())
-
-
-def trajectory(screens: str, progress: Progress | None = None, ending: Ending = Ending.SUCCESS) -> Trajectory:
-    """One turn per letter; equal letters are equal screens."""
-    turns = tuple(Turn(screenshot(ord(letter)), f"answer on {letter}") for letter in screens)
-    scores = progress.as_scores() if progress else {}
-    return Trajectory("buy milk", "Shop", "you drive a phone", turns, ending, scores)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +44,36 @@ def test_the_state_judge_follows_the_rubric(turns, ending, progress, grade) -> N
 def test_the_state_judge_without_the_phones_progress_is_an_outage() -> None:
     outage = StateJudge().score(trajectory("abc"))
     assert isinstance(outage, JudgeOutage)
-    assert "milestones_total" in outage.reason
+    assert "does not report its progress" in outage.reason
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answers", "steps", "grade"),
+    [
+        (DONE, (MOVE, CLAIM), 2, 4),
+        (DONE, (MOVE, CLAIM), None, 4),
+        (DONE, (MOVE, MOVE, CLAIM), 2, 3),
+        (DONE, (MOVE, MOVE), 2, 2),
+        (DONE, (MOVE, Response("", "", Terminate("failure"))), 2, 2),
+        (DONE, (MOVE, Malformed("no tags")), 2, 2),
+        (NOT_DONE, (MOVE, CLAIM), 2, 0),
+        (NOT_DONE, (MOVE,), None, 0),
+    ],
+)
+def test_the_checks_judge_grades_by_outcome_claim_and_length(outcome, answers, steps, grade) -> None:
+    assert ChecksJudge().score(evidence("abc"[: len(answers)], outcome, answers, steps=steps)).grade == grade
+
+
+def test_an_unknown_outcome_is_an_outage_that_lasts_and_no_zero() -> None:
+    outage = ChecksJudge().score(evidence("ab", UNKNOWN, (MOVE, CLAIM)))
+    assert isinstance(outage, JudgeOutage) and outage.lasting
+
+
+def test_state_is_known_before_checks_and_some_episodes_are_not_known() -> None:
+    near = Progress(False, 1, 3, 2, 2)
+    assert known_score(Evidence(trajectory("abc", near, Ending.FAILURE))).grade == 1
+    assert known_score(evidence("abc", NOT_DONE, (MOVE,))).grade == 0
+    assert known_score(evidence("abc", UNKNOWN, (MOVE,))) is None
 
 
 def test_format_rewards_are_zero_or_one_per_step_and_minus_or_plus_one_per_turn() -> None:
@@ -76,118 +88,3 @@ def test_format_rewards_are_zero_or_one_per_step_and_minus_or_plus_one_per_turn(
 def test_a_grade_off_the_scale_is_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 4"):
         Score(5)
-
-
-# The chat judge against a real HTTP server ----------------------------------------------------------------------------
-
-
-class Server(ThreadingHTTPServer):
-    """Answers with the given (status, body) pairs in turn, then with the last one, and keeps what it was sent."""
-
-    def __init__(self, *answers: tuple[int, str]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers, self.requests = list(answers), []
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, dict(self.headers), body))
-        answers = self.server.answers
-        status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(answer.encode())
-
-    def log_message(self, *_: object) -> None:
-        """Keeps the test's output quiet."""
-
-
-def says(content: str) -> tuple[int, str]:
-    return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]})
-
-
-@pytest.fixture
-def serve(monkeypatch) -> Iterator:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("JUDGE_KEY", "secret")
-    servers = []
-
-    def start(*answers: tuple[int, str]) -> tuple[Server, ChatJudge]:
-        server = Server(*answers)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/v1/"
-        return server, ChatJudge(url, api_key_variable="JUDGE_KEY", pause_s=0.0, timeout_s=5)
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def test_the_chat_judge_sends_the_rubric_and_every_screen_and_answer_in_order(serve) -> None:
-    server, judge = serve(says('{"reason": "bought it", "score": 4}'))
-    assert judge.score(trajectory("abc")) == Score(4, "bought it")
-    (path, headers, body), *others = server.requests
-    assert not others
-    assert path == "/v1/chat/completions"
-    assert headers["Authorization"] == "Bearer secret"
-    assert body["temperature"] == 0.1
-    assert body["response_format"] == {"type": "json_object"}
-    system, user = body["messages"]
-    assert system["role"] == "system"
-    assert "JSON" in system["content"]
-    images = [part["image_url"]["url"] for part in user["content"] if part["type"] == "image_url"]
-    sent = [base64.b64decode(url.removeprefix("data:image/png;base64,")) for url in images]
-    assert sent == [screenshot(ord(letter)).png for letter in "abc"]
-    kinds = [part["type"] if part["type"] == "image_url" else part["text"] for part in user["content"]]
-    assert "buy milk" in kinds[0]
-    order = [kind for kind in kinds if kind == "image_url" or "answer on" in kind]
-    expected = [part for letter in "abc" for part in ("image_url", f"answer on {letter}")]
-    assert all(want in have for want, have in zip(expected, order, strict=True))
-    assert Ending.SUCCESS.value not in " ".join(kinds)
-
-
-def test_the_chat_judge_tries_again_after_an_error_status_and_an_unusable_answer(serve) -> None:
-    server, judge = serve((503, "busy"), says("I think it is a 3"), says('{"reason": "slow", "score": 3}'))
-    assert judge.score(trajectory("ab")) == Score(3, "slow")
-    assert len(server.requests) == 3
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (500, "broken"),
-        (200, "no json"),
-        (200, '{"choices": []}'),
-        (200, '{"choices": [{"message": {"content": null}}]}'),
-        says('{"score": 7}'),
-        says('{"score": "4"}'),
-        says('{"score": true}'),
-        says('{"score": 3.5}'),
-        says("[4]"),
-    ],
-)
-def test_three_failures_are_an_outage_and_never_a_grade(serve, answer) -> None:
-    server, judge = serve(answer)
-    outage = judge.score(trajectory("ab"))
-    assert isinstance(outage, JudgeOutage)
-    assert "failed 3 times" in outage.reason
-    assert "secret" not in outage.reason
-    assert len(server.requests) == 3
-
-
-def test_nobody_listening_is_an_outage(serve) -> None:
-    server, judge = serve((200, ""))
-    server.shutdown()
-    server.server_close()
-    assert isinstance(judge.score(trajectory("ab")), JudgeOutage)
-
-
-def test_tries_are_five_seconds_apart(serve, monkeypatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr("mobile_r1_jax.rewards.judges.chat.time.sleep", pauses.append)
-    server, _ = serve((500, ""))
-    ChatJudge(f"http://127.0.0.1:{server.server_port}").score(trajectory("a"))
-    assert pauses == [5.0, 5.0]

@@ -64,7 +64,6 @@ def main(address: str, count: str, index: str, wait: str, what: str) -> int:
                 raise
     except OneLineError as error:
         print(f"error: {error}")
-        hosts.end(1)
         return 1
     except Interrupted as error:
         print(f"stopped by {error}")

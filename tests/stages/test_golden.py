@@ -12,6 +12,7 @@ from rich.console import Console
 from tiny_run import CONFIG
 from transformers import PreTrainedTokenizerFast
 
+from data_pipelines.steps import stream_steps
 from mobile_r1_jax.agent.prompts import PromptFormat
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.config import ActionLevel, Annotations, ConfigError, Run, Shapes
@@ -19,6 +20,7 @@ from mobile_r1_jax.model.sharding import make_mesh
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
 from mobile_r1_jax.session import Session
+from mobile_r1_jax.stages.format_finetuning import golden_group
 from mobile_r1_jax.stages.golden import check_screen, golden_steps
 from tools.base_policy.tokenizer import train_tokenizer
 
@@ -56,7 +58,7 @@ def response(call: str) -> str:
 
 def directory(folder: Path, *lines: str) -> Path:
     images = folder / "data" / "images"
-    images.mkdir(parents=True)
+    images.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", SIZE).save(images / "a.png")
     Image.new("RGB", (1440, 3200)).save(images / "big.png")
     Image.new("RGB", (1000, 56)).save(images / "wide.png")
@@ -174,3 +176,66 @@ def test_nothing_left_stops_the_run_in_one_line_that_names_the_field(tmp_path: P
     data = directory(tmp_path, BAD)
     with pytest.raises(ConfigError, match=r"^annotations: no usable step.*jsonl:1: step 0: text holds <\|im_end\|>"):
         golden_steps(session(tmp_path, Annotations(data)))
+
+
+def other(folder: Path, *lines: str) -> Path:
+    """A second directory of annotations."""
+    (folder / "second").mkdir()
+    return directory(folder / "second", *lines)
+
+
+def without_thought(row: str) -> str:
+    return row.replace("<think>look</think>", "<think></think>")
+
+
+def test_steps_without_a_thought_are_counted(tmp_path: Path) -> None:
+    rows = [line((50, 60), (51, 61)), without_thought(line((5, 6), (7, 8), (500, 6)))]
+    ctx = session(tmp_path, Annotations(directory(tmp_path, *rows), frame="screenshot"))
+    used = golden_steps(ctx).report[-1]
+    assert used.startswith(
+        "annotations: 4 steps of 1 file(s), 2 of them without a thought, which carries no loss then;"
+    )
+
+
+def test_several_directories_train_together_by_their_weights(tmp_path: Path) -> None:
+    first, second = directory(tmp_path, line((50, 60))), other(tmp_path, *[line((5, 6), (7, 8))] * 4)
+    ctx = session(tmp_path, Annotations(mixture={str(first): 3.0, str(second): 1.0}, frame="screenshot"))
+    steps = golden_steps(ctx)
+    assert f"{first / 'data.jsonl'}: 1 steps, 75% of those drawn" in steps.report
+    assert f"{second / 'data.jsonl'}: 8 steps, 25% of those drawn" in steps.report
+    assert steps.report[-1] == "annotations: 9 steps of 2 file(s)"
+    drawn = stream_steps(steps.format_finetuning, ctx.prompt_format.tokenizer, seed=0)
+    files = [step.origin.startswith(str(first)) for step, _ in zip(drawn, range(80), strict=False)]
+    assert sum(files) == 60
+
+
+def test_a_directory_of_a_mixture_without_a_usable_step_is_refused(tmp_path: Path) -> None:
+    first, second = directory(tmp_path, line((50, 60))), other(tmp_path, line((500, 600)))
+    ctx = session(tmp_path, Annotations(mixture={str(first): 1.0, str(second): 1.0}, frame="screenshot"))
+    with pytest.raises(ConfigError, match=r"^annotations: no usable step in .*second/data/data\.jsonl"):
+        golden_steps(ctx)
+
+
+def test_a_system_message_is_that_of_the_run_where_the_data_has_none(tmp_path: Path) -> None:
+    ctx = session(tmp_path, Annotations(directory(tmp_path, line((50, 60)), line((5, 6), system="Own: do"))))
+    table = golden_steps(ctx).format_finetuning
+    texts = {
+        step.origin.split(":")[-2]: ctx.prompt_format.tokenizer.decode(step.prompt.ids)
+        for step in stream_steps(table, ctx.prompt_format.tokenizer, seed=0, epochs=1)
+    }
+    assert texts["1"].startswith("<|im_start|>system\ndo<|im_end|>")
+    assert texts["2"].startswith("<|im_start|>system\nOwn: do<|im_end|>")
+
+
+def test_an_empty_thought_is_a_part_of_the_prompt_in_stage_1(tmp_path: Path) -> None:
+    data = directory(tmp_path, without_thought(line((50, 60))), line((5, 6)))
+    ctx = session(tmp_path, Annotations(data, frame="screenshot"))
+    tokenizer = ctx.prompt_format.tokenizer
+    for step in stream_steps(golden_steps(ctx).format_finetuning, tokenizer, seed=0, epochs=1):
+        group = golden_group(step)
+        [completion], ids = group.completions, group.prompt.ids
+        assert (*ids, *completion.ids) == (*step.prompt.ids, *step.response_ids)
+        if ":1:" in step.origin:
+            assert "<think></think>" in tokenizer.decode(ids[-8:]) and "think" not in tokenizer.decode(completion.ids)
+        else:
+            assert group.prompt is step.prompt

@@ -11,35 +11,43 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.evaluation.summary import summarize
 from mobile_r1_jax.phones.simulator.screen import Screen, draw
-from mobile_r1_jax.rewards.judges.judge import Score
+from mobile_r1_jax.rewards import Evidence, JudgeSettings, Score
+from mobile_r1_jax.rewards.judges.choice import RunJudge
 from mobile_r1_jax.rl import group_advantages
 from mobile_r1_jax.rollouts.episodes import Episode
-from mobile_r1_jax.stages.playing import score
+from mobile_r1_jax.stages.scoring import score_update
 from mobile_r1_jax.stages.task_level import rollout_metrics, step_progress, weighted_turns
+from mobile_r1_jax.tasks.task import Task
 
 MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tell how far it is
 FOUR = 4  # most turns
 
 
+def steps_of(*episodes: Episode) -> list[tuple[bool, ...]]:
+    return [one.made_progress for one in episodes]
+
+
 def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
-    progress, known = step_progress([*map(summarize, (STRAIGHT, LOST, MUTE))], np.array([True, True, True]), FOUR)
+    progress, known = step_progress(steps_of(STRAIGHT, LOST, MUTE), np.array([True, True, True]), FOUR)
     assert progress.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
 
 
 def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
-    _, known = step_progress([*map(summarize, (STRAIGHT, BROKEN))], np.array([True, False]), FOUR)
+    _, known = step_progress(steps_of(STRAIGHT, BROKEN), np.array([True, False]), FOUR)
     assert known.any(-1).tolist() == [True, False]
 
 
 class Generous:
-    def score(self, trajectory: Trajectory) -> Score:
+    async def grade(self, evidence: Evidence) -> Score:
         return Score(4, "")
 
 
 def test_episodes_that_phones_ended_are_in_no_advantage_and_are_counted_apart() -> None:
     episodes = [STRAIGHT, HIDDEN, BROKEN, HIDDEN]
-    rewards, counted = asyncio.run(score(episodes, Generous()))
+    judge = RunJudge(JudgeSettings(kind="chat"), Generous())
+    scores = asyncio.run(score_update(episodes, [Task("shop", "task")] * 4, judge, print))
+    rewards, counted = scores.rewards, scores.counted
     assert counted.tolist() == [True, False, False, False] and rewards[1:].tolist() == [0, 0, 0]
     metrics = rollout_metrics([*map(summarize, episodes)], rewards, counted, np.array([True]))
     names = ("secure_pages", "infrastructure_failures", "judge_outages")
@@ -49,7 +57,7 @@ def test_episodes_that_phones_ended_are_in_no_advantage_and_are_counted_apart() 
 
 def test_steps_are_compared_with_all_of_their_group() -> None:
     """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
-    progress, known = step_progress([*map(summarize, (STRAIGHT, ASTRAY))], np.ones(2, bool), 5)
+    progress, known = step_progress(steps_of(STRAIGHT, ASTRAY), np.ones(2, bool), 5)
     advantages, _ = group_advantages(progress.reshape(1, -1), known.reshape(1, -1), standardize=False)
     right, wrong = 1 / 8, -7 / 8
     expected = [[right, right, right, 0, 0], [wrong, right, right, right, right]]

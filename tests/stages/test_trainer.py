@@ -21,11 +21,14 @@ from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.config import Run
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, shard_policy
+from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.phones.providers import open_tasks
+from mobile_r1_jax.rewards.judges.judge import JudgeError
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.session import Session
 from mobile_r1_jax.stages.declaration import Stage
 from mobile_r1_jax.stages.trainer import UpdateData, run_updates
+from mobile_r1_jax.training.checkpoints import stored_parameters
 from mobile_r1_jax.training.state import NonFiniteError, TrainState
 from mobile_r1_jax.training.step import place_batch
 from tools.base_policy.tokenizer import train_tokenizer
@@ -57,6 +60,7 @@ def play(
     stage: Stage = STAGE,
     *,
     killed_at: int = -1,
+    kill: type[Exception] = KilledError,
     cancelled_at: int = -1,
     empty: tuple[int, ...] = (),
     lengths: Mapping[int, int] = MappingProxyType({}),
@@ -69,7 +73,7 @@ def play(
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update == killed_at:
-            raise KilledError
+            raise kill("no more")
         if update == cancelled_at:
             outer.cancel()
             if not ahead_of_devices:
@@ -233,3 +237,13 @@ def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there
     assert rows(session) == rows(whole)
     same = jax.tree.map(lambda one, other: bool((one == other).all()), resumed, policy)
     assert all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("error", [JudgeError, PhonesUnavailable])
+def test_a_stage_that_loses_its_judge_or_its_phones_saves_what_it_has_done(error, session_in, tmp_path) -> None:
+    session = session_in(tmp_path)
+    with pytest.raises(error, match="no more"):
+        play(session, killed_at=3, kill=error)
+    assert stored_parameters(session.run.directory / "checkpoints" / STAGE.name)[0] == 3
+    play(session)
+    assert [row["step"] for row in rows(session)] == list(range(1, STAGE.updates + 1))

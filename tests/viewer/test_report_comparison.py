@@ -11,6 +11,7 @@ import pytest
 
 from mobile_r1_jax.agent.actions import Terminate
 from mobile_r1_jax.agent.frames import Frame
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer import write_report
@@ -131,7 +132,7 @@ def swapped(strips: tuple[Strip, ...]) -> tuple[Strip, ...]:
         swapped,
         lambda strips: (*strips, strips[0]),
         lambda strips: (replace(strips[0], app="bazaar"), *strips[1:]),
-        lambda strips: (replace(strips[0], scores={"milestones_total": 9.0}), *strips[1:]),
+        lambda strips: (replace(strips[0], progress=Progress(False, 9, 9, 0, 9)), *strips[1:]),
         lambda strips: (replace(strips[0], task_id="a"), *without_first(strips)[:1]),
     ],
     ids=["one missing", "another order", "a repeat", "another app", "another distance", "some with ids, one missing"],

@@ -7,8 +7,9 @@ import shlex
 import time
 from collections.abc import Callable
 
-from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, plain_name
+from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, names_of_app, plain_name
 from mobile_r1_jax.phones.adb.shell import AdbShell
+from mobile_r1_jax.phones.adb.tree import read_tree
 from mobile_r1_jax.phones.adb.windows import focused_window
 from mobile_r1_jax.phones.phone import PhoneError
 
@@ -25,7 +26,8 @@ class Apps:
     """The apps of one phone. What was found is kept until `forget`.
 
     user: returns the number of the phone's current user; with a work profile, commands without it fail. labels: returns
-    label -> package of the apps whose label the phone tells. front: longest wait for an opened app, in seconds.
+    label -> package of the apps whose label the phone tells. front: longest wait for an opened app, in seconds; 0: look
+    neither for the app nor for unknown names on the home screen.
     """
 
     def __init__(
@@ -46,11 +48,11 @@ class Apps:
         for attempt in range(2):
             was_known = name in self._components
             packages = self._find(name, app.strip())
-            if not packages:
-                return f"no app is called {app!r}"
             component = self._components.get(name)
             if component is None:
-                return f"{app!r} is not installed, or has nothing to open"
+                if self._front and self._tap_icon(name):
+                    return ""
+                return f"{app!r} is not installed, or has nothing to open" if packages else f"no app is called {app!r}"
             line = f"am start --user {self._user()} -n {shlex.quote(component)} {_LAUNCHER} -f 0x10200000"
             answer = self._shell.shell(line)
             words = f"{answer.stdout}\n{answer.stderr}"
@@ -66,6 +68,13 @@ class Apps:
         errors = [text.strip() for text in words.splitlines() if "Error" in text]
         raise PhoneError(self._shell.serial, line, f"the app did not start: {(errors or [answer.words])[-1][:200]}")
 
+    def package_of(self, app: str) -> str | None:
+        """Return the package that `open` would open; None if there is none. Raises PhoneError."""
+        name = plain_name(app)
+        self._find(name, app.strip())
+        component = self._components.get(name)
+        return component and component.split("/")[0]
+
     def _find(self, name: str, app: str) -> list[str]:
         """Return the packages that the name can mean, and keep the launcher activity of the first installed one."""
         if name in self._components:
@@ -75,7 +84,7 @@ class Apps:
             return known
         if self._labelled is None:
             self._labelled = {plain_name(label): package for label, package in self._labels().items()}
-        labelled = [self._labelled[name]] if name in self._labelled else []
+        labelled = [self._labelled[label] for label in sorted(names_of_app(name)) if label in self._labelled]
         if labelled:
             self._resolve(name, labelled)
         return known + labelled
@@ -93,6 +102,15 @@ class Apps:
             if not any(component.startswith("android/") for component in components):
                 return False
         return False
+
+    def _tap_icon(self, name: str) -> bool:
+        """Go to the home screen, and tap the icon of an app with that name. Return whether there is one."""
+        self._shell.checked("input keyevent KEYCODE_HOME")
+        names = names_of_app(name) - {""}
+        icons = [node for node in read_tree(self._shell) if names & {*map(plain_name, node.names)}]
+        if icons:
+            self._shell.checked("input tap {} {}".format(*icons[-1].center))  # later nodes are inside of earlier ones
+        return bool(icons)
 
     def _wait(self, package: str) -> None:
         """Wait until the app, or a dialog over it, has the focus."""

@@ -12,6 +12,7 @@ from mobile_r1_jax.agent.actions import (
     Key,
     LongPress,
     Open,
+    Reply,
     Swipe,
     SystemButton,
     Terminate,
@@ -20,6 +21,7 @@ from mobile_r1_jax.agent.actions import (
 )
 from mobile_r1_jax.agent.frames import Frame, Point
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb import task_program
 from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
@@ -34,7 +36,7 @@ from mobile_r1_jax.phones.adb.text_input import TextInput
 from mobile_r1_jax.phones.adb.used import stop_used_apps
 from mobile_r1_jax.phones.phone import PhoneError, SecurePage
 from mobile_r1_jax.phones.settings import Timings
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 _BUTTONS = {"Back": 4, "Home": 3, "Menu": 82, "Enter": 66}
 _HOME = "input keyevent 3"
@@ -54,6 +56,7 @@ class AdbPhone(AdbShell):
 
     generation = 0
     restores = True
+    decisions = ()  # it has no guard of its own
 
     def __init__(
         self,
@@ -118,13 +121,13 @@ class AdbPhone(AdbShell):
         return screenshot
 
     def perform(self, action: Action) -> str:
-        """Perform one of the nine actions and wait until the screen settles. Return "" or why the action had no effect.
+        """Perform an action and wait until the screen settles. Return "" or why the action had no effect.
 
         Points of any frame are converted to the device frame. If there is no such key, app or text field, or the key
         must not be pressed, the policy made a mistake, and the return value says so. Raises PhoneError only if the
         phone or the connection fails.
         """
-        if isinstance(action, Terminate):
+        if isinstance(action, (Terminate, Reply)):
             return ""
         if isinstance(action, Wait):
             time.sleep(min(action.seconds, self.timings.longest_wait))
@@ -161,6 +164,10 @@ class AdbPhone(AdbShell):
     def labels(self) -> dict[str, str]:
         """Return label -> package of the apps whose label the phone tells. Few do: labels are resources."""
         return told_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
+
+    def package_of(self, app: str) -> str | None:
+        """Return the package that `Open` would open for a name; None if there is none."""
+        return self._apps.package_of(app)
 
     def _stop_apps(self) -> None:
         self._wake()

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 
 from mobile_r1_jax.agent.screenshots import SIGNATURE, Screenshot
 from mobile_r1_jax.phones.adb.shell import AdbShell
-from mobile_r1_jax.phones.adb.windows import focused_window
+from mobile_r1_jax.phones.adb.windows import focused_window, is_awake
 from mobile_r1_jax.phones.phone import PhoneError, SecurePage
 
 _TRIES = 3
@@ -44,10 +44,12 @@ class PhoneScreen:
             if screenshot is not None and (shade := blank_shade(screenshot)) is None:
                 return screenshot
             if attempt == 0:
-                self._wake()
                 self._find_display()
             if attempt < _TRIES - 1:
+                self._wake()  # each time: it may fall asleep again
                 time.sleep(self._retake)
+        if not is_awake(self._shell):
+            raise PhoneError(self._shell.serial, self._command, "a black picture: it falls asleep again and again")
         window = focused_window(self._shell)
         if window is None or not window.package:
             what = f"no picture: {words!r}" if screenshot is None else f"a blank picture of shade {shade}"

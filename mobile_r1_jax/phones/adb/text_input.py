@@ -8,17 +8,16 @@ from __future__ import annotations
 import re
 import shlex
 import time
-import xml.etree.ElementTree as ElementTree
 
 from mobile_r1_jax.phones.adb.keyboard import INSTALL, AdbKeyboard
 from mobile_r1_jax.phones.adb.shell import AdbShell
+from mobile_r1_jax.phones.adb.tree import read_tree
 from mobile_r1_jax.phones.adb.windows import has_text_field
 from mobile_r1_jax.phones.settings import Timings
 
 LONGEST_TEXT = 5_000  # characters; the limit of adb is near 60,000 bytes [ours]
 _LONGEST_PIECE = 60  # characters of one `input text`; longer ones have arrived out of order on real phones [ours]
 _KEYS = {"\n": "KEYCODE_ENTER", "\t": "KEYCODE_TAB"}
-_FILE = "/data/local/tmp/window_dump.xml"
 
 
 class TextInput:
@@ -55,8 +54,7 @@ class TextInput:
         Only letters and digits are compared: fields add blanks, dashes and capitals.
         """
         time.sleep(self._timings.typed)
-        dump = self._shell.shell(f"rm -f {_FILE}; uiautomator dump {_FILE} >/dev/null && cat {_FILE}; rm -f {_FILE}")
-        shown = _focused_text(dump.stdout)
+        shown = next((node.field_text for node in read_tree(self._shell) if node.field_text is not None), None)
         if shown is None or _letters(text) in _letters(shown):
             return ""
         return f"the field shows {_shortened(shown)!r}, not the typed text"
@@ -78,19 +76,6 @@ def _command(piece: str) -> str:
     if piece in _KEYS:
         return f"input keyevent {_KEYS[piece]}"
     return f"input text {shlex.quote(piece.replace(' ', '%s'))}"
-
-
-def _focused_text(xml: str) -> str | None:
-    """Return the text of the focused text field in a uiautomator tree; None if there is none, or it is a password."""
-    try:
-        nodes = ElementTree.fromstring(xml[xml.find("<hierarchy") : xml.rfind(">") + 1]).iter("node")
-    except ElementTree.ParseError:
-        return None
-    for node in nodes:
-        is_field = node.get("focused") == "true" and node.get("class", "").endswith("EditText")
-        if is_field and node.get("password") != "true":
-            return node.get("text", "")
-    return None
 
 
 def _letters(text: str) -> str:

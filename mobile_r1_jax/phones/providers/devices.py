@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from mobile_r1_jax.phones.adb.saved import user_state
 from mobile_r1_jax.phones.adb.stream import ServerAddress, states
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.phones.settings import DeviceSettings, Timings
+
+log = logging.getLogger(__name__)
 
 ALL = "all"
 _STATES = {
@@ -26,10 +29,9 @@ _STATES = {
 
 
 def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
-    """Return the phones that the settings name, in state `device`.
+    """Return the phones that the settings name, in state `device`. Log the others, each in a line.
 
-    Raises PhonesUnavailable in one line if the server does not answer, a named phone is in another state, or there is
-    none.
+    Raises PhonesUnavailable in one line if the server does not answer or no phone can be used.
     """
     server = address_of(settings.server)
     try:
@@ -37,18 +39,19 @@ def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
     except (AdbError, OSError) as error:
         raise PhonesUnavailable(f"phones.devices.server: {error}") from error
     named = [serial for serial in settings.serials if serial != ALL]
-    for serial in named:
-        if (state := known.get(serial, "")) != "device":
-            reason = _STATES.get(state, f"is in state {state!r}")
-            raise PhonesUnavailable(f"phones.devices.serials: {serial} {reason} (adb server {server})")
-    if ALL in settings.serials:
-        named += [serial for serial, state in known.items() if state == "device" and serial not in named]
-    if not named:
-        there = ", ".join(f"{serial} ({state})" for serial, state in known.items()) or "none"
-        raise PhonesUnavailable(
-            f"phones.devices: the adb server {server} has no phone in state device; it has: {there}"
-        )
-    return [AdbPhone(serial, server, timings, user_state()) for serial in named]
+    named += [serial for serial in known if ALL in settings.serials and serial not in named]
+    problems = [
+        f"{serial} {_STATES.get(state, f'is in state {state!r}')}"
+        for serial in named
+        if (state := known.get(serial, "")) != "device"
+    ]
+    usable = [serial for serial in named if known.get(serial) == "device"]
+    if not usable:
+        there = "; ".join(problems or [f"{serial} ({state})" for serial, state in known.items()]) or "none"
+        raise PhonesUnavailable(f"phones.devices: no phone of the adb server {server} can be used: {there}")
+    for problem in problems:
+        log.error("phone %s; it is left out", problem)
+    return [AdbPhone(serial, server, timings, user_state()) for serial in usable]
 
 
 def address_of(server: str | None) -> ServerAddress:

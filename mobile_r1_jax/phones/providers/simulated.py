@@ -16,6 +16,7 @@ from typing import Any, Literal
 from adbutils import AdbError
 
 from mobile_r1_jax.agent.outcome import Outcome
+from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress, announce, states
@@ -25,8 +26,7 @@ from mobile_r1_jax.phones.settings import INSTANT, SimulatedSettings, Timings
 from mobile_r1_jax.phones.simulator.android.wire import CNXN, MAX_PAYLOAD, VERSION, Message, encode
 from mobile_r1_jax.phones.simulator.screen import check_size
 from mobile_r1_jax.phones.simulator.suite import SimulatorTasks
-from mobile_r1_jax.tasks.program import Program
-from mobile_r1_jax.tasks.task import Progress, Task
+from mobile_r1_jax.tasks.task import Task
 
 _START_SECONDS, _CLOSE_SECONDS = 60.0, 5.0
 
@@ -54,8 +54,9 @@ class SimulatedPhone(AdbPhone):
         """Do nothing: a simulated phone is ready."""
 
     def reset(self, task: Task) -> None:
-        """Put the phone into the start state of the task. A task of a file is set up as on a real phone."""
-        self._knows_task = task.program == Program()
+        """Put the phone into the start state of the task. A task without a setup for the simulator is set up as
+        on a real phone."""
+        self._knows_task = bool(task.setup)
         if self._knows_task:
             self.simulator("reset", task.setup)
             self._first = True
@@ -72,7 +73,7 @@ class SimulatedPhone(AdbPhone):
         super()._announce()
 
     def simulator(
-        self, verb: Literal["reset", "state", "progress"], payload: Mapping[str, Any] | None = None
+        self, verb: Literal["reset", "state", "progress", "trouble"], payload: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Send a command to the simulator and return its answer. Raises PhoneError with the phone's reason.
 
@@ -106,13 +107,15 @@ class SimulatedPhone(AdbPhone):
 class Simulator:
     """`count` simulated phones in a child process that ends with this one; phone i is seeded by seed + i.
 
-    They listen on `ports` of localhost when the constructor returns. Raises PhonesUnavailable if the simulator does not
-    start, OSError if no process can be created.
+    They listen on `ports` of localhost when the constructor returns. They announce themselves to `server`, if there is
+    one, and come back to it after a reboot, `adb reconnect` or `adb disconnect`. Raises PhonesUnavailable if the
+    simulator does not start, OSError if no process can be created.
     """
 
-    def __init__(self, count: int, size: tuple[int, int], seed: int) -> None:
+    def __init__(self, count: int, size: tuple[int, int], seed: int, server: ServerAddress | None = None) -> None:
         command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--json", "--phones", str(count)]
         command += ["--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
+        command += [] if server is None else ["--adb-server", f"{server.host}:{server.port}"]
         self.child = Child(command)
         with ExitStack() as undo:
             undo.callback(self.child.close)
@@ -183,7 +186,7 @@ class SimulatedPhones:
     def _start_simulator(self) -> Simulator:
         for phone in self.phones:  # before any call can reach the new simulator
             phone.generation += 1
-        return Simulator(self._count, self._size, self._seed)
+        return Simulator(self._count, self._size, self._seed, self.adb.service.address)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.android.system import SDK
@@ -29,6 +30,7 @@ from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.named_tasks import list_tasks
 from mobile_r1_jax.phones.simulator.page import PageServer
 from mobile_r1_jax.phones.simulator.screen import check_size
+from mobile_r1_jax.phones.simulator.trouble import Trouble, read_trouble
 
 MOST_PHONES = 10_000  # far below the number of ports open to users
 FIRST_PORT, LAST_PORT = 1024, 65535
@@ -54,11 +56,27 @@ def count(text: str) -> int:
     return int(text)
 
 
+def chosen_trouble(text: str) -> Trouble:
+    """Return the trouble of a JSON object or of a file."""
+    try:
+        return read_trouble(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def first_port(text: str) -> int:
     """Return a port that a user may open."""
     if not re.fullmatch(r"\d{4,5}", text, re.ASCII) or not FIRST_PORT <= int(text) <= LAST_PORT:
         raise argparse.ArgumentTypeError(f"port {text!r}: must be from {FIRST_PORT} to {LAST_PORT}")
     return int(text)
+
+
+def server_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of a text such as "127.0.0.1:5037"."""
+    match = re.fullmatch(r"([^:\s]+):(\d{1,5})", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"adb server {text!r}: must be HOST:PORT, such as 127.0.0.1:5037")
+    return match[1], int(match[2])
 
 
 async def serve(arguments: argparse.Namespace) -> None:
@@ -70,7 +88,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     for index in range(arguments.phones):
         device = Device(size=arguments.size, seed=arguments.seed + index)
         port = arguments.port + index if arguments.port else 0
-        phones.append(await listen(device, port=port, version=arguments.android))
+        phones.append(await listen(device, port=port, version=arguments.android, adb_server=arguments.adb_server))
+        phones[-1].android.trouble.choose(replace(arguments.trouble, seed=arguments.trouble.seed + index))
     page = PageServer(phones, loop) if arguments.page else None
     if page:
         threading.Thread(target=page.serve_forever, daemon=True).start()
@@ -127,6 +146,8 @@ def main() -> None:
     add("--android", type=int, choices=SDK, default=14, help="Android version of the phones (default: 14)")
     add("--seed", type=int, default=0, help="random content of the first phone; phone i gets seed + i (default: 0)")
     add("--port", type=first_port, help="port of the first phone; phone i gets port + i (default: free ports)")
+    add("--adb-server", type=server_address, metavar="HOST:PORT", help="adb server to announce the phones to")
+    add("--trouble", type=chosen_trouble, default=Trouble(), metavar="JSON", help="what goes wrong: JSON, or its file")
     add("--tasks", action="store_true", help="list the tasks, name and instruction, and end")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--page", action="store_true", help="show the live screens in a browser, to click and type on")

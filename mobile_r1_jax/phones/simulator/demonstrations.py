@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from mobile_r1_jax.agent.actions import Action, Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type
-from mobile_r1_jax.agent.frames import Frame, Point
+from mobile_r1_jax.agent.actions import Action, Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type, Wait
+from mobile_r1_jax.agent.frames import Box, Frame, Point
 from mobile_r1_jax.agent.prompts import system_text
 from mobile_r1_jax.agent.responses import Response, format_response
 from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
+from mobile_r1_jax.agent.trajectory import Element as ListedElement
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.simulator import gestures, oracle
-from mobile_r1_jax.phones.simulator.screen import draw
+from mobile_r1_jax.phones.simulator.screen import Element, draw
 from mobile_r1_jax.phones.simulator.state import State
 from mobile_r1_jax.phones.simulator.tasks import Placed, place
 from mobile_r1_jax.phones.simulator.templates import Goal, Move
@@ -25,14 +26,14 @@ HOLD_SECONDS = 1
 
 
 def annotate(
-    tasks: Sequence[Task], *, system: str, size: tuple[int, int], resizing: Resizing, mistakes: float, seed: int
+    tasks: Sequence[Task], *, system: str, size: tuple[int, int], resizing: Resizing | None, mistakes: float, seed: int
 ) -> Iterator[Trajectory]:
-    """Yield one trajectory for each task, with coordinates in model pixels.
+    """Yield one trajectory for each task, with coordinates in model pixels, or without `resizing` in screenshot pixels.
 
     system: a template with {instruction}. size: (width, height) of the screens in device pixels. mistakes: share of
     tasks with a wrong step. A task without a possible wrong step gets none.
     """
-    frame = Frame("model", *resizing.model_size(*size))
+    frame = Frame("screenshot", *size) if resizing is None else Frame("model", *resizing.model_size(*size))
     for index, task in enumerate(tasks):
         rng = Random(f"{seed}/{index}")
         wrong_at, wrong = draw_slip(task, rng) if rng.random() < mistakes else (-1, None)
@@ -50,7 +51,12 @@ def annotate(
         else:
             raise RuntimeError(f"the oracle does not finish {task.setup} in {oracle.MOST_STEPS} steps")
         yield Trajectory(
-            task.instruction, task.app, system_text(system, task.instruction), tuple(turns), Ending.SUCCESS, {}
+            task.instruction,
+            task.app,
+            system_text(system, task.instruction),
+            tuple(turns),
+            Ending.SUCCESS,
+            coordinates="screenshot" if resizing is None else "auto",
         )
 
 
@@ -86,14 +92,18 @@ def is_slip(placed: Placed, move: Move) -> bool:
 
 def annotated_turn(state: State, goals: tuple[Goal, ...], move: Move, size: tuple[int, int], frame: Frame) -> Turn:
     element = oracle.target(state, move.name) if move.kind in ("tap", "hold") else None
-    box = None
-    if element is not None:
-        device = Frame("device", *size)
-        x1, y1, x2, y2 = element.bounds(size)
-        corner, opposite = Point(x1, y1, device).to(frame), Point(x2 - 1, y2 - 1, device).to(frame)
-        box = (corner.x, corner.y, opposite.x, opposite.y)
+    box = None if element is None else box_of(element, size, frame)
+    screen = gestures.screen_of(state)
     response = Response(thought(state, goals, move), sentence(move), action(move, box, frame))
-    return Turn(Screenshot(draw(gestures.screen_of(state), size)), format_response(response), bbox=box)
+    elements = tuple(ListedElement(box_of(shown, size, frame), shown.name) for shown in screen.elements)
+    return Turn(Screenshot(draw(screen, size)), format_response(response), bbox=box, elements=elements)
+
+
+def box_of(element: Element, size: tuple[int, int], frame: Frame) -> tuple[int, int, int, int]:
+    """Return the pixels of an element of a screen of `size`, both ends included, in `frame`."""
+    x1, y1, x2, y2 = element.bounds(size)
+    box = Box(x1, y1, x2 - 1, y2 - 1, Frame("device", *size)).to(frame)
+    return box.x1, box.y1, box.x2, box.y2
 
 
 def thought(state: State, goals: tuple[Goal, ...], move: Move) -> str:
@@ -131,5 +141,7 @@ def action(move: Move, box: tuple[int, int, int, int] | None, frame: Frame) -> A
         middle, high, low = frame.width // 2, frame.height // 4, frame.height * 3 // 4
         ends = (Point(middle, low, frame), Point(middle, high, frame))
         return Swipe(*ends) if move.name == "up" else Swipe(*reversed(ends))
+    if move.kind == "wait":
+        return Wait(1)
     plain = {"type": Type, "button": SystemButton, "key": Key, "open": Open}
     return plain[move.kind](move.name) if move.kind in plain else Terminate("success")

@@ -2,12 +2,14 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar
 
 from mobile_r1_jax.phones.simulator import gestures, tasks
-from mobile_r1_jax.phones.simulator.app import App, activity_of
+from mobile_r1_jax.phones.simulator.app import App, Rows, activity_of
 from mobile_r1_jax.phones.simulator.apps import APPS
+from mobile_r1_jax.phones.simulator.interruptions import INTERRUPTIONS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
 
 
@@ -26,12 +28,27 @@ class Device:
     @property
     def focus(self) -> tuple[str, str]:
         """(package, activity) in the foreground."""
+        package, _, activity = self._state.popup.window.partition("/") if self._state.popup else ("", "", "")
+        if activity:
+            return package, activity.removeprefix(package)
         return APPS[self._state.app].package, activity_of(self._state.page)
 
     @property
     def scrollable(self) -> bool:
         """Whether the page is longer than the screen."""
         return self.awake and not self.locked and APPS[self._state.app].scrolls(self._state.page)
+
+    @property
+    def window(self) -> str:
+        """The name of the window that has the focus, such as "com.sim.shop/com.sim.shop.HomeActivity"."""
+        package, activity = self.focus
+        return (self._state.popup and self._state.popup.window) or f"{package}/{package}{activity}"
+
+    @property
+    def secure(self) -> bool:
+        """Whether Android refuses to capture the screen."""
+        state = self._state
+        return state.secure and state.popup is None and state.awake and not state.locked
 
     @property
     def switches(self) -> dict[str, bool]:
@@ -69,7 +86,22 @@ class Device:
     def unlock(self) -> None:
         self._state.unlock()
 
+    @property
+    def loading(self) -> bool:
+        """Whether the page has no content yet. It gets its content by being looked at; see `look`."""
+        return self.awake and not self.locked and self._state.loading > 0
+
+    def look(self) -> None:
+        """Count a look at the screen."""
+        self._state.loading = max(0, self._state.loading - 1)
+
     def screenshot(self) -> bytes:
+        """Return PNG bytes of the screen, and count it as a look."""
+        png = self.picture()
+        self.look()
+        return png
+
+    def picture(self) -> bytes:
         """Return PNG bytes of the screen."""
         screen = gestures.screen_of(self._state)
         looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
@@ -101,6 +133,10 @@ class Device:
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
 
+    def interrupt(self, kind: str, duration: float, rng: Random, version: int) -> None:
+        """Interrupt the task by a kind of `INTERRUPTIONS`, as an Android version does."""
+        INTERRUPTIONS[kind](self._state, duration, rng, version)
+
     def open(self, page: str) -> None:
         """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""
         self._state.open(page)
@@ -113,12 +149,20 @@ class Device:
         if self._state.app == app.name:
             self._state.home()
 
-    def content(self, path: str) -> list[dict[str, str]] | None:
-        """Return the rows behind content://`path`; None if no app has such a table."""
-        for app in APPS.values():
-            if path in app.content:
-                return app.content[path](self._state.data[app.name])
-        return None
+    @property
+    def tables(self) -> dict[str, Rows]:
+        """The tables of all apps: content:// path -> columns and rows."""
+        data = self._state.data
+        return {path: rows for app in APPS.values() for path, rows in app.tables(data[app.name]).items()}
+
+    @property
+    def alarms(self) -> list[str]:
+        """The times, as HH:MM, of the alarms that are on."""
+        return [time for app in APPS.values() for time in app.alarms(self._state.data[app.name])]
+
+    def perform(self, package: str, action: str, extras: Mapping[str, str]) -> bool:
+        """Let an app perform the action of an intent. Return whether the app opens."""
+        return self.apps[package].performs[action](self._state, extras)
 
     def reset(self, setup: dict[str, Any]) -> None:
         """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""

@@ -36,7 +36,10 @@ def screen_of(state: State) -> Screen:
         )
     app = APPS[state.app]
     elements = app.elements(state)
-    if state.menu:
+    if state.loading:
+        elements = [element for element in elements if element.cell[1] == 0 and not element.touchable]
+        elements.append(Element("Loading", "line", (1, 3, 3, 1)))
+    if state.menu and not state.loading:
         name, *choices = state.menu
         elements = [element for element in elements if element.cell[1] == 0]
         elements.append(Element(name, "card", (0, 2, 4, 4)))
@@ -91,7 +94,7 @@ def swipe(state: State, y1: int, y2: int, size: tuple[int, int]) -> None:
     if state.locked:
         if y1 > y2:
             state.unlock()
-    elif not state.popup and not state.menu and APPS[state.app].scrolls(state.page):
+    elif not (state.popup or state.menu or state.loading) and APPS[state.app].scrolls(state.page):
         state.scroll = 1 if y1 > y2 else 0
 
 

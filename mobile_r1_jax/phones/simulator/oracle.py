@@ -25,6 +25,8 @@ def next_move(state: State, goals: tuple[Goal, ...]) -> Move:
         return Move("swipe", "up")
     if state.popup:
         return Move("tap", state.popup.dismiss)
+    if state.loading:
+        return Move("wait")
     move = goal.route.get(state.page)
     if state.menu:
         wanted = goal.route.get(state.page + "#menu")
@@ -67,9 +69,9 @@ def apply_move(state: State, move: Move) -> None:
 
 
 def remaining(state: State, goals: tuple[Goal, ...]) -> int:
-    """Return the number of steps of the shortest path, `finish` included, if no further pop-up opens."""
+    """Return the number of steps of the shortest path, `finish` included, if nothing further interrupts."""
     state = state.copy()
-    state.waiting = []
+    state.waiting, state.loading = [], 0
     for step in range(MOST_STEPS):
         move = next_move(state, goals)
         if move.kind == "finish":

@@ -107,6 +107,14 @@ def wallpaper(size: tuple[int, int]) -> Image.Image:
     return Image.merge("RGB", (red, Image.new("L", size, 240), blue))
 
 
+@functools.lru_cache(maxsize=8)
+def one_colour(size: tuple[int, int], colour: str) -> bytes:
+    """Return PNG bytes of a screen of `size` (width, height) in one colour."""
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
 def draw_glyph(pen: ImageDraw.ImageDraw, name: str, box: tuple[int, int, int, int]) -> None:
     shape, colour, ground = glyph_of(name)
     x1, y1, x2, y2 = box

@@ -23,6 +23,7 @@ class Popup:
     dismiss: str
     astray: str = ""  # the page that accepting opens
     accept_first: bool = True
+    window: str = ""  # the name of its window; empty if it is the app's
 
 
 @dataclass
@@ -40,6 +41,8 @@ class State:
     popup: Popup | None = None
     waiting: list[tuple[int, Popup]] = field(default_factory=list)  # (number of page changes until it opens, pop-up)
     popups_shown: int = 0
+    loading: int = 0  # looks at the screen that still show no content
+    secure: bool = False  # the page cannot be captured
     volume: int = 5
     awake: bool = True
     lock_screen: bool = False  # whether the phone locks itself when it goes to sleep
@@ -130,8 +133,9 @@ class State:
             self.open(self.opening) if "/" in self.opening else self.launch(self.opening)
 
     def settle(self) -> None:
-        """Reset scroll position, typed text and menu for a new page."""
+        """Reset what belongs to a page for a new page: scroll position, typed text, menu, loading, secure."""
         self.scroll, self.edited, self.menu = 0, None, ()
+        self.loading, self.secure = 0, False
 
 
 def go(page: str) -> Effect:

@@ -54,10 +54,13 @@ class SimulatorTasks:
             for wording in (template.english, template.chinese)
         )
 
-    def demonstrations(self, count: int, seed: int, style: DemonstrationStyle) -> Iterator[Trajectory]:
+    def demonstrations(
+        self, count: int, seed: int, style: DemonstrationStyle, split: Split = Split.TRAIN
+    ) -> Iterator[Trajectory]:
         """See TaskSuite. The expert is an oracle that reads the phone's state."""
+        apps, held_out = self._apps(split), split is not Split.TRAIN
         return annotate(
-            draw_tasks(count, seed=seed, apps=self.apps, held_out=False, popups=style.popups),
+            draw_tasks(count, seed=seed, apps=apps, held_out=held_out, popups=style.popups) if apps else [],
             system=style.system,
             size=self.size,
             resizing=style.resizing,

@@ -11,7 +11,7 @@ ON_OFF = ("on", "off")
 
 @dataclass(frozen=True)
 class Move:
-    """One step. `kind`: tap, hold, swipe, type, button, key, open or finish. `name`: its target or text."""
+    """One step. `kind`: tap, hold, swipe, type, button, key, open, wait or finish. `name`: its target or text."""
 
     kind: str
     name: str = ""

@@ -1,11 +1,9 @@
-"""A judge that grades by the state of the simulated phone, which is stored in the trajectory's scores."""
+"""A judge that grades by the state of the simulated phone, as far as the phone reports it."""
 
 from dataclasses import dataclass
 
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory
-from mobile_r1_jax.rewards.judges.judge import JudgeOutage, Score
-
-SCORES = ("done", "milestones_reached", "milestones_total", "shortest_steps")  # names from Progress.as_scores
+from mobile_r1_jax.rewards.judges.judge import Evidence, JudgeOutage, Score
 
 
 @dataclass(frozen=True)
@@ -18,16 +16,20 @@ class StateJudge:
     the policy would learn never to end a task.
     """
 
+    async def grade(self, evidence: Evidence) -> Score | JudgeOutage:
+        """Return `score` of the trajectory."""
+        return self.score(evidence.trajectory)
+
     def score(self, trajectory: Trajectory) -> Score | JudgeOutage:
-        """Return the grade of a trajectory, or an outage if its scores lack `Progress.as_scores()`."""
-        scores, turns = trajectory.scores, len(trajectory.turns)
-        missing = [name for name in SCORES if name not in scores]
-        if missing:
-            return JudgeOutage(f"the phone's progress is not in the trajectory's scores: {', '.join(missing)}")
-        reached, total = scores["milestones_reached"], scores["milestones_total"]
-        shortest = scores["shortest_steps"]
-        if scores["done"] and trajectory.ending is not Ending.SUCCESS:
+        """Return the grade of a trajectory, or an outage if its phone did not report progress."""
+        progress, turns = trajectory.progress, len(trajectory.turns)
+        if progress is None:
+            return JudgeOutage("the phone does not report its progress", lasting=True)
+        reached, total = progress.milestones_reached, progress.milestones_total
+        if progress.done and trajectory.ending is not Ending.SUCCESS:
             return Score(2, "done, but the agent did not end the task as a success")
-        if scores["done"]:
-            return Score(4 if turns <= shortest else 3, f"done in {turns} turns, {shortest:.0f} are enough")
-        return Score(int(0 < total <= 2 * reached), f"{reached:.0f} of {total:.0f} milestones")
+        if progress.done:
+            return Score(
+                4 if turns <= progress.shortest else 3, f"done in {turns} turns, {progress.shortest} are enough"
+            )
+        return Score(int(0 < total <= 2 * reached), f"{reached} of {total} milestones")

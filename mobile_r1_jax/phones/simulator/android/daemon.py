@@ -1,24 +1,26 @@
-"""The adb daemon of the simulated phones: one port per phone, which a real adb server connects to."""
+"""The adb daemon of the simulated phones: one port per phone, which real adb servers connect to."""
+
+from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
-from mobile_r1_jax.phones.simulator.android.commands.installation import streamed_install
-from mobile_r1_jax.phones.simulator.android.shell import Result, failed, run
+from mobile_r1_jax.phones.simulator.android.announcing import Connections, keep_announced
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS, TOOLS
+from mobile_r1_jax.phones.simulator.android.shell_service import serve_shell
 from mobile_r1_jax.phones.simulator.android.sync import serve_sync
 from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device
+from mobile_r1_jax.phones.simulator.android.trouble import TroubledConnection
 from mobile_r1_jax.phones.simulator.android.wire import Connection, Handler, Stream
 
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
+_REBOOT_DELAY = 0.05  # seconds, in which the command that reboots is answered
 _NAMED = ("ro.product.name", "ro.product.model", "ro.product.device")
 BANNER = f"device::{''.join(f'{name}={PROPERTIES[name]};' for name in _NAMED)}features={FEATURES}".encode()
-_EXIT = 3  # shell v2: the packet with the exit status; 1 and 2 are the outputs
 
 
-@dataclass(frozen=True)
+@dataclass
 class ListeningPhone:
     """A simulated phone that listens on `host` and `port`."""
 
@@ -26,80 +28,65 @@ class ListeningPhone:
     host: str
     port: int
     server: asyncio.Server
+    connections: Connections = field(default_factory=Connections)
+    announcing: asyncio.Task[None] | None = None
 
 
-async def listen(device: Device, host: str = "127.0.0.1", port: int = 0, version: int = 14) -> ListeningPhone:
+async def listen(
+    device: Device,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    version: int = 14,
+    adb_server: tuple[str, int] | None = None,
+) -> ListeningPhone:
     """Serve `device` on a port as long as the event loop runs; `port` 0 takes a free port.
 
-    `version` is the Android version, one of `system.SDK`. Raises OSError if the port cannot be opened.
+    `version` is the Android version, one of `system.SDK`. The phone announces itself to `adb_server`, if there is one.
+    Raises OSError if the port cannot be opened.
     """
-    android: Android
+    phone: ListeningPhone
 
     def connect() -> Connection:
-        return Connection(BANNER, lambda service: find_service(android, service))
+        android = phone.android
+        return TroubledConnection(BANNER, lambda service: find_service(phone, service), phone.connections, android)
 
     listener = socket.create_server((host, port))  # asyncio ignores the error when no descriptor is free
     port = listener.getsockname()[1]
-    server = await asyncio.get_running_loop().create_server(connect, sock=listener)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(connect, sock=listener)
     # adb gives a phone that is announced as an emulator the serial emulator-(port - 1).
-    android = Android(device, f"emulator-{port - 1}", COMMANDS, version)
-    return ListeningPhone(android, host, port, server)
+    phone = ListeningPhone(Android(device, f"emulator-{port - 1}", COMMANDS, version, TOOLS), host, port, server)
+    phone.android.on_reboot = lambda: loop.call_later(_REBOOT_DELAY, phone.connections.drop)
+    if adb_server is not None:
+        running = keep_announced(port, adb_server, phone.connections)
+        phone.announcing = loop.create_task(running)
+    return phone
 
 
-def find_service(android: Android, service: str) -> Handler | None:
+def find_service(phone: ListeningPhone, service: str) -> Handler | None:
     """Return the handler of `service`; None if this phone does not have it, as for reverse: and tcp:."""
     name, _, argument = service.partition(":")
     kind, *options = name.split(",")
-    if kind == "exec" and (streamed := streamed_install(argument)):
-        return lambda stream: _install(android, *streamed, stream)
-    if kind == "exec" or (kind == "shell" and "v2" not in options):
-        return lambda stream: _shell(android, argument, stream)
-    if kind == "shell":
-        return lambda stream: _shell_v2(android, argument, stream)
+    if kind in ("exec", "shell"):
+        # As in adbd: an interactive shell has a terminal, a command has none, unless the client asks otherwise.
+        terminal = kind == "shell" and ("pty" in options or (not argument and "raw" not in options))
+        packets = "v2" in options
+        return lambda stream: serve_shell(phone.android, stream, argument, packets=packets, terminal=terminal)
     if service == "sync:":
-        return lambda stream: serve_sync(stream, android.files)
+        return lambda stream: serve_sync(stream, phone.android.files.at("/"))
     if service == "root:":
         return lambda stream: stream.write(b"adbd cannot run as root in production builds\n")
+    if service == "reconnect":
+        return _reconnect
     if name == "reboot":
-        return lambda stream: _reboot(android, stream)
+        return lambda stream: _reboot(phone, stream)
     return None
 
 
-def _run(android: Android, line: str) -> Result:
-    if not line.strip():
-        return failed("/system/bin/sh: no interactive shell: give a command")
-    return run(android, line)
+async def _reconnect(stream: Stream) -> None:
+    await stream.write(b"done")
+    stream.drop_connection()
 
 
-async def _shell(android: Android, line: str, stream: Stream) -> None:
-    """Write both outputs as one, without exit status."""
-    result = _run(android, line)
-    await stream.write(b"".join(data for _, data in result.chunks))
-    _drop_if_rebooting(android, stream)
-
-
-async def _shell_v2(android: Android, line: str, stream: Stream) -> None:
-    result = _run(android, line)
-    packets = [struct.pack("<BI", descriptor, len(data)) + data for descriptor, data in result.chunks]
-    await stream.write(b"".join(packets) + struct.pack("<BIB", _EXIT, 1, result.status))
-    _drop_if_rebooting(android, stream)
-
-
-async def _install(android: Android, arguments: list[str], size: int, stream: Stream) -> None:
-    """Receive the `size` bytes that follow an installation's command line, then run it as pm."""
-    data = bytearray()
-    while len(data) < size:
-        data += await stream.read()
-    result = android.run(COMMANDS["pm"], arguments, bytes(data[:size]))
-    await stream.write(b"".join(text for _, text in result.chunks))
-
-
-async def _reboot(android: Android, stream: Stream) -> None:
-    android.reboot()
-    _drop_if_rebooting(android, stream)
-
-
-def _drop_if_rebooting(android: Android, stream: Stream) -> None:
-    if android.rebooting:
-        android.rebooting = False
-        stream.drop_connection()
+async def _reboot(phone: ListeningPhone, stream: Stream) -> None:
+    phone.android.reboot()

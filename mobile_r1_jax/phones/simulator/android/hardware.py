@@ -1,10 +1,6 @@
 """The hardware of a simulated phone: displays, battery and keys. Set a field before use to get another phone."""
 
-import functools
-import io
 from dataclasses import dataclass, field
-
-from PIL import Image
 
 INNER_DISPLAY = "4619827259835644672"
 _BATTERY = {"ac": 0, "usb": 1, "wireless": 0, "status": 5, "present": 1, "level": 100, "temp": 250}
@@ -40,11 +36,3 @@ class Hardware:
     @property
     def physical_density(self) -> int:
         return max(120, self.size[0] * 160 // 360)  # 360 dp wide, like most phones
-
-
-@functools.lru_cache(maxsize=4)
-def black(size: tuple[int, int]) -> bytes:
-    """Return PNG bytes of a black picture of `size` (width, height)."""
-    out = io.BytesIO()
-    Image.new("RGB", size).save(out, "PNG", compress_level=1)
-    return out.getvalue()

@@ -1,8 +1,9 @@
 """The phone's side of adb's device protocol: messages and streams.
 
 A message is a 24-byte header of six little-endian words (command, two arguments, payload length, checksum, command
-inverted), then the payload. The server opens streams. Each side may have one unacknowledged WRTE per stream. The
-protocol version is 0x01000001, in which the checksum is zero. There is no authentication.
+inverted), then the payload. The server opens streams. Each side may have one unacknowledged WRTE per stream. Both sides
+close a stream. They use the lower of their protocol versions: from 0x01000001 on, the checksum is zero. There is no
+authentication.
 """
 
 import asyncio
@@ -13,10 +14,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
+from mobile_r1_jax.phones.simulator.android.announcing import Connections
+
 CNXN, OPEN, OKAY, WRTE, CLSE = (
     int.from_bytes(name, "little") for name in (b"CNXN", b"OPEN", b"OKAY", b"WRTE", b"CLSE")
 )
-VERSION = 0x01000001
+VERSION = 0x01000001  # the first version without checksums
 MAX_PAYLOAD = 1 << 20
 _HEADER = struct.Struct("<6I")
 
@@ -38,10 +41,11 @@ class Message(NamedTuple):
     payload: bytes = b""
 
 
-def encode(message: Message) -> bytes:
-    """Return the bytes of a message."""
+def encode(message: Message, version: int = VERSION) -> bytes:
+    """Return the bytes of a message in a protocol version. The checksum is the sum of the payload's bytes."""
     command, first, second, payload = message
-    return _HEADER.pack(command, first, second, len(payload), 0, command ^ 0xFFFFFFFF) + payload
+    checksum = sum(payload) if version < VERSION else 0
+    return _HEADER.pack(command, first, second, len(payload), checksum, command ^ 0xFFFFFFFF) + payload
 
 
 class Decoder:
@@ -75,6 +79,7 @@ class Stream:
         self._news = asyncio.Event()
         self._unacknowledged = False
         self.closed = False
+        self.on_close: Callable[[], None] = lambda: None
 
     async def read(self) -> bytes:
         """Return the next piece from the server, never empty. Raises StreamClosed at the end of the stream."""
@@ -108,9 +113,8 @@ class Stream:
             self.hung_up()
 
     def drop_connection(self) -> None:
-        """Abort the whole connection, as a rebooting phone does."""
-        if self._connection.transport is not None:
-            self._connection.transport.abort()
+        """Abort the connection that the stream belongs to."""
+        self._connection.drop()
 
     def accept(self) -> None:
         self._connection.send(Message(OKAY, self._local, self._remote))
@@ -123,10 +127,15 @@ class Stream:
         self._received.append(data)
         self._news.set()
 
+    def is_from(self, remote: int) -> bool:
+        """Return whether a message with the first argument `remote` belongs to this stream."""
+        return remote == self._remote
+
     def hung_up(self) -> None:
         self.closed = True
         self._connection.streams.pop(self._local, None)
         self._news.set()
+        self.on_close()
 
     async def _wait(self) -> None:
         self._news.clear()
@@ -140,16 +149,18 @@ class Connection(asyncio.Protocol):
     """One connection between an adb server and a phone.
 
     banner: the description of the phone in CNXN. resolve: returns the handler of a service such as "exec:screencap -p",
-    or None to refuse it. `receive` takes every incoming message, `send` every outgoing one.
+    or None to refuse it. connections: holds this one while it is open. `receive` takes every incoming message, `send`
+    every outgoing one.
     """
 
-    def __init__(self, banner: bytes, resolve: Callable[[str], Handler | None]) -> None:
-        self._banner, self._resolve = banner, resolve
+    def __init__(self, banner: bytes, resolve: Callable[[str], Handler | None], connections: Connections) -> None:
+        self._banner, self._resolve, self._connections = banner, resolve, connections
         self._decoder = Decoder()
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_id = 1
         self.streams: dict[int, Stream] = {}
         self.max_payload = MAX_PAYLOAD
+        self.version = VERSION
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,9 +168,11 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         # asyncio sets it for sockets that were made with a protocol number; those of socket.create_server have none.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._connections.remove(self)
         self._hang_up()
 
     def data_received(self, data: bytes) -> None:
@@ -173,25 +186,31 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         if self.transport is not None:
-            self.transport.write(encode(message))
+            self.transport.write(encode(message, self.version))
+
+    def drop(self) -> None:
+        """Abort the connection and all services on it, as a phone does that reboots."""
+        if self.transport is not None:
+            self.transport.abort()
+        for task in self._tasks:
+            task.cancel()
 
     def receive(self, message: Message) -> None:
         command, first, second, payload = message
         if command == CNXN:
             self._hang_up()  # a new session of the server: its old streams are gone
-            self.max_payload = min(second, MAX_PAYLOAD)
-            self.send(Message(CNXN, VERSION, MAX_PAYLOAD, self._banner))
+            self.version, self.max_payload = min(first, VERSION), min(second, MAX_PAYLOAD)
+            self.send(Message(CNXN, self.version, MAX_PAYLOAD, self._banner))
         elif command == OPEN:
             self._open(first, payload.rstrip(b"\0").decode(errors="surrogateescape"))
-        elif (stream := self.streams.get(second)) is None:
-            if command == WRTE:
-                self.send(Message(CLSE, 0, first))
+        elif (stream := self.streams.get(second)) is None or not (stream.is_from(first) or first == 0):
+            return  # a stream that both sides have closed
         elif command == OKAY:
             stream.acknowledged()
         elif command == WRTE:
             stream.arrived(payload)
         elif command == CLSE:
-            stream.hung_up()
+            stream.close()
 
     def _open(self, remote: int, service: str) -> None:
         handler = self._resolve(service)

@@ -1,4 +1,4 @@
-"""The commands of a simulated phone by name."""
+"""The commands of a simulated phone by name: Android's own ones, and those that may wait."""
 
 from mobile_r1_jax.phones.simulator.android.commands import (
     activities,
@@ -7,43 +7,36 @@ from mobile_r1_jax.phones.simulator.android.commands import (
     dumps,
     hierarchy,
     keyboard,
-    logcat,
     packages,
-    plain,
     screencap,
     services,
     system,
     touch,
+    volume,
     windows,
 )
-from mobile_r1_jax.phones.simulator.android.system import Command
+from mobile_r1_jax.phones.simulator.android.commands.logcat import logcat
+from mobile_r1_jax.phones.simulator.android.commands.toybox import TOYBOX
+from mobile_r1_jax.phones.simulator.android.system import Command, Tool
 
 COMMANDS: dict[str, Command] = {
     "am": apps.am,
-    "cat": plain.cat,
     "cmd": services.cmd,
     "content": content.content,
-    "date": plain.date,
     "dumpsys": dumps.dumpsys,
-    "echo": plain.echo,
-    "false": plain.false,
     "getprop": system.getprop,
-    "grep": plain.grep,
     "ime": keyboard.ime,
     "input": touch.input_,
     "locksettings": system.locksettings,
-    "logcat": logcat.logcat,
-    "ls": plain.ls,
-    "mkdir": plain.mkdir,
+    "media": volume.media,
     "monkey": activities.monkey,
     "pm": packages.pm,
     "reboot": system.reboot,
-    "rm": plain.rm,
     "screencap": screencap.screencap,
     "settings": system.settings,
     "svc": services.svc,
-    "true": plain.true,
     "uiautomator": hierarchy.uiautomator,
-    "whoami": plain.whoami,
     "wm": windows.wm,
 }
+
+TOOLS: dict[str, Tool] = TOYBOX | {"logcat": logcat}

@@ -16,11 +16,10 @@ def dump_window(android: Android, arguments: list[str]) -> str | Result:
 
 
 def focused_window(android: Android) -> str:
-    """Return the name of the window with the focus: an activity's, or the keyguard's."""
+    """Return the name of the window with the focus: an activity's, a dialog's or the keyguard's."""
     if android.device.locked:
         return "NotificationShade" if android.version > 10 else "StatusBar"
-    package, activity = android.device.focus
-    return f"{package}/{package}{activity}"
+    return android.device.window
 
 
 def _window(name: str) -> str:

@@ -1,7 +1,5 @@
 """Installing and uninstalling. A simulated phone runs its own apps only, so it refuses all other APKs."""
 
-import shlex
-
 from mobile_r1_jax.phones.simulator.android.apk import Manifest, NotApk, read_manifest
 from mobile_r1_jax.phones.simulator.android.failures import Raised, missing_operand
 from mobile_r1_jax.phones.simulator.android.files import FileError
@@ -103,18 +101,3 @@ def _options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
         else:
             operands.append(word)
     return options, operands
-
-
-def streamed_install(line: str) -> tuple[list[str], int] | None:
-    """Return the arguments for pm of `cmd package install … -S 1234`, and how many bytes of an APK follow the line.
-
-    Return None for other command lines.
-    """
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        return None
-    if words[:3] != ["cmd", "package", "install"] or "-S" not in words[:-1]:
-        return None
-    size = words[words.index("-S") + 1]
-    return (words[2:], int(size)) if size.isdecimal() else None

@@ -1,9 +1,9 @@
 """The command screencap."""
 
 from mobile_r1_jax.phones.simulator.android.files import FileError
-from mobile_r1_jax.phones.simulator.android.hardware import black
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed
 from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.screen import one_colour
 
 _SEVERAL = (
     "[Warning] Multiple displays were found, but no display id was specified! Defaulting to the first display found, "
@@ -29,6 +29,8 @@ def screencap(android: Android, arguments: list[str], stdin: bytes) -> Result:
     if "-d" in arguments and display not in displays:
         return failed("Failed to take screenshot. Status: -2" if android.version < 14 else "Capturing failed.")
     png = _picture(android, displays.index(display or displays[0]))
+    if png is None:
+        return Result(status=1)
     several = android.version > 10 and len(displays) > 1 and not display
     warning = _SEVERAL.format(_OLDER if android.version < 14 else _NEWER) if several else ""
     chunks = ((2, warning.encode()),) if warning else ()
@@ -41,8 +43,8 @@ def screencap(android: Android, arguments: list[str], stdin: bytes) -> Result:
     return Result(chunks)
 
 
-def _picture(android: Android, position: int) -> bytes:
-    """Return PNG bytes of a display: the apps' on the first one that is on, black on all others."""
+def _picture(android: Android, position: int) -> bytes | None:
+    """Return PNG bytes of a display: the apps' on the first one that is on, black on all others. None: refused."""
     states = list(android.hardware.displays.values())
     shown = states[position] and position == states.index(True)
-    return android.device.screenshot() if shown else black(android.device.size)
+    return android.trouble.capture(android) if shown else one_colour(android.device.size, "black")

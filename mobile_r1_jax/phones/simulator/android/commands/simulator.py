@@ -6,12 +6,14 @@ from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.android.tasks import Tasks
 from mobile_r1_jax.phones.simulator.named_tasks import find_task, list_tasks
+from mobile_r1_jax.phones.simulator.trouble import read_trouble
 
 
 def simulator(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """Run `reset JSON`, which starts a task, `state` or `progress`. Each prints one line of JSON.
+    """Run `reset JSON`, which starts a task, `state`, `progress`, or `trouble [JSON]`. Each prints one line of JSON.
 
-    `tasks` lists tasks by name, and `task NAME` starts one. These two print text.
+    `trouble JSON` chooses trouble; `trouble` prints kind -> how often it began since then. `tasks` lists tasks by name,
+    and `task NAME` starts one. These two print text.
     """
     verb = arguments[0] if arguments else ""
     if verb in ("task", "tasks"):
@@ -24,12 +26,16 @@ def simulator(android: Android, arguments: list[str], stdin: bytes) -> Result:
             android.device.reset(setup)
             android.tasks = Tasks()
             answer = android.device.progress()
+        elif verb == "trouble":
+            if arguments[1:]:
+                android.trouble.choose(read_trouble(" ".join(arguments[1:])))
+            answer = android.trouble.schedule.begun
         elif arguments == ["state"]:
             answer = android.device.state()
         elif arguments == ["progress"]:
             answer = android.device.progress()
         else:
-            return failed("simulator: use tasks, task NAME, reset JSON, state or progress", 255)
+            return failed("simulator: use tasks, task NAME, reset JSON, state, progress or trouble JSON", 255)
     except ValueError as error:
         return failed(f"simulator: {error}")
     return printed(json.dumps(answer, ensure_ascii=False) + "\n")
