@@ -39,7 +39,7 @@ name: run
 save_every: 1
 system: "Phone. Task: {instruction}"
 resizing: {scale: 1.0}
-shapes: {prompt_tokens: [224], response_tokens: 28, windows: [2], screens: 8}
+shapes: {prompt_tokens: [264], response_tokens: 28, windows: [2], screens: 8}
 phones: {count: 4, most_turns: 2, simulated: {size: [112, 224]}}
 annotations: {count: 2, popups: 0.0, mistakes: 0.0}
 format_finetuning: {updates: 1, batch: 4, micro_batch: 4, frozen: [vision], optimizer: {learning_rate: 1.0e-3}}
