@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -32,8 +33,10 @@ from mobile_r1_jax.rollouts.replay import store_update
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.tasks.task import Task
 
+NOISE = re.compile(r"\[Gloo\]|^[WI]\d{4} |peer ranks")
 TINY_BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-base"
 SYSTEM = "Phone. Task: {instruction}"
+# Small learning rates: AdamW turns rounding in a gradient near 0 into a whole step, and later updates start from there.
 CONFIG = """
 name: run
 save_every: 1
@@ -42,9 +45,9 @@ resizing: {scale: 1.0}
 shapes: {prompt_tokens: [264], response_tokens: 28, windows: [2], screens: 8}
 phones: {count: 4, most_turns: 2, simulated: {size: [112, 224]}}
 annotations: {count: 2, popups: 0.0, mistakes: 0.0}
-format_finetuning: {updates: 1, batch: 4, micro_batch: 4, frozen: [vision], optimizer: {learning_rate: 1.0e-3}}
-action_level: {updates: 1, prompts: 6, micro_batch: 4, group: 4, loss: {beta: 0.04}, optimizer: {learning_rate: 1.0e-4}}
-task_level: {updates: 1, tasks: 2, group: 4, micro_batch: 4, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
+format_finetuning: {updates: 1, batch: 4, micro_batch: 4, frozen: [vision], optimizer: {learning_rate: 1.0e-5}}
+action_level: {updates: 1, prompts: 6, micro_batch: 4, group: 4, loss: {beta: 0.04}, optimizer: {learning_rate: 1.0e-5}}
+task_level: {updates: 1, tasks: 2, group: 4, micro_batch: 4, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-5}}
 evaluation: {episodes: 0, unseen_app_episodes: 0}
 """
 
@@ -57,14 +60,14 @@ class HostRun:
     directory: Path
 
     def finish(self, seconds: float = 900) -> list[str]:
-        """Return what each process printed, without gloo's greetings. All must succeed."""
+        """Return what each process printed, without the words of gloo and XLA. All must succeed."""
         printed = self.printed(seconds)
         assert [process.returncode for process in self.processes] == [0] * len(printed), "\n".join(printed)[-4000:]
         return printed
 
     def printed(self, seconds: float = 900) -> list[str]:
         outputs = [process.communicate(timeout=seconds)[0] for process in self.processes]
-        return ["".join(line for line in one.splitlines(keepends=True) if "[Gloo]" not in line) for one in outputs]
+        return ["".join(line for line in one.splitlines(keepends=True) if not NOISE.search(line)) for one in outputs]
 
     def rows(self) -> list[dict[str, float]]:
         """Return the rows of metrics.jsonl."""
