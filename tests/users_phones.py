@@ -24,7 +24,7 @@ NO_WAITS = "{first_settle: 0, settle: 0, still: 0, longest_wait: 0, front: 2, ty
 
 
 class UsersPhones:
-    """Some phones of one kind and their adb server, at `address`. requests: all that each phone was asked for, oldest first."""
+    """Some phones of one kind and their adb server, at `address`. requests: to each phone, oldest first."""
 
     def __init__(self, count: int) -> None:
         self._loop = asyncio.new_event_loop()
