@@ -27,12 +27,13 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.settings import PhoneSettings
+from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rewards.judges import settings as judge_settings
 from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 from mobile_r1_jax.rl import GRPO
 from mobile_r1_jax.training.optimizer_settings import OptimizerSettings
+from mobile_r1_jax.training.tracking_settings import TrackingSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
@@ -182,12 +183,14 @@ class Run:
     precision: Precision = Precision()  # Data types, and what the backward pass recomputes.
     lora: LoRA | None = None  # Adapters that are trained instead of the weights, in all stages.
     phones: PhoneSettings = PhoneSettings()  # The phones for training and evaluation.
+    guard: GuardSettings = GuardSettings()  # What is refused on devices and emulators. (docs/howto/guard.md)
     annotations: Annotations = Annotations()  # Annotated trajectories for the first two stages.
     format_finetuning: FormatFinetuning = FormatFinetuning()  # Stage 1: supervised finetuning on golden steps.
     action_level: ActionLevel = ActionLevel()  # Stage 2: GRPO on single steps, with a rule-based reward.
     task_level: TaskLevel = TaskLevel()  # Stage 3: GRPO over whole trajectories on live phones.
     judge: JudgeSettings = JudgeSettings()  # The judge that grades the episodes of the task-level stage.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
+    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, beside TensorBoard.
 
     @property
     def directory(self) -> Path:

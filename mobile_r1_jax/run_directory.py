@@ -1,13 +1,14 @@
 """A run's directory. One launch at a time may use it, and a run continues only with the same settings and files.
 
 config.yaml       the settings of the run            inputs.json       hashes of the policy and data that it reads
-checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/
+checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/, wandb/
 results.jsonl     a row per evaluation               trajectories/     all episodes
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
 judge/            grades of the chat judge
 exported/         policies of stages that other runs or commands have asked for
 offline/          predictions for annotated data and their scores
+run.json          an entry per start: code, libraries, devices, command; patches/ has changes to the code
 """
 
 import errno
@@ -40,12 +41,13 @@ METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
 EXPORTED, OFFLINE, JUDGE = "exported", "offline", "judge"
 ANNOTATIONS, POLICY = {"annotations": "annotations", "action_level.annotations": "annotations-action-level"}, "policy"
 EVERYTHING = (CONFIG, INPUTS, CHECKPOINTS, METRICS, CURVES, RESULTS, OFFLINE, TRAJECTORIES, "prepared")
-EVERYTHING += tuple(ANNOTATIONS.values())
+EVERYTHING += ("wandb", *ANNOTATIONS.values())
 # Fields that may change when a run continues. A policy that has moved is identified by its hash, and predictions name
 # the data that they answer.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
 FREE += ("evaluation.data", "evaluation.data_frame")
 FREE += ("phones.devices.server", "phones.devices.serials", "phones.timings")
+FREE += ("tracking.wandb", "tracking.project", "tracking.name")
 FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
 # Those of the judge: where and how fast it is asked. A rubric is identified by its hash.
 FREE += tuple(f"judge.{name}" for name in FREE_SETTINGS)

@@ -57,6 +57,10 @@ def results(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "small" / "results.jsonl").read_text().splitlines()]
 
 
+def starts_of(folder: Path) -> list[dict]:
+    return json.loads((folder / "small" / "run.json").read_text())["starts"]
+
+
 def finish(run: subprocess.Popen[str]) -> str:
     output, _ = run.communicate(timeout=600)
     assert run.returncode == 0, output
@@ -104,9 +108,11 @@ def test_a_finished_run_exports_the_policy_that_it_left(unbroken, tmp_path) -> N
 
 
 def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) -> None:
-    before = metrics(unbroken[0])
+    before, starts = metrics(unbroken[0]), starts_of(unbroken[0])
     printed = finish(start(unbroken[0], cache, updates=4))
     assert metrics(unbroken[0]) == before and "task-level" in printed
+    assert starts_of(unbroken[0])[:-1] == starts and starts_of(unbroken[0])[-1]["seeds"] == {"seed": 0}
+    assert "--config=" in starts[0]["command"] and starts[0]["devices"]["backend"] == "cpu"
 
 
 def test_more_updates_are_evaluated_and_exported_and_nothing_else_is_done_again(unbroken, cache, tmp_path) -> None:

@@ -67,6 +67,7 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
         "--phones.count=3",
         "--task_level.updates=99",
         "--evaluation.data_frame=resized",
+        "--tracking.wandb=true",
     ],
 )
 def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
@@ -102,6 +103,8 @@ def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
         ("--system=Do {instruction}", "system was Phone. Task: {instruction}, is Do {instruction}"),
         ("--task_level.updates=3", "task_level.updates was 26, is 3"),
         ("--format_finetuning.updates=9999", "format_finetuning.updates was 1200, is 9999"),
+        ("--guard.confirm=never", "guard.confirm was risky, is never"),
+        ("--guard.allow=[com.acme.shop]", "guard.allow was [], is ['com.acme.shop']"),
         ("--evaluation.episodes=4", "evaluation.episodes was 400, is 4"),
         ("--stages=[format_finetuning,task_level]", "stages was ["),
     ],

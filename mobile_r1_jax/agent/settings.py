@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from mobile_r1_jax.agent.responses import TOOL
 from mobile_r1_jax.agent.screenshots import Resizing
@@ -44,3 +45,33 @@ def read_agent_settings(directory: Path) -> AgentSettings | None:
         return AgentSettings(values["system"], resizing, values["action_space"], **more)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is broken ({type(error).__name__}: {error}); export the policy again") from error
+
+
+class Prompting(Protocol):
+    """Settings that prompt a policy, such as those of a run."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def resizing(self) -> Resizing: ...
+    @property
+    def answer(self) -> bool: ...
+    @property
+    def tell_effects(self) -> bool: ...
+
+
+def differences(trained: AgentSettings | None, run: Prompting) -> list[str]:
+    """Return a line for each setting of a run that is not as in the policy's agent.json; none if it has no such file.
+
+    Each line names the field and both values, and so says by which flag the run becomes equal."""
+    if trained is None:
+        return []
+    pairs = {name: (getattr(trained, name), getattr(run, name)) for name in ("system", "answer", "tell_effects")}
+    for name, value in asdict(trained.resizing).items():
+        pairs[f"resizing.{name}"] = (value, getattr(run.resizing, name))
+    pairs["action_space"] = (trained.action_space, TOOL)
+    return [
+        f"{name}: the policy was trained with {before!r}, this run has {now!r}"
+        for name, (before, now) in pairs.items()
+        if before != now
+    ]

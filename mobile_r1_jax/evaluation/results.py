@@ -28,6 +28,8 @@ def provenance_of(run: Run, tasks: Sequence[Sequence[Task]], *, weights: str) ->
     settings |= {"resizing": asdict(run.resizing), "response_tokens": run.shapes.response_tokens, "seed": run.seed}
     settings |= {"temperature": run.evaluation.temperature, "top_p": run.top_p, "top_k": run.top_k}
     settings |= {"compute": run.precision.compute, "repeats": run.evaluation.repeats}
+    if run.phones.source != ("simulated",):
+        settings |= {"guard": asdict(run.guard)}
     drawn = [[task.id for task in some] for some in tasks]
     return {"weights": weights, "tasks": _hash(drawn), "settings": _hash(settings)}
 

@@ -15,7 +15,7 @@ from mobile_r1_jax.agent.actions import Action
 from mobile_r1_jax.agent.outcome import Outcome
 from mobile_r1_jax.agent.progress import Progress
 from mobile_r1_jax.agent.screenshots import Screenshot
-from mobile_r1_jax.phones.phone import Phone, PhoneError, PhonesUnavailable, SecurePage, TaskNotReady
+from mobile_r1_jax.phones.phone import Decision, Phone, PhoneError, PhonesUnavailable, SecurePage, TaskNotReady
 from mobile_r1_jax.tasks.task import Task
 
 P = TypeVar("P", bound=Phone)
@@ -75,6 +75,11 @@ class LeasedPhone(Generic[P]):
         """See `Phone.perform`. The call is repeated only if the action certainly did not reach the phone."""
         self._acted = True
         return await self.call(self.phone.perform, action, twice=False)
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """See Phone."""
+        return self.phone.decisions
 
     async def progress(self) -> Progress | None:
         """See Phone."""

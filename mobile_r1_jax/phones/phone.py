@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mobile_r1_jax.agent.errors import OneLineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mobile_r1_jax.agent.actions import Action
     from mobile_r1_jax.agent.outcome import Outcome
@@ -16,11 +17,31 @@ if TYPE_CHECKING:
     from mobile_r1_jax.tasks.task import Task
 
 
+Verdict = Literal["refused", "confirmed", "permitted"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a guard decided about a risky action.
+
+    action: its arguments. verdict: refused, confirmed by a person, or permitted by the task. risks: values of Risk.
+    words: on the touched element, printable. reason: what the policy is told.
+    """
+
+    action: Mapping[str, Any]
+    verdict: Verdict
+    risks: tuple[str, ...]
+    words: tuple[str, ...]
+    package: str
+    reason: str
+
+
 class Phone(Protocol):
     """A phone that an agent can use. Every method may raise PhoneError; one thread at a time."""
 
     serial: str
     generation: int  # increases when a new phone without the old state replaces this one
+    decisions: Sequence[Decision]  # of a guard since the last reset, oldest first; empty without a guard
 
     @property
     def size(self) -> tuple[int, int]:

@@ -60,6 +60,15 @@ class EmulatorSettings:
 
 
 @dataclass(frozen=True)
+class GuardSettings:
+    """What the guard below the policy refuses, or asks a person about, on phones that are not simulated."""
+
+    allow: tuple[str, ...] = ()  # packages of the apps that may be opened and be in front; []: all
+    # what needs a person's word or the task's `permits`; risky: payment, deletion, sending, installing, permissions
+    confirm: Literal["every", "risky", "never"] = "risky"
+
+
+@dataclass(frozen=True)
 class PhoneSettings:
     """The phones for training and evaluation."""
 

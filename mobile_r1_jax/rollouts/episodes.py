@@ -19,7 +19,7 @@ from mobile_r1_jax.agent.prompts import PastTurn, Prompt
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure, LeasedPhone
-from mobile_r1_jax.phones.phone import SecurePage
+from mobile_r1_jax.phones.phone import Decision, SecurePage
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.failures import Failure
 from mobile_r1_jax.tasks.task import Task
@@ -35,7 +35,8 @@ class Episode:
     """A finished trajectory, and the data for training and evaluation that the schema does not hold.
 
     prompts, answers: one per turn. progress: before each turn and at the end; empty if the phone does not report it.
-    failure: why the phone ended it, if the ending is an infrastructure failure or a secure page, else None.
+    failure: why the phone ended it, if the ending is an infrastructure failure or a secure page, else None. decisions:
+    what a guard refused, or a person or the task permitted, each with the number of its turn, from 0.
     """
 
     trajectory: Trajectory
@@ -43,6 +44,7 @@ class Episode:
     answers: tuple[Response | Malformed, ...]
     progress: tuple[Progress, ...] = ()
     failure: Failure | None = None
+    decisions: tuple[tuple[int, Decision], ...] = ()
 
     @property
     def made_progress(self) -> tuple[bool, ...]:
@@ -106,7 +108,8 @@ async def run_episode(
     known = tuple(reported for reported in played.progress if reported is not None)
     turns, end = tuple(played.turns), known[-1] if known else None
     record = (task.instruction, task.app, agent.system(task), turns, ending, {}, task.id, outcome, end)
-    return Episode(Trajectory(*record), tuple(played.prompts), tuple(played.answers), known, failure)
+    trajectory, decisions = Trajectory(*record), tuple(played.decisions)
+    return Episode(trajectory, tuple(played.prompts), tuple(played.answers), known, failure, decisions)
 
 
 @dataclass
@@ -117,6 +120,7 @@ class _Played:
     prompts: list[Prompt] = field(default_factory=list)
     answers: list[Response | Malformed] = field(default_factory=list)
     progress: list[Progress | None] = field(default_factory=list)
+    decisions: list[tuple[int, Decision]] = field(default_factory=list)
     text: str = ""
 
 
@@ -135,7 +139,11 @@ async def _play(
         screenshot = await phone.screenshot()
         answer = await agent.answer(task, history, screenshot, rng.getrandbits(32))
         response, played.text = answer.response, answer.text
-        effect = response.reason if isinstance(response, Malformed) else await phone.perform(response.action)
+        try:
+            effect = response.reason if isinstance(response, Malformed) else await phone.perform(response.action)
+        finally:  # also if the phone then fails
+            new = phone.decisions[len(played.decisions) :]
+            played.decisions += [(len(played.turns), decision) for decision in new]
         played.turns.append(Turn(screenshot, answer.text, answer.completion, effect=effect))
         played.prompts.append(answer.prompt)
         played.answers.append(response)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mobile_r1_jax.agent.actions import Malformed, SystemButton
 from mobile_r1_jax.agent.responses import Response
-from mobile_r1_jax.agent.settings import read_agent_settings
+from mobile_r1_jax.agent.settings import differences, read_agent_settings
 from mobile_r1_jax.agent.trajectory import Ending, Turn
 from mobile_r1_jax.config import ConfigError, Run, save_run
 from mobile_r1_jax.evaluation.results import read_results
@@ -20,8 +20,10 @@ from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure
+from mobile_r1_jax.phones.guard.terminal import TerminalAsk
 from mobile_r1_jax.phones.phone import Phone, PhoneError
 from mobile_r1_jax.phones.providers import open_phone, open_phones
+from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episode
 from mobile_r1_jax.rollouts.records import Records
@@ -41,9 +43,10 @@ from mobile_r1_jax.viewer.strips import describe
 def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
     """Evaluate the policy on the phones, and print the table of all policies that the same tasks were played with."""
     title = str(run.policy)
-    opened = open_phones(run.phones, run.seed)
+    opened = open_phones(run.phones, run.seed, guard=run.guard)
     with locked(run.directory), open_player(run, flags, console, opened) as (session, policy, phones):
         save_run(session.run)
+        record_start(run.directory, {"seed": run.seed})
 
         async def play() -> None:
             async with Fleet(phones) as fleet:
@@ -72,10 +75,12 @@ def comparable(one: dict[str, str], other: dict[str, str]) -> bool:
 
 def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
     """Let the policy carry out an instruction on the first phone. Print its turns, and save the trajectory."""
-    phone, task = open_phone(run.phones, run.seed), Task("", instruction)
+    ask, task = TerminalAsk(), Task("", instruction)
+    phone = open_phone(run.phones, run.seed, guard=run.guard, ask=ask)
     with locked(run.directory), open_player(run, flags, console, phone, OneInstruction(task)) as player:
         session, policy, phones = player
         save_run(session.run)
+        record_start(run.directory, {"seed": run.seed})
         numbers = iter(range(1, run.phones.most_turns + 1))
 
         def on_turn(turn: Turn, response: Response | Malformed) -> None:
@@ -88,6 +93,7 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
                 try:
                     return await run_episode(phone, task, agent, most_turns=turns, rng=rng, on_turn=on_turn)
                 except asyncio.CancelledError:  # Ctrl-C
+                    ask.stop()  # the phone would wait for an answer
                     with suppress(InfrastructureFailure):
                         await phone.perform(SystemButton("Home"))
                     raise
@@ -164,11 +170,10 @@ def as_trained(run: Run, flags: Sequence[str], console: Console) -> Run:
     if settings is None:
         return run
     for name in ("system", "resizing", "answer", "tell_effects"):
-        ours, trained = getattr(run, name), getattr(settings, name)
-        if ours != trained and any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
-            say(console, f"warning: the policy was trained with {name}={trained}, not with {ours}")
-        else:
-            run = replace(run, **{name: trained})
+        if not any(flag.startswith((f"--{name}=", f"--{name}.")) for flag in flags):
+            run = replace(run, **{name: getattr(settings, name)})
+    for line in differences(settings, run):
+        say(console, f"warning: {line}")
     if not any(flag.startswith("--shapes.response_tokens=") for flag in flags):
         run = replace(run, shapes=replace(run.shapes, response_tokens=settings.response_tokens))
     return run

@@ -22,6 +22,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
+from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
 from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, locked
@@ -35,6 +36,7 @@ from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
 from mobile_r1_jax.stages.offline import evaluate_on_data, open_data
+from mobile_r1_jax.training.tracking import check_tracking
 
 
 def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: bool) -> None:
@@ -46,6 +48,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     Raise ConfigError in one line before anything expensive starts, OSError, and Interrupted.
     """
     keep_freed_memory()
+    check_tracking(run.tracking)
     began = time.time()
     with locked(run.directory) if jax.process_index() == 0 else nullcontext():
         run, policy_hash = find_and_hash_policy(run)
@@ -53,10 +56,12 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
             check(run, policy_hash)
         session, policy = open_session(run, console)
         begin(run, policy_hash, say=partial(say, console))
+        if jax.process_index() == 0:
+            record_start(run.directory, {"seed": run.seed})
         steps = golden_steps(session) if {"format_finetuning", "action_level"} & set(run.stages) else None
         for line in steps.report if steps else ():
             say(console, line)
-        with open_phones(run.phones, run.seed) as phones, computing_on(session.mesh):
+        with open_phones(run.phones, run.seed, guard=run.guard) as phones, computing_on(session.mesh):
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         console.print(results_table(results))
         say(console, f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")

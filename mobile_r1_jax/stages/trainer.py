@@ -5,12 +5,13 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mobile_r1_jax.config import to_plain
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.rewards.judges.judge import JudgeError
@@ -76,8 +77,9 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
         first = done
-        log = MetricsLog(directory, stage.name, after_step=done)
-        with progress_bar(session) as progress, record_compilations() as compiled:
+        settings_of_run = to_plain(asdict(session.run))
+        log = MetricsLog(directory, stage.name, after_step=done, tracking=session.run.tracking, config=settings_of_run)
+        with log, progress_bar(session) as progress, record_compilations() as compiled:
             row_id = progress.add_task(
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, metric=""
             )

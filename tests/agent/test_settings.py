@@ -1,11 +1,13 @@
 """agent.json: how a policy was prompted travels with its weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mobile_r1_jax.agent.screenshots import Resizing
-from mobile_r1_jax.agent.settings import FILE, AgentSettings, read_agent_settings
+from mobile_r1_jax.agent.settings import FILE, AgentSettings, differences, read_agent_settings
+from mobile_r1_jax.config import Run
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -37,3 +39,32 @@ def test_a_broken_file_is_named_in_one_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"agent\.json is broken") as caught:
         read_agent_settings(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_equal_settings_differ_in_nothing() -> None:
+    settings = AgentSettings("Phone. {instruction}", Resizing(scale=1.0))
+    assert differences(settings, settings) == differences(None, settings) == []
+    assert differences(AgentSettings(Run().system, Run().resizing), Run()) == []
+
+
+OTHERS = [
+    (replace(Run(), system="Do {instruction}"), ["system: the policy was trained with"]),
+    (replace(Run(), answer=True), ["answer: the policy was trained with False, this run has True"]),
+    (
+        replace(Run(), resizing=Resizing(scale=1.5)),
+        ["resizing.scale: the policy was trained with 0.3, this run has 1.5"],
+    ),
+    (replace(Run(), resizing=Resizing(min_pixels=1, max_pixels=9)), ["resizing.min_pixels", "resizing.max_pixels"]),
+]
+
+
+@pytest.mark.parametrize(("run", "said"), OTHERS)
+def test_each_difference_is_a_line_with_both_values(run: Run, said: list[str]) -> None:
+    lines = differences(AgentSettings(Run().system, Run().resizing), run)
+    assert len(lines) == len(said) and all("\n" not in line for line in lines)
+    assert all(line.startswith(words) for line, words in zip(lines, said, strict=True))
+
+
+def test_another_action_space_is_a_difference() -> None:
+    lines = differences(AgentSettings(Run().system, Run().resizing, "computer_use"), Run())
+    assert len(lines) == 1 and "computer_use" in lines[0]

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
-from mobile_r1_jax.phones.simulator.android.commands.toybox import TOOLS
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS, TOOLS
 from mobile_r1_jax.phones.simulator.android.shell import run
 from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.device import Device

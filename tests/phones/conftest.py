@@ -11,8 +11,7 @@ from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, Simulator, connect
-from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
-from mobile_r1_jax.phones.simulator.android.commands.toybox import TOOLS
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS, TOOLS
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone, listen
 from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.device import Device

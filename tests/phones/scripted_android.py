@@ -21,7 +21,9 @@ class ScriptedAndroid:
 
     def __init__(self, android: Android, answers: Mapping[str, Answer]) -> None:
         self.android, self.answers, self.lines = android, dict(answers), []
-        names = {*COMMANDS, *(line.split()[0] for line in answers)}
+        scripted = {line.split()[0] for line in answers}
+        names = {*COMMANDS, *scripted}
+        android.tools = {name: tool for name, tool in android.tools.items() if name not in scripted}
         android.commands = {name: functools.partial(self._answer, name) for name in names}
 
     def ran(self, begin: str) -> list[str]:

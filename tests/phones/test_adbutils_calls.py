@@ -55,8 +55,8 @@ def test_apps(device: adbutils.AdbDevice) -> None:
     assert (device.app_current().package, device.app_current().activity) == ("com.sim.shop", ".HomeActivity")
     device.app_stop("com.sim.shop")
     assert device.app_current().package == "com.sim.launcher"
-    device.app_start("com.sim.clock", ".HomeActivity")
-    assert device.app_current().package == "com.sim.clock"
+    device.app_start("com.android.deskclock", ".HomeActivity")
+    assert device.app_current().package == "com.android.deskclock"
     device.keyevent("HOME")
     assert device.app_current().package == "com.sim.launcher"
     info = device.app_info("com.sim.shop")

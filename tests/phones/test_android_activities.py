@@ -16,8 +16,8 @@ def test_an_app_starts_by_component_package_or_options(version: int) -> None:
         "",
         0,
     )
-    assert shell("am start com.sim.clock/com.sim.clock.HomeActivity").out == (
-        f"Starting: Intent {{ {MAIN} cmp=com.sim.clock/.HomeActivity }}\n"
+    assert shell("am start com.android.deskclock/com.android.deskclock.HomeActivity").out == (
+        f"Starting: Intent {{ {MAIN} cmp=com.android.deskclock/.HomeActivity }}\n"
     )
     assert shell("am start com.sim.maps").out == f"Starting: Intent {{ {MAIN} pkg=com.sim.maps }}\n"
     launcher = "-a android.intent.action.MAIN -c android.intent.category.LAUNCHER -f 0x10200000"
@@ -179,12 +179,12 @@ def test_stopping_prints_nothing_whether_there_is_such_an_app_or_not() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_stack_list_names_all_tasks_with_the_front_one_first(version: int) -> None:
     shell = AndroidShell(version)
-    shell("am start com.sim.shop; am start com.sim.clock")
+    shell("am start com.sim.shop; am start com.android.deskclock")
     listed = shell.out("am stack list")
     noun = "RootTask" if version >= 12 else "Stack"
     assert listed.startswith(f"{noun} id=3 bounds=[0,0][112,224] displayId=0 userId=0\n configuration=")
-    assert re.findall(r"taskId=\d+: ([\w.]+)/", listed) == ["com.sim.clock", "com.sim.shop", "com.sim.launcher"]
-    assert "topActivity=ComponentInfo{com.sim.clock/com.sim.clock.HomeActivity}" in listed
+    assert re.findall(r"taskId=\d+: ([\w.]+)/", listed) == ["com.android.deskclock", "com.sim.shop", "com.sim.launcher"]
+    assert "topActivity=ComponentInfo{com.android.deskclock/com.android.deskclock.HomeActivity}" in listed
     assert shell("cmd activity stack list").out == listed
     assert shell("am stack remove 2") == ("", "", 0)
     assert "com.sim.shop" not in shell.out("am stack list") and "com.sim.shop" not in shell.out(
@@ -201,9 +201,9 @@ def test_apps_opened_by_hand_are_tasks_too() -> None:
     x, y = tile.center(shell.device.size)
     shell(f"input tap {x} {y}")
     shell("input keyevent HOME")
-    assert "com.sim.clock" in shell.out("dumpsys activity recents")
+    assert "com.android.deskclock" in shell.out("dumpsys activity recents")
     shell("""cmd simulator reset '{"template": "pay", "parameters": {}, "seed": 3}'""")
-    assert "com.sim.clock" not in shell.out("dumpsys activity recents")
+    assert "com.android.deskclock" not in shell.out("dumpsys activity recents")
 
 
 def test_broadcasts_are_told_as_sent_to_whomever() -> None:

@@ -34,7 +34,8 @@ NAMES = [
 def opened(version: int, *apps: str) -> AndroidShell:
     shell = AndroidShell(version)
     for app in apps:
-        shell(f"am start com.sim.{app}")
+        package = next(name for name, label in shell.device.packages.items() if label.lower() == app)
+        shell(f"am start {package}")
     return shell
 
 
@@ -43,32 +44,32 @@ def opened(version: int, *apps: str) -> AndroidShell:
     [
         (
             9,
-            r"TaskRecord\{\w+ #3 A=com.sim.clock U=0 StackId=1 sz=1\}",
+            r"TaskRecord\{\w+ #3 A=com.android.deskclock U=0 StackId=1 sz=1\}",
             r"TaskRecord\{\w+ #1 A=com.sim.launcher U=0 StackId=0",
         ),
         (
             10,
-            r"TaskRecord\{\w+ #3 A=\d+:com.sim.clock U=0 StackId=1 sz=1\}",
+            r"TaskRecord\{\w+ #3 A=\d+:com.android.deskclock U=0 StackId=1 sz=1\}",
             r"TaskRecord\{\w+ #1 A=\d+:com.sim.launcher U=0",
         ),
         (
             11,
-            r"Task\{\w+ #3 .*A=\d+:com.sim.clock U=0 StackId=1 sz=1\}",
+            r"Task\{\w+ #3 .*A=\d+:com.android.deskclock U=0 StackId=1 sz=1\}",
             r"Task\{\w+ #1 .*type=home .*I=com.sim.launcher/",
         ),
         (
             12,
-            r"Task\{\w+ #3 type=standard A=\d+:com.sim.clock U=0 visible=true .*sz=1\}",
+            r"Task\{\w+ #3 type=standard A=\d+:com.android.deskclock U=0 visible=true .*sz=1\}",
             r"Task\{\w+ #1 type=home I=com",
         ),
         (
             14,
-            r"Task\{\w+ #3 type=standard A=\d+:com.sim.clock U=0 visible=true .*sz=1\}",
+            r"Task\{\w+ #3 type=standard A=\d+:com.android.deskclock U=0 visible=true .*sz=1\}",
             r"Task\{\w+ #1 type=home I=com",
         ),
         (
             16,
-            r"Task\{\w+ #3 type=standard A=\d+:com.sim.clock\}",
+            r"Task\{\w+ #3 type=standard A=\d+:com.android.deskclock\}",
             r"Task\{\w+ #1 type=home I=com.sim.launcher/.HomeActivity\}",
         ),
     ],
@@ -84,9 +85,9 @@ def test_recents_have_the_lines_of_their_version(version: int, front: str, home:
     component = "realActivity" if version <= 10 else "mActivityComponent"
     assert f"    {component}=com.sim.camera/.HomeActivity" in lines
     if version > 10:
-        assert "    topActivity={com.sim.clock/com.sim.clock.HomeActivity}" in lines
+        assert "    topActivity={com.android.deskclock/com.android.deskclock.HomeActivity}" in lines
     shell("input keyevent HOME")
-    assert "com.sim.clock" in shell.out("dumpsys activity recents")
+    assert "com.android.deskclock" in shell.out("dumpsys activity recents")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

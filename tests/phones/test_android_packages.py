@@ -29,10 +29,13 @@ def test_packages_are_listed_by_origin_name_and_detail(version: int) -> None:
     assert "package:com.sim.shop\n" in own and "com.sim.settings" not in own and "android\n" not in own
     assert sorted((own + shell.out("pm list packages -s")).splitlines()) == everything.splitlines()
     assert shell.out("cmd package list packages") == everything
-    assert shell.out("pm list packages clock") == "package:com.sim.clock\n"
-    assert shell.out("pm list packages -f clock") == "package:/data/app/com.sim.clock/base.apk=com.sim.clock\n"
-    assert shell.out("pm list packages --show-versioncode clock") == "package:com.sim.clock versionCode:1\n"
-    assert shell.out("pm list packages -U clock").startswith("package:com.sim.clock uid:10")
+    assert shell.out("pm list packages clock") == "package:com.android.deskclock\n"
+    assert (
+        shell.out("pm list packages -f clock")
+        == "package:/data/app/com.android.deskclock/base.apk=com.android.deskclock\n"
+    )
+    assert shell.out("pm list packages --show-versioncode clock") == "package:com.android.deskclock versionCode:1\n"
+    assert shell.out("pm list packages -U clock").startswith("package:com.android.deskclock uid:10")
     assert shell.out("pm list packages -d") == ""
     assert shell("pm list packages --frob") == ("Error: Unknown option: --frob\n", "", 255)
     assert shell("pm list").status == shell("pm list nonsense").status == 255
@@ -72,7 +75,7 @@ def test_activities_are_resolved_as_the_recipe_for_opening_apps_needs(version: i
         f"1 activities found:\n  Activity #0:\n    {brief}    com.sim.shop/.HomeActivity\n"
     )
     listed = shell.out(f"cmd package query-activities --components {LAUNCHERS}").splitlines()
-    assert "com.sim.clock/.HomeActivity" in listed and listed == sorted(listed)
+    assert "com.android.deskclock/.HomeActivity" in listed and listed == sorted(listed)
     home = shell.out(
         "cmd package resolve-activity --brief -a android.intent.action.MAIN -c android.intent.category.HOME"
     )

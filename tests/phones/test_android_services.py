@@ -1,7 +1,16 @@
 """svc, `cmd SERVICE`, content and logcat as Android's."""
 
+import re
+import shlex
+import subprocess
+import time
+
 import pytest
 from android_shell import VERSIONS, AndroidShell
+
+from mobile_r1_jax.phones.adb.server import adb_path
+from mobile_r1_jax.phones.adb.stream import ServerAddress
+from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
 
 
 @pytest.mark.parametrize(
@@ -50,17 +59,36 @@ def test_services_have_their_commands_from_their_version_on(version: int) -> Non
     assert shell("cmd uimode night perhaps").status == 255
 
 
-def test_the_volume_is_the_phones_own() -> None:
+@pytest.mark.parametrize("command", ["cmd media_session", "media"])
+def test_the_volume_of_music_is_the_phones_own(command: str) -> None:
     shell = AndroidShell()
-    get = "cmd media_session volume --stream 3 --get"
-    assert shell.out(get).startswith("[v] will control stream=3 (STREAM_MUSIC)\n")
-    assert shell.out(get).endswith("[v] volume is 5 in range [0..15]\n")
-    shell(
-        "cmd media_session volume --stream 3 --set 12; cmd media_session volume --adj lower; input keyevent VOLUME_DOWN"
-    )
+    assert shell.out(f"{command} volume --stream 3 --get").splitlines() == [
+        "[V] will control stream=3 (STREAM_MUSIC)",
+        "[V] will get volume",
+        "[V] Connecting to AudioService",
+        "[V] volume is 5 in range [0..15]",
+    ]
+    shell(f"{command} volume --stream 3 --set 12; {command} volume --adj lower; input keyevent VOLUME_DOWN")
     assert shell.device.state()["volume"] == 10
-    for wrong in ("--set 16", "--set x", "--set", "--adj up", "--stream 4 --get"):
-        assert shell(f"cmd media_session volume {wrong}").status == 255
+    for wrong in ("--set 16", "--set x", "--set", "--adj up", "--stream 11 --get", "--stream -1 --get", "--loud"):
+        assert shell(f"{command} volume {wrong}").status == 255
+    assert AndroidShell(9).out(f"{command} volume --get").endswith("[v] volume is 5 in range [0..15]\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "name", "low", "high"),
+    [(0, "VOICE_CALL", 1, 5), (1, "SYSTEM", 0, 7), (2, "RING", 0, 7), (4, "ALARM", 1, 7), (5, "NOTIFICATION", 0, 7)],
+)
+def test_other_streams_have_their_own_volume(stream: int, name: str, low: int, high: int) -> None:
+    shell = AndroidShell()
+    line = f"media volume --stream {stream}"
+    assert shell.out(f"{line} --get").startswith(f"[V] will control stream={stream} (STREAM_{name})\n")
+    assert shell.out(f"{line} --set {high} --get").endswith(f"[V] volume is {high} in range [{low}..{high}]\n")
+    shell(f"{line} --adj raise; {line} --adj lower; {line} --adj lower; {line} --adj same")
+    assert f"volume is {high - 2} in" in shell.out(f"{line} --get")
+    refused = f"Error: invalid volume index {high + 1} for stream {stream} (should be in [{low}..{high}])\n"
+    assert shell(f"{line} --set {high + 1}").out.endswith(refused)
+    assert "volume is 5 in" in shell.out("media volume --get") and shell.device.state()["volume"] == 5
 
 
 def test_sent_messages_are_content() -> None:
@@ -71,15 +99,105 @@ def test_sent_messages_are_content() -> None:
         shell.device.type_text(text)
         shell.device.key("ENTER")
     query = "content query --uri content://sms/sent"
-    assert shell.out(query).splitlines() == [
-        "Row: 0 _id=1, address=Anna, type=2, body=hello, you",
-        "Row: 1 _id=2, address=Bob, type=2, body=it's late",
+    assert [re.sub(r"date=\d{13}", "date=D", line) for line in shell.out(query).splitlines()] == [
+        "Row: 0 _id=1, date=D, address=Anna, type=2, body=hello, you",
+        "Row: 1 _id=2, date=D, address=Bob, type=2, body=it's late",
     ]
     assert shell.out(f"{query} --projection address:body --sort '_id DESC'").splitlines()[0] == (
         "Row: 0 address=Bob, body=it's late"
     )
     assert shell.out(f"""{query} --where "body='it''s late' AND type=2" --projection _id""") == "Row: 0 _id=2\n"
     assert shell.out("content query --uri content://sms/inbox") == "No result found.\n"
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["date>$(cat /sdcard/start)000", "date >= $(cat /sdcard/start)000 AND body LIKE 'ne%'", "_id=2", "_id IN (2, 9)"],
+)
+def test_a_message_has_the_time_at_which_it_was_sent(where: str) -> None:
+    shell, send = AndroidShell(), "am start -d sms:{}; input text {}; input keyevent ENTER; date +%s >/sdcard/start"
+    shell(send.format("Carl", "old"))
+    time.sleep(1.1)
+    shell("date +%s >/sdcard/start")
+    shell("am start -d sms:Carl; input text new; input keyevent ENTER")
+    query = f'content query --uri content://sms/sent --projection address:body --where "{where}"'
+    assert shell.out(query) == "Row: 0 address=Carl, body=new\n"
+    shell.out("cmd simulator task send Anna Hello")  # the messages are gone, and so are their times
+    assert shell.out(query) == "No result found.\n"
+
+
+def test_contacts_are_inserted_found_changed_and_deleted() -> None:
+    shell, uri = AndroidShell(), "content://com.android.contacts"
+    for at, (name, number) in enumerate((("Mia", "555 0123"), ("王芳", "555-0178"), ("O'Hara", "1")), start=1):
+        shell.out(f"content insert --uri {uri}/raw_contacts --bind account_type:n: --bind account_name:n:")
+        for mimetype, value in (("name", name), ("phone_v2", number)):
+            value = shlex.quote(f"data1:s:{value}")
+            kind = f"--bind mimetype:s:vnd.android.cursor.item/{mimetype}"
+            shell.out(f"content insert --uri {uri}/data --bind raw_contact_id:i:{at} {kind} --bind {value}")
+    phones = f"content query --uri {uri}/data/phones --projection display_name:data1"
+    assert shell.out(phones).splitlines()[:2] == [
+        "Row: 0 display_name=Mia, data1=555 0123",
+        "Row: 1 display_name=王芳, data1=555-0178",
+    ]
+    older = 'content query --uri content://contacts/phones/ --projection display_name:number --sort "number DESC"'
+    assert shell.out(older).splitlines()[0] == "Row: 0 display_name=王芳, number=555-0178"
+    shell.out(f"content update --uri {uri}/contacts --bind starred:i:1 --where \"display_name='O''Hara'\"")
+    starred = f"content query --uri {uri}/contacts --where starred=1"
+    assert shell.out(starred) == (
+        "Row: 0 _id=3, account_name=NULL, account_type=NULL, display_name=O'Hara, starred=1\n"
+    )
+    shell.out(f"content delete --uri {uri}/raw_contacts --where \"display_name='Mia'\"")
+    assert "Mia" not in shell.out(phones) and len(shell.out(phones).splitlines()) == 2
+    assert shell.out("pm clear com.android.providers.contacts") == "Success\n"
+    assert shell.out(phones) == "No result found.\n"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["1 = (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)",
+     "length(randomblob(2000000000)) > 1", "1) ; DROP TABLE raw_contacts; --", "load_extension('x')"],
+)  # fmt: skip
+def test_no_condition_stops_the_phone(condition: str) -> None:
+    shell, uri = AndroidShell(), "content://com.android.contacts/raw_contacts"
+    shell.out(f"content insert --uri {uri}")
+    for table in (uri, "content://settings/system"):
+        answer = shell(f'content query --uri {table} --where "{condition}"')
+        assert answer.error.startswith("Error while accessing provider:") and answer.status == 1
+    assert shell.out(f"content query --uri {uri} --projection _id") == "Row: 0 _id=1\n"
+
+
+@pytest.mark.parametrize(
+    ("hour", "minutes", "shown"), [(6, 45, "06:45"), (0, 0, "00:00"), (23, 59, "23:59"), (7, "", "07:00")]
+)
+def test_the_next_alarm_is_told(hour: int, minutes: int | str, shown: str) -> None:
+    shell, extra = AndroidShell(), "android.intent.extra.alarm"
+    assert shell.out("dumpsys alarm").endswith("Next alarm clock information:\n")
+    chosen = f"--ei {extra}.HOUR {hour}" + (f" --ei {extra}.MINUTES {minutes}" if minutes != "" else "")
+    front = shell.device.focus
+    started = shell.out(f"am start -W -a android.intent.action.SET_ALARM {chosen} --ez {extra}.SKIP_UI true")
+    assert "Status: ok" in started and shell.device.focus == front
+    told = re.search(r"^    user:0 pendingSend:false time:(\d+)000 = (\S+ \S+)$", shell.out("dumpsys alarm"), re.M)
+    assert told[2] == time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(int(told[1]))) and told[2].endswith(f" {shown}:00")
+    assert 0 < int(told[1]) - time.time() <= 86400
+    shell(f"am start -a android.intent.action.SET_ALARM {chosen}")
+    assert shell.device.focus[0] == "com.android.deskclock"
+    name = next(element for element in shell.device.elements() if element.name == shown)
+    shell("input tap {} {}".format(*name.center(shell.device.size)))
+    assert shown not in shell.out("dumpsys alarm")
+    assert shell.out("pm clear com.android.deskclock") == "Success\n" and not shell.device.alarms
+
+
+def test_an_alarm_that_is_typed_rings_too_and_the_next_one_counts() -> None:
+    shell = AndroidShell()
+    for name in ("6:45", "Tea", "24:00", "6:5", "12:61"):
+        shell.device.open("clock/new")
+        shell.device.type_text(name)
+        keep = next(element for element in shell.device.elements() if element.name == "Keep")
+        shell.device.tap(*keep.center(shell.device.size))
+    assert shell.device.alarms == ["06:45"]
+    for hour in range(24):
+        shell(f"am start -a android.intent.action.SET_ALARM --ei android.intent.extra.alarm.HOUR {hour}")
+    assert 0 < int(re.search(r"time:(\d+)000 =", shell.out("dumpsys alarm"))[1]) - time.time() <= 3600
 
 
 def test_settings_are_content_too() -> None:
@@ -91,7 +209,6 @@ def test_settings_are_content_too() -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("query --uri content://contacts/phones/", "Error while accessing provider:contacts\n"),
         ("query --uri content://call_log/calls", "Error while accessing provider:call_log\n"),
         ("query --uri content://settings/nothing", "Error while accessing provider:settings\n"),
         ("query --uri content://settings/system --projection colour", "Error while accessing provider:settings\n"),
@@ -101,7 +218,16 @@ def test_settings_are_content_too() -> None:
         ("query", "[ERROR] Content provider URI not specified."),
         ("query --uri", "[ERROR] No value for argument: --uri"),
         ("query --colour x", "[ERROR] Unsupported argument: --colour"),
-        ("delete --uri content://sms", "[ERROR] Unsupported operation: delete"),
+        ("delete --uri content://sms", "Error while accessing provider:sms\n"),
+        ("insert --uri content://settings/system --bind name:s:x", "Error while accessing provider:settings\n"),
+        (
+            "insert --uri content://com.android.contacts/data/phones --bind number:s:1",
+            "Error while accessing provider:",
+        ),
+        ("update --uri content://com.android.contacts/data --bind x:i:1", "Error while accessing provider:com.android"),
+        ("insert --uri content://com.android.contacts/data --bind data1:i:x", "[ERROR] Not a number: x"),
+        ("insert --uri content://com.android.contacts/data --bind data1", "[ERROR] Unsupported type: "),
+        ("call --uri content://sms", "[ERROR] Unsupported operation: call"),
         ("", "[ERROR] Unsupported operation: "),
     ],
 )
@@ -113,11 +239,11 @@ def test_content_that_is_not_there_fails_with_androids_words(line: str, error: s
 def test_the_log_tells_what_started() -> None:
     shell = AndroidShell()
     assert shell.out("logcat -d") == ""
-    shell("am start com.sim.shop; am start com.sim.clock")
+    shell("am start com.sim.shop; am start com.android.deskclock")
     whole = shell.out("logcat -d").splitlines()
     assert whole[0] == "--------- beginning of system" and len(whole) == 3
     assert "I ActivityTaskManager: START u0 { act=android.intent.action.MAIN" in whole[1]
-    assert whole[2].endswith("cmp=com.sim.clock/.HomeActivity } from uid 2000")
+    assert whole[2].endswith("cmp=com.android.deskclock/.HomeActivity } from uid 2000")
     assert len(shell.out("logcat -d -v raw -t 1").splitlines()) == 2
     assert "I/ActivityTaskManager( 1000): START" in shell.out("logcat -d -v brief")
     assert shell.out("logcat -d -s Nothing") == shell.out("logcat -d '*:E'") == shell.out("logcat -d -b crash") == ""
@@ -125,7 +251,32 @@ def test_the_log_tells_what_started() -> None:
     assert shell.out("logcat -c") == "" and shell.out("logcat -d") == ""
 
 
-@pytest.mark.parametrize("line", ["", "-f x", "-d -b nowhere", "-d -v fancy", "-d -t many", "-d tag:Q"])
+@pytest.mark.parametrize("options", ["-v raw", "-v raw -T 0", "-v tag ActivityTaskManager:I '*:S'", "-b system,main"])
+def test_logcat_follows_the_log_until_it_is_stopped(options: str) -> None:
+    shell = AndroidShell()
+    shell("am start com.sim.maps")
+    follow, later = (
+        f"timeout 1 logcat {options} & sleep 0.1",
+        "sleep 0.3; logcat -c; am start com.sim.photos; wait",
+    )
+    answer = shell(f"{follow}; am start com.sim.shop; {later}")
+    started = re.findall(r"START u0 .*cmp=com\.sim\.(\w+)/", answer.out)
+    assert started == ["maps", "shop", "photos"][1 if "-T 0" in options else 0 :]
+
+
+def test_adb_logcat_follows_the_log(phones: tuple[SimulatedPhone, ...], server: ServerAddress) -> None:
+    phone = phones[5]
+    phone.shell("logcat -c")
+    command = [adb_path(), "-L", f"tcp:localhost:{server.port}", "-s", phone.serial, "logcat", "-v", "raw"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for package in ("com.sim.shop", "com.sim.maps", "com.android.deskclock"):
+            phone.shell(f"am start {package}")
+            line = next(line for line in process.stdout if line.startswith("START"))
+            assert f"cmp={package}/" in line
+        process.terminate()
+
+
+@pytest.mark.parametrize("line", ["-f x", "-d -b nowhere", "-d -v fancy", "-d -t many", "-d tag:Q"])
 def test_what_logcat_cannot_do_fails(line: str) -> None:
     answer = AndroidShell()(f"logcat {line}")
     assert answer.error.startswith("logcat: ") and answer.status == 1

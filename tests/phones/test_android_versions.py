@@ -1,10 +1,12 @@
 """A simulated phone has the Android version that it is started with."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
+from android_shell import AndroidShell
 
 from mobile_r1_jax.agent.actions import Open, SystemButton, Type
 from mobile_r1_jax.phones.adb.phone import AdbPhone
@@ -54,3 +56,10 @@ def test_adb_phone_drives_every_version(
     assert "hello 你好" in [element.value for element in listening.android.device.elements()]
     AdbPhone(phone.serial, server, INSTANT).reset(Task("Shop", "buy shoes"))
     assert listening.android.device.focus[0] == "com.sim.launcher"
+
+
+@pytest.mark.parametrize("line", ["nosuch", "/system/bin/nosuch -x", "./nosuch", "cd /sdcard; echo a | nosuch"])
+def test_the_shell_of_android_9_says_less_of_an_unknown_command(line: str) -> None:
+    name = re.search(r"[./\w]*nosuch", line)[0]
+    for version, words in ((9, "not found"), (10, "inaccessible or not found"), (16, "inaccessible or not found")):
+        assert AndroidShell(version)(line) == ("", f"/system/bin/sh: {name}: {words}\n", 127)

@@ -71,3 +71,17 @@ def test_reset_selects_the_stock_keyboard_alone(android: Android) -> None:
 def test_other_words_are_unknown(android: Android, line: str) -> None:
     out, _, status = said(android, line)
     assert status == 255 and out.startswith("Unknown command: ")
+
+
+@pytest.mark.parametrize("line", ["enable com.nosuch/.Ime", "set com.nosuch/.Ime", "enable x", "set x"])
+def test_android_9_raises_for_an_unknown_keyboard_and_knows_one_user(line: str) -> None:
+    android = Android(Device(), "emulator-1", COMMANDS, 9)
+    out, reason, status = said(android, f"ime {line}")
+    assert (out, status) == ("", 255) and reason.startswith(
+        f"\nException occurred while executing:\njava.lang.IllegalArgumentException: Unknown id: {line.split()[1]}\n"
+    )
+    assert said(android, f"ime set {ADB}") == (f"Input method {ADB} selected\n", "", 0)  # without ime enable
+    assert said(android, f"ime enable {ADB}") == (f"Input method {ADB}: now enabled\n", "", 0)
+    assert said(android, f"ime disable {ADB}") == (f"Input method {ADB}: now disabled\n", "", 0)
+    reset = f"Reset current and enabled IMEs\nNewly selected IME:\n  {STOCK}\nNewly enabled IMEs:\n  {STOCK}\n"
+    assert said(android, "ime reset") == (reset, "", 0)

@@ -182,6 +182,16 @@ def test_labels_that_the_phone_tells_are_names(scripted) -> None:
     assert len(android.ran("cmd package query-activities")) == 1
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [("Clock", "时钟"), ("闹钟", "clock"), ("Files", "文件管理"), ("图库", "Gallery"), ("相册", "图库")],
+)
+def test_a_label_in_another_language_is_the_apps_name_too(scripted, told: str, said: str) -> None:
+    labels = QUERIED.replace("nonLocalizedLabel=My Notes", f"nonLocalizedLabel={told}")
+    phone, android = phone_with(scripted, "com.acme.notes/.Main", labels=labels)
+    assert phone.perform(Open(said)) == "" and "com.acme.notes/.Main" in android.ran("am start")[0]
+
+
 @pytest.mark.parametrize("status", [255, 0])  # 0: Galaxy, Android 16
 def test_a_secure_folder_or_work_profile_is_in_nobodys_way(scripted, status: int) -> None:
     def for_user(answer: Callable[[str], str]) -> Callable[[str], str | Result]:
@@ -202,7 +212,8 @@ def test_a_secure_folder_or_work_profile_is_in_nobodys_way(scripted, status: int
 ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy rotation="0">
 <node text="" content-desc="Home" bounds="[0,0][112,224]"><node text="Shop" content-desc="" bounds="[10,20][30,60]" />
 <node text="" content-desc="我的 记事本" bounds="[50,20][70,60]" />
-<node text="Clock" content-desc="" bounds="[80,20][100,60]" /></node></hierarchy>"""
+<node text="Wallet" content-desc="" bounds="[80,20][100,60]" />
+<node text="相册" content-desc="" bounds="[80,50][100,70]" /></node></hierarchy>"""
 
 
 @pytest.mark.parametrize(
@@ -210,8 +221,10 @@ ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy ro
     [
         ("shop", ["input tap 20 40"], ""),
         ("我的  记事本", ["input tap 60 40"], ""),
+        ("Gallery", ["input tap 90 60"], ""),  # its icon has the Chinese name
+        ("图库", ["input tap 90 60"], ""),
         ("Shopping", [], "no app is called 'Shopping'"),
-        ("Clock", ["input tap 90 40"], ""),  # of a package that nobody knows
+        ("Wallet", ["input tap 90 40"], ""),  # of a package that nobody knows
         ("Netflix", [], "'Netflix' is not installed, or has nothing to open"),
         ("", [], "no app is called ''"),
     ],

@@ -27,6 +27,8 @@ async def fail(process: Process) -> int:
 class Host:
     """`args` prints its arguments in brackets; cat and fail do what they say."""
 
+    not_found = "inaccessible or not found"
+
     def __init__(self) -> None:
         self.files = Files()
         self.background: set[asyncio.Task[int]] = set()

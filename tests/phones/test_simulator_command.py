@@ -18,7 +18,7 @@ import pytest
 
 from mobile_r1_jax.phones.adb.server import adb_path
 from mobile_r1_jax.phones.adb.stream import ServerAddress
-from mobile_r1_jax.phones.simulator.apps import TEMPLATES
+from mobile_r1_jax.phones.simulator.apps import APPS, TEMPLATES
 from mobile_r1_jax.phones.simulator.named_tasks import find_task, named_tasks
 from mobile_r1_jax.phones.simulator.tasks import place
 
@@ -186,9 +186,9 @@ def test_the_loop_of_the_documentation_works(
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
 
     def run_my_agent(serial: str, instruction: str) -> None:
-        package = instruction.removeprefix("Open ").lower()
-        if package != "shop":
-            adb("-s", serial, "shell", f"monkey -p com.sim.{package} 1")
+        app = instruction.removeprefix("Open ")
+        if app != "Shop":
+            adb("-s", serial, "shell", f"monkey -p {APPS[app.lower()].package} 1")
 
     page = (Path(__file__).parents[2] / "docs/howto/test-an-agent.md").read_text(encoding="utf-8")
     (loop,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -1,5 +1,6 @@
 """The live page: it shows what adb sees, what is done on it reaches the phone, and no other web page can use it."""
 
+import hashlib
 import http.client
 import json
 import socket
@@ -69,6 +70,24 @@ def test_it_lists_every_phone_and_shows_what_adb_shows(page: PageServer, phone: 
     assert look(page)["screen"] != before["screen"]
     assert request(page, "GET", "/phones/1/screen?1")[1] == phone.screenshot().png
     assert look(page, 0)["screen"] != before["screen"]  # the other phone has its own
+
+
+@pytest.mark.parametrize(
+    ("kind", "leave"),
+    [("secure", "HOME"), ("slow", "HOME"), ("asleep", "WAKEUP"), ("black", "HOME"), ("truncated", "HOME")],
+)
+def test_looking_at_the_page_is_no_capture(page: PageServer, phone: SimulatedPhone, kind: str, leave: str) -> None:
+    whole = phone.service("exec:screencap -p")
+    phone.simulator("trouble", {"script": [{"kind": kind}], "durations": {}})
+    troubled = phone.service("exec:screencap -p")
+    for _ in range(9):
+        seen = look(page)["screen"], request(page, "GET", "/phones/1/screen")[1]
+    assert seen[0] == hashlib.sha256(seen[1]).hexdigest()[:16]
+    shows_it = kind in ("secure", "slow", "asleep")  # the others are of the capture alone
+    assert seen[1] == (troubled if shows_it else whole)
+    assert (phone.service("exec:screencap -p") == troubled) == shows_it  # a slow page is slow for one more capture
+    phone.shell(f"input keyevent {leave}")
+    assert look(page)["screen"] != seen[0]
 
 
 def test_a_click_a_hold_and_a_drag_are_a_tap_a_long_press_and_a_swipe(page: PageServer, phone: SimulatedPhone) -> None:

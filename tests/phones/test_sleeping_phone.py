@@ -62,12 +62,12 @@ def test_a_sleeping_phone_takes_nothing(android: Android, app: str, line: str) -
 
 @pytest.mark.parametrize("waking", ["WAKEUP", "POWER", "82"])
 def test_an_app_that_is_opened_in_sleep_opens_when_the_phone_wakes(android: Android, waking: str) -> None:
-    do(android, "input keyevent 223; am start -n com.sim.clock/.HomeActivity")
+    do(android, "input keyevent 223; am start -n com.android.deskclock/.HomeActivity")
     assert android.device.focus[0] == "com.sim.launcher" and colours(android) == {(0, 0, 0)}
     do(android, f"input keyevent {waking}")
-    assert android.device.focus[0] == "com.sim.clock" and len(colours(android)) > 9
+    assert android.device.focus[0] == "com.android.deskclock" and len(colours(android)) > 9
     do(android, "input keyevent 26 3 26")
-    assert android.device.focus[0] == "com.sim.clock"
+    assert android.device.focus[0] == "com.android.deskclock"
 
 
 @pytest.mark.parametrize("opening", ["input swipe 56 180 56 40", "input keyevent MENU", "wm dismiss-keyguard"])
@@ -77,10 +77,10 @@ def test_a_lock_screen_covers_everything_until_it_is_opened(android: Android, op
     before = android.device.state()
     do(android, "input tap 56 42; input text x; input keyevent 3 4; input swipe 56 40 56 180")
     assert android.device.state() == before
-    do(android, "am start -n com.sim.clock/.HomeActivity")
+    do(android, "am start -n com.android.deskclock/.HomeActivity")
     assert android.device.focus[0] == "com.sim.shop"
     do(android, opening)
-    assert not android.device.locked and android.device.focus[0] == "com.sim.clock"
+    assert not android.device.locked and android.device.focus[0] == "com.android.deskclock"
 
 
 def test_without_a_lock_screen_the_phone_never_locks(android: Android) -> None:
@@ -90,7 +90,7 @@ def test_without_a_lock_screen_the_phone_never_locks(android: Android) -> None:
 
 
 def test_a_reboot_and_a_task_wake_the_phone(android: Android) -> None:
-    do(android, "am start -n com.sim.clock/.HomeActivity; input keyevent 223; reboot")
+    do(android, "am start -n com.android.deskclock/.HomeActivity; input keyevent 223; reboot")
     assert android.device.awake and android.device.focus[0] == "com.sim.launcher"
     do(android, "input keyevent 223")
     android.device.reset({"template": "open_app", "parameters": {"app": "Shop"}, "seed": 0})

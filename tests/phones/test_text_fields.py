@@ -207,6 +207,9 @@ def test_input_text_fails_as_androids_for_text_that_it_cannot_type(version: int,
 @pytest.mark.parametrize(
     ("line", "new", "old"),
     [
+        ("input roll 1", (255, "", 'Exception: Argument expected after "1"'), "for command: roll"),
+        ("input trackball roll a b", (255, "", "Invalid arguments for command: roll"), "for command: roll"),
+        ("input roll 1 -2; input press", (0, "", ""), ""),
         ("input nosuch", (0, "Unknown command: nosuch\n", ""), "Error: Unknown command: nosuch"),
         ("input tap 1", (255, "", 'Exception: Argument expected after "1"'), "for command: tap"),
         ("input tap a b", (255, "", "Exception: Error: Invalid arguments for command: tap"), "for command: tap"),

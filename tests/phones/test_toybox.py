@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mobile_r1_jax.phones.simulator.android.commands.toybox import TOOLS
+from mobile_r1_jax.phones.simulator.android.commands import TOOLS
 from mobile_r1_jax.phones.simulator.android.shell import run
 from mobile_r1_jax.phones.simulator.android.system import Android
 
@@ -94,7 +94,20 @@ def test_errors_have_the_messages_and_statuses_of_toybox(
     assert (result.output(2).decode(), result.status) == (message + "\n", status)
 
 
-WITHOUT_OPTIONS = {"find", "killall", "nproc", "pkill", "printenv", "seq", "sh", "sleep", "sync", "time", "toybox"}
+WITHOUT_OPTIONS = {
+    "logcat",
+    "find",
+    "killall",
+    "nproc",
+    "pkill",
+    "printenv",
+    "seq",
+    "sh",
+    "sleep",
+    "sync",
+    "time",
+    "toybox",
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(TOOLS) - WITHOUT_OPTIONS))

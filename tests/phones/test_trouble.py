@@ -20,7 +20,7 @@ from mobile_r1_jax.phones.providers.simulated import SimulatedPhone, connect
 from mobile_r1_jax.phones.settings import INSTANT
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.device import Device
-from mobile_r1_jax.phones.simulator.interruptions import PERMISSION_WINDOW
+from mobile_r1_jax.phones.simulator.interruptions import permission_window
 from mobile_r1_jax.phones.simulator.screen import one_colour
 from mobile_r1_jax.phones.simulator.trouble import KINDS, Event, Schedule, Trouble, read_trouble
 
@@ -200,19 +200,28 @@ def test_the_adb_server_is_ended(put_on_wire: PutOnWire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "title", "window", "dismiss"),
+    ("kind", "version", "title", "window", "dismiss"),
     [
-        ("permission", "Allow Shop?", PERMISSION_WINDOW, "Don't allow"),
-        ("not_responding", "Shop isn't responding", "Application Not Responding: com.sim.shop", "Wait"),
+        (
+            "permission",
+            9,
+            "Allow Shop?",
+            "com.android.packageinstaller/com.android.packageinstaller.perm",
+            "Don't allow",
+        ),
+        ("permission", 10, "Allow Shop?", "com.android.permissioncontroller/com.android.permissionco", "Don't allow"),
+        ("permission", 14, "Allow Shop?", permission_window(14), "Don't allow"),
+        ("not_responding", 9, "Shop isn't responding", "Application Not Responding: com.sim.shop", "Wait"),
+        ("not_responding", 16, "Shop isn't responding", "Application Not Responding: com.sim.shop", "Wait"),
     ],
 )
 def test_a_dialog_covers_the_page_and_has_the_focus(
-    troubled: Troubled, kind: str, title: str, window: str, dismiss: str
+    troubled: Troubled, kind: str, version: int, title: str, window: str, dismiss: str
 ) -> None:
-    phone, device = troubled(kind)
+    phone, device = troubled(kind, version)
     phone.screenshot()
     assert device.state()["popup"] == title
-    assert f" u0 {window}}}" in phone.shell("dumpsys window").stdout
+    assert f" u0 {window}" in phone.shell("dumpsys window").stdout
     button = next(element for element in device.elements() if element.name == dismiss)
     x, y = button.center(SIZE)
     phone.shell(f"input tap {x} {y}")
@@ -260,6 +269,16 @@ def test_a_slow_page_shows_no_content_and_takes_no_touch_for_two_captures(troubl
     assert seen[0] == seen[1] != seen[2] == seen[3]
 
 
+def test_uiautomator_finds_no_idle_moment_on_a_slow_page(troubled: Troubled) -> None:
+    phone, _ = troubled("slow", duration=3)
+    phone.screenshot()
+    phone.shell("dumpsys input_method; dumpsys window")  # these do not look at the screen
+    for _ in range(2):
+        answer = phone.shell("rm -f /sdcard/a.xml; uiautomator dump /sdcard/a.xml; cat /sdcard/a.xml")
+        assert answer.stderr == "ERROR: could not get idle state.\ncat: /sdcard/a.xml: No such file or directory\n"
+    assert "hierchary dumped to: /sdcard/a.xml" in phone.shell("uiautomator dump /sdcard/a.xml").stdout
+
+
 @pytest.mark.parametrize(("version", "refused"), [(9, True), (11, True), (12, False), (16, False)])
 def test_a_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
     troubled: Troubled, version: int, refused: bool
@@ -275,7 +294,7 @@ def test_a_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
 
 def test_the_command_line_chooses_trouble_for_every_phone(server: ServerAddress) -> None:
     trouble = json.dumps({"script": [{"kind": "popup", "after": 1}]})
-    command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", "2", "--json"]
+    command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", "2", "--json", "--size=112x224"]
     with subprocess.Popen(
         [*command, "--trouble", trouble], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -22,6 +22,7 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import AXES, make_mesh, shard_policy
 from mobile_r1_jax.phones.providers import open_tasks
 from mobile_r1_jax.phones.settings import PhoneSettings, SimulatedSettings
+from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.planning.abstract import abstract_batch, abstract_policy, bytes_per_chip
 from mobile_r1_jax.planning.programs import Workload, bucket_shares, programs_of
@@ -78,7 +79,7 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     device = Device(RUN.phones.simulated.size)
     shots = []
     for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show
-        device.launch(f"com.sim.{app}")
+        assert device.launch(APPS[app].package)
         shots.append(Screenshot(device.screenshot()))
     prompts = [
         build_prompt(prompt_format.tokenizer, "go", [PastTurn(before, (1, 2))], now, RUN.resizing)

@@ -22,16 +22,18 @@ from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
 from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.fleet import Fleet, Retries
+from mobile_r1_jax.phones.guard.phone import GuardedPhone
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, SecurePage
 from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
+from mobile_r1_jax.phones.settings import GuardSettings
 from mobile_r1_jax.phones.simulator.apps import TEMPLATES
 from mobile_r1_jax.phones.simulator.demonstrations import annotate
 from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judges.state import StateJudge
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, run_episodes
-from mobile_r1_jax.rollouts.records import FAILURES, Records
-from mobile_r1_jax.tasks.task import Task
+from mobile_r1_jax.rollouts.records import EPISODES, FAILURES, GUARD, Records
+from mobile_r1_jax.tasks.task import Risk, Task
 from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
@@ -167,6 +169,37 @@ def test_malformed_responses_between_others_do_not_end_an_episode(play: Play) ->
 def test_an_episode_runs_out_of_steps(play: Play) -> None:
     [episode] = play([TASK], [[WAIT] * 9], most_turns=4)
     assert episode.trajectory.ending is Ending.OUT_OF_STEPS and len(episode.answers) == 4
+
+
+def test_what_a_guard_refuses_is_told_and_recorded_whatever_the_policy_says_it_does(
+    play: Play, phones: tuple[SimulatedPhone, ...], tmp_path
+) -> None:
+    task = Task("shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
+    [said] = written([task])
+    harmless = [text.replace("Pay", "Look at the help") for text in said]
+    [refused] = play([task], [[*harmless, FAILURE]], on=[GuardedPhone(phones[0], GuardSettings())])
+    turn, decision = refused.decisions[0]
+    assert turn == len(said) - 2 and refused.trajectory.outcome is Outcome.NOT_DONE
+    assert refused.trajectory.turns[turn].effect == decision.reason
+    assert "payment" in decision.reason and decision.words == ("Pay",) and "Pay" not in harmless[turn]
+    permitted = replace(task, permits=frozenset({Risk.PAYMENT}))
+    [done] = play([permitted], [harmless], on=[GuardedPhone(phones[0], GuardSettings())])
+    assert done.trajectory.ending is Ending.SUCCESS and done.decisions[0][1].verdict == "permitted"
+    records = Records(tmp_path)
+    for step in (1, 2, 2):  # killed in its second update
+        records.write("task_level", step, [refused, done], [0.0, 1.0])
+    rows = read_objects(tmp_path / "task_level" / GUARD)
+    assert [(row["step"], row["index"], row["verdict"]) for row in rows] == [
+        (step, index, verdict) for step in (1, 2) for index, verdict in ((0, "refused"), (1, "permitted"))
+    ]
+    assert rows[0]["turn"] == turn and rows[0]["risks"] == ["payment"] and rows[0]["task"] == task.instruction
+    assert rows[0]["action"]["action"] == "click"
+    row = {"provenance": {}}
+    records.add("evaluation", 0, refused, row)
+    records.add("evaluation", 1, done, row)
+    (tmp_path / "evaluation" / EPISODES).write_text('{"index": 1, "provenance": {}}\n')
+    records.finished("evaluation", row)
+    assert [row["index"] for row in read_objects(tmp_path / "evaluation" / GUARD)] == [1]
 
 
 def test_claiming_success_too_early_is_a_failure(play: Play) -> None:

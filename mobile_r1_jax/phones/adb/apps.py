@@ -112,3 +112,9 @@ APP_PACKAGES: dict[str, tuple[str, ...]] = {
     for name in names.split("|")
 }
 """Plain name -> packages."""
+
+
+def names_of_app(name: str) -> set[str]:
+    """Return all plain names of the app that has this plain name: a phone may show it in another language."""
+    packages = APP_PACKAGES.get(name)
+    return {name} | {other for other, its in APP_PACKAGES.items() if its == packages}

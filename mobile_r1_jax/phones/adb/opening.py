@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable
 
-from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, plain_name
+from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, names_of_app, plain_name
 from mobile_r1_jax.phones.adb.shell import AdbShell
 from mobile_r1_jax.phones.adb.tree import read_tree
 from mobile_r1_jax.phones.adb.windows import focused_window
@@ -68,6 +68,13 @@ class Apps:
         errors = [text.strip() for text in words.splitlines() if "Error" in text]
         raise PhoneError(self._shell.serial, line, f"the app did not start: {(errors or [answer.words])[-1][:200]}")
 
+    def package_of(self, app: str) -> str | None:
+        """Return the package that `open` would open; None if there is none. Raises PhoneError."""
+        name = plain_name(app)
+        self._find(name, app.strip())
+        component = self._components.get(name)
+        return component and component.split("/")[0]
+
     def _find(self, name: str, app: str) -> list[str]:
         """Return the packages that the name can mean, and keep the launcher activity of the first installed one."""
         if name in self._components:
@@ -77,7 +84,7 @@ class Apps:
             return known
         if self._labelled is None:
             self._labelled = {plain_name(label): package for label, package in self._labels().items()}
-        labelled = [self._labelled[name]] if name in self._labelled else []
+        labelled = [self._labelled[label] for label in sorted(names_of_app(name)) if label in self._labelled]
         if labelled:
             self._resolve(name, labelled)
         return known + labelled
@@ -97,9 +104,10 @@ class Apps:
         return False
 
     def _tap_icon(self, name: str) -> bool:
-        """Go to the home screen, and tap the icon of that name. Return whether there is one."""
+        """Go to the home screen, and tap the icon of an app with that name. Return whether there is one."""
         self._shell.checked("input keyevent KEYCODE_HOME")
-        icons = [node for node in read_tree(self._shell) if name and name in map(plain_name, node.names)]
+        names = names_of_app(name) - {""}
+        icons = [node for node in read_tree(self._shell) if names & {*map(plain_name, node.names)}]
         if icons:
             self._shell.checked("input tap {} {}".format(*icons[-1].center))  # later nodes are inside of earlier ones
         return bool(icons)

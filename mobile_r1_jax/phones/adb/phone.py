@@ -56,6 +56,7 @@ class AdbPhone(AdbShell):
 
     generation = 0
     restores = True
+    decisions = ()  # it has no guard of its own
 
     def __init__(
         self,
@@ -163,6 +164,10 @@ class AdbPhone(AdbShell):
     def labels(self) -> dict[str, str]:
         """Return label -> package of the apps whose label the phone tells. Few do: labels are resources."""
         return told_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
+
+    def package_of(self, app: str) -> str | None:
+        """Return the package that `Open` would open for a name; None if there is none."""
+        return self._apps.package_of(app)
 
     def _stop_apps(self) -> None:
         self._wake()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from mobile_r1_jax.phones.adb.windows import home_package
 from mobile_r1_jax.phones.phone import TaskNotReady
 from mobile_r1_jax.tasks.program import Check, Outcome, Program, ShellAnswer, combine, failure
 from mobile_r1_jax.tasks.task import Task
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 RESETS = 3  # attempts to prepare a phone for a task [ours]
 PATIENCE = 5.0  # seconds until settings have taken effect and the start screen is there [ours]
 _PAUSE = 0.2  # seconds between two looks at them
-_HOME_APP = "cmd package resolve-activity --brief -a android.intent.action.MAIN -c android.intent.category.HOME"
 _WINDOW = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([^}\n]+)\}")
 
 
@@ -120,8 +120,7 @@ def _wrong_screen(phone: Shell, program: Program) -> str:
     match = _WINDOW.search(phone.shell("dumpsys window | grep mCurrentFocus").stdout)  # of the first display with one
     window = match[1] if match else ""
     front = window.split("/")[0] if "/" in window else ""  # other windows, such as the shade, are no activities
-    activity = phone.shell(_HOME_APP).stdout.split()[-1:]
-    home = activity[0].split("/")[0] if activity and "/" in activity[0] else ""
+    home = home_package(phone)
     # With several launchers and no default one, the chooser of Android is named. Then every activity may be Home.
     is_home = bool(front) and (front == home or home in ("", "android"))
     if program.opens:

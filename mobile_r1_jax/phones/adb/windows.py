@@ -9,6 +9,7 @@ from mobile_r1_jax.phones.adb.shell import AdbShell
 
 _FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ u\d+ ([^}\n]+)\}")
 _APP = re.compile(r"([\w.]+)/[\w.$]+")
+_HOME = "cmd package resolve-activity --brief -a android.intent.action.MAIN -c android.intent.category.HOME"
 _LOCKED = re.compile(r"isKeyguardShowing=true|mShowingLockscreen=true|isStatusBarKeyguard=true")
 
 
@@ -34,6 +35,12 @@ def focused_window(shell: AdbShell) -> Window | None:
         if "mCurrentFocus=" in dump:
             break
     return None
+
+
+def home_package(shell: AdbShell) -> str:
+    """Return the package of the launcher; "android" for several without a default one, "" if the phone has none."""
+    words = shell.shell(_HOME).stdout.split()[-1:]
+    return words[0].split("/")[0] if words and "/" in words[0] else ""
 
 
 def is_awake(shell: AdbShell) -> bool:

@@ -6,28 +6,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobile_r1_jax.agent.trajectory import Trajectory
-from mobile_r1_jax.phones.phone import Phone
+from mobile_r1_jax.phones.guard.phone import Ask, GuardedPhone
+from mobile_r1_jax.phones.phone import Phone, PhonesUnavailable
 from mobile_r1_jax.phones.providers.devices import devices
 from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
-from mobile_r1_jax.phones.settings import INSTANT, PhoneSettings, Timings
+from mobile_r1_jax.phones.settings import INSTANT, GuardSettings, PhoneSettings, Timings
 from mobile_r1_jax.phones.simulator.known_outcomes import play_known
 from mobile_r1_jax.tasks.file_suite import FileTasks
 from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split, TaskSuite
 
+_GUARD = GuardSettings()
 SIMULATOR = "simulator"  # the name of the simulator's own tasks
 
 
 @contextmanager
-def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
-    """Yield the phones of every source. Raises PhonesUnavailable in one line if a source has none."""
+def open_phones(
+    settings: PhoneSettings, seed: int, *, guard: GuardSettings = _GUARD, ask: Ask | None = None
+) -> Iterator[list[Phone]]:
+    """Yield the phones of every source. Raises PhonesUnavailable in one line if a source has none.
+
+    guard: of all phones that are not simulated. ask: asks a person about a risky action; None: nobody can be asked.
+    """
     timings = settings.timings or Timings()
+    if guard.confirm == "every" and ask is None and settings.source != ("simulated",):
+        raise PhonesUnavailable("guard.confirm is every, and nobody can be asked here; use risky or never")
     with ExitStack() as stack:
         phones: list[Phone] = []
         if "devices" in settings.source:  # first: the fastest to fail
-            phones += devices(settings.devices, timings)
+            phones += (GuardedPhone(phone, guard, ask) for phone in devices(settings.devices, timings))
         if "emulators" in settings.source:
-            phones += stack.enter_context(emulators(settings.emulators, timings))
+            started = stack.enter_context(emulators(settings.emulators, timings))
+            phones += (GuardedPhone(phone, guard, ask) for phone in started)
         if "simulated" in settings.source:
             size, instant = settings.simulated.size, settings.timings or INSTANT
             phones += stack.enter_context(simulated_fleet(settings.count, size, seed, instant))
@@ -35,10 +45,12 @@ def open_phones(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
 
 
 @contextmanager
-def open_phone(settings: PhoneSettings, seed: int) -> Iterator[list[Phone]]:
-    """Yield the first phone of the first source. No more than one is started. Raises PhonesUnavailable in one line."""
+def open_phone(
+    settings: PhoneSettings, seed: int, *, guard: GuardSettings = _GUARD, ask: Ask | None = None
+) -> Iterator[list[Phone]]:
+    """Yield the first phone of the first source; see `open_phones`. No more than one is started."""
     one = replace(settings, source=settings.source[:1], count=1, emulators=replace(settings.emulators, count=1))
-    with open_phones(one, seed) as phones:
+    with open_phones(one, seed, guard=guard, ask=ask) as phones:
         yield phones[:1]
 
 

@@ -3,10 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import Popup, State
+
+
+class Rows(NamedTuple):
+    """A table that other programs may read: the names of its columns, and its rows."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str | int, ...]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,10 @@ class App:
     affinity: str = ""  # the affinity of its task if that is not its package
     intents: Mapping[str, str] = field(default_factory=dict)  # the action of an intent -> the page that it opens
     links: Callable[[str], str] = lambda uri: ""  # the page that a link opens; "" for links of other apps
-    content: Mapping[str, Callable[[Any], list[dict[str, str]]]] = field(default_factory=dict)
-    # content:// path -> its rows, from the app's data
+    performs: Mapping[str, Callable[[State, Mapping[str, str]], bool]] = field(default_factory=dict)
+    # the action of an intent -> its effect, given the extras; returns whether the app opens
+    alarms: Callable[[Any], list[str]] = lambda data: []  # the times, as HH:MM, of the alarms that are on
+    tables: Callable[[Any], dict[str, Rows]] = lambda data: {}  # content:// path -> its rows
 
 
 def activity_of(page: str) -> str:

@@ -2,11 +2,12 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar
 
 from mobile_r1_jax.phones.simulator import gestures, tasks
-from mobile_r1_jax.phones.simulator.app import App, activity_of
+from mobile_r1_jax.phones.simulator.app import App, Rows, activity_of
 from mobile_r1_jax.phones.simulator.apps import APPS
 from mobile_r1_jax.phones.simulator.interruptions import INTERRUPTIONS
 from mobile_r1_jax.phones.simulator.screen import Element, Screen, draw
@@ -85,17 +86,29 @@ class Device:
     def unlock(self) -> None:
         self._state.unlock()
 
+    @property
+    def loading(self) -> bool:
+        """Whether the page has no content yet. It gets its content by being looked at; see `look`."""
+        return self.awake and not self.locked and self._state.loading > 0
+
+    def look(self) -> None:
+        """Count a look at the screen."""
+        self._state.loading = max(0, self._state.loading - 1)
+
     def screenshot(self) -> bytes:
+        """Return PNG bytes of the screen, and count it as a look."""
+        png = self.picture()
+        self.look()
+        return png
+
+    def picture(self) -> bytes:
         """Return PNG bytes of the screen."""
         screen = gestures.screen_of(self._state)
         looks = tuple((element.name, element.kind, element.cell, element.value) for element in screen.elements)
-        self._state.loading = max(0, self._state.loading - 1)
         return _drawn(looks, screen.accent, self.size)
 
     def elements(self) -> list[Element]:
-        elements = list(gestures.screen_of(self._state).elements)
-        self._state.loading = max(0, self._state.loading - 1)
-        return elements
+        return list(gestures.screen_of(self._state).elements)
 
     def tap(self, x: int, y: int) -> None:
         gestures.tap(self._state, x, y, self.size)
@@ -120,9 +133,9 @@ class Device:
         self._state.home() if app.name == "launcher" else self._state.launch(app.name)
         return True
 
-    def interrupt(self, kind: str, duration: float, rng: Random) -> None:
-        """Interrupt the task by a kind of `INTERRUPTIONS`."""
-        INTERRUPTIONS[kind](self._state, duration, rng)
+    def interrupt(self, kind: str, duration: float, rng: Random, version: int) -> None:
+        """Interrupt the task by a kind of `INTERRUPTIONS`, as an Android version does."""
+        INTERRUPTIONS[kind](self._state, duration, rng, version)
 
     def open(self, page: str) -> None:
         """Open a page of any app, as an intent does; see State.open. Back returns to the app that was in front."""
@@ -136,12 +149,20 @@ class Device:
         if self._state.app == app.name:
             self._state.home()
 
-    def content(self, path: str) -> list[dict[str, str]] | None:
-        """Return the rows behind content://`path`; None if no app has such a table."""
-        for app in APPS.values():
-            if path in app.content:
-                return app.content[path](self._state.data[app.name])
-        return None
+    @property
+    def tables(self) -> dict[str, Rows]:
+        """The tables of all apps: content:// path -> columns and rows."""
+        data = self._state.data
+        return {path: rows for app in APPS.values() for path, rows in app.tables(data[app.name]).items()}
+
+    @property
+    def alarms(self) -> list[str]:
+        """The times, as HH:MM, of the alarms that are on."""
+        return [time for app in APPS.values() for time in app.alarms(self._state.data[app.name])]
+
+    def perform(self, package: str, action: str, extras: Mapping[str, str]) -> bool:
+        """Let an app perform the action of an intent. Return whether the app opens."""
+        return self.apps[package].performs[action](self._state, extras)
 
     def reset(self, setup: dict[str, Any]) -> None:
         """Put the phone into the start state of a task. Raises ValueError if `setup` is invalid."""

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from mobile_r1_jax.phones.simulator.android.commands.touch import input_
 from mobile_r1_jax.phones.simulator.android.daemon import ListeningPhone
 from mobile_r1_jax.phones.simulator.android.system import Android
+from mobile_r1_jax.phones.simulator.screen import one_colour
 
 MOST_BYTES = 65_536  # of one input
 _SECONDS = 10.0  # longest wait for the event loop, and for a silent browser
@@ -115,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _json([_describe(phone) for phone in self.server.phones])
         if path.endswith("/screen"):
             android = self._phone(path.removesuffix("/screen"))
-            return "image/png", self.server.run(android.device.screenshot)
+            return "image/png", self.server.run(lambda: _picture(android))
         android = self._phone(path)
         return _json(self.server.run(lambda: _look(android)))
 
@@ -149,10 +150,18 @@ def _describe(phone: ListeningPhone) -> dict[str, Any]:
     return {"name": f"{phone.host}:{phone.port}", "width": width, "height": height}
 
 
+def _picture(android: Android) -> bytes:
+    """Return the PNG of the screen. It is no capture: it is no occasion for trouble, and a slow page stays slow.
+
+    A secure page is black, as in every mirror of a phone.
+    """
+    return one_colour(android.device.size, "black") if android.device.secure else android.device.picture()
+
+
 def _look(android: Android) -> dict[str, Any]:
     """Return the hash of the screen and, after `cmd simulator task` or `reset`, the task and its progress."""
     device = android.device
-    look = {"screen": hashlib.sha256(device.screenshot()).hexdigest()[:16], "task": device.instruction}
+    look = {"screen": hashlib.sha256(_picture(android)).hexdigest()[:16], "task": device.instruction}
     return look | (device.progress() if device.instruction else {})
 
 

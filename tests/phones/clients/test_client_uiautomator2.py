@@ -48,8 +48,8 @@ def test_apps_start_and_stop(device: Any) -> None:
     assert device.app_info("com.sim.shop")["versionName"] == "1.0"
     device.app_stop("com.sim.shop")
     assert device.app_current()["package"] == "com.sim.launcher"
-    device.app_start("com.sim.clock", use_monkey=True)
-    assert device.app_current()["package"] == "com.sim.clock"
+    device.app_start("com.android.deskclock", use_monkey=True)
+    assert device.app_current()["package"] == "com.android.deskclock"
     device.app_start("com.sim.shop", ".HomeActivity", wait=True)
     assert device.app_current()["package"] == "com.sim.shop"
 

@@ -7,8 +7,7 @@ import socket
 from dataclasses import dataclass, field
 
 from mobile_r1_jax.phones.simulator.android.announcing import Connections, keep_announced
-from mobile_r1_jax.phones.simulator.android.commands import COMMANDS
-from mobile_r1_jax.phones.simulator.android.commands.toybox import TOOLS
+from mobile_r1_jax.phones.simulator.android.commands import COMMANDS, TOOLS
 from mobile_r1_jax.phones.simulator.android.shell_service import serve_shell
 from mobile_r1_jax.phones.simulator.android.sync import serve_sync
 from mobile_r1_jax.phones.simulator.android.system import PROPERTIES, Android, Device

@@ -1,12 +1,13 @@
 """How a simulated phone finds the activity for an intent and opens it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mobile_r1_jax.phones.simulator.android.intents import HOME, LAUNCHER, MAIN, VIEW, Intent, split_component
 from mobile_r1_jax.phones.simulator.android.system import Android
 from mobile_r1_jax.phones.simulator.app import activity_of
 
-HOME_ACTIVITY = ".HomeActivity"
+HOME_ACTIVITY, _PERFORMING = ".HomeActivity", ".HandleApiCalls"
 _LINK_ACTIONS = ("", VIEW, "android.intent.action.SENDTO")
 
 
@@ -17,6 +18,7 @@ class Activity:
     package: str
     name: str  # the class, as ".HomeActivity"
     page: str = ""
+    action: str = ""  # that the app performs before it opens, if it opens
 
     @property
     def component(self) -> str:
@@ -57,11 +59,15 @@ def _match(android: Android, package: str, intent: Intent) -> Activity | None:
     if intent.data:
         page = app.links(intent.data) if intent.action in _LINK_ACTIONS else ""
         return Activity(package, activity_of(page), page) if page else None
+    if intent.action in app.performs:
+        return Activity(package, _PERFORMING, action=intent.action)
     page = app.intents.get(intent.action, "")
     return Activity(package, activity_of(page), page) if page else None
 
 
-def open_activity(android: Android, activity: Activity) -> None:
+def open_activity(android: Android, activity: Activity, extras: Mapping[str, str]) -> None:
+    if activity.action and not android.device.perform(activity.package, activity.action, extras):
+        return
     if activity.page:
         android.device.open(activity.page)
     else:

@@ -9,8 +9,9 @@ LEVELS = "VDIWEFS"  # from verbose to silent
 
 @dataclass(frozen=True)
 class Line:
-    """One line. `when` is in seconds since 1970; `buffer` is main, system or crash."""
+    """One line. `when` is in seconds since 1970; `buffer` is main, system or crash; `number` counts all lines."""
 
+    number: int
     when: float
     level: str
     tag: str
@@ -24,9 +25,12 @@ class Log:
     """The last lines of all buffers, oldest first."""
 
     lines: deque[Line] = field(default_factory=lambda: deque(maxlen=1000))
+    written: int = 0  # lines, also those that are gone
 
     def write(self, tag: str, text: str, *, level: str = "I", buffer: str = "system", process: int = 1000) -> None:
-        self.lines += (Line(time.time(), level, tag, line, buffer, process) for line in text.split("\n"))
+        for line in text.split("\n"):
+            self.lines.append(Line(self.written, time.time(), level, tag, line, buffer, process))
+            self.written += 1
 
     def clear(self, buffers: set[str]) -> None:
         kept = [line for line in self.lines if line.buffer not in buffers]

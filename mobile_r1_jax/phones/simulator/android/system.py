@@ -1,11 +1,14 @@
 """The Android system of a simulated phone: settings, keyboards, storage and commands. The shell runs on it."""
 
 import asyncio
+import functools
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from mobile_r1_jax.phones.simulator.android.database import Appearances, contacts
 from mobile_r1_jax.phones.simulator.android.failures import Raised, raised
 from mobile_r1_jax.phones.simulator.android.files import File, Files
 from mobile_r1_jax.phones.simulator.android.hardware import Hardware
@@ -14,7 +17,7 @@ from mobile_r1_jax.phones.simulator.android.settings_table import DEFAULTS, STOC
 from mobile_r1_jax.phones.simulator.android.shell import Process, Program, Result
 from mobile_r1_jax.phones.simulator.android.tasks import Tasks
 from mobile_r1_jax.phones.simulator.android.trouble import PhoneTrouble
-from mobile_r1_jax.phones.simulator.app import App
+from mobile_r1_jax.phones.simulator.app import App, Rows
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 
@@ -22,6 +25,7 @@ _OTHERS = {
     "android": "Android System",
     "com.android.adbkeyboard": "ADB Keyboard",
     "com.android.inputmethod.latin": "Keyboard",
+    "com.android.providers.contacts": "Contacts Storage",
     "com.android.systemui": "System UI",
 }
 
@@ -65,7 +69,7 @@ class Device(Protocol):
     (package, activity) in the foreground. A `secure` screen must not be captured. Key names are Android's without
     KEYCODE_. `switches` are the live switches of the Settings app: name -> whether it is on. `volume` is from 0 to 15.
     `awake`: the screen is on. `locked`: the lock screen covers everything; `lock_screen`: it does so after the phone
-    has slept.
+    has slept. `loading`: the page has no content until some calls of `look`; a `screenshot` calls it, a `picture` not.
     """
 
     size: tuple[int, int]
@@ -90,7 +94,11 @@ class Device(Protocol):
     def secure(self) -> bool: ...
     @property
     def scrollable(self) -> bool: ...
+    @property
+    def loading(self) -> bool: ...
+    def look(self) -> None: ...
     def screenshot(self) -> bytes: ...
+    def picture(self) -> bytes: ...
     def elements(self) -> list[Any]: ...
     def tap(self, x: int, y: int) -> None: ...
     def long_press(self, x: int, y: int) -> None: ...
@@ -98,10 +106,14 @@ class Device(Protocol):
     def type_text(self, text: str) -> None: ...
     def key(self, name: str) -> None: ...
     def launch(self, package: str) -> bool: ...
-    def interrupt(self, kind: str, duration: float, rng: Random) -> None: ...
+    def interrupt(self, kind: str, duration: float, rng: Random, version: int) -> None: ...
     def open(self, page: str) -> None: ...
     def clear(self, package: str) -> None: ...
-    def content(self, path: str) -> list[dict[str, str]] | None: ...
+    @property
+    def tables(self) -> Mapping[str, Rows]: ...
+    @property
+    def alarms(self) -> list[str]: ...
+    def perform(self, package: str, action: str, extras: Mapping[str, str]) -> bool: ...
     def reset(self, setup: dict[str, Any]) -> None: ...
     def state(self) -> dict[str, Any]: ...
     @property
@@ -133,7 +145,9 @@ class Android:
     removed: set[str] = field(default_factory=set)  # packages that were uninstalled
     granted: set[tuple[str, str]] = field(default_factory=set)  # (package, permission) by pm grant
     hardware: Hardware = field(init=False)
+    volumes: dict[int, int] = field(default_factory=dict)  # by stream, once it was changed; music is the device's
     tasks: Tasks = field(default_factory=Tasks)
+    appearances: Appearances = field(default_factory=Appearances)
     log: Log = field(default_factory=Log)
     files: Files = field(default_factory=Files)
     settings: dict[str, Namespace] = field(init=False)  # by namespace: android.settings["global"]["wifi_on"] = "0"
@@ -154,6 +168,10 @@ class Android:
     @property
     def awake(self) -> bool:
         return self.device.awake
+
+    @property
+    def not_found(self) -> str:
+        return "not found" if self.version < 10 else "inaccessible or not found"
 
     def program(self, name: str) -> Program | None:
         """Return the program that the shell runs as `name`; None if there is none."""
@@ -184,7 +202,17 @@ class Android:
             verb = next((word for word in arguments if not word.startswith("-")), "")
             return raised(self.version, verb, str(error))
         finally:
-            self.tasks.note(*self.device.focus)
+            self.note()
+
+    def note(self) -> None:
+        """Note what the last command changed: the app in front, and the rows of the apps' tables."""
+        self.tasks.note(*self.device.focus)
+        self.appearances.note(table.rows for table in self.device.tables.values())
+
+    @functools.cached_property
+    def contacts(self) -> sqlite3.Connection:
+        """The database of contacts."""
+        return contacts()
 
     @property
     def keyboard(self) -> str:

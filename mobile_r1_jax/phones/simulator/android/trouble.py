@@ -70,7 +70,7 @@ class PhoneTrouble:
     def _begin(self, android: Android, event: Event) -> None:
         kind, lasts = event.kind, event.lasts
         if kind in INTERRUPTIONS:
-            android.device.interrupt(kind, lasts, self.schedule.rng)
+            android.device.interrupt(kind, lasts, self.schedule.rng, android.version)
         elif kind == "keyboard_lost":
             android.lose_keyboard()
         elif kind == "latency":

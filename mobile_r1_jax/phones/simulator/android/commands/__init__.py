@@ -1,4 +1,4 @@
-"""Android's own commands of a simulated phone by name. The Unix commands are in `toybox`."""
+"""The commands of a simulated phone by name: Android's own ones, and those that may wait."""
 
 from mobile_r1_jax.phones.simulator.android.commands import (
     activities,
@@ -7,15 +7,17 @@ from mobile_r1_jax.phones.simulator.android.commands import (
     dumps,
     hierarchy,
     keyboard,
-    logcat,
     packages,
     screencap,
     services,
     system,
     touch,
+    volume,
     windows,
 )
-from mobile_r1_jax.phones.simulator.android.system import Command
+from mobile_r1_jax.phones.simulator.android.commands.logcat import logcat
+from mobile_r1_jax.phones.simulator.android.commands.toybox import TOYBOX
+from mobile_r1_jax.phones.simulator.android.system import Command, Tool
 
 COMMANDS: dict[str, Command] = {
     "am": apps.am,
@@ -26,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     "ime": keyboard.ime,
     "input": touch.input_,
     "locksettings": system.locksettings,
-    "logcat": logcat.logcat,
+    "media": volume.media,
     "monkey": activities.monkey,
     "pm": packages.pm,
     "reboot": system.reboot,
@@ -36,3 +38,5 @@ COMMANDS: dict[str, Command] = {
     "uiautomator": hierarchy.uiautomator,
     "wm": windows.wm,
 }
+
+TOOLS: dict[str, Tool] = TOYBOX | {"logcat": logcat}

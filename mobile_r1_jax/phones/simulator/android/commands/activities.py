@@ -87,7 +87,7 @@ def _launch(android: Android, intent: Intent, activity: Activity) -> tuple[str, 
     warning = _BROUGHT if running else ""
     if front == (activity.package, activity.name):
         warning = _DELIVERED
-    open_activity(android, activity)
+    open_activity(android, activity, intent.extras)
     shown = Intent(intent.action, intent.categories, intent.data, intent.type, intent.flags, "", activity.component)
     android.log.write("ActivityTaskManager", f"START u0 {shown.text(android.version)[7:]} from uid 2000")
     return warning, "HOT" if running else "COLD"
@@ -165,7 +165,7 @@ def monkey(android: Android, arguments: list[str], stdin: bytes) -> Result:
     found = matches(android, Intent(MAIN, [LAUNCHER], package=values.get("-p", "")))
     if not found or "-p" not in values:
         return printed("** No activities found to run, monkey aborted.\n", 252)
-    open_activity(android, found[0])
+    open_activity(android, found[0], {})
     android.settings["system"]["accelerometer_rotation"] = "1"
     return printed("Events injected: 1\n## Network stats: elapsed time=1ms (0ms mobile, 0ms wifi, 1ms not connected)\n")
 

@@ -1,5 +1,7 @@
 """The command dumpsys. Its texts have the form that phone tools parse."""
 
+from datetime import UTC, datetime, time, timedelta
+
 from mobile_r1_jax.phones.simulator.android.commands.dump_activities import dump_activity
 from mobile_r1_jax.phones.simulator.android.commands.dump_windows import dump_window
 from mobile_r1_jax.phones.simulator.android.launching import exported
@@ -172,8 +174,13 @@ def _input_method(android: Android, arguments: list[str]) -> str:
 
 
 def _alarm(android: Android, arguments: list[str]) -> str:
-    """Return the alarm manager's state. The alarms of simulated apps have no time, so no alarm clock is next."""
-    return "Current Alarm Manager state:\n\n  Next alarm clock information:\n"
+    """Return the alarm manager's state: of all alarms of the clock only the next one, as on Android."""
+    now = datetime.now(UTC)
+    moments = (datetime.combine(now, time.fromisoformat(alarm), UTC) for alarm in android.device.alarms)
+    rings = [moment if moment > now else moment + timedelta(days=1) for moment in moments]
+    lines = [f"{round(1000 * ring.timestamp())} = {ring:%Y-%m-%d %H:%M:%S}" for ring in sorted(rings)[:1]]
+    text = "".join(f"    user:0 pendingSend:false time:{line}\n" for line in lines)
+    return f"Current Alarm Manager state:\n\n  Next alarm clock information:\n{text}"
 
 
 def _trust(android: Android, arguments: list[str]) -> str:

@@ -27,6 +27,9 @@ def uiautomator(android: Android, arguments: list[str], stdin: bytes) -> Result:
     path = next((word for word in arguments[1:] if not word.startswith("-")), _DEFAULT_FILE)
     if not android.awake:
         return failed("ERROR: null root node returned by UiTestAutomationBridge.", 0)
+    if android.device.loading:  # it moves all the time
+        android.device.look()
+        return failed("ERROR: could not get idle state.", 0)
     xml = tree(android).encode()
     message = f"UI hierchary dumped to: {path}\n"  # the misspelling is Android's
     if path == "/dev/tty":

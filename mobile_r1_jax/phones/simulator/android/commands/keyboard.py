@@ -4,11 +4,11 @@ import base64
 import binascii
 from collections.abc import Mapping
 
+from mobile_r1_jax.phones.simulator.android.failures import NEGATIVE, Raised
 from mobile_r1_jax.phones.simulator.android.key_codes import key_name
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import ADB_KEYBOARD, STOCK_KEYBOARD, Android
 
-USER = "for user #0"
 EDITOR_ACTIONS = {"GO": "2", "SEARCH": "3", "SEND": "4", "NEXT": "5", "DONE": "6"}
 
 
@@ -18,12 +18,9 @@ def ime(android: Android, arguments: list[str], stdin: bytes) -> Result:
     if verb == "list":
         return _list(android, rest)
     if verb == "reset":
-        _choose(android, [STOCK_KEYBOARD], STOCK_KEYBOARD)
-        return printed(
-            f"Reset current and enabled IMEs {USER}\n  Selected: {STOCK_KEYBOARD}\n   Enabled: {STOCK_KEYBOARD}\n"
-        )
+        return _reset(android)
     if verb not in ("enable", "disable", "set") or len(rest) != 1:
-        return printed(f"Unknown command: {' '.join(arguments)}\n", 255)
+        return printed(f"Unknown command: {' '.join(arguments)}\n", NEGATIVE)
     return _set(android, rest[0]) if verb == "set" else _enable(android, rest[0], on=verb == "enable")
 
 
@@ -31,6 +28,25 @@ def enabled(android: Android) -> list[str]:
     """Return the enabled input methods, as package/class."""
     names = android.settings["secure"]["enabled_input_methods"].split(":")
     return [name for name in android.keyboards if name in names]
+
+
+def _user(android: Android) -> str:
+    """Return what the answers to ime end with. Android 9 knows one user."""
+    return " for user #0" if android.version > 9 else ""
+
+
+def _reset(android: Android) -> Result:
+    _choose(android, [STOCK_KEYBOARD], STOCK_KEYBOARD)
+    heading, names = f"Reset current and enabled IMEs{_user(android)}", (STOCK_KEYBOARD, STOCK_KEYBOARD)
+    if android.version < 10:
+        return printed("{}\nNewly selected IME:\n  {}\nNewly enabled IMEs:\n  {}\n".format(heading, *names))
+    return printed("{}\n  Selected: {}\n   Enabled: {}\n".format(heading, *names))
+
+
+def _unknown(android: Android, name: str, done: str) -> Result:
+    if android.version < 10:
+        raise Raised(f"java.lang.IllegalArgumentException: Unknown id: {name}")
+    return failed(f"Unknown input method {name} cannot be {done}{_user(android)}", NEGATIVE)
 
 
 def _choose(android: Android, names: list[str], selected: str) -> None:
@@ -53,21 +69,22 @@ def _list(android: Android, flags: list[str]) -> Result:
 
 def _enable(android: Android, name: str, *, on: bool) -> Result:
     if on and name not in android.keyboards:
-        return failed(f"Unknown input method {name} cannot be enabled {USER}", 255)
+        return _unknown(android, name, "enabled")
     names = enabled(android)
     already = "already" if (name in names) == on else "now"
     left = [*(other for other in names if other != name), *([name] if on else [])]
     # Android falls back to another enabled keyboard when the selected one is disabled.
     selected = android.keyboard if on or android.keyboard != name else next(iter(left), STOCK_KEYBOARD)
     _choose(android, left, selected)
-    return printed(f"Input method {name}: {already} {'enabled' if on else 'disabled'} {USER}\n")
+    return printed(f"Input method {name}: {already} {'enabled' if on else 'disabled'}{_user(android)}\n")
 
 
 def _set(android: Android, name: str) -> Result:
-    if name not in enabled(android):
-        return failed(f"Unknown input method {name} cannot be selected {USER}", 255)
+    """Select a keyboard. Android 9 selects one that is not enabled, too."""
+    if name not in (enabled(android) if android.version > 9 else android.keyboards):
+        return _unknown(android, name, "selected")
     android.settings["secure"]["default_input_method"] = name
-    return printed(f"Input method {name} selected {USER}\n")
+    return printed(f"Input method {name} selected{_user(android)}\n")
 
 
 def broadcast(android: Android, action: str, package: str, extras: Mapping[str, str]) -> None:

@@ -1,65 +1,101 @@
 """The command logcat."""
 
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from mobile_r1_jax.phones.simulator.android.commands.toybox.options import UsageFault, tool
 from mobile_r1_jax.phones.simulator.android.log import LEVELS, Line
-from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
+from mobile_r1_jax.phones.simulator.android.shell import Process
 from mobile_r1_jax.phones.simulator.android.system import Android
 
 _BUFFERS = {"main", "system", "crash"}
 _FORMATS = ("threadtime", "brief", "time", "raw", "tag")
-_USAGE = "Usage: logcat -d|-c [-v FORMAT] [-t COUNT] [-b BUFFER] [-s] [TAG:LEVEL...]"
+_USAGE = "Usage: logcat [-d|-c] [-v FORMAT] [-t COUNT] [-T COUNT] [-b BUFFER] [-s] [TAG:LEVEL...]"
+_POLL = 0.1  # seconds between two looks at the log
 
 
-def logcat(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`logcat -d [-v FORMAT] [-t COUNT] [-b BUFFER] [-s] [TAG:LEVEL…]` or `-c`. It cannot follow the log."""
-    switches, values, filters = set(), {}, {}
+@tool()
+async def logcat(android: Android, process: Process) -> int:
+    """`logcat [-v FORMAT] [-t COUNT | -T COUNT] [-b BUFFER] [-s] [TAG:LEVEL…]`; -d and -t end after the present lines.
+
+    `logcat -c` clears the log.
+    """
+    call = _parse(process.arguments)
+    if "-c" in call.switches:
+        android.log.clear(call.buffers)
+        return 0
+    number = android.log.written
+    write = _writer(process, call.form)
+    lines = call.chosen(android.log.lines)
+    write(lines if call.most is None else lines[len(lines) - min(call.most, len(lines)) :])
+    while "-d" not in call.switches:
+        await process.shell.session.sleep(_POLL)
+        write(call.chosen(line for line in android.log.lines if line.number >= number))
+        number = android.log.written
+    return 0
+
+
+@dataclass(frozen=True)
+class _Call:
+    switches: set[str]
+    buffers: set[str]
+    form: str
+    most: int | None  # lines of the past; None: all
+    default: str  # the level of tags without one
+    levels: dict[str, str]  # by tag
+
+    def chosen(self, lines: Iterable[Line]) -> list[Line]:
+        return [line for line in lines if line.buffer in self.buffers and self._is_loud(line)]
+
+    def _is_loud(self, line: Line) -> bool:
+        return LEVELS.index(line.level) >= LEVELS.index(self.levels.get(line.tag, self.default))
+
+
+def _parse(arguments: list[str]) -> _Call:
+    """Return the call. Raises UsageFault."""
+    switches, values, levels = set(), {}, {}
     words = iter(arguments)
     for word in words:
         if word in ("-d", "-c", "-s"):
             switches.add(word)
-        elif word in ("-v", "-t", "-b"):
+        elif word in ("-v", "-t", "-T", "-b"):
             values[word] = next(words, "")
         elif word.startswith("-"):
-            return failed(f"logcat: Unknown option {word}\n{_USAGE}")
+            raise UsageFault(f"Unknown option {word}\n{_USAGE}")
         else:
             tag, _, level = word.partition(":")
-            filters[tag] = level.upper() or "V"
-    buffers = set(values.get("-b", "main,system,crash").split(","))
-    buffers = set(_BUFFERS) if buffers & {"all", "default"} else buffers
+            levels[tag] = level.upper() or "V"
+    buffers = set(values.get("-b", "default").split(","))
+    buffers = _BUFFERS if buffers & {"all", "default"} else buffers
     if wrong := sorted(buffers - _BUFFERS):
-        return failed(f"logcat: Unknown buffer '{wrong[0]}'")
-    if values.get("-v", "threadtime") not in _FORMATS:
-        return failed(f'logcat: Invalid parameter "{values["-v"]}" to -v')
-    if not values.get("-t", "0").isdecimal():
-        return failed(f'logcat: Invalid value "{values["-t"]}" to -t')
-    if wrong := [level for level in filters.values() if level not in LEVELS or len(level) != 1]:
-        return failed(f"logcat: Invalid filter expression '{wrong[0]}'")
-    if "-c" in switches:
-        android.log.clear(buffers)
-        return Result()
-    if "-d" not in switches and "-t" not in values:
-        return failed(f"logcat: following the log is not supported: use -d\n{_USAGE}")
-    default = filters.pop("*", "S" if "-s" in switches else "V")
-    chosen = [
-        line
-        for line in android.log.lines
-        if line.buffer in buffers and LEVELS.index(line.level) >= LEVELS.index(filters.get(line.tag, default))
-    ]
-    if "-t" in values:
-        chosen = chosen[len(chosen) - min(int(values["-t"]), len(chosen)) :]
-    return printed("".join(_with_headings(chosen, values.get("-v", "threadtime"))))
+        raise UsageFault(f"Unknown buffer '{wrong[0]}'")
+    form = values.get("-v", "threadtime")
+    if form not in _FORMATS:
+        raise UsageFault(f'Invalid parameter "{form}" to -v')
+    for option in ("-t", "-T"):
+        if not values.get(option, "0").isdecimal():
+            raise UsageFault(f'Invalid value "{values[option]}" to {option}')
+    if wrong := [level for level in levels.values() if level not in LEVELS or len(level) != 1]:
+        raise UsageFault(f"Invalid filter expression '{wrong[0]}'")
+    most = values.get("-t", values.get("-T"))
+    switches |= {"-d"} if "-t" in values else set()
+    default = levels.pop("*", "S" if "-s" in switches else "V")
+    return _Call(switches, buffers, form, None if most is None else int(most), default, levels)
 
 
-def _with_headings(lines: list[Line], form: str) -> list[str]:
-    """Return the lines as text, with a heading before the first line of each buffer."""
-    texts, begun = [], set()
-    for line in lines:
-        if line.buffer not in begun:
-            begun.add(line.buffer)
-            texts.append(f"--------- beginning of {line.buffer}\n")
-        texts.append(_text(line, form) + "\n")
-    return texts
+def _writer(process: Process, form: str) -> Callable[[list[Line]], None]:
+    """Return a function that prints lines, with a heading before the first line of each buffer."""
+    begun: set[str] = set()
+
+    def write(lines: list[Line]) -> None:
+        for line in lines:
+            if line.buffer not in begun:
+                begun.add(line.buffer)
+                process.print(f"--------- beginning of {line.buffer}\n")
+            process.print(_text(line, form) + "\n")
+
+    return write
 
 
 def _text(line: Line, form: str) -> str:

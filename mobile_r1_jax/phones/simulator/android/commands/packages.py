@@ -121,6 +121,8 @@ def _clear(android: Android, arguments: list[str]) -> Result:
         return printed("Failed\n", 1)
     if name in android.device.apps:
         android.device.clear(name)
+    if name == "com.android.providers.contacts":
+        android.contacts.execute("DELETE FROM raw_contacts")
     android.granted = {grant for grant in android.granted if grant[0] != name}
     for task in [task for task in android.tasks.tasks if task.package == name]:
         android.tasks.remove(task.id)

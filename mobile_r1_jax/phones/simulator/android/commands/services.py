@@ -1,12 +1,11 @@
 """The command cmd, which calls a service by its name, and the services that switch parts of the phone."""
 
-from mobile_r1_jax.phones.simulator.android.commands import apps, keyboard, packages, simulator, system, windows
+from mobile_r1_jax.phones.simulator.android.commands import apps, keyboard, packages, simulator, system, volume, windows
 from mobile_r1_jax.phones.simulator.android.failures import NEGATIVE, default_command, missing_operand
 from mobile_r1_jax.phones.simulator.android.shell import Result, failed, printed
 from mobile_r1_jax.phones.simulator.android.system import Android, Command
 
 _NO_SERVICE = 20
-_LOUDEST = 15
 
 
 def cmd(android: Android, arguments: list[str], stdin: bytes) -> Result:
@@ -65,30 +64,6 @@ def _statusbar(android: Android, arguments: list[str], stdin: bytes) -> Result:
     return default_command(arguments[0] if arguments else "", "Status bar (statusbar)")
 
 
-def _media_session(android: Android, arguments: list[str], stdin: bytes) -> Result:
-    """`cmd media_session volume [--stream 3] (--get | --set N | --adj raise|lower|same)`."""
-    if arguments[:1] != ["volume"]:
-        return default_command(arguments[0] if arguments else "", "Media session (media_session)")
-    values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
-    if values.get("--stream", "3") != "3":
-        return failed(f"Error: a simulated phone has no stream {values['--stream']}, only 3", NEGATIVE)
-    text = "[v] will control stream=3 (STREAM_MUSIC)\n"
-    if "--set" in values:
-        if not values["--set"].isdecimal() or int(values["--set"]) > _LOUDEST:
-            return failed(f"Error: invalid volume index {values['--set']}", NEGATIVE)
-        text += f"[v] will set volume to index={values['--set']}\n"
-        android.device.volume = int(values["--set"])
-    elif "--adj" in values:
-        steps = {"raise": 1, "lower": -1, "same": 0}
-        if values["--adj"] not in steps:
-            return failed(f"Error: invalid volume adjustment '{values['--adj']}'", NEGATIVE)
-        text += f"[v] will adjust volume by {values['--adj']}\n"
-        android.device.volume = max(0, min(_LOUDEST, android.device.volume + steps[values["--adj"]]))
-    if "--get" in values:
-        text += f"[v] will get volume\n[v] volume is {android.device.volume} in range [0..{_LOUDEST}]\n"
-    return printed(text)
-
-
 def _switchable(heading: str, key: str, since: int, on: list[str], off: list[str], **reads: Command) -> Command:
     """Return a service with two commands that switch a global setting on and off, and commands that read."""
 
@@ -129,7 +104,7 @@ _SERVICES: dict[str, Command] = {
     "input_method": keyboard.ime,
     "lock_settings": system.locksettings,
     "location": _location,
-    "media_session": _media_session,
+    "media_session": volume.media,
     "package": packages.pm,
     "phone": _switchable("Telephony", "mobile_data", 10, ["data", "enable"], ["data", "disable"]),
     "settings": system.settings,

@@ -127,11 +127,23 @@ def _keycombination(android: Android, operands: list[str]) -> None:
     android.device.key("+".join(names))
 
 
+def _press(android: Android, operands: list[str]) -> None:
+    """Press the trackball. Nothing on the screen is selected by one."""
+
+
+def _roll(android: Android, operands: list[str]) -> None:
+    """`roll DX DY` of the trackball."""
+    for k in range(2):
+        float(operands[k])
+
+
 _INPUT = {
     "draganddrop": _swipe,
     "keycombination": _keycombination,
     "keyevent": _keyevent,
     "motionevent": _motion_event,
+    "press": _press,
+    "roll": _roll,
     "swipe": _swipe,
     "tap": _tap,
     "text": _text,

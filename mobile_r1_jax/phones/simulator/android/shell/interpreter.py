@@ -211,7 +211,7 @@ class Shell(State):
                 return _NOT_EXECUTABLE
             if mode:
                 return await self.script(path, arguments)
-        self.complain(f"{path}: inaccessible or not found")
+        self.complain(f"{path}: {self.session.host.not_found}")
         return _NOT_FOUND
 
     async def script(self, path: str, arguments: list[str]) -> int:

@@ -72,6 +72,11 @@ class Host(Protocol):
     files: Files
     background: set[asyncio.Task[int]]
 
+    @property
+    def not_found(self) -> str:
+        """What the shell says of a command that it does not find."""
+        ...
+
     def program(self, name: str) -> Program | None: ...
 
 

@@ -1,5 +1,7 @@
 """Clock: alarms with switches, a timer, and a page that adds an alarm by name."""
 
+import re
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -78,4 +80,29 @@ def _keep(state: State) -> None:
     state.back()
 
 
-APP = App("clock", "Clock", "com.sim.clock", 4, fresh, elements, choose=choose)
+def times(data: dict[str, Any]) -> list[str]:
+    """Return the times of the alarms that are on. An alarm rings if its name is a time of the day."""
+    names = (re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", name, re.ASCII) for name, on in data["alarms"].items() if on)
+    return [f"{int(name[1]):02}:{name[2]}" for name in names if name]
+
+
+def set_alarm(state: State, extras: Mapping[str, str]) -> bool:
+    """Add the alarm of an intent SET_ALARM, if it has a time. Return whether the app opens."""
+    hour, minutes = (extras.get(f"android.intent.extra.alarm.{name}", "") for name in ("HOUR", "MINUTES"))
+    if hour.isdecimal() and int(hour) < 24 and (minutes or "0").isdecimal() and int(minutes or "0") < 60:
+        name = f"{int(hour):02}:{int(minutes or '0'):02}"
+        state.data["clock"]["alarms"] = {name: True} | state.data["clock"]["alarms"] | {name: True}
+    return extras.get("android.intent.extra.alarm.SKIP_UI") != "true"
+
+
+APP = App(
+    "clock",
+    "Clock",
+    "com.android.deskclock",
+    4,
+    fresh,
+    elements,
+    choose=choose,
+    performs={"android.intent.action.SET_ALARM": set_alarm},
+    alarms=times,
+)

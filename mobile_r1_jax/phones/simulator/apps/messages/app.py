@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from mobile_r1_jax.phones.simulator.app import App
+from mobile_r1_jax.phones.simulator.app import App, Rows
 from mobile_r1_jax.phones.simulator.screen import Element
 from mobile_r1_jax.phones.simulator.state import State, go, open_menu
 
@@ -68,12 +68,11 @@ def links(uri: str) -> str:
     return f"messages/chat/{unquote(match[1]).replace('/', ' ')}" if match else ""
 
 
-def sent_rows(data: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the rows of Android's table of sent messages."""
-    texts = [(name, text) for name, texts in data["sent"].items() for text in texts]
-    return [
-        {"_id": str(k), "address": name, "type": "2", "body": text} for k, (name, text) in enumerate(texts, start=1)
-    ]
+def tables(data: dict[str, Any]) -> dict[str, Rows]:
+    """Return Android's tables of messages. Nobody answers, so that nothing is received."""
+    columns = ("address", "type", "body")
+    sent = [(name, 2, text) for name, texts in data["sent"].items() for text in texts]
+    return {"sms": Rows(columns, sent), "sms/sent": Rows(columns, sent), "sms/inbox": Rows(columns, [])}
 
 
 APP = App(
@@ -86,5 +85,5 @@ APP = App(
     entered=entered,
     choose=choose,
     links=links,
-    content={"sms": sent_rows, "sms/sent": sent_rows, "sms/inbox": lambda data: []},
+    tables=tables,
 )

@@ -1,4 +1,4 @@
-"""toybox: the Unix commands of a phone, by name."""
+"""toybox: the Unix commands of a phone by name, and sh."""
 
 from mobile_r1_jax.phones.simulator.android.commands.toybox import (
     files,
@@ -14,7 +14,7 @@ from mobile_r1_jax.phones.simulator.android.system import Tool
 
 _CHECKSUMS = ("md5sum", "sha1sum", "sha224sum", "sha256sum", "sha384sum", "sha512sum")
 
-TOOLS: dict[str, Tool] = {
+TOYBOX: dict[str, Tool] = {
     "base64": text.base64,
     "basename": listing.basename,
     "cat": text.cat,

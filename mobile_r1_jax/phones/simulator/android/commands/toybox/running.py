@@ -148,7 +148,7 @@ async def nohup(android: Android, process: Process) -> int:
 @tool()
 async def toybox(android: Android, process: Process) -> int:
     """`toybox COMMAND …`; without a command, their names."""
-    names = sorted(set(android.tools) - {"sh", "toybox"})
+    names = sorted(set(android.tools) - {"logcat", "sh", "toybox"})
     if not process.arguments:
         process.print(" ".join(names) + "\n")
         return 0

@@ -1,0 +1,12 @@
+"""Settings of trackers: what else gets the metrics, beside metrics.jsonl and TensorBoard."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """Weights & Biases, beside TensorBoard. Needs the extra `wandb`."""
+
+    wandb: bool = False  # send the metrics to Weights & Biases; with WANDB_MODE=offline they are kept for `wandb sync`
+    project: str = "mobile-r1-jax"  # project there
+    name: str | None = None  # name of the group of runs there, one run for each stage; null: the name of the run
