@@ -19,7 +19,8 @@ from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.trouble import Event, Trouble
 
 KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
-NO_WAITS = "{first_settle: 0, settle: 0, still: 0, longest_wait: 0, front: 0, typed: 0, keyboard_settle: 0, retake: 0}"
+# front: an app that adb cannot find by its name is opened by its icon, which needs some time.
+NO_WAITS = "{first_settle: 0, settle: 0, still: 0, longest_wait: 0, front: 2, typed: 0, keyboard_settle: 0, retake: 0}"
 
 
 class UsersPhones:
