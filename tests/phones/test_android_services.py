@@ -280,3 +280,18 @@ def test_adb_logcat_follows_the_log(phones: tuple[SimulatedPhone, ...], server: 
 def test_what_logcat_cannot_do_fails(line: str) -> None:
     answer = AndroidShell()(f"logcat {line}")
     assert answer.error.startswith("logcat: ") and answer.status == 1
+
+
+def test_a_phone_is_off_hook_as_long_as_it_calls() -> None:
+    shell = AndroidShell()
+
+    def state() -> str:
+        return re.search(r"mCallState=(\d)", shell.out("dumpsys telephony.registry"))[1]
+
+    seen = [state()]
+    for page, leave in (("call/Anna", "tap 56 182"), ("call/Bob", "keyevent BACK"), ("chat/Bob", "keyevent HOME")):
+        shell.device.open(f"messages/{page}")
+        seen.append(state())
+        shell(f"input {leave}")
+        seen.append(state())
+    assert seen == ["0", "2", "0", "2", "0", "0", "0"]
