@@ -29,6 +29,7 @@ CONFIG = """
 name: acting
 stages: [format_finetuning]
 system: "Phone. Task: {instruction}"
+tell_effects: false
 resizing: {scale: 1.0}
 shapes: {prompt_tokens: [448], response_tokens: 40, windows: [2], screens: 8}
 phones: {count: 1, most_turns: 6, simulated: {size: [112, 224]}}

@@ -37,6 +37,7 @@ TASKS = f"""
   app: messages
   instruction: {INSTRUCTION}
   setup: {{clear: com.sim.messages}}
+  permits: [sending]
   checks: [{{shell: "content query --uri content://sms/sent --projection body", contains: body=é}}]
 - id: screen-timeout
   app: settings
@@ -124,7 +125,8 @@ def test_a_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, po
 
     finish(start(broken, cache, TINY_BASE, phones))
     printed = finish(start(broken, cache, policy, phones))
-    assert len(lines(broken, "results.jsonl")) == 2 and "tiny-base" in printed and "50.0" in printed
+    assert len(lines(broken, "results.jsonl")) == 2  # the other policy is prompted in another way
+    assert "50.0" in printed and "[0.0, 24.2]" in printed  # a column for each policy, of 12 episodes
     folders = {file.parent for file in broken.rglob("episodes.jsonl")}
     assert len(folders) == 2 and {folder.parent.name for folder in folders} == {"trajectories"}
 
@@ -182,6 +184,8 @@ def test_act_shows_a_line_for_each_turn_and_saves_the_episode(phones, policy, ca
     phones.shell(0, "pm clear com.sim.messages")
     serial = f"--phones.devices.serials=[{phones.serial(0)}]"
     terminal = act_in_terminal(tmp_path, cache, policy, *phones.flags, serial)
+    terminal.wait_for("Perform it? [y/N] ")  # the guard asks about Send
+    terminal.press(b"y\n")
     assert terminal.finish() == 0
     shown = [line for line in terminal.shown.splitlines() if line[:2] in ("1.", "2.", "3.", "4.", "5.", "6.")]
     assert [line.split(" | ")[0] for line in shown] == [
