@@ -255,11 +255,8 @@ def test_the_log_tells_what_started() -> None:
 def test_logcat_follows_the_log_until_it_is_stopped(options: str) -> None:
     shell = AndroidShell()
     shell("am start com.sim.maps")
-    follow, later = (
-        f"timeout 1 logcat {options} & sleep 0.1",
-        "sleep 0.3; logcat -c; am start com.sim.photos; wait",
-    )
-    answer = shell(f"{follow}; am start com.sim.shop; {later}")
+    begin, end = f"logcat {options} & sleep 0.1; am start com.sim.shop; sleep 0.3", "sleep 0.3; kill $!; wait"
+    answer = shell(f"{begin}; logcat -c; am start com.sim.photos; {end}")
     started = re.findall(r"START u0 .*cmp=com\.sim\.(\w+)/", answer.out)
     assert started == ["maps", "shop", "photos"][1 if "-T 0" in options else 0 :]
 
