@@ -81,21 +81,15 @@ def score(predictions: Path, rules: str | None, console: Console) -> None:
 
 def try_tasks(run: Run, console: Console) -> None:
     """Run every setup, check and teardown of a task file once, on the first phone."""
-    from mobile_r1_jax.phones.adb.dry_run import dry_run, report
-    from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+    from mobile_r1_jax.phones.adb.dry_run import try_on
     from mobile_r1_jax.phones.providers import open_file_tasks, open_phone
 
     if run.tasks == SIMULATOR:
         raise ConfigError("tasks: --dry_run tries a task file; name one, such as --tasks=configs/tasks/aosp.yaml")
     tasks = open_file_tasks(run.tasks).one_of_each()
     with open_phone(run.phones, run.seed) as [phone]:
-        try:
-            phone.enter()
-            for line in report(dry_run(phone, tasks)):
-                say(console, line)
-            phone.leave()
-        except PhoneError as error:
-            raise PhonesUnavailable(str(error)) from error
+        for line in try_on(phone, tasks):
+            say(console, line)
 
 
 if __name__ == "__main__":

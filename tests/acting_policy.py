@@ -29,10 +29,11 @@ CONFIG = """
 name: acting
 stages: [format_finetuning]
 system: "Phone. Task: {instruction}"
+tell_effects: false
 resizing: {scale: 1.0}
 shapes: {prompt_tokens: [448], response_tokens: 40, windows: [2], screens: 8}
 phones: {count: 1, most_turns: 6, simulated: {size: [112, 224]}}
-format_finetuning: {updates: 100, batch: 5, micro_batch: 5, frozen: [vision], optimizer: {learning_rate: 1.0e-3}}
+format_finetuning: {updates: 50, batch: 5, micro_batch: 5, frozen: [vision], optimizer: {learning_rate: 1.0e-3}}
 evaluation: {episodes: 0, unseen_app_episodes: 0}
 """
 

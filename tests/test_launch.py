@@ -234,7 +234,7 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
             "no task of 'launcher' is held out for evaluation; add clock or",
         ),
         ("--phones.simulated.size=[10,10]", "phones.simulated.size: "),
-        ("--shapes.windows=[1]", "phones.simulated.size: shapes.windows, for a screen of (112, 224): 2 needed"),
+        ("--shapes.windows=[1]", "a phone's screen of 112x224: shapes.windows, for a screen of (112, 224): 2 needed"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(

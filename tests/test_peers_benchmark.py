@@ -18,6 +18,7 @@ SCREEN = Encoding(1, 112, 112)
 TINY, MESH = MODELS["tiny"], make_mesh("1x1", jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_the_quick_run_prints_a_line_for_each_peer_or_that_it_is_not_installed(capsys) -> None:
     main(["--quick", "--repetitions", "1"])
     lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny")]
@@ -43,6 +44,7 @@ def test_a_peer_that_does_other_work_is_refused(monkeypatch: pytest.MonkeyPatch)
         compare.rows_of(plan, policy, SCREEN, None, MESH, 1)
 
 
+@pytest.mark.slow
 def test_without_peers_and_in_bfloat16_as_on_an_accelerator() -> None:
     work = Sampling(prompts=1, group=2, prompt=16, tokens=8), Update("GRPO", 1, 2, 16, 8), SCREEN
     plan = compare.Plan("tiny", work, jnp.bfloat16, against_peers=False)

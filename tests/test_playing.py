@@ -17,9 +17,18 @@ from acting_policy import INSTRUCTION, TINY_BASE, train_acting_policy
 from users_phones import KEYBOARD, UsersPhones, environment, users_phones
 
 from mobile_r1_jax import act, evaluate
+from mobile_r1_jax.agent.actions import Malformed, SystemButton
+from mobile_r1_jax.agent.responses import Response
+from mobile_r1_jax.agent.screenshots import blank_screenshot
+from mobile_r1_jax.agent.trajectory import Turn
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.adb.stream import ServerAddress
+from mobile_r1_jax.phones.phone import PhonesUnavailable
+from mobile_r1_jax.phones.providers.devices import devices
+from mobile_r1_jax.phones.settings import INSTANT, DeviceSettings
 from mobile_r1_jax.phones.simulator.trouble import Trouble
+from mobile_r1_jax.run_directory import evaluation_name
+from mobile_r1_jax.stages.playing import turn_line
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
 # The policy can do the first task and no other one.
@@ -28,6 +37,7 @@ TASKS = f"""
   app: messages
   instruction: {INSTRUCTION}
   setup: {{clear: com.sim.messages}}
+  permits: [sending]
   checks: [{{shell: "content query --uri content://sms/sent --projection body", contains: body=é}}]
 - id: screen-timeout
   app: settings
@@ -110,12 +120,13 @@ def test_a_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, po
     assert set(before) <= set(after) and sorted(json.loads(line)["index"] for line in after) == list(range(12))
     assert len(lines(broken, "data.jsonl")) == 12
     (one,), (other,) = ([json.loads(line) for line in lines(folder, "results.jsonl")] for folder in (unbroken, broken))
-    assert one == other and one["success"]["of"] == 12 and one["success"]["count"] == 6
+    assert one == other and one["success"]["of"] == 12 and one["success"]["hits"] == 6
     assert finish(start(broken, cache, policy, phones)) and len(lines(broken, "results.jsonl")) == 1  # nothing to do
 
     finish(start(broken, cache, TINY_BASE, phones))
     printed = finish(start(broken, cache, policy, phones))
-    assert len(lines(broken, "results.jsonl")) == 2 and "tiny-base" in printed and "50.0" in printed
+    assert len(lines(broken, "results.jsonl")) == 2  # the other policy is prompted in another way
+    assert "50.0" in printed and "[0.0, 24.2]" in printed  # a column for each policy, of 12 episodes
     folders = {file.parent for file in broken.rglob("episodes.jsonl")}
     assert len(folders) == 2 and {folder.parent.name for folder in folders} == {"trajectories"}
 
@@ -173,6 +184,8 @@ def test_act_shows_a_line_for_each_turn_and_saves_the_episode(phones, policy, ca
     phones.shell(0, "pm clear com.sim.messages")
     serial = f"--phones.devices.serials=[{phones.serial(0)}]"
     terminal = act_in_terminal(tmp_path, cache, policy, *phones.flags, serial)
+    terminal.wait_for("Perform it? [y/N] ")  # the guard asks about Send
+    terminal.press(b"y\n")
     assert terminal.finish() == 0
     shown = [line for line in terminal.shown.splitlines() if line[:2] in ("1.", "2.", "3.", "4.", "5.", "6.")]
     assert [line.split(" | ")[0] for line in shown] == [
@@ -269,6 +282,35 @@ def test_what_evaluate_cannot_do_is_one_line(arguments, said, phones, tmp_path: 
     assert evaluate.main(arguments) in (1, 2)
     printed = capfd.readouterr().out.strip()
     assert printed.startswith("error: ") and said in printed and len(printed.splitlines()) == 1
+
+
+def test_a_line_of_a_turn_has_no_control_characters_whatever_the_policy_says() -> None:
+    screenshot = blank_screenshot((28, 28))
+    words = "a\x1b[2J\nb\r\u202ec"
+    response = Response(words, "tap", SystemButton("Home"))
+    line = turn_line(3, Turn(screenshot, "", effect=f"no app is called '{words}'"), response)
+    assert (
+        line.isprintable()
+        and line.startswith("3. a [2J b c | tap | ")
+        and line.endswith("-> no app is called 'a [2J b c'")
+    )
+    assert turn_line(1, Turn(screenshot, words), Malformed("x")) == "1. malformed response (x): a [2J b c"
+
+
+@pytest.mark.parametrize("policy", ["../../policy", "/a/b", "runs/tiny:task_level", "a b/./c"])
+def test_the_name_of_a_policy_leads_to_no_other_folder(policy: str) -> None:
+    assert Path(evaluation_name(policy)).name == evaluation_name(policy) and ".." not in evaluation_name(policy)
+
+
+def test_phones_are_named_once_and_left_out_by_name(phones, caplog) -> None:
+    one, other = phones.serial(0), phones.serial(1)
+    found = devices(DeviceSettings(str(phones.address), (one, "R58", one, "all")), INSTANT)
+    assert [phone.serial for phone in found] == [one, other]
+    assert [record.message for record in caplog.records] == [
+        "phone R58 is not there; `adb devices` lists the phones of this server; it is left out"
+    ]
+    with pytest.raises(PhonesUnavailable, match="can be used: R58 is not there"):
+        devices(DeviceSettings(str(phones.address), ("R58",)), INSTANT)
 
 
 def test_a_dry_run_on_a_phone_that_does_not_answer_is_one_line(phones, tmp_path: Path, capfd, monkeypatch) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
     if has_data(flags.out):
         raise SystemExit(f"error: {flags.out} has data already; delete it, or name another --out")
     run = parse_run("held_out_annotations", [f"--config={flags.config}"])
-    write_held_out(open_tasks(run.phones), flags.out, flags.count // 2, flags.seed, run.system, flags.popups)
+    write_held_out(open_tasks(run.tasks, run.phones), flags.out, flags.count // 2, flags.seed, run.system, flags.popups)
     print(flags.out)
 
 

@@ -17,21 +17,18 @@ SHARES = ("success", "steps", "format_errors", "recovery", "unseen_app", "claime
 
 
 def provenance_of(run: Run, tasks: Sequence[Sequence[Task]], *, weights: str) -> dict[str, str]:
-    """Return hashes of all that an evaluation's result depends on: the policy's weights, the tasks, the settings."""
-    settings = {
-        "size": run.phones.simulated.size,
-        "source": run.phones.source,
-        "most_turns": run.phones.most_turns,
-        "system": run.system,
-        "tell_effects": run.tell_effects,
-    }
-    settings |= {"resizing": asdict(run.resizing), "response_tokens": run.shapes.response_tokens, "seed": run.seed}
+    """Return hashes of all that an evaluation's result depends on.
+
+    These are the policy's weights, its prompts, the tasks, and the settings that policies to compare have in common."""
+    prompts = {"system": run.system, "tell_effects": run.tell_effects, "resizing": asdict(run.resizing)}
+    prompts |= {"response_tokens": run.shapes.response_tokens, "compute": run.precision.compute}
+    settings = {"size": run.phones.simulated.size, "source": run.phones.source, "most_turns": run.phones.most_turns}
     settings |= {"temperature": run.evaluation.temperature, "top_p": run.top_p, "top_k": run.top_k}
-    settings |= {"compute": run.precision.compute, "repeats": run.evaluation.repeats}
+    settings |= {"repeats": run.evaluation.repeats, "seed": run.seed}
     if run.phones.source != ("simulated",):
         settings |= {"guard": asdict(run.guard)}
-    drawn = [[task.id for task in some] for some in tasks]
-    return {"weights": weights, "tasks": _hash(drawn), "settings": _hash(settings)}
+    hashes = {name: _hash(value) for name, value in {"prompts": prompts, "settings": settings}.items()}
+    return {"weights": weights, "tasks": _hash([[task.id for task in some] for some in tasks])} | hashes
 
 
 def _hash(value: Any) -> str:

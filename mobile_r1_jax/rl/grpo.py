@@ -108,8 +108,7 @@ def grpo_loss(
         weights = importance_weights(old_logps, drawn_from, settings.importance_cap)
         per_token = per_token * weights
         metrics["importance_mean"] = token_mean(weights, mask, totals)
-    loss = aggregate(per_token, mask, totals, settings.aggregation)
-    metrics["policy_loss"] = loss
+    loss = metrics["policy_loss"] = aggregate(per_token, mask, totals, settings.aggregation)
     if reference_logps is not None:
         kl = KL_ESTIMATORS[settings.kl](logps, jax.lax.stop_gradient(reference_logps))
         metrics["kl"] = token_mean(kl, mask, totals)

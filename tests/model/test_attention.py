@@ -195,7 +195,7 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
     completions = np.zeros((1, 2, 128), np.int32)
 
     def kernels(kernel: str, method: str, *arguments: object, **more: int) -> int:
-        policy = nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), kernel=kernel))
+        policy = nnx.eval_shape(lambda: Policy(config, rngs=nnx.Rngs(0), kernel=kernel, loop="scan"))
         jaxpr = jax.make_jaxpr(lambda policy: getattr(policy, method)(*arguments, **more))(policy)
         return str(jaxpr).count(" pallas_call[")
 

@@ -255,11 +255,8 @@ def test_the_log_tells_what_started() -> None:
 def test_logcat_follows_the_log_until_it_is_stopped(options: str) -> None:
     shell = AndroidShell()
     shell("am start com.sim.maps")
-    follow, later = (
-        f"timeout 1 logcat {options} & sleep 0.1",
-        "sleep 0.3; logcat -c; am start com.sim.photos; wait",
-    )
-    answer = shell(f"{follow}; am start com.sim.shop; {later}")
+    begin, end = f"logcat {options} & sleep 0.1; am start com.sim.shop; sleep 0.3", "sleep 0.3; kill $!; wait"
+    answer = shell(f"{begin}; logcat -c; am start com.sim.photos; {end}")
     started = re.findall(r"START u0 .*cmp=com\.sim\.(\w+)/", answer.out)
     assert started == ["maps", "shop", "photos"][1 if "-T 0" in options else 0 :]
 
@@ -280,3 +277,18 @@ def test_adb_logcat_follows_the_log(phones: tuple[SimulatedPhone, ...], server: 
 def test_what_logcat_cannot_do_fails(line: str) -> None:
     answer = AndroidShell()(f"logcat {line}")
     assert answer.error.startswith("logcat: ") and answer.status == 1
+
+
+def test_a_phone_is_off_hook_as_long_as_it_calls() -> None:
+    shell = AndroidShell()
+
+    def state() -> str:
+        return re.search(r"mCallState=(\d)", shell.out("dumpsys telephony.registry"))[1]
+
+    seen = [state()]
+    for page, leave in (("call/Anna", "tap 56 182"), ("call/Bob", "keyevent BACK"), ("chat/Bob", "keyevent HOME")):
+        shell.device.open(f"messages/{page}")
+        seen.append(state())
+        shell(f"input {leave}")
+        seen.append(state())
+    assert seen == ["0", "2", "0", "2", "0", "0", "0"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import SIZE, RecordingDevice
+from recording_device import SIZE, RecordingDevice
 
 from mobile_r1_jax.agent.actions import Action, Click, Key, LongPress, Open, Swipe, SystemButton, Terminate, Type, Wait
 from mobile_r1_jax.agent.frames import Frame, Point

@@ -33,6 +33,7 @@ def test_a_run_that_fits_is_told_so_with_what_every_program_takes(capsys) -> Non
     assert max(map(len, said.splitlines())) <= plan.WIDTH
 
 
+@pytest.mark.slow
 def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(capsys, monkeypatch) -> None:
     monkeypatch.setitem(chips.CHIPS, "h200", replace(chips.CHIPS["h200"], memory=2**27))
     assert plan.main(ONE) == 1

@@ -14,25 +14,15 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.evaluation.offline.rules import RULES
 from mobile_r1_jax.evaluation.offline.scores import Score, Scores
 
-COLUMNS = (
-    "Steps",
-    "Step accuracy %",
-    "Task success %",
-    "Argument errors",
-    "Format errors",
-    "Type match %",
-    "Grounding %",
-    "Goal progress %",
-)
+# As many as fit 80 characters; the JSON result has the others.
+COLUMNS = ("Steps", "Step accuracy %", "Task success %", "Argument errors", "Format errors")
 _MOST_GROUPS, _MOST_DISPUTED, _MOST_REASONS = 20, 20, 3  # rows on the screen; the JSON result holds all
 
 
 def score_cells(score: Score) -> tuple[str, ...]:
     """Return the cells of a score in the order of COLUMNS: shares in per cent with their 95 % Wilson intervals."""
-    progress = f"{100 * score.goal_progress:.1f}" if score.success.of else "-"
-    errors = (str(score.argument_errors), str(score.format_errors))
-    shares = (str(score.type_match), str(score.grounding))
-    return str(score.accuracy.of), str(score.accuracy), str(score.success), *errors, *shares, progress
+    shares = (str(share).replace(" [", "\n[") for share in (score.accuracy, score.success))
+    return str(score.accuracy.of), *shares, str(score.argument_errors), str(score.format_errors)
 
 
 def offline_table(scores: Scores, title: str = "Annotated steps") -> Table:

@@ -2,11 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from mobile_r1_jax.phones.adb.task_program import PATIENCE, CheckAnswer, Shell, ask, await_start, set_up, tear_down
-from mobile_r1_jax.phones.phone import PhoneError
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
 from mobile_r1_jax.tasks.program import Outcome
 from mobile_r1_jax.tasks.task import Task
+
+
+class Tried(Shell, Protocol):
+    """A phone with a shell that enters and leaves, see `phone.Phone`."""
+
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,19 @@ class DryRun:
         if any(answer.outcome is not Outcome.NOT_DONE for answer in self.answers):
             return "a check should say not done before the first action"
         return "teardown failed" if self.teardown else ""
+
+
+def try_on(phone: Tried, tasks: Iterable[Task]) -> Iterator[str]:
+    """Yield the lines of a dry run on a phone, which gets its settings back at the end.
+
+    Raises PhonesUnavailable in one line if the phone cannot be used.
+    """
+    try:
+        phone.enter()
+        yield from report(dry_run(phone, tasks))
+        phone.leave()
+    except PhoneError as error:
+        raise PhonesUnavailable(str(error)) from error
 
 
 def dry_run(phone: Shell, tasks: Iterable[Task], patience: float = PATIENCE) -> Iterator[DryRun]:

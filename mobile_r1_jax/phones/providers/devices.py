@@ -38,8 +38,8 @@ def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
         known = states(server, timings.limit)
     except (AdbError, OSError) as error:
         raise PhonesUnavailable(f"phones.devices.server: {error}") from error
-    named = [serial for serial in settings.serials if serial != ALL]
-    named += [serial for serial in known if ALL in settings.serials and serial not in named]
+    chosen = [serial for serial in settings.serials if serial != ALL] + [*known] * (ALL in settings.serials)
+    named = list(dict.fromkeys(chosen))  # each once
     problems = [
         f"{serial} {_STATES.get(state, f'is in state {state!r}')}"
         for serial in named

@@ -52,16 +52,16 @@ def test_many_streams_follow_one_another_and_two_connections_share_a_phone(devic
 
 
 def test_a_rebooted_phone_is_connected_again(device: Any) -> None:
-    from adb_shell.exceptions import AdbConnectionError, TcpTimeoutException
+    from adb_shell.exceptions import AdbConnectionError, AdbTimeoutError, TcpTimeoutException
 
     device.reboot()
     device.close()
 
-    def connects() -> bool:
+    def is_back() -> bool:  # a connection from just before the phone goes down ends with it
         try:
-            return device.connect(auth_timeout_s=1)
-        except (OSError, AdbConnectionError, TcpTimeoutException):
+            return device.connect(auth_timeout_s=1) and device.shell("echo back", read_timeout_s=1) == "back\n"
+        except (OSError, AdbConnectionError, AdbTimeoutError, TcpTimeoutException):
+            device.close()
             return False
 
-    assert wait(connects)
-    assert device.shell("echo back") == "back\n"
+    assert wait(is_back)

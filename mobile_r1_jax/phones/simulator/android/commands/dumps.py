@@ -192,7 +192,9 @@ def _trust(android: Android, arguments: list[str]) -> str:
 
 
 def _telephony(android: Android, arguments: list[str]) -> str:
-    return "last known state:\n  Phone Id=0\n    mCallState=0\n    mRingingCallState=0\n"
+    """Return the telephony registry's state: 2 is off hook. Nobody calls the phone."""
+    state = 2 if android.device.focus[1] == ".CallActivity" else 0
+    return f"last known state:\n  Phone Id=0\n    mCallState={state}\n    mRingingCallState=0\n"
 
 
 _DUMPS = {
