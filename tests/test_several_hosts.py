@@ -44,7 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_hosts_sample_and_learn_what_one_process_does(trained: Path, tmp_path: Path, processes, devices, mesh) -> None:
     flags = [f"--mesh={mesh}", "--temperature=1.3", "--evaluation.episodes=3"]
-    flags += [f"--{stage}.updates=2" for stage in ("format_finetuning", "action_level", "task_level")]
+    flags += ["--format_finetuning.updates=2", "--action_level.updates=2", "--task_level.updates=3"]
+    host_runs.store_episodes(tmp_path / "several" / "run", updates=2)  # the third update is played
     several = host_runs.start_run(tmp_path / "several", processes, devices, *flags, policy=trained)
     printed = several.finish()
     assert not any(printed[1:])
