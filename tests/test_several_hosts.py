@@ -73,8 +73,8 @@ def test_a_run_that_is_stopped_or_killed_goes_on_from_its_last_checkpoint_on_any
     policy, folder = host_runs.write_one_layer_policy(tmp_path / "policy"), tmp_path / "run"
     flags = ["--stages=[format_finetuning]", "--format_finetuning.updates=1000", "--save_every=5"]
     done = 0
-    for processes, told, number in ((2, 1, signal.SIGTERM), (2, 0, signal.SIGKILL), (3, 2, signal.SIGKILL)):
-        run = host_runs.start_run(folder, processes, 2, *flags, policy=policy)
+    for processes, told, number in ((2, 1, signal.SIGTERM), (2, 0, signal.SIGKILL), (4, 3, signal.SIGKILL)):
+        run = host_runs.start_run(folder, processes, 4 // processes, *flags, policy=policy)
         wait_for_rows(run, done + 8)
         assert [row["step"] for row in run.rows()] == list(range(1, len(run.rows()) + 1))
         run.processes[told].send_signal(number)
@@ -94,9 +94,12 @@ def test_a_run_that_is_stopped_or_killed_goes_on_from_its_last_checkpoint_on_any
             assert done % 5 == 0 and done >= len(run.rows()) - 6
         for process in run.processes:  # what they started is gone with them
             assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.strip()
-    last = host_runs.start_run(folder, 1, 1, *flags[:1], f"--format_finetuning.updates={done + 2}", policy=policy)
-    last.finish()
-    assert [row["step"] for row in last.rows()] == list(range(1, done + 3))
+    last = host_runs.start_run(folder, 1, 1, *flags, policy=policy)
+    wait_for_rows(last, done + 2)
+    last.processes[0].send_signal(signal.SIGTERM)
+    printed = last.printed(60)[0]
+    assert f"saved after update {len(last.rows())}" in printed
+    assert [row["step"] for row in last.rows()] == list(range(1, len(last.rows()) + 1)) and len(last.rows()) >= done + 2
 
 
 @pytest.mark.slow
