@@ -33,9 +33,8 @@ def start() -> Iterator[Start]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        # A shell's background jobs ignore Ctrl-C, and so would their children.
-        pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-        started.append(subprocess.Popen([*COMMAND, *arguments], text=True, **pipes))
+        command = ["env", "--default-signal=INT", *COMMAND, *arguments]  # a shell's background jobs ignore Ctrl-C
+        started.append(subprocess.Popen(command, text=True, **pipes))
         return started[-1]
 
     yield start
