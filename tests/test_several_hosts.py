@@ -95,11 +95,11 @@ def test_a_run_that_is_stopped_or_killed_goes_on_from_its_last_checkpoint_on_any
         for process in run.processes:  # what they started is gone with them
             assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.strip()
     last = host_runs.start_run(folder, 1, 1, *flags, policy=policy)
-    wait_for_rows(last, done + 2)
+    wait_for_rows(last, done + 8)  # a killed run logged up to 6 updates more than it saved
     last.processes[0].send_signal(signal.SIGTERM)
     printed = last.printed(60)[0]
     assert f"saved after update {len(last.rows())}" in printed
-    assert [row["step"] for row in last.rows()] == list(range(1, len(last.rows()) + 1)) and len(last.rows()) >= done + 2
+    assert [row["step"] for row in last.rows()] == list(range(1, len(last.rows()) + 1)) and len(last.rows()) >= done + 8
 
 
 @pytest.mark.slow
