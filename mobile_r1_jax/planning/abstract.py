@@ -17,7 +17,7 @@ from mobile_r1_jax.model.layers import ROWS, loop_for
 from mobile_r1_jax.model.lora import with_adapters
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import shard_batch, shard_policy
-from mobile_r1_jax.sampling.slots import Slots, empty_slots
+from mobile_r1_jax.sampling.slots import Slots, empty_slots, slot_shardings
 from mobile_r1_jax.session import most_tokens, screen_rows
 from mobile_r1_jax.training.step import Batch
 
@@ -94,11 +94,12 @@ def abstract_batch(
 
 
 def abstract_slots(run: Run, policy: Policy, mesh: Mesh) -> Slots:
-    """Return the shapes of the slots of `Session.engine`, with the rows sharded over ROWS."""
+    """Return the shapes of the slots of `Session.engine`, with their shardings."""
     sharding = NamedSharding(mesh, PartitionSpec(ROWS))
     rows, prompt, own = run.slots, max(run.shapes.prompt_tokens), run.shapes.response_tokens
     make = partial(empty_slots, rows=rows, prompt_tokens=prompt, own_tokens=own, sharding=sharding)
-    return jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(make, policy))
+    slots = jax.eval_shape(make, policy)
+    return jax.tree.map(lambda leaf, one: Shape(leaf.shape, leaf.dtype, sharding=one), slots, slot_shardings(slots))
 
 
 def forbidden(config: PolicyConfig) -> tuple[int, ...]:

@@ -305,9 +305,20 @@ def _slot_programs(
             sampling,
             keywords={"tokens": Engine.chunk},
             beside=beside,
-            calls=responses / run.slots * stage.workload.tokens / Engine.chunk,
+            calls=_response_waves(stage, own) * share * stage.workload.tokens / Engine.chunk,
         )
         yield replace(chunk, loops=replace(stage.loops, trips=Engine.chunk))
+
+
+def _response_waves(stage: _Stage, own: TaskLevel) -> float:
+    """Return how many responses are decoded one after another in an update.
+
+    An episode takes its turns one after another, and an update has `tasks * group` episodes. So more phones or slots
+    than episodes save nothing.
+    """
+    episodes = own.tasks * own.group
+    rounds = -(-episodes // stage.run.phones.expected)
+    return stage.workload.turns * max(rounds, episodes / stage.run.slots)
 
 
 def _gradient_programs(stage: _Stage, bucket: int, width: int, calls: float) -> Iterator[Program]:

@@ -18,7 +18,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mobile_r1_jax.model.attention import KV, ONE_SEGMENT, Segments, attention, from_cache_layout
 from mobile_r1_jax.model.inputs import EncodedScreens, Prompts, Screens
@@ -42,7 +42,7 @@ class Slots:
     drawn: jax.Array  # [R] int32: tokens drawn so far
     token: jax.Array  # [R] int32: the last token drawn
     done: jax.Array  # [R] bool: the slot has stopped or is free
-    sharding: NamedSharding | None = field(default=None, metadata={"static": True})  # of every array's rows
+    sharding: NamedSharding | None = field(default=None, metadata={"static": True})  # of rows: see `slot_shardings`
 
 
 @jax.tree_util.register_dataclass
@@ -257,8 +257,25 @@ def _decode_step(
     return hidden[:, 0], own
 
 
+def slot_shardings(slots: Slots) -> Slots:
+    """Return the sharding of every array of slots that have a `sharding`.
+
+    Rows are split as `sharding` says. The K heads of the caches are also split over "tensor" if it divides them: a
+    device needs the keys and values of its own heads only.
+    """
+    rows = slots.sharding
+
+    def of_cache(array: jax.Array) -> NamedSharding:
+        tensor = None if array.shape[1] % rows.mesh.shape["tensor"] else "tensor"
+        return NamedSharding(rows.mesh, PartitionSpec(*rows.spec, tensor))
+
+    caches = jax.tree.map(of_cache, (slots.prompt, slots.own))
+    rest = jax.tree.map(lambda _: rows, slots)
+    return replace(rest, prompt=caches[0], own=caches[1])
+
+
 def _keep_sharding(slots: Slots) -> Slots:
     """Constrain the sharding of the slots. Otherwise the compiler may choose another one, which needs new programs."""
     if slots.sharding is None:
         return slots
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, slots.sharding), slots)
+    return jax.tree.map(jax.lax.with_sharding_constraint, slots, slot_shardings(slots))

@@ -12,17 +12,20 @@ from dataclasses import replace
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mobile_r1_jax.model.checkpoints import huggingface
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy, save_policy
 from mobile_r1_jax.model.config import PolicyConfig, TextConfig, VisionConfig
 from mobile_r1_jax.model.decode_layout import sampling_copy
 from mobile_r1_jax.model.inputs import Prompts
+from mobile_r1_jax.model.layers import ROWS as ROW_AXES
 from mobile_r1_jax.model.logps import token_logps
 from mobile_r1_jax.model.packing import Screens, Shape, pack_screens
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import make_mesh, parameter_shardings, shard_batch, shard_policy
 from mobile_r1_jax.sampling.sampler import Sampling, sample
+from mobile_r1_jax.sampling.slots import decode, empty_slots, fill
 
 CONFIG = PolicyConfig(
     text=TextConfig(160, 64, feed_forward=64, layers=2, heads=8, kv_heads=2, mrope_section=(2, 1, 1)),
@@ -61,8 +64,8 @@ def error_of(action: Callable[[], object]) -> str:
     return "no error"
 
 
-def compute(policy: Policy, batch: Batch, report: dict, name: str) -> Policy:
-    """Enter loss and samples, greedy ones and drawn ones, under `name`; returns the gradient."""
+def compute(policy: Policy, batch: Batch, report: dict, name: str, mesh: Mesh | None = None) -> Policy:
+    """Enter loss and samples, greedy ones, drawn ones and those of slots, under `name`; returns the gradient."""
     value, gradient = jax.jit(jax.value_and_grad(loss))(policy, *batch)
     report["loss"][name] = float(value)
     keys = jax.random.split(jax.random.key(0), batch[1].ids.shape[0])
@@ -72,7 +75,22 @@ def compute(policy: Policy, batch: Batch, report: dict, name: str) -> Policy:
         sample(sampler, *batch[:2], keys, group=2, sampling=Sampling(TOKENS, temperature=temperature)).ids.tolist()
         for temperature in (0.0, 1.0)
     ]
+    report["slots"][name] = decode_in_slots(sampler, batch, mesh)
     return jax.device_get(gradient)
+
+
+def decode_in_slots(sampler: Policy, batch: Batch, mesh: Mesh | None) -> dict:
+    """Greedy completions of the prompts, one in each slot; the share of the prompts' caches that one device holds; and
+    whether every cache stays placed as it was."""
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(ROW_AXES))
+    slots = empty_slots(sampler, rows=ROWS, prompt_tokens=LENGTH, own_tokens=TOKENS, sharding=sharding)
+    placed, share = [leaf.sharding for leaf in jax.tree.leaves(slots)], held(jax.tree.leaves(slots.prompt))
+    nothing, every = np.zeros((ROWS, 1), np.uint32), np.arange(ROWS, dtype=np.int32)[:, None]
+    slots = fill(sampler, slots, *batch[:2], nothing, nothing, every)
+    columns, greedy = np.arange(LENGTH, dtype=np.int32), Sampling(TOKENS, temperature=0.0)
+    slots, chunk = decode(sampler, slots, np.ones(ROWS, bool), columns, greedy, tokens=TOKENS)
+    stays = [leaf.sharding for leaf in jax.tree.leaves(slots)] == placed
+    return {"ids": chunk.ids[:TOKENS].T.tolist(), "held": share, "stays": stays}
 
 
 def held(leaves: list[jax.Array]) -> float:
@@ -88,7 +106,8 @@ def difference(ours: Policy, theirs: Policy) -> float:
 
 def main(meshes: list[str]) -> None:
     report = {
-        key: {} for key in ("loss", "gradient", "samples", "largest_whole", "held", "sampler_held", "errors", "loaded")
+        key: {}
+        for key in ("loss", "gradient", "samples", "slots", "largest_whole", "held", "sampler_held", "errors", "loaded")
     }
     # Initial weights are too small for samples that tell one context from another; norms stay 1.
     policy = jax.tree.map(lambda x: x if (x == 1).all() else 6 * x, Policy(CONFIG, rngs=nnx.Rngs(0)))
@@ -100,7 +119,7 @@ def main(meshes: list[str]) -> None:
         with jax.set_mesh(mesh):
             there = (*shard_batch(batch[:2], mesh), *batch[2:])
             if name in meshes:
-                report["gradient"][name] = difference(compute(sharded, there, report, name), gradient)
+                report["gradient"][name] = difference(compute(sharded, there, report, name, mesh), gradient)
             else:
                 report["loss"][name] = float(jax.jit(loss)(sharded, *there))
         leaves = jax.tree.leaves(sharded)

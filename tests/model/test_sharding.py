@@ -51,6 +51,15 @@ def test_gradients_and_samples_are_those_of_one_device(report, mesh) -> None:
     assert report["samples"][mesh] == report["samples"]["one"]
 
 
+@pytest.mark.parametrize(("mesh", "share"), [("4x2", 1 / 8), ("2x2x2", 1 / 8)])
+def test_slots_are_split_by_rows_and_heads_and_decode_what_one_device_samples(report, mesh, share) -> None:
+    assert report["slots"][mesh] == {
+        "ids": [one for one, _ in report["samples"]["one"][0]],
+        "held": share,
+        "stays": True,
+    }
+
+
 def test_every_replica_holds_all_of_the_policy(report) -> None:
     assert report["held"]["2x2x2"] == pytest.approx(1 / 4, abs=0.1)  # norms and few keys are whole anyway
 
@@ -63,6 +72,11 @@ def test_every_mesh_has_the_loss_gradients_and_samples_of_one_device(every_mesh,
     assert every_mesh["samples"][mesh] == every_mesh["samples"]["one"]
     greedy, drawn = every_mesh["samples"]["one"]
     assert greedy != drawn
+    slots = every_mesh["slots"][mesh]
+    assert slots["ids"] == [one for one, _ in greedy] and slots["stays"]
+    # Two heads of keys and values are split in two, or whole on each of more devices.
+    replicas, fsdp, tensor = mesh_shape(mesh, 8)
+    assert slots["held"] == 1 / (replicas * fsdp * (1 if 2 % tensor else tensor))
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2"])

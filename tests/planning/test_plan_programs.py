@@ -128,6 +128,30 @@ def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_t
     assert calls("encode") == 16 * 3 / 2
 
 
+@pytest.mark.parametrize(
+    ("phones", "slots", "waves"),
+    [
+        (4, None, 12),  # sixteen episodes of three turns on four phones: four after each other
+        (16, None, 3),
+        (64, None, 3),  # an update has sixteen episodes: other phones and slots have nothing to do
+        (12, None, 6),  # four phones play a second episode
+        (16, 4, 12),  # four phones at a time get their responses
+        (16, 64, 3),
+    ],
+)
+def test_more_phones_or_slots_than_episodes_save_nothing(phones, slots, waves) -> None:
+    run = replace(
+        RUN,
+        stages=("task_level",),
+        phones=replace(RUN.phones, count=phones),
+        shapes=replace(RUN.shapes, slots=slots),
+        task_level=replace(RUN.task_level, tasks=4, group=4),
+    )
+    programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
+    calls = sum(program.calls for program in programs if program.name.startswith("decode"))
+    assert calls == pytest.approx(waves * 6 / 8)  # six tokens, eight at once
+
+
 def test_turns_go_up_to_the_bucket_that_their_history_needs() -> None:
     shares = bucket_shares(RUN, CONFIG, Workload(turns=4, tokens=20))
     # system 20, a screen 32: 52, 104, 124 and, over the largest bucket, 144
