@@ -1,4 +1,4 @@
-"""Imports follow the table in docs/architecture.md, which has no circle."""
+"""Imports follow the table in docs/architecture.md, which has no circle. Files and functions are short."""
 
 import ast
 import re
@@ -121,3 +121,16 @@ def test_rl_depends_on_jax_alone() -> None:
         for _, name in imported_names(path)
     }
     assert roots - set(sys.stdlib_module_names) <= {"jax", PACKAGE}
+
+
+def test_files_functions_and_commands_are_short() -> None:
+    files = [path for root in (*ROOTS, "tests") for path in sorted((ROOT / root).rglob("*.py"))]
+    commands = [ROOT / PACKAGE / f"{name}.py" for name in ("launch", "evaluate", "act", "export", "plan", "view")]
+    sizes = [(path.name, len(path.read_text(encoding="utf-8").splitlines()), 400) for path in files]
+    sizes += [(f"the command {path.name}", len(path.read_text(encoding="utf-8").splitlines()), 99) for path in commands]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                sizes.append((f"{path.name}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1, 70))
+    too_long = [f"{name} has {lines} lines, at most {most}" for name, lines, most in sizes if lines > most]
+    assert not too_long, "\n".join(too_long)

@@ -311,11 +311,7 @@ def _slot_programs(
 
 
 def _response_waves(stage: _Stage, own: TaskLevel) -> float:
-    """Return how many responses are decoded one after another in an update.
-
-    An episode takes its turns one after another, and an update has `tasks * group` episodes. So more phones or slots
-    than episodes save nothing.
-    """
+    """Return how many responses are decoded in sequence: at most one phone per episode is busy."""
     episodes = own.tasks * own.group
     rounds = -(-episodes // stage.run.phones.expected)
     return stage.workload.turns * max(rounds, episodes / stage.run.slots)

@@ -18,6 +18,13 @@ MOST_BYTES = 2**30
 HELLO_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 SILENT_SECONDS = 30  # after which a host that does not answer any more is lost
+TCP_OPTIONS = {
+    "TCP_NODELAY": 1,
+    "TCP_KEEPIDLE": SILENT_SECONDS // 3,
+    "TCP_KEEPINTVL": SILENT_SECONDS // 6,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 1000 * SILENT_SECONDS,
+}
 
 
 class Link:
@@ -27,18 +34,10 @@ class Link:
         self.connection, self.name = connection, name
         self._sending = threading.Lock()
         connection.settimeout(None)
-        options = {socket.SO_KEEPALIVE: 1}
-        for option, value in options.items():
-            connection.setsockopt(socket.SOL_SOCKET, option, value)
-        for name, value in (
-            ("TCP_NODELAY", 1),
-            ("TCP_KEEPIDLE", SILENT_SECONDS // 3),
-            ("TCP_KEEPINTVL", SILENT_SECONDS // 6),
-            ("TCP_KEEPCNT", 4),
-            ("TCP_USER_TIMEOUT", 1000 * SILENT_SECONDS),
-        ):
-            if hasattr(socket, name):  # not every system has all of them
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in TCP_OPTIONS.items():
+            if hasattr(socket, option):  # not every system has all of them
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
     def send(self, kind: str, value: Any = None) -> None:
         """Send a message; do nothing if the other end is closed, which the receiving thread notices."""

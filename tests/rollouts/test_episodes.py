@@ -1,135 +1,44 @@
 """Episodes on simulated phones over real adb, played from a script: how they go, how they end, what is kept of them."""
 
-import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from random import Random
-from typing import Any
 
 import pytest
 from real_processes import hit
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from scripted import (
+    FAILURE,
+    SIZE,
+    SUCCESS,
+    TASK,
+    WAIT,
+    LostPhone,
+    Play,
+    one_of_each,
+    written,
+)
 
 from mobile_r1_jax.agent.actions import Malformed, Terminate
-from mobile_r1_jax.agent.completion import Completion
 from mobile_r1_jax.agent.json_lines import read_objects
 from mobile_r1_jax.agent.outcome import Outcome
-from mobile_r1_jax.agent.prompts import Prompt, PromptFormat, response_ids
-from mobile_r1_jax.agent.screenshots import Resizing, Screenshot
-from mobile_r1_jax.agent.trajectory import DATA, Ending, read_trajectories
+from mobile_r1_jax.agent.screenshots import Screenshot
+from mobile_r1_jax.agent.trajectory import Ending, read_trajectories
 from mobile_r1_jax.phones.adb.phone import AdbPhone
-from mobile_r1_jax.phones.fleet import Fleet, Retries
+from mobile_r1_jax.phones.fleet import Retries
 from mobile_r1_jax.phones.guard.phone import GuardedPhone
-from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable, SecurePage
-from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones, simulated_fleet
+from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
+from mobile_r1_jax.phones.providers.simulated import INSTANT, SimulatedPhone, SimulatedPhones
 from mobile_r1_jax.phones.settings import GuardSettings
-from mobile_r1_jax.phones.simulator.apps import TEMPLATES
-from mobile_r1_jax.phones.simulator.demonstrations import annotate
-from mobile_r1_jax.phones.simulator.tasks import draw_tasks
 from mobile_r1_jax.rewards.judges.state import StateJudge
-from mobile_r1_jax.rollouts.agent import Agent
-from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode, run_episodes
+from mobile_r1_jax.rollouts.episodes import MOST_MALFORMED, Episode
 from mobile_r1_jax.rollouts.records import EPISODES, FAILURES, GUARD, Records
 from mobile_r1_jax.tasks.task import Risk, Task
-from tools.base_policy.tokenizer import train_tokenizer
-
-SIZE, RESIZING = (112, 224), Resizing(scale=1.0)
-SYSTEM = "Phone. Task: {instruction}"
-APPS = ("settings", "shop", "messages", "clock", "launcher")
-TASK = Task(
-    "settings", "Turn Wifi on", {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 1}
-)
 
 
 def remaining(episode: Episode) -> tuple[int, ...]:
     return tuple(at.remaining for at in episode.progress)
-
-
-def response(action: str) -> str:
-    call = f'{{"name": "mobile_use", "arguments": {{{action}}}}}'
-    return f"<think>On Home.</think><action>Go.</action><tool_call>{call}</tool_call>"
-
-
-WAIT = response('"action": "wait", "time": 1')
-SUCCESS, FAILURE = (response(f'"action": "terminate", "status": "{status}"') for status in ("success", "failure"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(), eos_token="<|im_end|>")
-
-
-@pytest.fixture(scope="module")
-def phones() -> Iterator[tuple[SimulatedPhone, ...]]:
-    with simulated_fleet(3, SIZE, seed=0) as phones:
-        yield phones
-
-
-class Script:
-    """In the engine's place: says what is written for a task, turn by turn, and remembers what it was asked."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, lines: dict[str, Sequence[str]]) -> None:
-        self.tokenizer, self.lines = tokenizer, {task: iter(said) for task, said in lines.items()}
-        self.asked: list[tuple[Prompt, int]] = []
-        self.at: dict[int, Callable[[], None]] = {}  # what happens while the answer of that number is written
-
-    async def sample(self, prompt: Prompt, seed: int) -> Completion:
-        self.asked.append((prompt, seed))
-        self.at.get(len(self.asked), lambda: None)()
-        system = self.tokenizer.decode(prompt.ids).split("<|im_end|>")[0]
-        ids = response_ids(self.tokenizer, next(self.lines[system.split("Task: ")[1]]))
-        return Completion(ids, (-0.5,) * len(ids))
-
-
-Play = Callable[..., list[Episode]]
-
-
-@pytest.fixture
-def play(tokenizer: PreTrainedTokenizerBase, phones: tuple[SimulatedPhone, ...]) -> Play:
-    def run(
-        tasks: Sequence[Task],
-        lines: Sequence[Sequence[str]],
-        *,
-        on: Sequence[Any] = phones,
-        most_turns: int = 12,
-        retries: Retries = Retries(calls=0, revivals=0, pause=0.01),  # noqa: B008
-        at: Mapping[int, Callable[[], None]] = {},
-    ) -> list[Episode]:
-        run.script = Script(tokenizer, {task.instruction: said for task, said in zip(tasks, lines, strict=True)})
-        run.script.at = dict(at)
-        run.finished = []
-
-        async def inside() -> list[Episode]:
-            async with Fleet(on, retries) as fleet:
-                prompt_format = PromptFormat(tokenizer, SYSTEM, RESIZING)
-                return await run_episodes(
-                    fleet,
-                    tasks,
-                    Agent(run.script, prompt_format),
-                    most_turns=most_turns,
-                    seed=7,
-                    on_finished=lambda index, episode: run.finished.append(episode),
-                )
-
-        return asyncio.run(inside())
-
-    return run
-
-
-def written(tasks: Sequence[Task], mistakes: float = 0.0) -> list[list[str]]:
-    """The responses that annotations of these tasks hold."""
-    drawn = annotate(tasks, system=SYSTEM, size=SIZE, resizing=RESIZING, mistakes=mistakes, seed=0)
-    return [[turn.response for turn in trajectory.turns] for trajectory in drawn]
-
-
-def one_of_each(popups: float) -> list[Task]:
-    """A task of every template, no two with the same instruction."""
-    tasks = draw_tasks(len(TEMPLATES), seed=3, apps=APPS, held_out=False, popups=popups)
-    assert len({task.instruction for task in tasks}) == len(TEMPLATES)
-    return tasks
 
 
 def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play) -> None:
@@ -264,48 +173,6 @@ def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_s
     assert any(exchange.startswith("exec:screencap -p -> ") for exchange in failure.transcript)
 
 
-class LostPhone(SimulatedPhone):
-    """Lost in every call of the method `lost`. From its screenshot number `hidden` on, pages forbid pictures."""
-
-    lost, hidden, taken = "", 99, 0
-
-    def reset(self, task: Task) -> None:
-        self._check("reset")
-        super().reset(task)
-        self.taken = 0
-
-    def perform(self, action: Any) -> str:
-        self._check("perform")
-        return super().perform(action)
-
-    def progress(self) -> Any:
-        self._check("progress")
-        return super().progress()
-
-    def screenshot(self) -> Screenshot:
-        self._check("screenshot")
-        self.taken += 1
-        if self.taken > self.hidden:
-            raise SecurePage(self.serial, "com.acme.bank/.Login")
-        return super().screenshot()
-
-    def _check(self, name: str) -> None:
-        if name == self.lost:
-            raise PhoneError(self.serial, name, f"device '{self.serial}' not found")
-
-
-@pytest.mark.parametrize(("lost", "text"), [("reset", ""), ("progress", ""), ("screenshot", ""), ("perform", WAIT)])
-def test_a_failure_is_recorded_also_for_an_episode_without_a_turn(play: Play, phones, tmp_path, lost, text) -> None:
-    phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
-    phone.lost = lost
-    [episode] = play([TASK], [[WAIT] * 9], on=[phone])
-    Records(tmp_path).write("task_level", 3, [episode], [0.0])
-    [row] = read_objects(tmp_path / "task_level" / FAILURES)
-    assert (row["ending"], row["turn"], row["response"], row["step"]) == ("infrastructure_failure", 0, text, 3)
-    assert row["reason"] == f"device '{phone.serial}' not found" and row["task_id"] == TASK.id
-    assert lost == "reset" or any("cmd simulator reset" in exchange for exchange in row["transcript"])
-
-
 def test_a_page_that_forbids_pictures_is_an_outcome_and_its_phone_goes_on(play: Play, phones, tmp_path) -> None:
     phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
     phone.hidden = 2
@@ -326,15 +193,6 @@ def test_a_start_page_that_forbids_pictures_is_the_phones_failure(play: Play, ph
     [episode] = play([TASK], [[WAIT] * 9], on=[phone])
     assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
     assert episode.failure and episode.failure.reason == "the start page forbids screenshots"
-
-
-def test_failures_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, phones, tmp_path) -> None:
-    phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
-    phone.lost = "reset"
-    [episode] = play([TASK], [[]], on=[phone])
-    for step in (1, 2, 3, 2, 3, 4):
-        Records(tmp_path).write("task_level", step, [episode], [0.0])
-    assert [row["step"] for row in read_objects(tmp_path / "task_level" / FAILURES)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -373,41 +231,3 @@ def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_recorded_and_not_beli
     assert episode.trajectory.ending is Ending.CLAIMED and episode.trajectory.scores == {}
     assert episode.claimed and episode.outcome is Outcome.UNKNOWN
     assert episode.progress == () and episode.made_progress == ()
-
-
-def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, tmp_path) -> None:
-    [episode] = play([TASK], [[WAIT, FAILURE]])
-    records = Records(tmp_path)
-    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it goes on after the first
-        records.write("task_level", step, [episode, episode], [0.0, 1.0])
-    read = [trajectory.scores for _, trajectory in read_trajectories(tmp_path / "task_level")]
-    assert [scores["step"] for scores in read] == [1, 1, 2, 2, 3, 3, 4, 4]
-
-
-@pytest.mark.parametrize("step", [2, 3])  # the update that the kill was in, and one after a checkpoint
-def test_a_record_that_a_kill_cut_short_is_in_nobodys_way(play: Play, tmp_path, step) -> None:
-    [episode] = play([TASK], [[WAIT, FAILURE]])
-    records, data = Records(tmp_path), tmp_path / "task_level" / DATA
-    for number in (1, 2):
-        records.write("task_level", number, [episode], [0.0])
-    data.write_bytes(data.read_bytes() + data.read_bytes()[:200])
-    records.write("task_level", step, [episode], [1.0])
-    read = [trajectory.scores["step"] for _, trajectory in read_trajectories(tmp_path / "task_level")]
-    assert read == [*range(1, step), step]
-
-
-def test_records_are_annotations_with_endings_and_scores(play: Play, tmp_path) -> None:
-    tasks = one_of_each(popups=0)[:3]
-    episodes = play(tasks, [*written(tasks[:2]), [WAIT, FAILURE]])
-    records = Records(tmp_path)
-    records.write("task_level", 4, episodes, [2.0, 1.5, Random(0).random()])
-    records.write("evaluation", 0, episodes[:1])
-    read = [trajectory for _, trajectory in read_trajectories(tmp_path / "task_level")]
-    assert [trajectory.ending for trajectory in read] == [Ending.SUCCESS, Ending.SUCCESS, Ending.GAVE_UP]
-    assert [trajectory.turns for trajectory in read] == [episode.trajectory.turns for episode in episodes]
-    scores = {"step": 4.0, "reward": 1.5, "off_path": 0.0} | episodes[1].trajectory.scores
-    assert read[1].scores.items() >= scores.items() and read[2].scores["off_path"] == 1.0
-    assert [trajectory.task_id for trajectory in read] == [task.id for task in tasks]
-    assert len(list(read_trajectories(tmp_path / "evaluation"))) == 1
-    shots = {turn.screenshot.sha for trajectory in read for turn in trajectory.turns}
-    assert len(list((tmp_path / "task_level" / "images").iterdir())) == len(shots)
