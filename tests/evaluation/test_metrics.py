@@ -45,7 +45,7 @@ def test_more_episodes_make_an_interval_narrower() -> None:
     assert widths == sorted(widths, reverse=True)
 
 
-def test_share_of_zero_is_nan_and_printed_as_a_dash() -> None:
+def test_empty_share_is_nan_and_printed_as_a_dash() -> None:
     assert math.isnan(Share(0, 0).value) and Share(0, 0).interval == (0, 1) and str(Share(0, 0)) == "-"
 
 
@@ -151,7 +151,7 @@ def test_failures_with_one_cause_have_one_kind(one: str, other: str) -> None:
     assert len(kinds) == 2 and all(len(kind) <= 60 for kind in kinds)
 
 
-def test_metrics_without_episodes_are_zero_counts() -> None:
+def test_metrics_without_played_episodes_have_empty_shares() -> None:
     result = measured("base", [BROKEN], [])
     assert result.success == Share(0, 0) and result.infrastructure_failures == 1
     assert table_rows([result]) == []

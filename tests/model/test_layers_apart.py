@@ -54,7 +54,7 @@ def test_unstacked_layers_sample_the_same_tokens(tied_pair, inputs, adapters) ->
     assert len(np.unique(expected.ids)) > 5
 
 
-def test_layers_stay_stacked_on_accelerators(tied_pair) -> None:
+def test_layers_stay_stacked_with_scan(tied_pair) -> None:
     assert sampling_copy(with_loop(tied_pair.policy, "scan")).text.decode_layers is None
 
 

@@ -137,7 +137,7 @@ def test_checkpoint_loads_directly_onto_the_mesh(report, way) -> None:
         ("72b", "1x256", "nearest that do: 16x16, 32x8, 64x4"),
     ],
 )
-def test_mesh_errors_of_published_sizes_name_possible_meshes(size, mesh, said) -> None:
+def test_meshes_that_do_not_divide_published_sizes_are_errors(size, mesh, said) -> None:
     config = config_from_json(json.loads((CONFIGS / f"{size}.json").read_text()))
     devices = AbstractMesh((1, *map(int, mesh.split("x"))), AXES)
     with pytest.raises(ValueError, match=re.escape(said)):
