@@ -1,4 +1,4 @@
-"""Runs from YAML files and flags: whatever is wrong is one line, and a run that was saved is the same run again."""
+"""Runs from YAML files and flags: every mistake is a one-line error, and a saved run is read unchanged."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CONFIGS = sorted(TINY.parent.glob("*.yaml"))
 
 
 def leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """Every field that is no dataclass, under its dotted name."""
+    """Return every field that is not a dataclass, by its dotted name."""
     if not is_dataclass(value):
         return {name: value}
     return {
@@ -44,7 +44,7 @@ def config(folder: Path, text: str) -> str:
 
 
 def refusal(*arguments: str) -> str:
-    """What is said about a run that is wrong: one line."""
+    """Return the one-line error about a wrong run."""
     with pytest.raises(ConfigError) as caught:
         parse_run("launch", arguments)
     assert str(caught.value) and "\n" not in str(caught.value)
@@ -52,7 +52,7 @@ def refusal(*arguments: str) -> str:
 
 
 def changed(run: Run) -> Run:
-    """A run that differs from the defaults in every kind of field."""
+    """Return a run that differs from the defaults in every kind of field."""
     return replace(
         run,
         name="名字",
@@ -115,7 +115,7 @@ def test_saved_run_is_read_unchanged(tmp_path: Path) -> None:
     ("flag", "said"),
     [
         ("--nope=3", "--nope=3"),
-        ("--phones.cou=3", "--phones.cou=3"),  # no guessing what was meant
+        ("--phones.cou=3", "--phones.cou=3"),  # the error does not guess the intended field
         ("tiny", "tiny"),
         ("--stages=[]", "stages is []; name some of"),
         ("--stages=[task_level,action_level]", "once each and in this order"),
@@ -148,7 +148,7 @@ def test_wrong_flag_is_named(flag: str, said: str) -> None:
 
 
 def numbers(kind: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and type of every field of a run that holds numbers, in sections that may be left out too."""
+    """Yield dotted name and type of every numeric field of a run, including optional sections."""
     if union := [option for option in get_args(kind) if option is not NoneType] if NoneType in get_args(kind) else None:
         kind = union[0]
     if is_dataclass(kind):
@@ -173,7 +173,7 @@ def test_limits_with_a_typing_error_are_refused(interval: str) -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_number_outside_its_limits_is_refused_with_its_full_name(name: str) -> None:
-    """Of every number that a run has: those below, above, infinite and no number at all."""
+    """Values for every number of a run: below and above its limits, infinite, and NaN."""
     limit = LIMITS[name]
     wrong = [-1, limit.least - 1] + ([limit.least] if limit.above else [])
     wrong += [] if limit.most == inf else [limit.most if limit.below else limit.most + 1]

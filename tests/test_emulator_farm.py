@@ -1,4 +1,4 @@
-"""The compose file of a farm of emulators: well-formed, reachable from this machine alone, and named in the how-to."""
+"""The compose file of several emulators is valid, reachable only from this machine, and in the how-to."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "launch" / "emulator_farm.yaml"
-ADB_LOOKS_AT = range(5554, 5587)  # adb would list a phone there twice
+ADB_LOOKS_AT = range(5554, 5587)  # adb would list a phone on such a port twice
 
 
 def ports() -> range:

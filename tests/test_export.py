@@ -36,7 +36,7 @@ BESIDE = {"vocab.json": '{"a": 0}', "merges.txt": "a b\n", "chat_template.json":
 
 
 def trained(policy: Policy, amount: float) -> Policy:
-    """The policy as if training had moved its weights."""
+    """Return the policy with changed weights, as after training."""
     return jax.tree.map(lambda x: x * jnp.asarray(1 + amount, x.dtype), policy)
 
 
@@ -54,7 +54,7 @@ def assert_same_weights(one: Policy, other: Policy) -> None:
 
 @pytest.fixture
 def run(pair, tmp_path) -> Path:
-    """A run directory: finished with format finetuning, in the middle of action-level training."""
+    """Return a run directory: format finetuning is finished, action-level training is not."""
     began_with = shutil.copytree(pair.directory, tmp_path / "began_with")
     for name, text in BESIDE.items():
         (began_with / name).write_text(text)
@@ -179,7 +179,7 @@ def test_export_has_the_dtype_of_the_initial_policy(pair, run, tmp_path) -> None
 
 
 def test_large_parameters_are_stored_by_layer_and_exported_by_block(pair, tmp_path, monkeypatch) -> None:
-    """So the host needs room for a chunk and a block, not for a parameter of all layers."""
+    """The host needs memory for a chunk and a block, not for a parameter of all layers."""
     monkeypatch.setattr(checkpoints, "WHOLE", 0)
     monkeypatch.setattr(huggingface, "BLOCK", 1000)
     checkpoint(tmp_path / "run", "task_level", 1, pair.policy)
@@ -192,7 +192,7 @@ def test_large_parameters_are_stored_by_layer_and_exported_by_block(pair, tmp_pa
 
 @pytest.fixture
 def adapted(pair, tmp_path) -> tuple[Path, Policy]:
-    """The directory of a run that trained adapters, and the policy with them."""
+    """Return the directory of a run that trained adapters, and the policy with them."""
     policy = with_adapters(pair.policy, LORA, key=jax.random.key(0))
     nnx.update(policy, jax.tree.map(lambda leaf: leaf + 0.1, nnx.state(policy, nnx.LoRAParam)))
     run = tmp_path / "runs" / "adapted"

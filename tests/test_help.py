@@ -1,4 +1,4 @@
-"""--help: quick, grouped, and with a meaning for every field."""
+"""--help: quick, grouped, and with a description of every field."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A run with a chat judge: the command against a real server, and what may change when a run continues."""
+"""A run with a chat judge: the command with a real server, and the settings that may change when a run resumes."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def launch(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 class Moody:
-    """A server that fails in every fourth answer, and refuses everything for a while in the middle."""
+    """Yield a server that fails in every fourth answer, and refuses all requests for some time in the middle."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""The command itself, on simulated phones behind real adb: a whole run, a killed one, and what is refused."""
+"""The launch command on simulated phones over real adb: a whole run, a killed run, and refused runs."""
 
 import json
 import os
@@ -32,7 +32,7 @@ TIMINGS = ("seconds", "seconds_data", "tokens_per_second", "row_use", "prompts_s
 
 
 def start(folder: Path, cache: Path, updates: int, *flags: str) -> subprocess.Popen[str]:
-    """The command as a user would start it, in a process of its own."""
+    """Start the command in a separate process, as a user would."""
     folder.mkdir(exist_ok=True)
     config = folder / "small.yaml"
     config.write_text(SMALL.replace("UPDATES", str(updates)))
@@ -45,7 +45,7 @@ def start(folder: Path, cache: Path, updates: int, *flags: str) -> subprocess.Po
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of a run, without what differs from one run to the next for a reason: how long things took."""
+    """Return the rows of a run without times."""
     path = folder / "small" / "metrics.jsonl"
     if not path.exists():
         return []
@@ -74,7 +74,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
-    """A whole small run: its folder, and what it printed."""
+    """Return the folder and the output of a whole small run."""
     folder = tmp_path_factory.mktemp("unbroken")
     return folder, finish(start(folder, cache, updates=4))
 
@@ -168,7 +168,7 @@ def test_interrupted_run_saves_stops_its_phones_and_prints_how_to_resume(number,
     assert "Traceback" not in output
     assert str(done) in {part.name for part in (tmp_path / "small" / "checkpoints" / "format_finetuning").iterdir()}
     group = subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True, text=True).stdout
-    assert not group.strip()  # what it started is gone with it
+    assert not group.strip()  # its child processes end with it
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_run_of_adapters_leaves_and_exports_the_merged_policy(tmp_path, cache) -
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """The folder of a run long enough for its policy to learn something."""
+    """Return the folder of a run long enough for its policy to learn something."""
     folder = tmp_path_factory.mktemp("whole")
     finish(start(folder, cache, updates=40))
     return folder
@@ -205,7 +205,7 @@ def test_run_killed_in_any_stage_ends_with_the_metrics_of_an_unbroken_run(rows, 
     run.communicate()
     finish(start(broken, cache, updates=40))
     for one, other in zip(metrics(broken), metrics(whole), strict=True):
-        assert one == pytest.approx(other, abs=1e-4)  # which prompts are computed together is up to the phones' pace
+        assert one == pytest.approx(other, abs=1e-4)  # the timing of phones determines which prompts share a batch
     played = [
         [{name: value for name, value in row.items() if name != "measured_on"} for row in results(folder)]
         for folder in (whole, broken)

@@ -1,4 +1,4 @@
-"""`launch` on phones that are not its own simulated ones: a user's phones, a mixed fleet, and emulators."""
+"""`launch` on other phones than its own simulated ones: a user's phones, a mixed fleet, and emulators."""
 
 import json
 import os
@@ -24,7 +24,7 @@ phones: {count: 2, most_turns: 3, simulated: {size: [112, 224]}}
 task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
 evaluation: {episodes: 4, unseen_app_episodes: 0}
 """
-# The small policy finishes nothing. So that episodes differ, the last check of an episode says done on a lucky phone.
+# The small policy finishes no task. To make episodes differ, the last check of an episode passes on a lucky phone.
 TASKS = """
 - id: screen-timeout
   app: settings

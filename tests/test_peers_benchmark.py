@@ -1,4 +1,4 @@
-"""The benchmark against peers: all of it runs, with the peers that are there, and it compares the same work."""
+"""The benchmark against peers runs with the installed peers and compares equal work."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_every_peer_runs_in_every_repetition() -> None:
 def test_needed_operations_are_three_forward_passes_without_masked_ones() -> None:
     work = Update("GRPO", prompts=2, group=4, prompt=32, tokens=16)
     policy = ours.make_policy(TINY, MESH, jnp.float32)
-    policy.text.loop = "scan"  # computes every token in the last layer as well
+    policy.text.loop = "scan"  # the scan computes every token in the last layer too
     program = completion_logps.trace(policy, ours.make_batch(policy, work))
     masked = 4 * TINY.text.layers * TINY.text.width * (2 * 32**2 + 2 * 4 * 16**2) / 2
     assert count_cost(work, TINY, 4).flops / 3 == pytest.approx(count_flops(program.jaxpr.jaxpr, Loops()) - masked)

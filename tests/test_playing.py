@@ -31,7 +31,7 @@ from mobile_r1_jax.run_directory import evaluation_name
 from mobile_r1_jax.stages.playing import turn_line
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
-# The policy can do the first task and no other one.
+# The policy can do only the first task.
 TASKS = f"""
 - id: write
   app: messages
@@ -67,7 +67,7 @@ def phones() -> Iterator[UsersPhones]:
 
 @pytest.fixture(scope="module")
 def empty_server() -> Iterator[ServerAddress]:
-    """An adb server that knows no phone."""
+    """Yield an adb server without phones."""
     with contextlib.closing(AdbServer()) as server:
         yield server.address
 
@@ -121,22 +121,24 @@ def test_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, poli
     assert len(lines(broken, "data.jsonl")) == 12
     (one,), (other,) = ([json.loads(line) for line in lines(folder, "results.jsonl")] for folder in (unbroken, broken))
     assert one == other and one["success"]["of"] == 12 and one["success"]["hits"] == 6
-    assert finish(start(broken, cache, policy, phones)) and len(lines(broken, "results.jsonl")) == 1  # nothing to do
+    assert (
+        finish(start(broken, cache, policy, phones)) and len(lines(broken, "results.jsonl")) == 1
+    )  # nothing is left to play
 
     finish(start(broken, cache, TINY_BASE, phones))
     printed = finish(start(broken, cache, policy, phones))
-    assert len(lines(broken, "results.jsonl")) == 2  # the other policy is prompted in another way
+    assert len(lines(broken, "results.jsonl")) == 2  # the other policy has another prompt format
     assert "50.0" in printed and "[0.0, 24.2]" in printed  # a column for each policy, of 12 episodes
     folders = {file.parent for file in broken.rglob("episodes.jsonl")}
     assert len(folders) == 2 and {folder.parent.name for folder in folders} == {"trajectories"}
 
 
 class Terminal:
-    """A command in a terminal of its own: what it shows, and keys."""
+    """A command in its own terminal: its output, and keys."""
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self._screen, other = pty.openpty()
-        # The shell is a session leader without a terminal: the first one that it opens controls its session.
+        # The shell is a session leader without a terminal: the first terminal that it opens controls its session.
         opening = ["/bin/sh", "-c", f'exec "$@" <{os.ttyname(other)} >{os.ttyname(other)} 2>&1', "sh", *command]
         self.process = subprocess.Popen(opening, env=env | {"TERM": "xterm"}, start_new_session=True)
         self._other, self.shown = other, ""

@@ -1,4 +1,4 @@
-"""run.json: what a run was started with, start by start, and never a secret."""
+"""run.json records the command and code of every start, and never a secret."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_entry_names_the_commit_and_its_patch_applies(checkout: Path) -> None:
 @pytest.mark.parametrize("how", ["inside another repository", "no repository", "no git", "no commit yet"])
 def test_entry_outside_a_checkout_has_no_commit(how: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkout
-    if how == "inside another repository":  # as site-packages may be
+    if how == "inside another repository":  # like some site-packages
         folder = checkout / "venv"
         folder.mkdir()
     elif how == "no repository":

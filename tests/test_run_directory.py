@@ -1,4 +1,4 @@
-"""A run's directory: one launch at a time, and nothing goes on with other settings or files unnoticed."""
+"""A run's directory: one launch at a time, and no run resumes with other settings or files unnoticed."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def run_in(folder: Path, *flags: str) -> Run:
 
 
 def begun(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
-    """A run that began, and has checkpoints of these stages."""
+    """Return a started run with checkpoints of these stages."""
     run = run_in(folder, *flags)
     check(run, "policy")
     begin(run, "policy", say=print)
@@ -33,7 +33,7 @@ def begun(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
 
 
 def go_on(run: Run) -> None:
-    """Start a run again: nothing is refused, and nothing discarded."""
+    """Start a run again, and check that nothing is refused or discarded."""
     check(run, "policy")
     begin(run, "policy", say=lambda line: pytest.fail(line))
 
@@ -43,7 +43,7 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def refusal(run: Run, policy_hash: str = "policy") -> str:
-    """What is said about a run that does not fit its directory: one line, and nothing is written."""
+    """Return the one-line error for a run that does not fit its directory, and check that nothing is written."""
     before = snapshot(run.directory)
     with pytest.raises(ConfigError) as caught:
         check(run, policy_hash)
@@ -165,7 +165,7 @@ def test_directory_that_cannot_be_compared_is_refused(damage, said: str, tmp_pat
 
 
 def filled(run: Run) -> Path:
-    """A run's directory with something of everything in it, and a file of the user's own."""
+    """Return a run's directory with every kind of result, and a file of the user."""
     directory = run.directory
     rows = [{"stage": stage, "step": 1} for stage in STAGES]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -200,7 +200,7 @@ def test_force_reports_what_it_discards_and_keeps_compatible_results(
     said = []
 
     def say(line: str) -> None:
-        assert (directory / gone).exists()  # before anything is discarded
+        assert (directory / gone).exists()  # nothing is discarded yet
         said.append(line)
 
     run = run_in(tmp_path, flag)

@@ -1,4 +1,4 @@
-"""Batches for an update: completions of one prompt share it, and weigh what they would weigh alone."""
+"""Batches for an update: completions of one prompt share it and keep their weights."""
 
 import dataclasses
 import io
@@ -47,7 +47,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 
 def prompt(session: Session, *colors: str) -> Prompt:
-    """Asked anew each time, as it is in each episode; a past screenshot for every colour but the last."""
+    """Return a new prompt each time, as in each episode, with a past screenshot for every colour but the last."""
 
     def screenshot(color: str) -> Screenshot:
         file = io.BytesIO()
@@ -60,7 +60,7 @@ def prompt(session: Session, *colors: str) -> Prompt:
 
 
 def turns(session: Session) -> list[PromptGroup]:
-    """Three answers to one screen, and one each to another screen and to a later turn."""
+    """Return three answers to one screen, and one each to another screen and to a later turn."""
     rng = np.random.default_rng(0)
     shown = (["red"], ["blue"], ["red"], ["red", "blue"], ["red"])
     return [
@@ -87,7 +87,7 @@ def without_truncated(groups: Sequence[PromptGroup]) -> list[PromptGroup]:
 
 
 def updated(session: Session, answered: Sequence[PromptGroup], group: int) -> tuple[list[np.ndarray], list[tuple]]:
-    """The weights after one update, and the batches' (prompts, completions each)."""
+    """Return the weights after one update, and the batches' (prompts, completions each)."""
     policy = Policy(session.config, rngs=nnx.Rngs(0))
     state = create_state(policy, SETTINGS.optimizer, frozen=("vision",), key=jax.random.key(0))
     batches = session.batches(answered, 2, group, session.screen_cache(policy))

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that it runs the main job from an empty folder."""
+"""The wheel: its contents, and the main job from an empty folder."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that imports the wheel, which lies where nothing of the checkout is."""
+    """Return the environment of a process that imports the wheel from a folder outside the checkout."""
     target = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"--target={target}", str(wheel)]
     subprocess.run(command, check=True)
@@ -63,7 +63,7 @@ def test_wheel_contains_configs_the_small_policy_types_and_the_licence(wheel: Pa
 
 
 def run(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    """What the console command prints, started in `folder`."""
+    """Return the output of the console command, started in `folder`."""
     script = Path(environment["TARGET"]) / "bin" / "mobile-r1"
     result = subprocess.run(
         [sys.executable, str(script), *arguments], cwd=folder, env=environment, capture_output=True, text=True

@@ -16,7 +16,7 @@ CALL = '<think></think><action></action><tool_call>{{"name": "mobile_use", "argu
     [
         ([(1400, 3100), (30, 40), (700, 900)], "screenshot"),
         ([(419, 923), (30, 40), (200, 900)], "resized"),
-        ([(400, 100)] * 30 + [(700, 900)], "resized"),  # one slip does not turn the file over
+        ([(400, 100)] * 30 + [(700, 900)], "resized"),  # one wrong point does not change the frame of the file
     ],
 )
 def test_coordinates_outside_the_resized_image_are_screenshot_pixels(points: list[tuple[int, int]], kind: str) -> None:
@@ -74,7 +74,7 @@ SPREAD = [(x, y) for x in range(10, 1000, 88) for y in range(10, 1000, 88)]  # i
         ([(30, 40)], (1080, 2400), "resized", "so few"),
         ([(x * 420 // 1000, y * 924 // 1000) for x, y in SPREAD], (1440, 3200), "resized", ""),
         ([(x * 1440 // 1000, y * 3200 // 1000) for x, y in SPREAD], (1440, 3200), "screenshot", ""),
-        # Made at 448x1036, at half the size, and in thousandths: neither image.
+        # Points at 448x1036, at half the size and in thousandths fit neither image.
         ([(x * 448 // 1000, y * 1036 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 41%"),
         ([(x * 540 // 1000, y * 1200 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 49%"),
         (SPREAD, (1440, 3200), "screenshot", "they reach over 68% of the image's width and 31% of its height"),

@@ -1,4 +1,4 @@
-"""The file of a directory's trajectories: encodings, compression, and where it lies."""
+"""The file of a directory's trajectories: encodings, compression and path."""
 
 import gzip
 from pathlib import Path

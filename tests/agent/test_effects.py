@@ -1,4 +1,4 @@
-"""The effect of the last action, told in words before the next screenshot, whatever it quotes."""
+"""A prompt describes the effect of the last action before the next screenshot. Quoted text cannot break it."""
 
 import io
 
@@ -28,7 +28,7 @@ def screenshot() -> Screenshot:
 
 
 def prompt(tokenizer: PreTrainedTokenizerFast, *effects: str, tell_effects: bool = True) -> str:
-    """The text of the prompt after a turn with each of the effects."""
+    """Return the text of the prompt after a turn with each of the effects."""
     answers = zip(ANSWERS, effects, strict=False)
     past = [PastTurn(screenshot(), encode(tokenizer, answer), effect) for answer, effect in answers]
     built = build_prompt(tokenizer, "go", past, screenshot(), RESIZING, tell_effects=tell_effects)

@@ -24,7 +24,7 @@ FIRST = '{"stage": "base", "note": "“ok” 好"}\n'.encode()
         b'{"stage": "\xe5\xa5',  # within a character
         b'{"n": [1, 2]',
         b"\0" * 5000,  # a power cut: the length was written, the bytes were not
-        b'{"long": "' + b"x" * (3 << 20),  # longer than what is read at once
+        b'{"long": "' + b"x" * (3 << 20),  # longer than one block of reading
         b"{",
     ],
 )
@@ -66,7 +66,7 @@ def test_removing_objects_keeps_other_lines_byte_for_byte(tmp_path: Path) -> Non
 
 
 def append_under_a_limit(file: Path) -> None:
-    """Append until the file may grow no more: a limit of the operating system, met in the middle of a line."""
+    """Append until the operating system's limit on the size of a file cuts a line."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     try:
         for number in range(100):

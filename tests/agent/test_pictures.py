@@ -1,4 +1,4 @@
-"""Pictures of any kind: what becomes a screenshot, with which pixels, and what is refused in one line."""
+"""Images of every format: which become screenshots, with which pixels, and which are refused in one line."""
 
 import io
 import random
@@ -34,7 +34,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(rows: bytes, *extra: bytes, width: int = WIDTH, height: int = HEIGHT, bits=8, color=2, interlace=0) -> bytes:
-    """A PNG with correct checksums around any pixel data: `rows` is already compressed."""
+    """Return a PNG with correct checksums around any pixel data: `rows` is already compressed."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, interlace))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
@@ -139,7 +139,7 @@ def test_files_that_are_not_screen_images_are_one_line_errors(data: bytes, reaso
     "data",
     [
         png(zlib.compress(ROWS)[:2000]),
-        png(zlib.compress(ROWS[: len(ROWS) // 2])),  # compressed data that is whole, of half the rows
+        png(zlib.compress(ROWS[: len(ROWS) // 2])),  # complete compressed data of half of the rows
         png(zlib.compress(ROWS[:-1])),
         png(zlib.compress(b"")),
         png(b""),

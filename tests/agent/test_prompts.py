@@ -1,4 +1,4 @@
-"""Prompts, held against `transformers`' chat template and rotary positions."""
+"""Prompts equal `transformers`' chat template and rotary positions."""
 
 import io
 import re

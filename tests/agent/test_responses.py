@@ -1,4 +1,4 @@
-"""Responses: strict to read, exact to print."""
+"""Responses: strict parsing and exact printing."""
 
 import json
 import random

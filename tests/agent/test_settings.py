@@ -1,4 +1,4 @@
-"""agent.json: how a policy was prompted travels with its weights."""
+"""agent.json: the prompt settings of a policy are stored with its weights."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trajectories on disk: the published schema, what is added to it, and lines that are broken."""
+"""Trajectories on disk: the published schema, added fields, and broken lines."""
 
 import io
 import json
@@ -50,7 +50,7 @@ ROLLOUT = Trajectory(
 
 
 def published(**changes: object) -> dict[str, object]:
-    """A line as the published data has it; `step` changes its only step."""
+    """Return a line of the published data; `step` changes its only step."""
     step = {"image": "a.png", "thought": "商店", "subtask": "点购物车", "action": CALL, "response": RESPONSE}
     step |= changes.pop("step", {})
     line = {"app_name": "商店", "trajectory_length": 1, "instruction": "买苹果", "system": "你操作手机"}

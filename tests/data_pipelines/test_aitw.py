@@ -1,4 +1,4 @@
-"""AITW, from bytes that are encoded by the table of its format."""
+"""AITW is read from bytes encoded by the table of its format."""
 
 import math
 from pathlib import Path
@@ -29,7 +29,7 @@ def points(touch: tuple[float, float], lift: tuple[float, float]) -> dict[str, b
 STEPS = [
     (4, points((0.3, 0.6), (0.3, 0.6)), Click(Point(32, 36, FRAME))),
     (4, points((1, 1), (1, 0.97)), Click(Point(53, 119, FRAME))),  # the edge is the last pixel; 0.03 apart is a tap
-    (4, points((0.8, 0.5), (0.2, 0.5)), Swipe(Point(27, 96, FRAME), Point(27, 24, FRAME))),  # the finger goes up
+    (4, points((0.8, 0.5), (0.2, 0.5)), Swipe(Point(27, 96, FRAME), Point(27, 24, FRAME))),  # the finger moves up
     (4, points((0.5, 0.2), (0.5, 0.25)), Swipe(Point(11, 60, FRAME), Point(14, 60, FRAME))),
     (3, {"results_type_action": bytes_feature("red; shoes")}, Type("red; shoes")),
     (5, {}, SystemButton("Back")),

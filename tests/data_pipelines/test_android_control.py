@@ -1,4 +1,4 @@
-"""AndroidControl, from bytes that are encoded by the tables of its format."""
+"""AndroidControl is read from bytes encoded by the tables of its format."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The convert command: what it writes, that it continues, and what it says."""
+"""The convert command: its output, its continuation after a kill, and its messages."""
 
 import fcntl
 import io

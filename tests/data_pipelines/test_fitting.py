@@ -1,4 +1,4 @@
-"""Steps that no prompt can be built for, or that there is no room for, are left out and named."""
+"""Steps whose prompt is invalid or longer than the shapes are left out and reported."""
 
 import io
 import json

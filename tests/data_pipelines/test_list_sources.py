@@ -1,4 +1,4 @@
-"""AITZ, CAGUI and GUI-Odyssey: JSON files beside pictures, written by the tables of their formats."""
+"""AITZ, CAGUI and GUI-Odyssey: JSON files and images, written by the tables of their formats."""
 
 import json
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def cagui_step(index: int, length: int, number: int, **changes: object) -> dict[
 
 
 def episode(folder: Path, steps: object, kind: str = "PNG", ending: str = "png") -> Path:
-    """Write folder/NAME.json and a picture for each step."""
+    """Write folder/NAME.json and an image for each step."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(len(steps) if isinstance(steps, list) else 0):
         (folder / f"{folder.name}_{index}.{ending}").write_bytes(picture((54, 120), index, kind))

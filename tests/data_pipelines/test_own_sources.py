@@ -1,4 +1,4 @@
-"""The published layout and runs as sources, and what is said of a directory of another kind."""
+"""The published layout and runs as sources, and errors for directories of other formats."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What the TFDS builder makes of a directory, and of lines that are broken."""
+"""The TFDS builder: records of a directory, and broken lines."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""What a prepared directory of trajectories gives to training, step by step."""
+"""Training steps of a prepared directory of trajectories."""
 
 import io
 import json
@@ -234,7 +234,7 @@ def test_empty_thought_and_sentence_carry_no_loss(tmp_path: Path, tokenizer: Pre
     starts = {}
     for step in stream_steps(table, tokenizer, seed=0, epochs=1):
         starts[step.origin.rsplit("data.jsonl", 1)[1]] = tokenizer.decode(step.response_ids[: step.unlearned])
-    # The tokenizer of these tests joins no characters across a tag.
+    # The tokenizer of these tests merges no characters over the end of a tag.
     assert starts[":1: step 0"] == "<think></think>" and starts[":1: step 1"] == "<think></think><action></action>"
     assert starts[":2: step 0"] == starts[":2: step 1"] == ""
     assert {(source[record]["line"], turn) for record, turn in table.thoughtless} == {(1, 0), (1, 1)}

@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow: what is read, and where a file is damaged."""
+"""TFRecord files without TensorFlow: records, features and damage."""
 
 import gzip
 import random

@@ -1,4 +1,4 @@
-"""Calibration: what the table says of good and of deliberately bad judges, and the pictures of what they got wrong."""
+"""Calibration: the table for good and deliberately bad judges, and the page of their worst errors."""
 
 import asyncio
 import io
@@ -49,7 +49,7 @@ def test_seed_determines_the_episodes(known) -> None:
 
 
 class Says:
-    """A judge that says a grade by the known one."""
+    """A judge whose grade is a function of the known grade."""
 
     def __init__(self, of: dict[int, int]) -> None:
         self.of = of
@@ -109,7 +109,7 @@ class Page(HTMLParser):
 
 
 def believing(body: Body) -> Reply:
-    """A judge that takes every claim of success for a complete task, and says so in markup."""
+    """A judge that grades every claim of success as a complete task, with markup in its reason."""
     claims = any('"terminate", "status": "success"' in answer for answer in data_of(body, "Answer"))
     return graded(4 if claims else 0, "<b>it says so</b>")
 

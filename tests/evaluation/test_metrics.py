@@ -1,4 +1,4 @@
-"""Evaluation metrics: what counts as a hit, and how uncertain a share is."""
+"""Evaluation metrics: what counts as a success, and the uncertainty of a share."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Evaluation results in a run directory: kept in order, and reused only where nothing that they depend on changed."""
+"""Evaluation results in a run directory: stored in order, and reused only if nothing that they depend on changed."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What sees what is said once; every kernel makes the same of it."""
+"""Each case has one mask, and every kernel computes the same attention for it."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ B, N, K, H = 2, 4, 2, 64
 
 @dataclass(frozen=True)
 class Case:
-    """Queries [B, G, T], parts of keys with so many members and tokens; which key each query sees, flat."""
+    """A shape of queries [B, G, T], the (members, tokens) of each part of keys, and the mask of all keys."""
 
     group: int
     length: int
@@ -37,7 +37,7 @@ def _lengths(*lengths: int, room: int) -> np.ndarray:
 
 
 def _windows(groups: int, length: int) -> Case:
-    """Segments in each of `groups` rows of their own, as windows in blocks are and (one group) screens in a row."""
+    """Return segments in `groups` rows: windows in blocks, or with one group, screens in a row."""
     ids = np.sort(np.random.default_rng(0).integers(0, 4, (B, groups, length)), axis=-1).astype(np.int32)
     flat = (ids + 10 * np.arange(groups)[:, None]).reshape(B, -1)
     return Case(groups, length, ((groups, length),), Segments(ids, (ids,)), False, flat[:, :, None] == flat[:, None, :])
@@ -49,7 +49,7 @@ def _prompt(length: int) -> Case:
 
 
 def _completions(prompt: int, group: int, tokens: int) -> Case:
-    """By the definition: whole prompts, but for their padding, and one's own completion up to oneself."""
+    """Return the mask by definition: the prompt without padding, and the own completion up to the token itself."""
     there = _lengths(prompt - 5, prompt, room=prompt)
     own = np.kron(np.eye(group), np.tri(tokens)).astype(bool)
     shown = np.broadcast_to(there[:, None].astype(bool), (B, group * tokens, prompt))
@@ -91,7 +91,7 @@ def arrays(case: Case, dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, list[
 
 
 def by_definition(case: Case, q: jax.Array, parts: list[KV]) -> np.ndarray:
-    """The textbook's formula over all keys in one row, in float64."""
+    """Return attention by the textbook formula over all keys in one row, in float64."""
     queries = np.asarray(q, np.float64).reshape(B, -1, N, H)
     k, v = (
         np.concatenate([np.asarray(part[i], np.float64).reshape(B, -1, K, H) for part in parts], axis=1).repeat(
@@ -126,7 +126,7 @@ def test_plain_products_equal_attention_by_definition(name: str) -> None:
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pallas kernels run without a TPU."""
+    """Run Pallas kernels without a TPU."""
     monkeypatch.setattr(splash, "make_splash_mha", partial(splash.make_splash_mha, interpret=True))
 
 

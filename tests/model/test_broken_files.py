@@ -1,4 +1,4 @@
-"""A file that is cut, empty or no such file at all, and a wrong field, are one line with the file's name."""
+"""Truncated, empty and missing files and wrong fields are one-line errors with the file's name."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every exported policy has a chat template, and it renders the prompts that the policy is trained on."""
+"""Every exported policy has a chat template that renders the prompts of its training."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tools.base_policy.tokenizer import save_tokenizer, train_tokenizer
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"
 SYSTEM = "Phone. Task: 查看 Anna's <cart> & pay \n twice"
 ANSWERS = ["<think>a</think>\nfirst", "second", '{"third": [1, 2]}', "fourth"]
-PUBLISHED = (  # Qwen2.5-VL's own form of a conversation, written out
+PUBLISHED = (  # a conversation in Qwen2.5-VL's format
     "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{text}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )

@@ -1,4 +1,4 @@
-"""Which files and tensors of a directory are taken: those that transformers takes."""
+"""The files and tensors of a directory that are loaded are those that transformers loads."""
 
 import re
 import shutil

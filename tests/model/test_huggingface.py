@@ -1,4 +1,4 @@
-"""Weights go to Hugging Face format and come back, bit by bit, and what doesn't fit is said in one error."""
+"""Weights survive Hugging Face format bit by bit, and one error names everything that does not fit."""
 
 import json
 import re

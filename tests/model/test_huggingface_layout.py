@@ -1,4 +1,4 @@
-"""A written model directory has the layout of the published ones, in one file or in several."""
+"""A written model directory has the published layout, in one file or several."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def assert_same_weights(one: Policy, other: Policy) -> None:
 
 @pytest.fixture
 def streamed(monkeypatch) -> None:
-    """Every parameter takes the way of the large ones, and every tensor is written in several blocks."""
+    """Load every parameter like a large one, and write every tensor in several blocks."""
     monkeypatch.setattr(huggingface, "WHOLE", 0)
     monkeypatch.setattr(huggingface, "BLOCK", 1000)
 

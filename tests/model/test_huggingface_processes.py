@@ -1,4 +1,4 @@
-"""Two processes that share a policy load it together and save it once."""
+"""Two processes with a shared policy load it together and save it once."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Hashes that tell one policy from another."""
+"""Hashes that identify a policy."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Screens are stored once, and found again through the prompt's image index."""
+"""Every screen is stored once, and the image index of a prompt refers to it."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SIZE = (140, 168)  # 5 x 6 merged tokens
 
 
 def screen(name: str, size: tuple[int, int]) -> Screen:
-    """Patches that say which merged token (in raster order) and which of its four patches they are."""
+    """Return patches whose values are the merged token (in raster order) and the index among its four patches."""
     tokens = size[0] * size[1] // 28**2
     number = 100 * np.arange(tokens)[:, None] + np.arange(4)
     return Screen(name, np.broadcast_to(number.reshape(-1, 1), (tokens * 4, CONFIG.patch_values)).astype(np.float32))
@@ -45,7 +45,7 @@ def test_distinct_screenshots_and_sizes_are_stored_once_and_indexed_by_prompts()
     first_patches = screens.patches[..., 0].reshape(-1, 4)[:, 0]
     for row, expected in zip(batch.image_index, ([*range(30), *range(4)], range(4), range(30)), strict=True):
         np.testing.assert_array_equal(first_patches[row[row >= 0]], 100 * np.array(expected))
-    # Which screen: b's tokens are none of a's.
+    # The tokens of screen b differ from those of screen a.
     assert not set(batch.image_index[1]) & set(batch.image_index[2]) - {-1}
     assert batch.image_index[0, :3].tolist() == [-1, -1, -1]
 

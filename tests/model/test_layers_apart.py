@@ -1,4 +1,4 @@
-"""On a CPU layers are written out, and decoding reads them apart: the same answers, and nothing is copied."""
+"""On a CPU layers are unrolled and decoding reads unstacked layers: equal answers, and no copies."""
 
 import re
 from collections import Counter
@@ -34,7 +34,7 @@ def with_loop(policy: Policy, loop: str) -> Policy:
 
 
 def adapted(policy: Policy) -> Policy:
-    """With adapters as if these had learnt."""
+    """Return the policy with random adapters."""
     policy = with_adapters(policy, LoRA(rank=3), key=jax.random.key(1))
     return jax.tree.map(lambda leaf: leaf + 0.1 * jnp.ones_like(leaf), policy)
 
@@ -60,7 +60,7 @@ def test_layers_stay_stacked_with_scan(tied_pair) -> None:
 
 @pytest.mark.parametrize("remat", ["none", "matmuls"])
 def test_unrolled_layers_and_scan_give_the_same_gradients(tied_pair, inputs, remat) -> None:
-    """The last written-out layer computes of a prompt what is read, the loop all."""
+    """The last unrolled layer skips prompt tokens whose output is unused; the scan computes all."""
     rng = np.random.default_rng(0)
     ids = jnp.asarray(rng.integers(0, 140, (2, 3, 7)), jnp.int32)
     mask = jnp.asarray(np.arange(7) < rng.integers(3, 8, (2, 3, 1)))
@@ -89,7 +89,7 @@ def test_unrolled_layers_and_scan_give_the_same_samples(tied_pair, inputs) -> No
 
 def test_decoding_loop_copies_neither_weights_nor_prompts_and_writes_each_cache_once(tied_pair, inputs) -> None:
     def written(policy: Policy) -> Counter[str]:
-        """Shapes that the body of the loop computes."""
+        """Return the shapes that the body of the loop computes."""
         program = sample.lower(policy, *inputs, KEYS, group=3, sampling=WARM).compile().as_text()
         bodies = re.findall(r"^%?\S*(?:region|while|body)\S* \(.*?^}", program, re.MULTILINE | re.DOTALL)
         return Counter(re.findall(r" = f32\[([\d,]+)\]\S* (?:copy|slice|fusion)\(", max(bodies, key=len)))

@@ -1,4 +1,4 @@
-"""Adapters: nothing at first, then the same function in training, in sampling and, merged, in `transformers`."""
+"""New adapters change nothing. Training, sampling and, after merging, `transformers` compute the same function."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ WARM = Sampling(max_tokens=6, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
 
 
 def adapted(policy: Policy, settings: LoRA = SETTINGS, *, size: float = 0.1) -> Policy:
-    """The policy with adapters as if these had learnt: neither of their matrices is zero."""
+    """Return the policy with random adapters: neither of their matrices is zero."""
     policy = with_adapters(policy, settings, key=jax.random.key(1))
     learnt = jax.tree.map(
         lambda leaf: leaf + size * jax.random.normal(jax.random.key(2), leaf.shape), nnx.state(policy, nnx.LoRAParam)
@@ -97,7 +97,7 @@ def test_base_in_the_compute_dtype_equals_a_base_in_float32(tied_pair, prompt, d
 
 @pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-4), ("bfloat16", 0.05)])
 def test_sampling_and_training_give_the_same_log_probabilities(tied_pair, prompt, dtype, most) -> None:
-    """One shot and in the engine's slots. What samples is a copy in the compute dtype, which shares the base."""
+    """In one call and in the engine's slots. The sampling copy in the compute dtype shares the base."""
     policy = adapted(load_policy(tied_pair.directory, jnp.dtype(dtype)))
     sampler = to_compute_dtype(policy)
     assert sampler.text.layers.q.kernel[...] is policy.text.layers.q.kernel[...]
@@ -122,7 +122,7 @@ def test_sampling_and_training_give_the_same_log_probabilities(tied_pair, prompt
 
 
 def difference(policy: Policy, inputs: tuple[Screens, Prompts], samples: Samples) -> float:
-    """Of the samples' log-probabilities to those under the policy as training computes them, at most."""
+    """Return the largest difference between the samples' log-probabilities and those that training computes."""
     hidden = policy.completion_hidden(*inputs, samples.ids, samples.mask)
     logps, _ = token_logps(policy, hidden, samples.ids, forbidden=FORBIDDEN)
     return float(np.abs(np.where(samples.mask, logps - samples.logps, 0)).max())

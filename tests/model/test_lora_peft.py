@@ -1,4 +1,4 @@
-"""Adapters as PEFT has them: it loads ours, begins as we do, and computes the same logits and gradients."""
+"""PEFT loads our adapters, initialises its own like ours, and computes the same logits and gradients."""
 
 import json
 
@@ -21,7 +21,7 @@ from mobile_r1_jax.model.policy import Policy
 
 @pytest.fixture
 def loaded(pair, tmp_path) -> tuple[Policy, PeftModel]:
-    """A policy with adapters, and what PEFT makes of these on the base in `transformers`."""
+    """A policy with adapters, and PEFT's model with them on the base in `transformers`."""
     policy = adapted(pair.policy)
     write_adapters(tmp_path, adapters_of(policy), SETTINGS, base=str(pair.directory), dtype=np.dtype("float32"))
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(pair.directory)

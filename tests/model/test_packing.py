@@ -1,4 +1,4 @@
-"""Screens are laid out by windows, several to a row, and little of what the tower is given is padding."""
+"""Screens are packed by windows, several per row, with little padding."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ CONFIG = VisionConfig()
 
 
 def numbered(size: Size) -> np.ndarray:
-    """Patches that say which merged token (in raster order) and which of its four patches they are."""
+    """Return patches whose values are the merged token (in raster order) and the index among its four patches."""
     tokens = size[0] * size[1] // 28**2
     number = 100 * np.arange(tokens)[:, None] + np.arange(4)
     return np.broadcast_to(number.reshape(-1, 1), (tokens * 4, CONFIG.patch_values)).astype(np.float32)
@@ -38,7 +38,7 @@ def test_merged_tokens_go_to_the_slots_drawn_in_packing() -> None:
 
 
 def test_windows_of_a_block_are_windows_of_the_screen_with_unique_numbers() -> None:
-    """On every grid up to 9 x 9, against the definition: two tokens see each other where // side is the same."""
+    """On every grid up to 9 x 9, by definition: two tokens attend to each other if // side is equal."""
     for rows, columns in np.ndindex(9, 9):
         slots, windows, _, _ = screen_layout(rows + 1, columns + 1, CONFIG)
         row, column = (axis.reshape(-1) for axis in np.mgrid[: rows + 1, : columns + 1])
@@ -89,8 +89,8 @@ PHONES = ((1080, 2400), (1080, 1920), (720, 1280), (1440, 3120), (1080, 2280))
     ids=["3b-v5e-8", "default"],
 )
 def test_padding_stays_below_15_percent_for_a_mix_of_phones(run, each) -> None:
-    """As a run's screen cache gives it to the tower on one device, program by program."""
-    config = replace(CONFIG, channels=1, temporal_patch=1)  # grey stills, to be fast
+    """The screen cache of a run batches the screens for the tower on one device."""
+    config = replace(CONFIG, channels=1, temporal_patch=1)  # grey images, to be fast
     given = []
 
     def place(screens: Screens) -> Screens:

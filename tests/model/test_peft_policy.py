@@ -1,4 +1,4 @@
-"""A PEFT directory is a policy: its adapters, merged into their base, give the logits of `peft`, and it is exported."""
+"""A PEFT directory is a policy: its merged adapters give the logits of `peft`, and it can be exported."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 def write(base: Path, directory: Path, **settings: object) -> PeftModel:
-    """Adapters as if they had learnt, saved by PEFT; returns PEFT's model."""
+    """Save random adapters by PEFT and return PEFT's model."""
     torch.manual_seed(1)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(base)
     model = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM"} | settings)).eval()
@@ -62,7 +62,7 @@ def write(base: Path, directory: Path, **settings: object) -> PeftModel:
 
 @pytest.fixture(scope="module")
 def adapted(tied_pair, tmp_path_factory) -> SimpleNamespace:
-    """One adapter directory, and PEFT's model of it."""
+    """An adapter directory, and PEFT's model of it."""
     directory = tmp_path_factory.mktemp("adapters")
     return SimpleNamespace(model=write(tied_pair.directory, directory, **SETTINGS["both towers"]), directory=directory)
 
@@ -122,7 +122,7 @@ def test_model_directory_with_adapters_loads_both_like_transformers(tied_pair, a
 
 @pytest.mark.parametrize("began", ["weights", "adapters"])
 def test_run_that_started_with_adapters_is_exported(tied_pair, adapted, tmp_path, began, capsys) -> None:
-    """Weights that learnt are written; adapters that learnt are merged into base and adapters."""
+    """Trained weights are written; trained adapters are merged into the base and its first adapters."""
     run, lora = tmp_path / "run", LoRA(rank=2, alpha=4, projections=("q",))
     policy = load_policy(adapted.directory)
     if began == "adapters":

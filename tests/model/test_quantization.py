@@ -27,7 +27,7 @@ def linear_maps(tensors: Tensors) -> list[str]:
 
 
 def packed(*parts: str, dtype: str = "int32") -> object:
-    """Replace each linear map by parts, as AWQ and GPTQ do."""
+    """Replace each linear map by several tensors, as AWQ and GPTQ do."""
 
     def change(tensors: Tensors) -> Tensors:
         maps = linear_maps(tensors)
@@ -38,7 +38,7 @@ def packed(*parts: str, dtype: str = "int32") -> object:
 
 
 def scaled(dtype: str, *scales: str) -> object:
-    """Replace each linear map by numbers of the same shape in a small dtype, beside their scales."""
+    """Replace each linear map by numbers of the same shape in a small dtype, with scales."""
 
     def change(tensors: Tensors) -> Tensors:
         for name in linear_maps(tensors):

@@ -1,6 +1,6 @@
-"""Screens of five phones, small ones in a row with large ones, are to the tower what they are to `transformers`' tower.
+"""The vision tower encodes packed screens of five phones like `transformers`' tower.
 
-The phones are real, their screens are shrunk to a few windows so that it is fast.
+The phones are real. Their screens are scaled down to a few windows so that the test is fast.
 """
 
 import jax
@@ -26,7 +26,7 @@ def patches() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def packed(tied_pair, patches) -> tuple[Screens, np.ndarray]:
-    """The five in two rows, and where their tokens are, one screen after the other."""
+    """Return the five screens in two rows, and the indices of their tokens, screen by screen."""
     config = tied_pair.policy.config.vision
     shape = smallest_shape(SIZES, config=config, row_buckets=(1, 2), block_buckets=(6, 13))
     screens, places = pack_screens(patches, SIZES, config=config, shape=shape)

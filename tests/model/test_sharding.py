@@ -1,4 +1,4 @@
-"""On eight devices (fake ones of the CPU) a policy computes what it computes on one."""
+"""A policy computes the same on eight devices (fake devices of the CPU) as on one."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ON_EIGHT_DEVICES = Path(__file__).with_name("on_eight_devices.py")
 
 
 def on_eight_devices(*meshes: str) -> dict:
-    """What on_eight_devices.py found; a process of its own, since the number of devices is fixed when JAX starts."""
+    """Return the results of on_eight_devices.py. A separate process: JAX fixes the number of devices when it starts."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # fast to compile
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     result = subprocess.run(
@@ -61,7 +61,7 @@ def test_slots_split_by_rows_and_heads_decode_the_samples_of_one_device(report, 
 
 
 def test_every_replica_holds_the_whole_policy(report) -> None:
-    assert report["held"]["2x2x2"] == pytest.approx(1 / 4, abs=0.1)  # norms and few keys are whole anyway
+    assert report["held"]["2x2x2"] == pytest.approx(1 / 4, abs=0.1)  # norms and a few key projections are never split
 
 
 @pytest.mark.slow
@@ -74,20 +74,22 @@ def test_every_mesh_has_the_loss_gradients_and_samples_of_one_device(every_mesh,
     assert greedy != drawn
     slots = every_mesh["slots"][mesh]
     assert slots["ids"] == [one for one, _ in greedy] and slots["stays"]
-    # Two heads of keys and values are split in two, or whole on each of more devices.
+    # Two heads of keys and values are split over two devices, or copied onto each of more devices.
     replicas, fsdp, tensor = mesh_shape(mesh, 8)
     assert slots["held"] == 1 / (replicas * fsdp * (1 if 2 % tensor else tensor))
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2"])
 def test_every_large_parameter_is_split_over_all_devices(report, mesh) -> None:
-    """Parameters that are whole somewhere are norms, biases, and the keys and values that are fewer than devices."""
+    """Only norms, biases, and projections with fewer key-value heads than devices are not split."""
     assert report["largest_whole"][mesh] <= 512
-    assert report["held"][mesh] < 0.2  # the share of the weights that one device holds; 0.125 were ideal
+    assert report["held"][mesh] < 0.2  # the share of the weights that one device holds; the ideal is 0.125
 
 
 def test_sampling_weights_are_not_split_along_fsdp(report) -> None:
-    assert report["sampler_held"]["4x2"] == pytest.approx(1 / 2, abs=0.05)  # norms and few keys are whole anyway
+    assert report["sampler_held"]["4x2"] == pytest.approx(
+        1 / 2, abs=0.05
+    )  # norms and a few key projections are never split
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A prompt computed once for its group is the prompt repeated, to the last gradient."""
+"""A prompt computed once for its group equals the repeated prompt, in losses and gradients."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ def test_completion_attends_to_neither_siblings_nor_later_tokens(tied_pair, inpu
     after = hidden(tied_pair.policy, screens, prompts, ids.at[0, 1, 3].add(1), mask)
     changed = np.abs(np.asarray(after - before)).max(-1) > 1e-6
     expected = np.zeros_like(changed)
-    expected[0, 1, 4:] = True  # token 3 is what the states from 4 on have read
+    expected[0, 1, 4:] = True  # the states from 4 on have attended to token 3
     np.testing.assert_array_equal(changed, expected)
 
 

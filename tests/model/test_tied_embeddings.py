@@ -1,4 +1,4 @@
-"""config.json says tied, and the tensors say otherwise: what is stored counts, as in transformers."""
+"""If config.json and the tensors disagree on tied embeddings, the tensors count, as in transformers."""
 
 import json
 from collections.abc import Callable

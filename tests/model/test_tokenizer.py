@@ -1,4 +1,4 @@
-"""The tokenizer is compared with config.json, and stop tokens are read, before anything expensive starts."""
+"""Before anything expensive starts, the tokenizer is compared with config.json and stop tokens are read."""
 
 import json
 from collections.abc import Callable
@@ -142,7 +142,7 @@ def test_missing_and_broken_files_are_one_line_errors_with_their_name(tmp_path, 
 
 
 def test_tokenizer_in_vocab_and_merges_files_is_loaded(tmp_path) -> None:
-    """vocab.json and merges.txt, as Qwen published them beside tokenizer.json."""
+    """vocab.json and merges.txt, which Qwen published in addition to tokenizer.json."""
     made = json.loads((TINY_BASE / "tokenizer.json").read_text())
     merges = "\n".join(" ".join(pair) for pair in made["model"]["merges"])
     files = {"tokenizer.json": None, "vocab.json": made["model"]["vocab"], "merges.txt": f"#version: 0.2\n{merges}\n"}

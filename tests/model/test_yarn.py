@@ -74,7 +74,7 @@ def test_logits_at_short_and_long_positions_equal_those_of_transformers(tied_pai
     policy, model = load_policy(directory), Qwen2_5_VLForConditionalGeneration.from_pretrained(directory).eval()
     ids = np.random.default_rng(0).integers(0, 140, 300).astype(np.int32)  # longer than 4 * 64
     positions = np.tile(np.arange(300, dtype=np.int32), (3, 1))
-    positions[1, 100:] += 7  # as after a screen: the axes differ
+    positions[1, 100:] += 7  # positions after a screen: the axes differ
     with torch.no_grad():
         expected = (
             model(

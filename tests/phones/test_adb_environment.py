@@ -1,4 +1,4 @@
-"""Where the adb server is: adb's own environment variables; and what is said where there is none."""
+"""The address of the adb server: adb's environment variables, and the error without a server."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""AdbPhone: what it makes of actions, and what it makes of phones that misbehave."""
+"""AdbPhone: how it performs actions, and how it handles faulty phones."""
 
 import random
 import socket
@@ -273,7 +273,7 @@ def test_client_of_another_protocol_is_disconnected_without_effect_on_others(
 
 
 def test_missing_server_is_an_immediate_error_and_none_is_started() -> None:
-    address = ServerAddress(port=9)  # the discard port: nobody listens
+    address = ServerAddress(port=9)  # the discard port: no server listens there
     started = time.monotonic()
     with pytest.raises(PhoneError) as caught:
         AdbPhone("emulator-1", address).screenshot()

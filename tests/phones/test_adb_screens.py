@@ -1,4 +1,4 @@
-"""Pictures that are no picture of the screen: secure pages, sleep, boots, several displays."""
+"""Captures that do not show the screen: secure pages, sleep, boots, several displays."""
 
 import io
 import time
@@ -20,7 +20,7 @@ IN_FRONT = "  mCurrentFocus=Window{5e9b13b u0 %s}\n"
 
 
 def png(colour: object, *, bar: bool = False, size: tuple[int, int] = (112, 224)) -> bytes:
-    """Return a picture of one colour, with a clock in its status bar."""
+    """Return an image of one colour, with a clock in its status bar."""
     image = Image.new("RGB", size, colour)
     if bar:
         image.paste("white", (5, 2, 30, 8))

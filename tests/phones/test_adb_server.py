@@ -1,4 +1,4 @@
-"""Our own adb server and the simulator's process: they keep to themselves and die with their parent."""
+"""Our adb server and the simulator's process: they affect no other server and end with their parent."""
 
 import contextlib
 import os

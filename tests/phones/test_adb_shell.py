@@ -94,7 +94,7 @@ def test_command_output_arrives_without_delayed_acknowledgements(phone: Simulate
 
 
 class Typist:
-    """Someone who types into `adb shell` on a terminal."""
+    """Types into `adb shell` on a terminal."""
 
     def __init__(self, server: ServerAddress, serial: str) -> None:
         self.pid, self.descriptor = pty.fork()

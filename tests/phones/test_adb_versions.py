@@ -1,4 +1,4 @@
-"""AdbPhone on simulated phones of every Android version, with the looks that real phones get."""
+"""AdbPhone on simulated phones of every Android version, with the checks that real phones need."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What people's tools ask of a phone through adbutils and the adb binary, answered by a simulated one."""
+"""Calls that other tools make through adbutils and the adb binary, on a simulated phone."""
 
 import subprocess
 from pathlib import Path

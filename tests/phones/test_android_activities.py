@@ -1,4 +1,4 @@
-"""am and monkey as Android's: what they print where, by version, and what they open."""
+"""am and monkey behave like Android: their outputs by version, and the activities that they open."""
 
 import re
 

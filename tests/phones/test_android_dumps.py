@@ -1,4 +1,4 @@
-"""dumpsys, wm, uiautomator and screencap as Android's, by version."""
+"""dumpsys, wm, uiautomator and screencap behave like Android, by version."""
 
 import io
 import re
@@ -81,7 +81,7 @@ def test_recents_have_the_format_of_the_version(version: int, front: str, home: 
     recents = [line for line in lines if line.startswith("  * Recent #")]
     assert re.search(rf"^  \* Recent #0: {front}$", recents[0])
     assert re.search(rf"^  \* Recent #2: {home}", recents[2])
-    assert ".MainActivity" in recents[1]  # an affinity that is no package
+    assert ".MainActivity" in recents[1]  # an affinity that is not a package
     component = "realActivity" if version <= 10 else "mActivityComponent"
     assert f"    {component}=com.sim.camera/.HomeActivity" in lines
     if version > 10:

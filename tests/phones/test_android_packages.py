@@ -1,4 +1,4 @@
-"""pm and `cmd package` as Android's, and installing by the adb binary and by adbutils."""
+"""pm and `cmd package` behave like Android; the adb binary and adbutils install apps."""
 
 import contextlib
 import struct
@@ -129,7 +129,7 @@ def test_every_app_can_be_cleared_from_every_page() -> None:
 
 
 def binary_manifest(package: str, version: int = 1, *, test_only: bool = False, utf8: bool = False) -> bytes:
-    """AndroidManifest.xml as Android's tools compile it: a string pool, <manifest …>, <application …>."""
+    """Return AndroidManifest.xml in Android's binary format: a string pool, <manifest …>, <application …>."""
     words = ["package", "versionCode", "testOnly", "manifest", "application", package]
     if utf8:
         texts = [bytes((len(word), len(word.encode()))) + word.encode() + b"\0" for word in words]
@@ -176,7 +176,7 @@ def test_damage_of_an_apk_is_detected_at_every_byte(tmp_path: Path) -> None:
         with pytest.raises(NotApk):
             read_manifest(data[:end])
     for at in range(0, len(data), 3):
-        with contextlib.suppress(NotApk):  # or another manifest, but no other exception
+        with contextlib.suppress(NotApk):  # a different manifest is possible, another exception is not
             read_manifest(data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :])
 
 

@@ -1,4 +1,4 @@
-"""svc, `cmd SERVICE`, content and logcat as Android's."""
+"""svc, `cmd SERVICE`, content and logcat behave like Android."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""configs/tasks/aosp.yaml: all of it is valid, and what the simulated phone can play comes to a verdict on it."""
+"""configs/tasks/aosp.yaml is valid, and the simulated phone decides the outcome of every task that it supports."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ INSERT = "content insert --uri content://com.android.contacts"
 KEYBOARD = "ime enable com.android.adbkeyboard/.AdbIME; ime set com.android.adbkeyboard/.AdbIME"
 TYPE = "am broadcast -a ADB_INPUT_TEXT --es msg {text}"
 
-# The shell lines that do a task, for the tasks whose commands the simulated phone knows.
+# The shell lines that complete a task, for tasks whose commands the simulated phone has.
 DOINGS = {
     "brightness-max": "settings put system screen_brightness 255",
     "brightness-min": "settings put system screen_brightness 1",

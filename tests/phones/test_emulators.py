@@ -1,4 +1,4 @@
-"""Emulators that a run starts: against a stand-in for the SDK's `emulator` that speaks its console protocol."""
+"""A run starts emulators: a stand-in for the SDK's `emulator` with its console protocol."""
 
 import os
 import signal
@@ -91,7 +91,7 @@ def test_emulators_end_with_a_killed_run(sdk: Path) -> None:
     while lives(running.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not lives(running.pid)
-    with emulators(settings(first_port=port), INSTANT) as (phone,):  # its locks and its description are still there
+    with emulators(settings(first_port=port), INSTANT) as (phone,):  # its locks and its discovery file still exist
         assert phone.screenshot().width == 112
 
 

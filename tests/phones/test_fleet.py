@@ -1,4 +1,4 @@
-"""The fleet: many phones at once, and what becomes of an episode whose phone fails."""
+"""The fleet: many phones at once, and the end of an episode whose phone fails."""
 
 import asyncio
 import os
@@ -93,7 +93,7 @@ def test_tap_with_unknown_effect_is_not_repeated(recorded) -> None:
 
 def test_phone_reconnects_after_a_loss_between_actions(recorded) -> None:
     phone, device = recorded
-    phone.shell("reboot")  # drops the connection
+    phone.shell("reboot")  # closes the connection
     time.sleep(0.2)
     device.happened.clear()
 

@@ -1,4 +1,4 @@
-"""Phones enter a fleet checked and prepared, survive pages that forbid pictures, and leave as they came."""
+"""A fleet checks and prepares its phones, survives secure pages, and restores the settings of its phones."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ LOGIN = "  mCurrentFocus=Window{1 u0 com.acme.bank/com.acme.bank.Login}\n"
 
 
 class Bank:
-    """A phone whose app forbids pictures from the tap that opens it until Home is pressed."""
+    """Return a phone whose app shows a secure page from the tap that opens it until Home is pressed."""
 
     def __init__(self, scripted) -> None:
         self.is_open, self.is_tap_lost = False, False

@@ -1,4 +1,4 @@
-"""The guard on simulated phones over real adb: what it lets through, refuses, asks and tells."""
+"""The guard on simulated phones over real adb: allowed, refused and confirmed actions, and its reports."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ TAP = Click(at(56, 98))  # the middle of a button in row 3
 
 
 class PageDevice(RecordingDevice):
-    """A recording device that shows any elements, in any package."""
+    """A recording device with any elements, in any package."""
 
     def __init__(self, *names: str, package: str = "com.acme.shop", kind: str = "button") -> None:
         super().__init__()
@@ -57,7 +57,7 @@ Guard = Callable[..., tuple[GuardedPhone, PageDevice]]
 
 @pytest.fixture
 def guarded(scripted) -> Guard:
-    """Makes a guarded phone that shows a page: guarded("Pay", confirm="risky", ask=None, answers={})."""
+    """Return a guarded phone that shows a page: guarded("Pay", confirm="risky", ask=None, answers={})."""
 
     def make(*names: str, device: Device | None = None, ask: Any = None, answers: Any = None, **settings: Any) -> Any:
         shown = device or PageDevice(*names)
@@ -94,7 +94,7 @@ def test_risky_touch_is_refused_reported_and_not_sent(guarded: Guard, name: str,
     [
         Click(at(56, 126)),  # "Open", below
         Click(at(56, 20)),  # nothing
-        Swipe(at(56, 110), at(56, 10)),  # scrolls, from the button on
+        Swipe(at(56, 110), at(56, 10)),  # scrolls, starting on the button
         SystemButton("Back"),
         Key("volume_up"),
         Key("no such key"),
@@ -183,7 +183,7 @@ UNREADABLE = [
     failed("ERROR: could not get idle state.", 0),
     failed("ERROR: null root node returned by UiTestAutomationBridge.", 0),
     failed("Killed", 137),
-    printed("UI hierchary dumped to: /data/local/tmp/window_dump.xml\n"),  # and no file is there
+    printed("UI hierchary dumped to: /data/local/tmp/window_dump.xml\n"),  # and the file does not exist
 ]
 
 
@@ -268,7 +268,7 @@ def test_only_allowed_apps_open_and_stay_in_front(guarded: Guard) -> None:
     shop = next(element for element in device.elements() if element.name == "Shop").center(SIZE)
     effect = phone.perform(Click(at(*shop)))  # by its icon
     assert effect.startswith("the guard went") and "com.sim.shop" in effect and device.focus[0] == LAUNCHER
-    phone.phone.checked("am start -a android.intent.action.VIEW -d simshop://cart")  # another app comes by itself
+    phone.phone.checked("am start -a android.intent.action.VIEW -d simshop://cart")  # another app opens by itself
     assert "com.sim.shop" in phone.perform(Click(at(5, 5)))
     assert device.focus[0] == "com.sim.shop" and phone.perform(SystemButton("Back")) != "x"
     assert [decision.risks for decision in phone.decisions if decision.verdict != "refused"] == []

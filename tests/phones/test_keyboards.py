@@ -1,4 +1,4 @@
-"""The command ime, as Android answers it."""
+"""The command ime behaves like Android."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Opening apps as real phones need it: by launcher activity, without `monkey` and without a list of packages."""
+"""Apps on real phones open by launcher activity, without `monkey` and without a list of packages."""
 
 import re
 from collections.abc import Callable
@@ -224,7 +224,7 @@ ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy ro
         ("Gallery", ["input tap 90 60"], ""),  # its icon has the Chinese name
         ("图库", ["input tap 90 60"], ""),
         ("Shopping", [], "no app is called 'Shopping'"),
-        ("Wallet", ["input tap 90 40"], ""),  # of a package that nobody knows
+        ("Wallet", ["input tap 90 40"], ""),  # of an unknown package
         ("Netflix", [], "'Netflix' is not installed, or has nothing to open"),
         ("", [], "no app is called ''"),
     ],

@@ -1,4 +1,4 @@
-"""Android's settings and the Settings app of a simulated phone show one state."""
+"""Android's settings and the Settings app of a simulated phone share one state."""
 
 import pytest
 

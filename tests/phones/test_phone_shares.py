@@ -1,4 +1,4 @@
-"""Which phones each host drives, and a phone that two hosts would drive."""
+"""The phones of each host, and the error for a phone on two hosts."""
 
 from dataclasses import dataclass
 

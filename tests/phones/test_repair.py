@@ -1,4 +1,4 @@
-"""Our adb server and simulator are killed or frozen: they start again, and no episode goes on with a fresh phone."""
+"""Killed or frozen adb servers and simulators restart, and no episode continues on a restarted phone."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def source() -> Iterator[SimulatedPhones]:
 
 
 async def play(fleet: Fleet[SimulatedPhone], steps: int, step_taken: Callable[[], None] = lambda: None) -> str:
-    """An episode that goes to the shop; the phone must never have forgotten it."""
+    """Play an episode that opens the shop; the phone must keep that state."""
     async with fleet.lease() as phone:
         try:
             await phone.reset(PAY)
@@ -85,7 +85,7 @@ def test_children_killed_or_frozen_during_episodes_restart(
     assert endings[-4:] == ["fine"] * 4
     assert lost <= 4  # those in flight
     if "simulator" in which:
-        assert lost >= 1  # what they had done is gone
+        assert lost >= 1  # their state is lost
 
 
 @pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
@@ -158,7 +158,7 @@ def test_waiting_episodes_get_an_error_if_a_child_cannot_be_kept_running(source:
                 async with fleet.lease():
                     pass
 
-    source.close()  # nothing is started again any more
+    source.close()  # nothing restarts after this
     asyncio.run(main())
 
 

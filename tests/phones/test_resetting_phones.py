@@ -1,4 +1,4 @@
-"""Resetting a real phone: which apps are stopped, and that it is awake, unlocked, upright and still afterwards."""
+"""A reset of a real phone stops the used apps and leaves it awake, unlocked, upright and with a stable screen."""
 
 import io
 import time
@@ -186,7 +186,7 @@ def test_unusable_phone_error_has_the_reason(scripted, answers: dict[str, str], 
 
 
 class Moving(Device):
-    """A screen that changes `changes` times: a square moves. The clock in the status bar always changes."""
+    """Return captures of a screen that changes `changes` times: a square moves. The clock always changes."""
 
     def __init__(self, changes: int) -> None:
         super().__init__(size=(112, 224))

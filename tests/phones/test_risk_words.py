@@ -1,4 +1,4 @@
-"""Which words on an element are risky: a table of labels by kind and language, near misses, ids and questions."""
+"""Risky words on elements: labels by kind and language, similar harmless labels, ids and questions."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_similar_labels_without_risk_are_harmless(label: str) -> None:
 
 
 def page(*elements: dict) -> Page:
-    """A screen of 100 x 200 pixels with these elements, the first one inside it, the others inside the first."""
+    """Return a screen of 100 x 200 pixels that contains the first element, which contains the others."""
     root = Element(kind="android.widget.FrameLayout", package="com.acme", bounds=(0, 0, 100, 200))
     inside = [
         Element(**{"package": "com.acme", "number": n, "parent": min(n - 1, 1)} | values)
@@ -87,12 +87,12 @@ def judged(*elements: dict, at: tuple[int, int] = (50, 110)) -> Judgement:
         ([BUTTON | {"resource_id": "com.acme:id/btn_pay"}], Risk.PAYMENT),
         ([BUTTON | {"resource_id": "com.acme:id/deleteButton", "text": "OK"}], Risk.DELETION),
         ([BUTTON | {"text": "Delete all of the messages and all of the pictures in them"}], Risk.DELETION),
-        # the words are on a child elsewhere in the row, and on a child under the point
+        # the words are on a child in another place of the row, and on a child under the point
         ([ROW, TEXT | {"text": "删除", "bounds": (70, 100, 90, 120)}], Risk.DELETION),
         ([ALL, TEXT | {"text": "Install", "bounds": (40, 100, 60, 120)}], Risk.INSTALLING),
-        # a transparent element on top takes no touches, so the button below it does
+        # a transparent element on top ignores touches, so the button below it receives them
         ([BUTTON | {"text": "Allow"}, TEXT | {"bounds": (0, 0, 100, 200), "parent": 0}], Risk.PERMISSIONS),
-        # a label that says yes to the question of the page
+        # a label that confirms the question of the page
         ([TEXT | {"text": "Delete this conversation?"}, BUTTON | {"text": "OK", "parent": 0}], Risk.DELETION),
         ([TEXT | {"text": "确定要支付吗？"}, BUTTON | {"text": "确定", "parent": 0}], Risk.PAYMENT),
         ([TEXT | {"text": "All data will be erased."}, BUTTON | {"text": "Continue", "parent": 0}], Risk.DELETION),
@@ -122,7 +122,7 @@ def test_the_element_under_the_point_is_judged(elements: list[dict], risk: Risk)
         [BUTTON | {"text": "Later", "resource_id": "a:id/btn_pay_later"}],
         # the touchable element on top takes the touch
         [BUTTON | {"text": "Pay"}, BUTTON | {"text": "Close", "parent": 0}],
-        # a large touchable page: what is elsewhere on it is not touched
+        # a large touchable page: a touch does not reach elements in other places of it
         [ALL, TEXT | {"text": "Delete"}],
         [TEXT | {"text": "Pay"}],
     ],

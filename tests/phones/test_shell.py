@@ -25,7 +25,7 @@ async def fail(process: Process) -> int:
 
 
 class Host:
-    """`args` prints its arguments in brackets; cat and fail do what they say."""
+    """Return a shell in which `args` prints its arguments in brackets, cat copies its input, and fail fails."""
 
     not_found = "inaccessible or not found"
 

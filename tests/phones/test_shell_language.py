@@ -12,7 +12,7 @@ from mobile_r1_jax.phones.simulator.android.shell import Input, Session, Shell, 
 from mobile_r1_jax.phones.simulator.android.system import Android
 
 LANGUAGE = [
-    # globs, variables, assignments, loops, if, test, here-documents, exit, cd: the kinds of the issue
+    # globs, variables, assignments, loops, if, test, here-documents, exit, cd
     ("cd /sdcard; echo x >a.txt; echo y >b.txt; echo *.txt; rm *.txt; ls *.txt", "a.txt b.txt\n"),
     ("cd /sdcard/Pictures/../Download && pwd; cd; pwd; cd - >/dev/null; pwd",
      "/sdcard/Download\n/\n/sdcard/Download\n"),

@@ -28,7 +28,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """start(*arguments) -> the command, with no standard input; it is ended after the test."""
+    """Return start(*arguments) -> the process, without standard input; it ends with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
@@ -45,7 +45,7 @@ def start() -> Iterator[Start]:
 
 
 def printed(process: subprocess.Popen[str]) -> str:
-    """What it prints for a person, until the line that is always the last."""
+    """Return the printed text up to its last line."""
     assert process.stdout is not None
     lines = []
     while not lines or "simulator progress" not in lines[-1]:
@@ -64,7 +64,7 @@ def adb(server: ServerAddress) -> Callable[..., str]:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` free ports in a row."""
+    """Return the first of `count` consecutive free ports."""
     for first in range(20_000, 30_000, count):
         with suppress(OSError):
             for port in range(first, first + count):

@@ -1,4 +1,4 @@
-"""Annotated trajectories: what the oracle writes can be read, hits what it means, and undoes its mistakes."""
+"""The oracle's annotated trajectories parse, tap the intended elements, and undo their mistakes."""
 
 import re
 from itertools import pairwise
@@ -31,14 +31,14 @@ def write(
 
 
 def read(trajectory: Trajectory, resizing: Resizing = DEMO[1]) -> list[Response]:
-    """The trajectory's responses, read in the pixels that the model sees."""
+    """Return the trajectory's parsed responses, in model pixels."""
     answers = [parse_response(turn.response, resizing.model_frame(turn.screenshot)) for turn in trajectory.turns]
     assert all(isinstance(answer, Response) for answer in answers), answers
     return answers
 
 
 def play(task: Task, trajectory: Trajectory, size: tuple[int, int], resizing: Resizing) -> Device:
-    """Does on a phone what the trajectory says, checking that the phone shows what it shows."""
+    """Perform a trajectory on a phone, and check that the phone shows its screenshots."""
     device, frame = Device(size=size), Frame("device", *size)
     device.reset(task.setup)
     for turn, answer in zip(trajectory.turns, read(trajectory, resizing), strict=True):
@@ -101,7 +101,7 @@ def test_annotations_without_mistakes_have_the_minimum_of_steps() -> None:
 
 
 def test_mistakes_are_undone_without_a_trace() -> None:
-    """The same trajectories with and without: the phone ends the same, and says so on the way back."""
+    """Trajectories with and without mistakes end in the same state, and thoughts mention the way back."""
     wrong = 0
     tasks = draw_tasks(60, seed=1, apps=ALL_APPS, held_out=False, popups=0)
     for task, plain, other in zip(tasks, write(tasks), write(tasks, mistakes=1.0), strict=True):
@@ -142,7 +142,7 @@ def test_thoughts_state_the_purpose_the_page_and_its_status() -> None:
         said = [form.fullmatch(answer.thought).groups() for answer in read(trajectory)]
         purposes = {purpose for purpose, _, _ in said}
         assert len(purposes) == (2 if task.setup["template"] == "switch_two" else 1)
-        if task.setup["template"] != "go_home":  # the one parameter that is where it starts, not what it is about
+        if task.setup["template"] != "go_home":  # its parameter is the start page and not the goal
             named = [value for value in task.setup["parameters"].values() if value not in ("on", "off")]
             assert all(any(name in purpose for purpose in purposes) for name in named)
         standing |= {verdict for _, _, verdict in said}

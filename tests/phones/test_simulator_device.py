@@ -1,4 +1,4 @@
-"""The simulated phone as a device: apps, focus, tasks and what it tells of itself."""
+"""The simulated phone as a device: apps, focus, tasks and state."""
 
 import json
 

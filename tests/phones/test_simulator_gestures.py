@@ -1,4 +1,4 @@
-"""What taps, presses, swipes, text and keys do: pop-ups, menus, scrolling, typing and the way back."""
+"""Effects of taps, presses, swipes, text and keys: pop-ups, menus, scrolling, typing and Back."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""The oracle finishes every task from its start, and from wherever a random walk has led, or says that it cannot."""
+"""The oracle finishes every task, from its start and after a random walk, or reports that it is impossible."""
 
 from random import Random
 
@@ -18,7 +18,7 @@ TEXTS = (*ITEMS[:4], "Hello", "Wake", "Swim", "no such thing", "")
 
 
 def follow(placed: Placed, most: int = 2 * MOST_STEPS) -> int | None:
-    """Lets the oracle play: how many steps it took, `finish` included; None where it went on and on."""
+    """Let the oracle play; return its number of steps including `finish`, or None if it does not end."""
     for step in range(1, most + 1):
         move = oracle.next_move(placed.state, placed.goals)
         if move.kind == "finish":
@@ -28,7 +28,7 @@ def follow(placed: Placed, most: int = 2 * MOST_STEPS) -> int | None:
 
 
 def wander(state: State, rng: Random, steps: int) -> None:
-    """Touches, types and presses whatever there is."""
+    """Perform a random input on the current page."""
     for _ in range(steps):
         kind = rng.choices(("touch", "anywhere", "swipe", "key", "type", "open"), (55, 10, 7, 13, 8, 7))[0]
         touchable = [element for element in gestures.screen_of(state).elements if element.touchable]
@@ -58,7 +58,7 @@ def test_every_task_starts_undone_and_takes_the_reported_number_of_steps(templat
         progress = placed.progress()
         assert (
             progress["done"] and steps == progress["shortest"] <= MOST_STEPS - 3
-        )  # room for a mistake and its undoing
+        )  # steps left for a mistake and its undoing
         assert progress["milestones"] == [placed.start - 1] * 2 and progress["remaining"] == 1
 
 
@@ -70,7 +70,7 @@ def test_oracle_finishes_after_a_random_walk_unless_the_task_is_impossible(templ
         setup = {"template": template.name, "parameters": parameters, "seed": rng.getrandbits(32), "popups": 2}
         placed = place(setup)
         wander(placed.state, rng, rng.randint(1, 25))
-        placed.state.waiting = []  # `remaining` is about the way without further pop-ups
+        placed.state.waiting = []  # `remaining` does not count pop-ups that open later
         told = oracle.remaining(placed.state, placed.goals)
         steps = follow(placed)
         if steps is None:
@@ -78,7 +78,7 @@ def test_oracle_finishes_after_a_random_walk_unless_the_task_is_impossible(templ
             lost += 1
         else:
             assert told == min(steps, MOST_STEPS)
-    assert lost <= 5  # some walks delete the very thing that the task is about
+    assert lost <= 5  # some walks delete the object of the task
 
 
 def test_every_step_of_the_oracle_reduces_the_remaining_steps_by_one() -> None:

@@ -1,4 +1,4 @@
-"""The live page: it shows what adb sees, what is done on it reaches the phone, and no other web page can use it."""
+"""The live page shows the screens of adb, sends inputs to the phone, and is closed to other web pages."""
 
 import hashlib
 import http.client
@@ -69,7 +69,7 @@ def test_page_lists_every_phone_and_shows_the_screen_of_adb(page: PageServer, ph
     phone.shell("input keyevent HOME")
     assert look(page)["screen"] != before["screen"]
     assert request(page, "GET", "/phones/1/screen?1")[1] == phone.screenshot().png
-    assert look(page, 0)["screen"] != before["screen"]  # the other phone has its own
+    assert look(page, 0)["screen"] != before["screen"]  # the other phone has a different screen
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_viewing_the_page_does_not_count_as_a_capture(
     for _ in range(9):
         seen = look(page)["screen"], request(page, "GET", "/phones/1/screen")[1]
     assert seen[0] == hashlib.sha256(seen[1]).hexdigest()[:16]
-    shows_it = kind in ("secure", "slow", "asleep")  # the others are of the capture alone
+    shows_it = kind in ("secure", "slow", "asleep")  # the other kinds affect only the capture
     assert seen[1] == (troubled if shows_it else whole)
     assert (phone.service("exec:screencap -p") == troubled) == shows_it  # a slow page is slow for one more capture
     phone.shell(f"input keyevent {leave}")

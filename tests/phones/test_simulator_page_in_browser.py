@@ -128,7 +128,7 @@ def test_person_can_do_a_task_with_mouse_and_keyboard(page: PageServer, tmp_path
         wait_until(lambda: any(element.name == "Delete" for element in page.run(device.elements)))
         browser.value("document.querySelectorAll('article')[1].querySelector('.keys button').click()")
         wait_until(lambda: all(element.name != "Delete" for element in page.run(device.elements)))
-        touch("Anna", drag=2)  # a hand that is not quite still
+        touch("Anna", drag=2)  # a small movement of the hand
         wait_until(lambda: state()["page"] == "messages/chat/Anna")
         touch("Write")
         for letter in "你好":

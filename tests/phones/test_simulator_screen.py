@@ -1,4 +1,4 @@
-"""What simulated phones show: the same bytes for the same seed, at any size, and nothing that looks like another."""
+"""Screens of simulated phones: reproducible bytes at any size, and no two elements that look alike."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ print(hashlib.sha256(device.screenshot()).hexdigest())
 
 
 def pixels(png: bytes) -> np.ndarray:
-    """[height, width, 3] uint8."""
+    """Return the pixels [height, width, 3] uint8."""
     return np.asarray(Image.open(io.BytesIO(png)))
 
 

@@ -1,4 +1,4 @@
-"""Tasks: how many and in which languages, how they are drawn and held out, and what counts as progress."""
+"""Tasks: templates, languages, draws, held-out parameters and progress."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_english_and_chinese_instructions_have_the_same_parameters(template: Tem
 
 
 def test_tasks_with_equal_instructions_have_equal_goals() -> None:
-    """Only where the phone starts may differ: nobody could tell them apart otherwise."""
+    """Only the start page may differ: an agent cannot distinguish the tasks otherwise."""
     seen: dict[str, tuple[str, tuple[str, ...]]] = {}
     for template in TEMPLATES.values():
         for parameters in combinations(template, held_out=True) + combinations(template, held_out=False):

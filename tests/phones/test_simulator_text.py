@@ -1,4 +1,4 @@
-"""Text on simulated screens: Latin as before, Chinese and other scripts legible, and a box for what no font has."""
+"""Text on simulated screens: Latin, Chinese and other scripts are legible, and unknown characters are boxes."""
 
 import itertools
 import subprocess
@@ -24,7 +24,7 @@ def picture(text: str, height: int = 100) -> bytes:
 
 
 def characters(codec: str, first_bytes: range) -> list[str]:
-    """The characters of a national standard that has 94 in each row."""
+    """Return the characters of a national standard with 94 characters per row."""
     pairs = (bytes(pair) for pair in itertools.product(first_bytes, range(0xA1, 0xFF)))
     return list("".join(pair.decode(codec, errors="ignore") for pair in pairs))
 

@@ -1,4 +1,4 @@
-"""A sleeping phone is black and takes nothing but the keys that wake it; a locked one is unlocked first."""
+"""A sleeping phone is black and accepts only keys that wake it; a locked phone must be unlocked first."""
 
 import io
 from random import Random

@@ -1,4 +1,4 @@
-"""Phones that cannot be had are one line; whatever ends a run, adb and the simulator end with it."""
+"""Failed starts of phones are one-line errors; adb and the simulator end with the run."""
 
 import os
 import re
@@ -31,7 +31,7 @@ except PhonesUnavailable as error:
 
 
 def start(*arguments: str, **environment: str) -> str:
-    """What a process prints that starts 200 phones."""
+    """Return the output of a process that starts 200 phones."""
     command = [sys.executable, "-c", START, *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | environment)
     assert answer.returncode == 0 and not answer.stderr, answer.stderr
@@ -40,7 +40,7 @@ def start(*arguments: str, **environment: str) -> str:
 
 @pytest.fixture
 def adbutils(tmp_path: Path) -> Path:
-    """A copy of adbutils whose adb can be replaced."""
+    """Return a copy of adbutils with a replaceable adb."""
     spec = find_spec("adbutils")
     assert spec is not None and spec.origin is not None
     shutil.copytree(Path(spec.origin).parent, tmp_path / "adbutils", ignore=lambda *_: {"adb", "__pycache__"})

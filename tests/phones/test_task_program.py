@@ -1,4 +1,4 @@
-"""The shell lines of a task on a phone behind the real adb: verified resets, outcomes, teardown, dry runs."""
+"""The shell lines of a task on a phone over real adb: verified resets, outcomes, teardown, dry runs."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def task(
 
 @pytest.fixture
 def stock(phones: tuple[SimulatedPhone, ...], server: ServerAddress) -> Iterator[AdbPhone]:
-    """A phone as a user's: only shell commands of Android reach it."""
+    """Return a phone like that of a user: only Android's shell commands reach it."""
     phone = AdbPhone(phones[2].serial, server, INSTANT)
     phone.shell("input keyevent 3; settings delete global probe; rm -f /sdcard/probe")
     yield phone

@@ -17,7 +17,7 @@ NULL = "java.lang.NullPointerException: Attempt to get length of null array"
 
 
 def phone(page: str = "messages/chat/Anna", version: int = 14) -> Android:
-    """A phone that shows a page, usually one with a text field."""
+    """Return a phone that shows a page, by default one with a text field."""
     android = Android(Device(), "emulator-1", COMMANDS, version)
     android.device._state.push(page)
     return android

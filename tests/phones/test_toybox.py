@@ -1,6 +1,6 @@
-"""The simulated phone's Unix commands are toybox's: outputs, messages and exit statuses.
+"""The simulated phone's Unix commands equal toybox: outputs, messages and exit statuses.
 
-The expected outputs were compared with toybox 0.8.9 itself, as far as it has the command.
+The expected outputs were compared with toybox 0.8.9, for the commands that it has.
 """
 
 import re
@@ -14,7 +14,7 @@ from mobile_r1_jax.phones.simulator.android.system import Android
 FILES = "cd /data/local/tmp; printf 'b 2\\na 1\\nc 3\\n' >f; mkdir d; echo x >d/g; "
 
 OUTPUTS = [
-    # the flags that were ignored
+    # flags
     ("grep -c a f; grep -o '[0-9]' f; grep -n b f; grep -l a f d/g; grep -v a f", "1\n2\n1\n3\n1:b 2\nf\nb 2\nc 3\n"),
     ("ls -d d; ls -1 d; ls -a d; ls -R", "d\ng\n.\n..\ng\n.:\nd\nf\n\n./d:\ng\n"),
     ("ls -l f | tr -s ' ' | cut -d' ' -f1,3-5,8", "-rw-rw---- shell shell 12 f\n"),

@@ -1,4 +1,4 @@
-"""Trouble on demand: the settings, when it begins, and what adb and a phone's screen show of each kind."""
+"""Simulated trouble: its settings, its start, and what adb and the screen show for each kind."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ PutOnWire = Callable[[Device], ListeningPhone]
 
 @pytest.fixture
 def troubled(put_on_wire: PutOnWire, server: ServerAddress) -> Troubled:
-    """Return a phone, in an app, whose next request meets one kind of trouble, and its device."""
+    """Return a phone, in an app, whose next request causes one kind of trouble, and its device."""
 
     def make(kind: str, version: int = 14, **fields: object) -> tuple[SimulatedPhone, Device]:
         device = Device(SIZE)

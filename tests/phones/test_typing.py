@@ -1,4 +1,4 @@
-"""Typing as real phones need it: which way text takes, what is checked, and whose keyboard is selected afterwards."""
+"""Typing on real phones: the input method, its checks, and the keyboard that is selected afterwards."""
 
 import json
 import time
@@ -51,7 +51,7 @@ def test_missing_keyboard_is_reported_to_the_policy_and_is_not_a_failure(scripte
         ("  mInputShown=false\n  mServedView=android.widget.EditText{1}\n", True),  # with a hardware keyboard
         ("  mInputShown=false\n  mServedView=null\n", False),
         ("  mInputShown=false\n", False),
-        ("Can't find service: input_method\n", True),  # the phone does not tell
+        ("Can't find service: input_method\n", True),  # the phone does not report it
     ],
 )
 def test_typing_without_a_field_is_reported(scripted, dump: str, is_field: bool) -> None:

@@ -1,4 +1,4 @@
-"""The device's side of adb's protocol, without a server."""
+"""The device side of adb's protocol, without a server."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Clients that speak to a simulated phone's port without an adb server: old and new protocol versions."""
+"""Clients connect to a simulated phone's port without an adb server: old and new protocol versions."""
 
 import socket
 import struct
@@ -125,7 +125,7 @@ def test_messages_of_closed_or_unknown_streams_are_ignored(connected: Callable[[
     for command in (OKAY, WRTE, CLSE):
         client.send(command, 7, 1, b"late" if command == WRTE else b"")
     remote = client.open("shell:cat", local=9)
-    client.send(CLSE, 1234, remote)  # not from its stream
+    client.send(CLSE, 1234, remote)  # of another stream
     client.send(WRTE, 9, remote, b"kept")
     assert client.receive()[:3] == (OKAY, remote, 9)
     assert client.receive() == (WRTE, remote, 9, b"kept")

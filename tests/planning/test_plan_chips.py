@@ -1,4 +1,4 @@
-"""Topologies by name: what is counted, and one line for what there isn't."""
+"""Topologies by name: chips and hosts, and one-line errors for unknown names."""
 
 import pytest
 

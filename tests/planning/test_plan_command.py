@@ -1,4 +1,4 @@
-"""The command: tables and a verdict for a run that can be planned, one line for one that cannot."""
+"""The command prints tables and a verdict for a run, or a one-line error if it cannot be planned."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def test_plan_of_a_run_that_does_not_fit_gives_the_excess_and_settings_that_help
     freed = {flag: float(bytes_) for flag, bytes_ in re.findall(r"(--\S+) +(-?\d+\.\d\d) +no", said)}
     for flag in ("--action_level.micro_batch=4", "--action_level.group=4", "--precision.compute=bfloat16"):
         assert freed[flag] > 0.1
-    assert freed["--precision.remat=full"] > 0.1 and "--lora.rank=16" in freed  # not the program as it was
+    assert freed["--precision.remat=full"] > 0.1 and "--lora.rank=16" in freed  # the program must differ
     plan.main([*ONE, "--stages=[format_finetuning]", "--format_finetuning.frozen=[]"])
     assert "--format_finetuning.frozen=[vision]" in capsys.readouterr().out
 
@@ -71,7 +71,7 @@ def test_every_chip_reads_at_least_half_of_the_weights_for_decoding_on_eight_chi
         sampling = next(row.footprint for row in rows if row.program.name.startswith("sample"))
         return sampling.parts["decode 32 tokens"].memory
 
-    weights = 4 * 32 * 2_000_000  # of two million numbers, 32 times
+    weights = 4 * 32 * 2_000_000  # two million numbers, read 32 times
     assert read("h200:1", "1x1") > read("h200:8", "8x1") > 0.5 * weights
 
 

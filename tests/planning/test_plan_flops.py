@@ -1,4 +1,4 @@
-"""Operations and live bytes are counted as a program runs: loops as often as they go, branches by their share."""
+"""Operations and live bytes count every iteration of a loop and branches by their share."""
 
 from functools import partial
 
@@ -71,10 +71,10 @@ def test_recomputation_counts_in_the_backward_pass() -> None:
 def test_live_bytes_count_products_until_their_last_use_and_no_fused_arrays() -> None:
     small, one = 4 * 4 * 8, 4 * 4 * 8
 
-    def chain(x, w) -> jax.Array:  # two products alive at once, whatever stands between
+    def chain(x, w) -> jax.Array:  # two products live at once
         return jnp.exp(jnp.exp(x @ w) @ w * 2.0) @ w
 
-    def kept(x, w) -> jax.Array:  # the first is read again at the end
+    def kept(x, w) -> jax.Array:  # the end reads the first product again
         first = x @ w
         return (jnp.sin(first) @ w @ w) + first
 

@@ -1,4 +1,4 @@
-"""Bytes are counted in a compiled program's text: in HBM alone, loops as often as they run, slices as slices."""
+"""Bytes read from HBM, from a compiled program's text: every iteration of a loop, and only the slice of a slice."""
 
 import pytest
 

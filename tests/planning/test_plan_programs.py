@@ -1,4 +1,4 @@
-"""A plan's shapes are the run's: states, batches and what is called with them, without allocating anything."""
+"""A plan has the shapes of the run (states, batches and calls) and allocates nothing."""
 
 from dataclasses import replace
 
@@ -78,7 +78,7 @@ def test_planned_micro_batch_equals_the_micro_batch_of_a_stage() -> None:
     session = Session(RUN, CONFIG, prompt_format, open_tasks(RUN.tasks, RUN.phones), mesh, Console(quiet=True))
     device = Device(RUN.phones.simulated.size)
     shots = []
-    for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show
+    for app in ("settings", "shop", "clock", "messages"):  # the largest number of different screens in two prompts
         assert device.launch(APPS[app].package)
         shots.append(Screenshot(device.screenshot()))
     prompts = [
@@ -108,7 +108,10 @@ def test_every_stage_lists_its_programs_in_the_order_of_an_update_per_bucket() -
         "task_level": [
             "encode screens",
             *("fill 1 slots, P 64", "fill 1 slots, behind kept keys, P 64", "decode 8 x 4, P 64"),
-            *("fill 1 slots, P 128", "decode 8 x 4, P 128"),  # of a rest that takes the largest bucket nothing is kept
+            *(
+                "fill 1 slots, P 128",
+                "decode 8 x 4, P 128",
+            ),  # nothing is cached if the remainder needs the largest bucket
             *("gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "gradients 8 x 4, P 64", "gradients 8 x 4, P 128"),
             *("add", "update"),
         ],
@@ -122,20 +125,20 @@ def test_planned_calls_of_an_update_cover_all_turns_of_its_episodes() -> None:
     def calls(name: str) -> float:
         return sum(program.calls for program in programs if program.name.startswith(name))
 
-    assert calls("fill") == pytest.approx(16 * 3)  # sixteen episodes, three turns each, a prompt at once
-    assert calls("decode") == pytest.approx(16 * 3 / 4 * 6 / 8)  # four phones, six tokens, eight at once
-    assert calls("gradients") == pytest.approx(16 * 2 / 8 + 1)  # the first turn's prompt is its group's
+    assert calls("fill") == pytest.approx(16 * 3)  # sixteen episodes, three turns each, one prompt per call
+    assert calls("decode") == pytest.approx(16 * 3 / 4 * 6 / 8)  # four phones, six tokens, eight tokens per call
+    assert calls("gradients") == pytest.approx(16 * 2 / 8 + 1)  # the group shares the prompt of the first turn
     assert calls("encode") == 16 * 3 / 2
 
 
 @pytest.mark.parametrize(
     ("phones", "slots", "waves"),
     [
-        (4, None, 12),  # sixteen episodes of three turns on four phones: four after each other
+        (4, None, 12),  # sixteen episodes of three turns on four phones: four episodes per phone
         (16, None, 3),
-        (64, None, 3),  # an update has sixteen episodes: other phones and slots have nothing to do
+        (64, None, 3),  # an update has sixteen episodes: other phones and slots are idle
         (12, None, 6),  # four phones play a second episode
-        (16, 4, 12),  # four phones at a time get their responses
+        (16, 4, 12),  # four phones at a time get responses
         (16, 64, 3),
     ],
 )
@@ -149,7 +152,7 @@ def test_more_phones_or_slots_than_episodes_save_nothing(phones, slots, waves) -
     )
     programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
     calls = sum(program.calls for program in programs if program.name.startswith("decode"))
-    assert calls == pytest.approx(waves * 6 / 8)  # six tokens, eight at once
+    assert calls == pytest.approx(waves * 6 / 8)  # six tokens, eight tokens per call
 
 
 def test_turns_use_the_bucket_that_their_history_needs() -> None:
@@ -190,4 +193,4 @@ def test_run_of_adapters_counts_one_base_for_policy_and_reference() -> None:
     reference = trained / 2  # adapters in bfloat16
     assert programs["action_level", "sample 8 x 4, P 64"].beside == pytest.approx(trained + moments + reference)
     assert programs["action_level", "gradients 8 x 4, P 64"].beside == pytest.approx(moments + reference)
-    assert ("format_finetuning", "encode screens") in programs  # the vision tower learns in no stage
+    assert ("format_finetuning", "encode screens") in programs  # no stage trains the vision tower

@@ -1,4 +1,4 @@
-"""Results on disk: what a second plan reuses, what it computes again, and what an interrupted one leaves."""
+"""Results on disk: what a second plan reuses, what it computes again, and what an interrupted plan stores."""
 
 import json
 import os
@@ -28,7 +28,7 @@ TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 TOPOLOGY = parse_topology("v5e:1x1")
 ARGUMENTS = ["--topology=v5e:1x1", f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[416,448]"]
 ARGUMENTS += ["--stages=[format_finetuning]", "--format_finetuning.micro_batch=1"]
-# The command with the CPU's compiler in the place of the TPU's.
+# The command with the CPU's compiler instead of the TPU's.
 COMMAND = """
 import sys, jax
 from mobile_r1_jax import plan

@@ -1,4 +1,4 @@
-"""The TPU's own compiler, with no TPU: a small policy's train step and sampler for eight chips."""
+"""The TPU's compiler, without a TPU: a small policy's train step and sampler for eight chips."""
 
 import importlib.util
 import re

@@ -78,7 +78,7 @@ def test_swipe_direction_uses_the_dominant_axis_and_ignores_the_box() -> None:
     assert reward(Swipe(at(90, 160), at(70, 190)), golden, rules) == 0
     assert reward(Swipe(at(90, 190), at(10, 160)), golden, rules) == 0
     assert reward(Swipe(at(90, 190), at(90, 190)), golden, rules) == 0
-    assert reward(Swipe(at(90, 190), at(70, 160)), golden) == 0  # by the paper's rule it starts outside of the box
+    assert reward(Swipe(at(90, 190), at(70, 160)), golden) == 0  # by the paper's rule the start is outside the box
 
 
 def test_golden_back_accepts_a_tap_on_the_back_element_if_the_rules_allow_it() -> None:

@@ -1,4 +1,4 @@
-"""The chat judge against a real HTTP server: what it sends, and what it makes of every kind of answer."""
+"""The chat judge with a real HTTP server: its requests, and its handling of every kind of answer."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def settings(server: ChatServer, **changes: Any) -> JudgeSettings:
 
 
 def judge_with(chosen: JudgeSettings, folder: Path, use: Callable[[ChatJudge], Awaitable[Any]]) -> Any:
-    """Return what `use` makes of a judge that has not asked anything yet."""
+    """Return the result of `use` for a judge that has not sent a request yet."""
 
     async def inside() -> Any:
         async with AsyncExitStack() as stack:
@@ -323,7 +323,7 @@ def test_spent_budget_is_a_one_line_error_and_stored_costs_count_after_a_restart
         assert grade(chosen, tmp_path, "b").usage.cost == pytest.approx(1.0)
         with pytest.raises(JudgeError, match=r"cost 2 of a budget of 2; raise judge.budget"):
             grade(chosen, tmp_path, "c")
-        assert grade(chosen, tmp_path, "a").usage.cost == 0  # kept grades are free
+        assert grade(chosen, tmp_path, "a").usage.cost == 0  # stored grades are free
         assert grade(replace(chosen, budget=3.0), tmp_path, "c").grade == 3
     assert len(server.requests) == 3
 

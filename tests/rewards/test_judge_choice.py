@@ -1,4 +1,4 @@
-"""Which judge grades an episode, the judging of single steps, and settings that cannot be."""
+"""Which judge grades an episode, the judging of single steps, and impossible settings."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ def test_state_or_checks_decide_without_a_chat_model_and_neither_is_an_outage(tm
 @pytest.mark.parametrize(
     ("kind", "says", "expected", "asked"),
     [
-        ("auto", 0, [4, 3, 2, 0, 0], 3),  # checks decide success: chat has no say there
+        ("auto", 0, [4, 3, 2, 0, 0], 3),  # checks decide success, not the chat judge
         ("auto", 4, [4, 4, 2, 1, 4], 3),
         ("checks", 1, [3, 3, 2, 1, None], 3),
         ("chat", 2, [2, 2, 2, 2, 2], 5),
@@ -65,7 +65,7 @@ def test_state_or_checks_decide_without_a_chat_model_and_neither_is_an_outage(tm
 def test_a_chat_judge_grades_quality_where_checks_decide_success(tmp_path, kind, says, expected, asked) -> None:
     with chat_server(graded(says)) as server:
         settings = JudgeSettings(kind, "m", server.url)
-        # Episodes differ only in what is known, so each needs its own folder: the judge sees the same.
+        # Episodes differ only in the known outcome, and the judge sees equal requests: each needs a separate folder.
         judged = [judge_all(settings, tmp_path / str(i), one)[0] for i, one in enumerate(EVERY)]
     assert grades(judged) == expected
     assert sum(one.usage.requests for one in judged) == asked
@@ -98,7 +98,7 @@ def judge_steps(settings: JudgeSettings, folder: Path, one: Evidence, score: Sco
 
 
 def by_answer(body: Body) -> Reply:
-    """Grade episodes with 4; of steps, the one on screen b is wrong and the one on screen c breaks the judge."""
+    """Grades episodes with 4. The step on screen b is wrong, and the step on screen c breaks the judge."""
     if "towards_goal" not in body["messages"][0]["content"]:
         return graded(4)
     [answer] = data_of(body, "Answer")
@@ -154,4 +154,4 @@ def test_claim_is_terminate_with_success() -> None:
     assert [
         evidence("a", UNKNOWN, answers).claims_success for answers in ((CLAIM,), (gave_up,), (CLAIM, MOVE), ())
     ] == [*(True, False, False, False)]
-    assert not Evidence(trajectory("a", ending=Ending.SUCCESS)).claims_success  # an ending is not a claim
+    assert not Evidence(trajectory("a", ending=Ending.SUCCESS)).claims_success  # other endings are not claims

@@ -1,4 +1,4 @@
-"""Texts of the judged agent stay data: whatever they hold, the request has the same form around them."""
+"""Texts of the judged agent stay data: no text changes the form of the request."""
 
 import asyncio
 import json
@@ -31,14 +31,14 @@ ATTEMPTS = [
 
 
 def attacked(attempt: str) -> Evidence:
-    """An episode whose task, app and answers hold the attempt."""
+    """Return an episode whose task, app and answers contain the injected text."""
     one = evidence("ab")
     turns = tuple(replace(turn, response=attempt) for turn in one.trajectory.turns)
     return replace(one, trajectory=replace(one.trajectory, task=attempt, app=attempt, turns=turns))
 
 
 def shape(parts: tuple[str | Screenshot, ...]) -> list[str]:
-    """The form of a prompt: what is ours of each part."""
+    """Return the form of a prompt: our text of each part."""
     return ["image" if isinstance(part, Screenshot) else part.split(" (data): ")[0] for part in parts]
 
 

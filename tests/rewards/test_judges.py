@@ -1,4 +1,4 @@
-"""The judges that ask nobody, and the reward."""
+"""The judges without a model, and the reward."""
 
 import pytest
 from judged_episodes import CLAIM, DONE, MOVE, NOT_DONE, UNKNOWN, evidence, trajectory

@@ -4,7 +4,7 @@ from mobile_r1_jax.rl import group_advantages
 
 
 def restated(rewards: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The formula, group by group, in plain NumPy."""
+    """Return the formula, group by group, in NumPy."""
     advantages = np.zeros(rewards.shape)
     informative = np.zeros(len(rewards), bool)
     for group, (r, c) in enumerate(zip(rewards, counted, strict=True)):

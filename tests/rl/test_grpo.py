@@ -44,7 +44,7 @@ def run(batch: dict, settings: GRPO, **changes: np.ndarray) -> LossAndMetrics:
 
 
 def restated(b: dict[str, np.ndarray], settings: GRPO) -> tuple[float, float]:
-    """Loss and KL in float64 NumPy, token by token."""
+    """Return loss and KL in float64 NumPy, token by token."""
     per_token, kls = np.zeros(SHAPE), np.zeros(SHAPE)
     for at in np.argwhere(b["mask"]):
         at = tuple(at)
@@ -84,7 +84,7 @@ def test_loss_and_kl_equal_a_numpy_reference(batch, settings) -> None:
 
 def test_clip_fractions_are_reported_for_each_bound() -> None:
     logps = jnp.log(jnp.array([[0.5], [0.5], [2.0], [2.0]]))
-    advantages = jnp.array([-1.0, 1.0, -1.0, 1.0])  # cut low, free, free, cut high
+    advantages = jnp.array([-1.0, 1.0, -1.0, 1.0])  # clipped low, not, not, clipped high
     mask = jnp.ones((4, 1), bool)
 
     def loss(x: jax.Array) -> LossAndMetrics:
@@ -132,7 +132,7 @@ def test_only_importance_weights_use_the_truncated_log_probabilities(batch) -> N
 
 
 def test_truncated_log_probabilities_give_unbiased_weights_for_kept_tokens() -> None:
-    """In expectation over draws from a nucleus of three tokens of five, whose mass is 0.8."""
+    """The expectation is over draws from a nucleus of three of five tokens, with mass 0.8."""
     whole, worth = np.array([0.4, 0.3, 0.1]), np.array([2.0, -1.0, 3.0])
     drawn = whole / whole.sum()
 
@@ -207,7 +207,7 @@ def test_likelihood_loss_is_the_weighted_mean_of_negative_log_probabilities(batc
 @pytest.mark.parametrize("nats", [21.0, 88.0, 89.0, 200.0, 1e4])
 @pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
 def test_ratios_that_would_overflow_are_bounded_and_have_no_gradient(nats: float, advantage: float) -> None:
-    """The policy against the reference (k3), and against the policy of the batch (the ratio), one token in each row."""
+    """k3 compares policy and reference; the ratio compares the policy with that of the batch; one token per row."""
     logps = jnp.array([[-nats, -1.0], [-1.0, -1.0]])
     others = {"reference_logps": logps.at[0, 0].set(0.0), "old_logps": logps.at[1, 0].set(-1 - nats)}
     mask, advantages = jnp.ones((2, 2), bool), jnp.full(2, advantage)

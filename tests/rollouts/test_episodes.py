@@ -1,4 +1,4 @@
-"""Episodes on simulated phones over real adb, played from a script: how they go, how they end, what is kept of them."""
+"""Episodes on simulated phones over real adb, played from a script: turns, endings and recorded values."""
 
 import gc
 import signal
@@ -54,10 +54,10 @@ def test_pop_ups_and_mistakes_leave_the_path_and_return(play: Play) -> None:
     tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
     plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
     assert any(episode.off_path for episode in plain)
-    assert all(all(episode.made_progress) for episode in plain)  # a pop-up that opens is no wrong step
+    assert all(all(episode.made_progress) for episode in plain)  # an opening pop-up is not a wrong step
     for straight, astray in zip(plain, mistaken, strict=True):
         assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
-        assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody
+        assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of any policy
         assert astray.off_path and StateJudge().score(astray.trajectory).grade == 3
 
 
@@ -152,7 +152,7 @@ def test_seeds_of_turns_depend_on_the_task_and_not_on_the_phone(play: Play, phon
 
 
 class FailingPhone(SimulatedPhone):
-    """Lost after its second screenshot."""
+    """Fails after its second screenshot."""
 
     taken = 0
 
@@ -207,7 +207,7 @@ def test_death_of_our_processes_loses_only_running_episodes(
         played = play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at=blow)
     lost = [episode for episode in played if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE]
     assert len(lost) <= 3 and all("phone emulator-" in episode.failure.message for episode in lost)
-    assert lost or which == "adb"  # phones outlive adb: an episode whose call can be repeated goes on
+    assert lost or which == "adb"  # phones outlive adb: an episode continues if its call can be repeated
     for episode, same in zip(played, expected, strict=True):
         if episode not in lost:
             assert episode.trajectory.ending is Ending.SUCCESS and not episode.failure

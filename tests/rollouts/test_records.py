@@ -1,4 +1,4 @@
-"""What is kept of episodes on disk: annotations, and the rows of failures."""
+"""Episodes on disk: annotations, and the rows of failures."""
 
 from random import Random
 
@@ -35,13 +35,13 @@ def test_failures_of_repeated_updates_are_recorded_once(play: Play, phones, tmp_
 def test_episodes_of_repeated_updates_are_recorded_once(play: Play, tmp_path) -> None:
     [episode] = play([TASK], [[WAIT, FAILURE]])
     records = Records(tmp_path)
-    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it goes on after the first
+    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it resumes after the first
         records.write("task_level", step, [episode, episode], [0.0, 1.0])
     read = [trajectory.scores for _, trajectory in read_trajectories(tmp_path / "task_level")]
     assert [scores["step"] for scores in read] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-@pytest.mark.parametrize("step", [2, 3])  # the update that the kill was in, and one after a checkpoint
+@pytest.mark.parametrize("step", [2, 3])  # the killed update, and one after a checkpoint
 def test_record_cut_by_a_kill_is_removed(play: Play, tmp_path, step) -> None:
     [episode] = play([TASK], [[WAIT, FAILURE]])
     records, data = Records(tmp_path), tmp_path / "task_level" / DATA

@@ -1,4 +1,4 @@
-"""Episodes that a killed run has stored are the episodes again, or none, and an interrupted play is on record."""
+"""A resumed run reads the stored episodes of an update, all or none, and records an interrupted play."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FORMAT = PromptFormat(load_tokenizer(host_runs.TINY_BASE, None), host_runs.SYSTE
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[Path, dict[int, Task], dict[int, Episode]]:
-    """A folder with the episodes of updates 1 and 2, the tasks of update 2, and its episodes."""
+    """Return a folder with the episodes of updates 1 and 2, the tasks of update 2, and its episodes."""
     tasks, episodes = host_runs.store_episodes(tmp_path, updates=2)
     return tmp_path / "trajectories" / "task_level", tasks, episodes
 
@@ -77,7 +77,7 @@ def test_later_play_of_an_update_replaces_it_and_later_updates(stored) -> None:
 
 def test_killed_play_is_recorded_as_interrupted_once(stored) -> None:
     folder, tasks, episodes = stored
-    begin_update(folder, 3, tasks)  # and the run is killed
+    begin_update(folder, 3, tasks)  # the run is killed here
     begin_update(folder, 3, tasks)
     store_update(Records(folder.parent), folder, 3, episodes, [0.0] * len(episodes))
     begin_update(folder, 4, tasks)

@@ -1,5 +1,5 @@
-"""The engine: many requests at once, each with its own answer, its own error, and no say in anybody else's; rows that
-are filled again as soon as they are free; no program compiled twice."""
+"""The engine answers concurrent requests independently, errors included, refills free slots at once, and compiles no
+program twice."""
 
 import asyncio
 import threading
@@ -34,13 +34,13 @@ def prompts(tied_pair) -> list[SmallPrompt]:
 
 @pytest.fixture(scope="module")
 def too_long(tied_pair) -> SmallPrompt:
-    """Longer than the only bucket of prompts, which is 64 tokens."""
+    """Return a prompt longer than the only bucket of prompts, which is 64 tokens."""
     return make_prompt(tied_pair.torch, SIZES[:1], tail=80)
 
 
 @pytest.fixture(scope="module")
 def greedy(tied_pair, prompts) -> list[Completion]:
-    """What each prompt is answered greedily, by the sampler itself."""
+    """Return the sampler's greedy answer to each prompt."""
     inputs = batch(prompts, tied_pair.policy.config.vision, rows=ROWS)
     keys = jax.random.split(jax.random.key(0), ROWS)
     samples = jax.device_get(sample(tied_pair.policy, *inputs, keys, group=1, sampling=GREEDY))
@@ -178,7 +178,7 @@ def test_nothing_is_compiled_after_every_shape_occurred(make_engine, prompts) ->
             compiled.append(event)
 
     async def twice(engine: Engine, together: tuple[int, ...]) -> None:
-        for _ in range(2):  # long prompts are there already the second time
+        for _ in range(2):  # the second time, long prompts are cached
             await all_at_once(*((prompts[which], 0) for which in together))(engine)
 
     async def talk(engine: Engine) -> None:
@@ -194,11 +194,11 @@ def test_nothing_is_compiled_after_every_shape_occurred(make_engine, prompts) ->
             run(make_engine(UNEVEN, rows=5), talking)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compiled) == warmed_up >= 13  # the slots; the ten to fill them; two to decode
+    assert len(compiled) == warmed_up >= 13  # the empty slots; ten programs to fill them; two to decode
 
 
 def beginning_of(prompt: SmallPrompt) -> SmallPrompt:
-    """The prompt up to the words behind its first screen."""
+    """Return the prompt up to the text after its first screen."""
     until = int(np.flatnonzero(np.diff((prompt.image_index >= 0).astype(int)) < 0)[0]) + 5
     return replace(
         prompt,
@@ -215,7 +215,7 @@ def test_cached_prefix_of_a_prompt_is_not_computed_again(make_engine, prompts, g
 
     async def talk(engine: Engine) -> tuple[Completion, Completion]:
         await engine.sample(first, 0)
-        await engine.sample(prompts[0], 0)  # of this nothing is alike
+        await engine.sample(prompts[0], 0)  # this prompt shares no prefix
         return await engine.sample(prompts[2], 0), await engine.sample(prompts[2], 0)
 
     engine = make_engine()
@@ -224,7 +224,7 @@ def test_cached_prefix_of_a_prompt_is_not_computed_again(make_engine, prompts, g
         np.testing.assert_allclose(answer.logps, greedy[2].logps, atol=1e-5)
     asked = [len(first.ids), len(prompts[0].ids), len(prompts[2].ids), len(prompts[2].ids)]
     assert engine.usage.prompt_tokens == sum(asked)
-    # Of the second time nothing but the token that the answer is predicted from.
+    # The second time computes only the last token, which predicts the answer.
     assert engine.usage.prompt_tokens_kept == len(first.ids) + len(prompts[2].ids) - 1
     assert engine.usage.as_metrics()["prompt_tokens_kept"] == engine.usage.prompt_tokens_kept / sum(asked)
 

@@ -1,4 +1,4 @@
-"""What two prompts begin with alike, to the token, and never a part of a screen."""
+"""The common prefix of two prompts is exact to the token and never ends inside a screen."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def prompt(tied_pair) -> SmallPrompt:
 
 
 def screens(prompt: SmallPrompt) -> list[tuple[int, int]]:
-    """(first token, token after the last) of both."""
+    """Return (first token, token after the last) of both screens."""
     on = np.flatnonzero(prompt.ids == IMAGE)
     second = int(np.flatnonzero(np.diff(on) > 1)[0]) + 1
     return [(int(on[0]), int(on[second - 1]) + 1), (int(on[second]), int(on[-1]) + 1)]

@@ -1,4 +1,4 @@
-"""Samples: greedy as transformers.generate, log-probabilities as training computes them, stopping and forbidding."""
+"""Samples: greedy ones equal transformers.generate, log-probabilities equal training; stop and forbidden tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +20,13 @@ KEYS = jax.random.split(jax.random.key(0), 4)  # one for each row of `inputs`
 
 @pytest.fixture(scope="module")
 def prompts(tied_pair) -> list[SmallPrompt]:
-    """A prompt with one image, one of text alone, one with two images."""
+    """Return a prompt with one image, one of text alone, and one with two images."""
     return [make_prompt(tied_pair.torch, sizes, seed=seed) for seed, sizes in enumerate((SIZES[:1], (), SIZES))]
 
 
 @pytest.fixture(scope="module")
 def inputs(tied_pair, prompts) -> tuple[Screens, Prompts]:
-    """The three prompts and a row of padding."""
+    """Return the three prompts and a row of padding."""
     return batch(prompts, tied_pair.policy.config.vision, rows=4)
 
 
@@ -153,7 +153,7 @@ def test_greedy_sampling_takes_the_first_of_the_most_likely_tokens() -> None:
 
 
 def test_decoding_ends_when_every_row_has_stopped(tied_pair, inputs) -> None:
-    """With every token a stop token, what a long limit samples is what a limit of one samples, at the cost of one."""
+    """If every token is a stop token, a long limit gives the samples of a limit of one, at the same cost."""
     everything = tuple(range(160))
     samples = sample(
         tied_pair.policy, *inputs, KEYS, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything)

@@ -1,4 +1,4 @@
-"""Screens that a frozen tower has seen are not encoded again, and few of them are not padded to many."""
+"""A frozen tower encodes every screen once, and small batches of screens get little padding."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ WINDOWS = 2
 
 
 def screens(count: int) -> list[tuple[ScreenId, SizedScreenshot]]:
-    """So many different screens, of sizes in turn."""
+    """Return `count` different screens, of alternating sizes."""
     sizes = [SIZES[number % len(SIZES)] for number in range(count)]
     rng = np.random.default_rng(0)
     return [
@@ -29,7 +29,7 @@ def screens(count: int) -> list[tuple[ScreenId, SizedScreenshot]]:
 
 @pytest.fixture
 def batches() -> list[int]:
-    """How many screens each batch had that was encoded."""
+    """Return the number of screens of each encoded batch."""
     return []
 
 
@@ -47,7 +47,7 @@ def cache(tied_pair, batches: list[int]) -> ScreenCache:
 
 
 def encoded(cache: ScreenCache, shown: Sequence[tuple[ScreenId, SizedScreenshot]]) -> list[np.ndarray]:
-    """What the tower makes of them all at once, in rows wide enough for several."""
+    """Return the tower's tokens of all screens in one batch, in rows wide enough for several."""
     values, sizes = [screen.patches for _, (screen, _) in shown], [size for _, (_, size) in shown]
     packed, places = pack_screens(values, sizes, config=cache.config, shape=Shape(2, 5))
     tokens = np.asarray(encode(cache.vision, packed)).reshape(-1, cache.config.out_width)
@@ -71,7 +71,7 @@ def test_prompts_without_screens_get_the_same_shapes(cache: ScreenCache, batches
 
 
 def test_only_new_screens_are_encoded_in_the_rows_that_they_fill(cache, batches) -> None:
-    shown = screens(9)  # a row has room for one of the larger ones, or for two of the smaller ones
+    shown = screens(9)  # one of the larger screens fits into a row, or two of the smaller ones
     cache(dict(shown[:8]), screens=8)
     assert batches == [4, 1, 1]
     cache(dict(shown[1:]), screens=8)
@@ -87,7 +87,13 @@ def test_screen_larger_than_the_shapes_is_a_one_line_error(cache: ScreenCache) -
 def test_least_recently_used_screen_is_evicted_first(cache, batches) -> None:
     first, second, third = ({key: one} for key, one in screens(3))
     cache.most_bytes = (15 + 21) * cache.config.out_width * 4
-    for shown in (first, second, first, third, first):  # the first one again, so that the second is the oldest
+    for shown in (
+        first,
+        second,
+        first,
+        third,
+        first,
+    ):  # use the first one again, so that the second is the least recently used
         cache(shown, screens=1)
     assert len(batches) == 3
     cache(second, screens=1)

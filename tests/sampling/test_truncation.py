@@ -1,4 +1,4 @@
-"""Top-p and top-k: what is cut off never comes, the rest keeps its proportions, and both log-probabilities are told."""
+"""Top-p and top-k: cut tokens are never drawn, the rest keeps its proportions, and both log-probabilities are given."""
 
 import asyncio
 from dataclasses import replace
@@ -37,7 +37,7 @@ def drawn(pair: object, inputs: tuple[Screens, Prompts], sampling: Sampling, gro
 
 
 def restated(probabilities: np.ndarray, top_p: float = 1.0, top_k: int | None = None) -> np.ndarray:
-    """One truncated distribution [V], token by token."""
+    """Return one truncated distribution [V], token by token."""
     likeliest, mass, kept = np.argsort(-probabilities)[:top_k], 0.0, np.zeros_like(probabilities)
     for token in likeliest:
         if mass < top_p:
@@ -77,7 +77,7 @@ def test_only_kept_tokens_are_drawn_with_their_stated_probability(tied_pair, inp
         seen = np.bincount(samples.ids[row].ravel(), minlength=160)
         possible = expected > 0
         assert 1 < possible.sum() < 100 and not seen[~possible].any()
-        # Chi-square, whose mean is its degrees of freedom and whose variance twice that: here within five deviations.
+        # Chi-square: the mean is the degrees of freedom, the variance twice that; the limit is five deviations.
         freedom = possible.sum() - 1
         square = ((seen - expected)[possible] ** 2 / expected[possible]).sum()
         assert square < freedom + 5 * np.sqrt(2 * freedom)

@@ -1,4 +1,4 @@
-"""The golden steps of a run: what is left out, what is said of it, and what is refused."""
+"""The golden steps of a run: left-out steps, their report, and refused data."""
 
 import json
 import zlib

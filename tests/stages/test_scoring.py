@@ -1,4 +1,4 @@
-"""Scores of an update: outages leave no trace, and a run waits when too many are lost."""
+"""Scores of an update: a few outages have no effect, and a run waits after too many."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ TASK = Task("Shop", "buy milk")
 
 @dataclass
 class Scripted:
-    """A judge that says what is written for an episode, by its number of calls."""
+    """A judge with scripted answers per episode, by the number of its calls."""
 
     lines: dict[str, Sequence[Score | JudgeOutage]]
     asked: list[str] = field(default_factory=list)
@@ -112,18 +112,18 @@ DONE_IN_TWO = played(
     [Progress(False, 2, 2, 0, 1), Progress(False, 1, 2, 1, 1), Progress(True, 1, 2, 1, 1)], MOVE, CLAIM
 )
 FALSE_CLAIM = played([Progress(False, 3, 3, 0, 2), Progress(False, 3, 3, 0, 2)], CLAIM)
-MUTE = played([], MOVE, CLAIM)  # a phone that does not know its progress
+MUTE = played([], MOVE, CLAIM)  # a phone without progress
 
 
 class Chat:
-    """In the chat judge's place: takes every claim for a success."""
+    """Replaces the chat judge: grades every claim as a success."""
 
     async def grade(self, evidence: Evidence) -> Score:
         return Score(4, "it says so", opinion=4, usage=Usage(1, 100, 10, 0.5, 2.0))
 
 
 class Steps:
-    """In the step judge's place: every step is towards the goal."""
+    """Replaces the step judge: every step makes progress."""
 
     async def judge(self, evidence: Evidence, score: Score) -> tuple[tuple[bool, ...], Usage]:
         turns = len(evidence.trajectory.turns)

@@ -1,4 +1,4 @@
-"""What a turn of the task-level stage learns from: its trajectory's advantage, and its own step's."""
+"""Advantages of a turn in the task-level stage: of its trajectory, and of its own step."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ from mobile_r1_jax.stages.scoring import score_update
 from mobile_r1_jax.stages.task_level import rollout_metrics, step_progress, weighted_turns
 from mobile_r1_jax.tasks.task import Task
 
-MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tell how far it is
+MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone without progress
 FOUR = 4  # most turns
 
 
@@ -56,7 +56,7 @@ def test_infrastructure_failures_are_in_no_advantage_and_counted_separately() ->
 
 
 def test_step_advantages_use_all_steps_of_the_group() -> None:
-    """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
+    """The first turn of ASTRAY is wrong; three turns of STRAIGHT and four of ASTRAY are right."""
     progress, known = step_progress(steps_of(STRAIGHT, ASTRAY), np.ones(2, bool), 5)
     advantages, _ = group_advantages(progress.reshape(1, -1), known.reshape(1, -1), standardize=False)
     right, wrong = 1 / 8, -7 / 8
@@ -65,7 +65,7 @@ def test_step_advantages_use_all_steps_of_the_group() -> None:
 
 
 def played(*advantages: float) -> tuple[Episode, np.ndarray]:
-    """An episode with a turn for each advantage, and these in a row of FOUR."""
+    """Return an episode with a turn for each advantage, and the advantages in a row of FOUR."""
     screenshot = Screenshot(draw(Screen("", 0, ()), (112, 224)))
     turns = tuple(Turn(screenshot, "", Completion((number,), (-1.0,))) for number in range(len(advantages)))
     prompts = tuple(f"prompt {number}" for number in range(len(turns)))

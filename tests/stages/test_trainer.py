@@ -1,4 +1,4 @@
-"""The loop of all stages: a stage that was killed and started again ends like one that never was."""
+"""The loop of all stages: a killed and restarted stage ends like an unbroken one."""
 
 import asyncio
 import dataclasses
@@ -68,8 +68,8 @@ def play(
     on_the_device: bool = True,
     ahead_of_devices: bool = False,
 ) -> Policy:
-    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from, one in
-    `bad` a loss that is no number; `lengths` of prompts by place, where they differ."""
+    """Train on batches that depend only on the position in the data. Updates in `empty` have nothing to learn from,
+    updates in `bad` have a loss of NaN. lengths: of prompts, by position."""
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update == killed_at:
@@ -97,7 +97,7 @@ def play(
 
 
 def rows(session: Session) -> list[dict[str, Any]]:
-    """The run's metrics, but for the clock."""
+    """Return the run's metrics without times."""
     lines = (session.run.directory / "metrics.jsonl").read_text().splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if not name.startswith("seconds")} for line in lines
@@ -134,7 +134,7 @@ def test_prefetched_batches_give_the_same_run_and_are_ready_during_the_update(
     if killed_at > 0:
         with pytest.raises(KilledError):
             play(ahead, stage, killed_at=killed_at)
-        assert len(rows(ahead)) == killed_at - 1  # while the update before was under way
+        assert len(rows(ahead)) == killed_at - 1  # during the update before
     assert same(play(ahead, stage), policy) and rows(ahead) == rows(whole)
 
 
@@ -153,7 +153,7 @@ def test_empty_update_is_logged_and_changes_nothing(session_in, tmp_path: Path) 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize(("bad", "empty"), [((0,), ()), ((1, 2), ()), ((0, 1, 3, 4), ()), ((4,), (2, 3))], ids=str)
 def test_bad_updates_are_logged_and_skipped(bad, empty, ahead, session_in, tmp_path: Path, caplog) -> None:
-    """Up to two in a row; where there was nothing to learn from is neither good nor bad."""
+    """Up to two in a row; an empty update is neither good nor bad."""
     session = session_in(tmp_path)
     policy = play(session, dataclasses.replace(STAGE, ahead=ahead), bad=bad, empty=empty)
     assert all(np.isfinite(leaf).all() for leaf in weights(policy))
@@ -179,7 +179,7 @@ def test_three_bad_updates_in_a_row_are_a_one_line_error_and_the_run_can_resume(
         play(session, bad=(first, first + 1, first + 2))
     assert "\n" not in str(caught.value) and caught.value.args[0].startswith("action_level: ")
     assert [row.get("skipped") for row in rows(session)] == [0.0] * first + [1.0] * 3
-    # What was saved in between holds the weights from before, and the run goes on from there.
+    # The checkpoint has the weights from before the bad updates, and the run resumes there.
     assert all(np.isfinite(leaf).all() for leaf in weights(play(session)))
     assert [row["step"] for row in rows(session)] == [1, 2, 3, 4, 5]
 
@@ -199,8 +199,8 @@ def test_vision_tower_stays_frozen_if_the_stage_freezes_it(session_in, tmp_path:
 
 
 def test_compilation_for_a_new_bucket_is_logged_as_info(session_in, tmp_path: Path, caplog) -> None:
-    """Longer prompts in the fourth update: the program of the reference and that of the gradients have to know them."""
-    jax.clear_caches()  # of what other tests compiled
+    """The fourth update has longer prompts: the programs of reference and gradients compile for them."""
+    jax.clear_caches()  # forget the programs of other tests
     caplog.set_level(logging.INFO, run_updates.__module__)
     play(session_in(tmp_path), lengths={103: 12})
     said = [record for record in caplog.records if record.name == run_updates.__module__]
@@ -225,7 +225,7 @@ def test_metrics_contain_the_seconds_of_an_update(session_in, tmp_path: Path) ->
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["while batches are made", "while the devices are at an update"])
 def test_cancelled_stage_saves_its_state_and_resumes_there(session_in, tmp_path, ahead) -> None:
-    """save_every is 2: without a checkpoint at the cancellation, update 3 would be made twice."""
+    """save_every is 2: without a checkpoint at the cancellation, update 3 would be computed twice."""
     stage = dataclasses.replace(STAGE, ahead=ahead)
     whole, session = session_in(tmp_path / "whole"), session_in(tmp_path / "cancelled")
     policy = play(whole, stage)

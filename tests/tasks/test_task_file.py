@@ -1,4 +1,4 @@
-"""Task files: what their texts mean, and one line for whatever is wrong in them."""
+"""Task files: the meaning of their texts, and a one-line error for every mistake."""
 
 from pathlib import Path
 

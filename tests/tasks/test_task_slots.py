@@ -1,4 +1,4 @@
-"""Slots: where they are, what enters, and that no value can leave its word of a shell line."""
+"""Slots: their places, their values, and that every value stays one word of a shell line."""
 
 import subprocess
 

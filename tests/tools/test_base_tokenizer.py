@@ -1,4 +1,4 @@
-"""The small policy's tokenizer: any text comes back exactly, and what a phone says is one token a word."""
+"""The small policy's tokenizer decodes every text exactly and has one token per word of a phone."""
 
 import socket
 from pathlib import Path
@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBa
 
 
 def names() -> set[str]:
-    """Everything in one word that a task or a screen of the simulated phone may name."""
+    """Return every single word that a task or a screen of the simulated phone may contain."""
     found = {app.label for app in APPS.values()}
     for popup in POPUPS:
         found |= {popup.accept, popup.dismiss}

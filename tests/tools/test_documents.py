@@ -1,4 +1,4 @@
-"""Documents of the base policy: the same for the same seed, true of what is shown, questions not learned."""
+"""Documents of the base policy: reproducible, true for their screens, and without loss on questions."""
 
 import re
 from itertools import islice
@@ -27,12 +27,12 @@ def read() -> list[Document]:
 
 
 def said(document: Document) -> set[tuple[str, tuple[int, int]]]:
-    """(name, centre) of all that covers a cell of the document's screen."""
+    """Return (name, centre) of all elements that cover a cell of the document's screen."""
     return {cell for cell in document.look.cells if cell}
 
 
 def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
-    """The pieces under each heading, without the names that the system text looks for."""
+    """Return the pieces under each heading, without the names that the system text asks for."""
     found: dict[str, list[tuple[str, bool]]] = {}
     pieces = iter(document.text[:-1])
     for text, learned in pieces:
@@ -40,7 +40,7 @@ def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
             heading = text.strip()
             found[heading] = []
         elif learned and not text.endswith("\n"):
-            next(pieces)  # the words between
+            next(pieces)  # the words in between
             next(pieces)  # the answer
         else:
             found[heading].append((text, learned))
@@ -48,7 +48,7 @@ def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
 
 
 def wanted(document: Document) -> list[tuple[str, str]]:
-    """(name, answer) wherever a name that the system text looks for is told, in order."""
+    """Return (name, answer) of every name that the system text asks for, in order."""
     return [
         (name, answer)
         for (name, learned), _, (answer, _) in zip(document.text, document.text[1:], document.text[2:], strict=False)
@@ -187,7 +187,7 @@ def test_no_instruction_is_held_out_or_from_the_unseen_app() -> None:
 
 
 def test_questions_and_headings_carry_no_loss(read) -> None:
-    """Names are learned where they are read off the screen or the system text, never where they are asked for."""
+    """Names carry loss where they are read from the screen or the system text, never in questions."""
     for document in read:
         for text, learned in document.text:
             assert not (learned and text in SECTIONS)
@@ -206,7 +206,7 @@ def test_switches_are_listed_with_their_states(read) -> None:
 
 
 def test_no_document_has_the_form_of_a_response(read) -> None:
-    """Single pieces of the vocabulary are repeated, whatever they are; none stands in a response's order."""
+    """Single pieces of the vocabulary are repeated, but never in the order of a response."""
     for document in read:
         repeated = document.text[-1][0]
         shown = document.system.split("\nSay: ")[0] + "".join(piece for piece, learned in document.text[:-1] if learned)

@@ -1,4 +1,4 @@
-"""Pretraining of the base policy: one that was killed ends with the metrics and weights of one that was not."""
+"""A killed pretraining of the base policy ends with the metrics and weights of an unbroken one."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
-    """A policy of one layer each, a row of metrics at every step, and pointing measured on few names."""
+    """Return settings of a policy of one layer per tower, metrics at every step, and pointing on a few names."""
     whole, point = pretraining.base_config, pretraining.pointing
 
     def one_layer(*ids: int) -> PolicyConfig:
@@ -50,7 +50,7 @@ def small() -> Iterator[None]:
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """What the metrics say, but for the clock."""
+    """Return the metrics without times."""
     read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in read]
 
@@ -91,7 +91,7 @@ def test_restarted_finished_run_returns_its_policy_and_keeps_its_tokenizer(
 ) -> None:
     folder, policy = unbroken
     before = rows(folder)
-    monkeypatch.setattr(pretraining, "train_tokenizer", None)  # the names on screens may have changed since
+    monkeypatch.setattr(pretraining, "train_tokenizer", None)  # the names on screens may have changed
     again = pretrain(RUN, folder)
     assert rows(folder) == before
     for one, other in zip(weights(again), weights(policy), strict=True):
@@ -131,12 +131,12 @@ def test_recital_gives_the_purpose_and_the_content_of_its_system_text(tokenizer)
 
 
 def test_pointing_is_measured_on_held_out_screens() -> None:
-    """`Random` takes -n for n: a negative seed is not another one."""
+    """`Random` treats the seed -n like n: a negative seed gives no other screens."""
     asked: list[int] = []
 
     def ask(seed: int, size: tuple[int, int]) -> None:
         asked.append(abs(seed))
-        raise KilledError  # that was all there is to see
+        raise KilledError  # the test needs only the seeds
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining, "documents", ask)

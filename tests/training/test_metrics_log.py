@@ -55,7 +55,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path) -> None:
 
 @pytest.mark.parametrize("full", [ROWS, CURVES])
 def test_full_disk_error_names_the_file_and_earlier_rows_stay(full: str, tmp_path: Path) -> None:
-    """The system's limit on the size of a file stands for the disk; the row decides which file meets it first."""
+    """The system's limit on the size of a file replaces a full disk; the row decides which file reaches it first."""
     log = MetricsLog(tmp_path, "only", after_step=-1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     names = ["loss"] if full == CURVES else [f"metric_{number}" for number in range(20)]

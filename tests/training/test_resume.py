@@ -20,7 +20,7 @@ UPDATES = 4
 
 @pytest.fixture(scope="module", params=tiny_run.STATES)
 def learning(request) -> str:
-    """What learns: the weights in float32 or bfloat16, or adapters."""
+    """Return a state that trains weights in float32 or bfloat16, or adapters."""
     return request.param
 
 
@@ -112,7 +112,7 @@ def test_checkpoint_that_cannot_be_restored_is_a_one_line_error(tmp_path) -> Non
 def test_unfinished_checkpoint_is_ignored(tmp_path) -> None:
     with open_checkpoints(tmp_path) as checkpoints:
         save(checkpoints, tiny_run.make_state(), 1, {})
-    # What a process killed in the middle of writing step 2 leaves behind.
+    # The files of a process that was killed while it wrote step 2.
     source = tmp_path / "1"
     torn = tmp_path / "2.orbax-checkpoint-tmp-0"
     Path(torn / "state").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Weights held in bfloat16 learn what a rounding to the nearest would lose, update by update."""
+"""Weights in bfloat16 learn from updates that rounding to the nearest would lose."""
 
 from dataclasses import replace
 

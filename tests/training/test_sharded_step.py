@@ -1,4 +1,4 @@
-"""One program over eight fake devices, in a process of its own because a process fixes its devices when it starts."""
+"""One program on eight fake devices, in a separate process because a process fixes its devices when it starts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An update with a loss or gradient that is not finite leaves no trace but its metrics."""
+"""An update with a loss or gradient that is not finite has no effect except in its metrics."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from mobile_r1_jax.training.step import Batch, StepSettings, placement_of, train
 
 
 def spoilt(part: str, value: float) -> Batch:
-    """A batch with that value in the first token or completion."""
+    """Return a batch with that value in the first token or completion."""
     batch = make_batch(0)
     array = np.array(getattr(batch.completions, part))
     array[(0,) * array.ndim] = value
@@ -33,7 +33,7 @@ BAD: dict[str, tuple[Callable[[], Batch], StepSettings]] = {
         lambda: replace(make_batch(0), reference_logps=spoilt("logps", np.nan).completions.logps),
         WITH_REFERENCE,
     ),
-    "gradient too large": (lambda: spoilt("advantages", 1e30), SETTINGS),  # its loss is finite, its norm is not
+    "gradient too large": (lambda: spoilt("advantages", 1e30), SETTINGS),  # the loss is finite, the norm is not
 }
 
 
@@ -83,7 +83,7 @@ def test_skipping_needs_no_copy_to_the_host_and_no_other_program(caplog) -> None
 
 
 def test_skipping_needs_no_extra_memory() -> None:
-    """The arrays are updated in place: a result to choose from beside them would take as much memory again."""
+    """The arrays are updated in place: a second result to choose from would need as much memory again."""
     trained = {"kernel": jnp.ones(2**20)}
     core = (jnp.zeros((), jnp.int32), trained, make_optimizer(OPTIMIZER).init(trained))
     totals = Totals(jnp.ones(()), jnp.ones(()))

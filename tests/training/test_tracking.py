@@ -1,4 +1,4 @@
-"""Weights & Biases: the real library in offline mode (slow), and what is said without it."""
+"""Weights & Biases: the real library in offline mode (slow), and the errors without it."""
 
 import json
 import struct
@@ -63,7 +63,7 @@ def history(directory: Path) -> list[tuple[str, str, int, float]]:
     """(group, name of the run, step, loss) of every point, in the order in which they were written."""
     import wandb
 
-    wandb.teardown()  # its own process writes the files to the end
+    wandb.teardown()  # the library's process finishes the files
     points = []
     for file in sorted(directory.glob("wandb/*run-*/*.wandb"), key=lambda file: file.stat().st_mtime_ns):
         read = records(file)
@@ -93,7 +93,7 @@ def test_every_stage_is_a_run_of_a_group_and_resumes_after_a_kill(
     assert history(directory) == first + [("tiny", "tiny: second", step, step / 2) for step in (1, 2, 3, 4)]
     assert [row["step"] for row in read_rows(directory / "metrics.jsonl")] == [1, 2, 3, 1, 2, 3, 4]
     named = TrackingSettings(wandb=True, project="mine", name="other")
-    write_steps(directory, "second", 0, range(1, 2), named)  # from the start again: a new run
+    write_steps(directory, "second", 0, range(1, 2), named)  # started again from the beginning: a new run
     assert (directory / "wandb" / "second.id").read_text() != first_id
     assert history(directory)[-1] == ("other", "other: second", 1, 0.5)
     written = b"".join(file.read_bytes() for file in directory.rglob("*") if file.is_file())
@@ -114,7 +114,7 @@ def test_missing_key_is_reported_before_the_run_starts(
         monkeypatch.setenv(name, value)
     import wandb
 
-    wandb.teardown()  # it reads the environment once
+    wandb.teardown()  # the library reads the environment once
     with pytest.raises(OneLineError, match="wandb login"):
         check_tracking(ON)
     wandb.teardown()

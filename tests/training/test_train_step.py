@@ -15,7 +15,7 @@ from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, t
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch with all of its screens."""
+    """Return some rows of a batch with all of its screens."""
     prompts = replace(jax.tree.map(lambda a: a[rows], batch.prompts), positions=batch.prompts.positions[:, rows])
     return replace(batch, prompts=prompts, completions=jax.tree.map(lambda a: a[rows], batch.completions))
 
@@ -40,7 +40,7 @@ def test_only_adapters_change_and_have_optimizer_state() -> None:
     before = make_adapted_state()
     trained, frozen = jax.device_get((before.trained, before.frozen))
     after, _ = train_step(before, make_batch(0), settings=SETTINGS)
-    after, _ = train_step(after, make_batch(1), settings=SETTINGS)  # A moves once B is no longer zero
+    after, _ = train_step(after, make_batch(1), settings=SETTINGS)  # A changes once B is not zero
     assert not any(leaves_equal(trained, after.trained))
     assert all(leaves_equal(frozen, after.frozen))
     assert {str(path[-1]) for path, _ in nnx.to_flat_state(after.trained)} == {"a", "b"}
@@ -85,7 +85,7 @@ def test_completions_with_positive_advantage_become_more_likely_and_others_less(
 
 @pytest.mark.parametrize(
     ("make", "rate", "fall"),
-    [(make_state, 3e-3, 0.5), (make_adapted_state, 1e-2, 0.3)],  # under adapters the small embedding stays small
+    [(make_state, 3e-3, 0.5), (make_adapted_state, 1e-2, 0.3)],  # adapters leave the small embedding small
     ids=["weights", "adapters"],
 )
 def test_finetuning_makes_the_golden_completion_likely(make, rate, fall) -> None:
@@ -122,7 +122,7 @@ def test_kl_to_the_reference_starts_at_zero_and_grows_with_the_first_update() ->
     for seed in range(2):
         batch = make_batch(seed)
         logps, _ = completion_logps(reference, batch, temperature=settings.temperature, forbidden=settings.forbidden)
-        # The reference is what sampled, so its log-probabilities are the sampler's: temperature and all.
+        # The reference is the sampling policy, so its log-probabilities equal the sampler's, temperature included.
         completions = replace(batch.completions, logps=logps)
         state, metrics = train_step(state, Batch(batch.screens, batch.prompts, completions, logps), settings=settings)
         kls.append(float(metrics["kl"]))

@@ -38,5 +38,5 @@ def test_update_by_the_loss_of_every_stage_equals_that_of_one_process(tmp_path) 
     }
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    # The losses differ, and so does what they teach.
+    # The losses differ, so their gradients differ too.
     assert len({float(value) for name, value in one.items() if name.endswith("loss")}) == 3

@@ -1,4 +1,4 @@
-"""The same tasks in every evaluation: matched by identity, chosen without a look at outcomes."""
+"""The same tasks in every evaluation: matched by id, chosen independently of outcomes."""
 
 import itertools
 import re
@@ -28,7 +28,7 @@ def strips(*ids: str, ending: Ending = Ending.FAILURE, task: str = "Buy tea") ->
 
 
 def shown(*evaluations: tuple[Strip, ...], most: int = SHOWN) -> list[list[tuple[str, int]]]:
-    """(id, line) of what each evaluation shows."""
+    """Return (id, line) of the trajectories that each evaluation shows."""
     compared, _ = same_tasks(evaluations, most)
     return [[(strip.task_id, strip.line) for strip in found] for found in compared]
 

@@ -21,7 +21,7 @@ HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)></style></ti
 
 
 class Elements(HTMLParser):
-    """What a browser would build: elements with their attributes, and the text of each element."""
+    """The elements that a browser would build, with their attributes and texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -74,12 +74,12 @@ def test_text_of_a_model_is_escaped(run, play: Play, make) -> None:
     (run / "metrics.jsonl").write_text(json.dumps({"stage": HOSTILE, "step": 1, HOSTILE: 1.0}) + "\n")
     write_result(run, Result(HOSTILE, *[Share(1, 2)] * 5, 0))
     page = page_of(run)
-    assert [attributes for attributes in page.all("script")] == [{}]  # ours alone
+    assert [attributes for attributes in page.all("script")] == [{}]  # only our markup
     assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
     assert all(image["src"].startswith("trajectories/") for image in page.all("img"))
     assert all(link["href"].startswith("#") for link in page.all("a"))
     text = "".join(page.texts)
-    assert text.count("alert(1)") >= 8  # shown as what it is
+    assert text.count("alert(1)") >= 8  # shown as text
     assert "\u202e" not in text and "\x07" not in text
 
 

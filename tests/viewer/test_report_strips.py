@@ -19,7 +19,7 @@ PHONE, SCREEN, MODEL = (1080, 2400), Frame("screenshot", 1080, 2400), Frame("mod
 
 
 def ring(page: str) -> tuple[float, float]:
-    """The centre of the only tap on a page."""
+    """Return the centre of the only tap on a page."""
     (found,) = set(re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="[\d.]+" class="mark">', page))
     return float(found[0]), float(found[1])
 
@@ -27,7 +27,7 @@ def ring(page: str) -> tuple[float, float]:
 def test_sampled_tap_is_drawn_at_its_position_on_the_phone(run: Path, play: Play, make) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump({"resizing": {"scale": 0.3}}))
     width, height = Resizing(0.3).model_size(*PHONE)
-    # Three quarters across and down, said in the pixels that the model sees.
+    # Three quarters of the width and height, in model pixels.
     play(
         "evaluation-base",
         make(Click(Point(width * 3 // 4, height * 3 // 4, Frame("model", width, height))), size=PHONE),
@@ -38,7 +38,7 @@ def test_sampled_tap_is_drawn_at_its_position_on_the_phone(run: Path, play: Play
 
 
 def test_sampled_points_are_model_pixels_even_if_ambiguous(run: Path, play: Play, make) -> None:
-    # The model sees 112x196 of a 100x200 screen: a tap in the middle lies on both, and was said of the former.
+    # The model sees a 100x200 screen at 112x196: a tap in the middle fits both sizes, and is in model pixels.
     play("evaluation-base", make(Click(Point(56, 98, Frame("model", 112, 196))), size=(100, 200)))
     assert ring(write_report(run).read_text()) == (50.5, 100.5)
 

@@ -1,4 +1,4 @@
-"""Answers to golden steps: prompts as in training, predictions as they finish, and a run that goes on after a kill."""
+"""Answers to golden steps: prompts as in training, predictions as they finish, and a run that resumes after a kill."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def prompt_format() -> PromptFormat:
 
 
 class Script:
-    """In the engine's place: answers by a function of the prompt, and remembers how many prompts are open at once."""
+    """Replace the engine: answer by a function of the prompt, and count the prompts that are open at once."""
 
     rows = 2
 
@@ -196,7 +196,7 @@ def test_data_without_usable_steps_is_a_one_line_error(tmp_path: Path) -> None:
 
 
 def test_policy_is_evaluated_on_a_data_set(held_out: Path, tmp_path: Path) -> None:
-    """The base policy of the demo answers a few steps; the second time nothing is asked again."""
+    """The base policy of the demo answers a few steps; the second run samples nothing."""
     few = tmp_path / "few"
     few.mkdir()
     (few / "images").symlink_to(held_out / "images")

@@ -1,4 +1,4 @@
-"""Predictions on disk: what is written is read again, answers of other models are read, and broken lines are named."""
+"""Predictions on disk: our own are read back, those of other models are read, and broken lines are reported."""
 
 import json
 from dataclasses import replace

@@ -130,10 +130,10 @@ def test_every_rule_set_gives_the_outcome_worked_out_by_hand(
 
 @pytest.mark.parametrize("size", [(1080, 2400), (2160, 4800), (1000, 1000), (3000, 1500)])
 def test_outcome_does_not_depend_on_the_size_of_the_model_image(size: tuple[int, int]) -> None:
-    """Apart from InfiGUI, whose distance is in pixels of that image."""
+    """InfiGUI is an exception: its distance is in pixels of that image."""
     frame = Frame("model", *size)
     for _, elements, golden, predicted, _ in CASES:
-        # Sizes like 1000x1000 turn a diagonal in pixels; the swipes of the cases are along an axis.
+        # Sizes like 1000x1000 change the direction of a diagonal; the swipes of the cases are along an axis.
         for rules in set(RULES) - {"infigui"}:
             assert judge(rules, step(golden, elements), to_frame(predicted, frame)) == judge(
                 rules, step(golden, elements), predicted
@@ -149,7 +149,7 @@ def test_malformed_answer_is_wrong_if_the_golden_action_occurs_in_the_data(rules
 
 @pytest.mark.parametrize("rules", sorted(set(RULES) - {"infigui", "agentcpm_ac", "ui_s1"}))
 def test_golden_action_as_the_answer_is_right(rules: str) -> None:
-    """Apart from the rule sets whose quirks say otherwise: cases 9, 11 and 20."""
+    """Cases 9, 11 and 20 are exceptions, by quirks of rule sets."""
     for _, elements, golden, _, _ in CASES:
         needs_a_box = rules == "android_control" and isinstance(golden, Click) and not elements
         if not needs_a_box:

@@ -1,4 +1,4 @@
-"""adbutils drives the simulated phone as its users do; tests/phones/test_adbutils_calls.py has its single calls."""
+"""adbutils drives the simulated phone; tests/phones/test_adbutils_calls.py tests single calls."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""mobile-mcp, which language models drive phones with, drives the simulated phone. Install it by `npm install` here."""
+"""mobile-mcp, a tool for language models, drives the simulated phone. Install it by `npm install` here."""
 
 import json
 import os
