@@ -96,12 +96,12 @@ def test_only_its_provider_imports_the_simulator() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_declared_arrows_have_no_circle() -> None:
+def test_declared_imports_have_no_cycle() -> None:
     graph = {part: allowed - {part} for part, allowed in DECLARED.items() if allowed != PARTS}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
-def test_every_declared_arrow_is_used() -> None:
+def test_every_declared_import_is_used() -> None:
     used = {(part_of(module, PARTS), part_of(target, PARTS)) for _, module, target in ARROWS}
     unused = [
         f"{part} -> {other}"

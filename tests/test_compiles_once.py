@@ -21,9 +21,7 @@ MOST = {  # programs whose shapes depend on how phones' requests and screens mee
 
 
 @pytest.mark.slow
-def test_after_the_first_update_of_each_stage_only_shapes_that_had_not_come_are_compiled(
-    tmp_path: Path, monkeypatch, caplog
-) -> None:
+def test_only_new_shapes_are_compiled_after_the_first_update_of_a_stage(tmp_path: Path, monkeypatch, caplog) -> None:
     # What is rewarded does not matter here, but so young a policy would earn nothing and so never be updated.
     rng = Random(0)
     monkeypatch.setattr(action_level, "step_reward", lambda *_: rng.choice((0, 1, 2)))

@@ -83,7 +83,7 @@ def left_as_found(phones: UsersPhones, number: int) -> bool:
 
 
 @pytest.mark.slow
-def test_launch_trains_on_a_users_phones_through_their_trouble(tmp_path: Path, cache: Path) -> None:
+def test_launch_trains_on_phones_of_a_user_despite_trouble(tmp_path: Path, cache: Path) -> None:
     with users_phones(4) as phones:
         for number in range(4):
             phones.shell(number, "settings put global stay_on_while_plugged_in 0")
@@ -116,7 +116,7 @@ def test_launch_trains_on_a_users_phones_through_their_trouble(tmp_path: Path, c
 
 
 @pytest.mark.slow
-def test_a_mixed_fleet_trains_as_one(tmp_path: Path, cache: Path) -> None:
+def test_mixed_fleet_trains_as_one(tmp_path: Path, cache: Path) -> None:
     with users_phones(2) as phones:
         make_lucky(phones, 1)
         one = [f"--phones.devices.serials=[{phones.serial(1)}]", "--phones.source=[simulated,devices]"]

@@ -104,7 +104,7 @@ def lines(folder: Path, name: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, policy, cache, tmp_path: Path) -> None:
+def test_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, policy, cache, tmp_path: Path) -> None:
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     printed = finish(start(unbroken, cache, policy, phones))
     assert "has no held-out tasks: its training tasks are played" in printed and "pass@K" in printed
@@ -180,7 +180,7 @@ def window_of(phones: UsersPhones) -> str:
 
 
 @pytest.mark.slow
-def test_act_shows_a_line_for_each_turn_and_saves_the_episode(phones, policy, cache, tmp_path: Path) -> None:
+def test_act_prints_a_line_for_every_turn_and_saves_the_episode(phones, policy, cache, tmp_path: Path) -> None:
     phones.shell(0, "pm clear com.sim.messages")
     serial = f"--phones.devices.serials=[{phones.serial(0)}]"
     terminal = act_in_terminal(tmp_path, cache, policy, *phones.flags, serial)
@@ -205,7 +205,7 @@ def test_act_shows_a_line_for_each_turn_and_saves_the_episode(phones, policy, ca
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_the_phone_at_home_with_its_own_keyboard(phones, policy, cache, tmp_path: Path) -> None:
+def test_ctrl_c_returns_the_phone_to_home_with_its_original_keyboard(phones, policy, cache, tmp_path: Path) -> None:
     phones.shell(0, "pm clear com.sim.messages; settings put system screen_off_timeout 23000")
     serial = f"--phones.devices.serials=[{phones.serial(0)}]"
     terminal = act_in_terminal(tmp_path, cache, policy, *phones.flags, serial)
@@ -225,7 +225,7 @@ def test_ctrl_c_leaves_the_phone_at_home_with_its_own_keyboard(phones, policy, c
 
 
 @pytest.mark.slow
-def test_without_a_phone_act_starts_a_simulated_one(policy, cache, tmp_path: Path) -> None:
+def test_act_starts_a_simulated_phone_by_default(policy, cache, tmp_path: Path) -> None:
     terminal = act_in_terminal(tmp_path, cache, policy, "--max_turns=1")
     assert terminal.finish() == 0
     assert "1. " in terminal.shown and "2. " not in terminal.shown
@@ -249,7 +249,7 @@ def test_without_a_phone_act_starts_a_simulated_one(policy, cache, tmp_path: Pat
         (["Open Shop", "--phones.source=[emulators]", "--phones.emulators.avd=x"], "no `emulator` program"),
     ],
 )
-def test_what_act_cannot_do_is_one_line(
+def test_impossible_arguments_of_act_are_one_line_errors(
     arguments, said, phones, empty_server, tmp_path: Path, capfd, monkeypatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
@@ -274,7 +274,9 @@ def test_what_act_cannot_do_is_one_line(
         (["--tasks=FILE", "--phones.source=[devices]", "--phones.devices.server=127.0.0.1:1"], "no adb server answers"),
     ],
 )
-def test_what_evaluate_cannot_do_is_one_line(arguments, said, phones, tmp_path: Path, capfd, monkeypatch) -> None:
+def test_impossible_arguments_of_evaluate_are_one_line_errors(
+    arguments, said, phones, tmp_path: Path, capfd, monkeypatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     (tmp_path / "tasks.yaml").write_text(TASKS)
     arguments = [argument.replace("FILE", str(tmp_path / "tasks.yaml")) for argument in arguments]
@@ -286,7 +288,7 @@ def test_what_evaluate_cannot_do_is_one_line(arguments, said, phones, tmp_path: 
     assert printed.startswith("error: ") and said in printed and len(printed.splitlines()) == 1
 
 
-def test_a_line_of_a_turn_has_no_control_characters_whatever_the_policy_says() -> None:
+def test_line_of_a_turn_has_no_control_characters() -> None:
     screenshot = blank_screenshot((28, 28))
     words = "a\x1b[2J\nb\r\u202ec"
     response = Response(words, "tap", SystemButton("Home"))
@@ -300,11 +302,11 @@ def test_a_line_of_a_turn_has_no_control_characters_whatever_the_policy_says() -
 
 
 @pytest.mark.parametrize("policy", ["../../policy", "/a/b", "runs/tiny:task_level", "a b/./c"])
-def test_the_name_of_a_policy_leads_to_no_other_folder(policy: str) -> None:
+def test_name_of_a_policy_cannot_point_to_another_folder(policy: str) -> None:
     assert Path(evaluation_name(policy)).name == evaluation_name(policy) and ".." not in evaluation_name(policy)
 
 
-def test_phones_are_named_once_and_left_out_by_name(phones, caplog) -> None:
+def test_missing_and_repeated_phones_are_reported_by_name(phones, caplog) -> None:
     one, other = phones.serial(0), phones.serial(1)
     found = devices(DeviceSettings(str(phones.address), (one, "R58", one, "all")), INSTANT)
     assert [phone.serial for phone in found] == [one, other]
@@ -315,7 +317,7 @@ def test_phones_are_named_once_and_left_out_by_name(phones, caplog) -> None:
         devices(DeviceSettings(str(phones.address), ("R58",)), INSTANT)
 
 
-def test_a_dry_run_on_a_phone_that_does_not_answer_is_one_line(phones, tmp_path: Path, capfd, monkeypatch) -> None:
+def test_dry_run_on_an_unresponsive_phone_is_a_one_line_error(phones, tmp_path: Path, capfd, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     (tmp_path / "tasks.yaml").write_text(TASKS)
     arguments = [f"--tasks={tmp_path / 'tasks.yaml'}", "--dry_run", *phones.flags[:2], "--phones.timings.limit=0.3"]

@@ -118,7 +118,7 @@ def gradients(case: Case, kernel: str, q: jax.Array, parts: list[KV]) -> list[ja
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_plain_products_are_attention_by_definition(name: str) -> None:
+def test_plain_products_equal_attention_by_definition(name: str) -> None:
     case = SMALL[name]
     q, parts = arrays(case)
     np.testing.assert_allclose(attend(case, q, *parts, kernel="xla"), by_definition(case, q, parts), atol=2e-6)
@@ -131,7 +131,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_splash_attention_agrees_and_so_do_its_gradients(name: str, interpreted: None) -> None:
+def test_splash_attention_and_its_gradients_equal_plain_products(name: str, interpreted: None) -> None:
     case = LARGE[name]
     q, parts = arrays(case)
     np.testing.assert_allclose(attend(case, q, *parts, kernel="splash"), by_definition(case, q, parts), atol=1e-5)
@@ -152,14 +152,12 @@ def check_cudnn(name: str) -> None:
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN needs a GPU")
 @pytest.mark.parametrize("name", LARGE)
-def test_cudnn_agrees_within_bfloat16_and_so_do_its_gradients(name: str) -> None:
+def test_cudnn_and_its_gradients_equal_plain_products_within_bfloat16(name: str) -> None:
     check_cudnn(name)
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_what_cudnn_is_asked_for_is_attention_when_plain_products_answer(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arguments_for_cudnn_give_attention_with_plain_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, attend = [], jax.nn.dot_product_attention
 
     def answer(*arrays: jax.Array, implementation: str, **options: object) -> jax.Array:
@@ -171,7 +169,7 @@ def test_what_cudnn_is_asked_for_is_attention_when_plain_products_answer(
     assert set(asked) == {"cudnn"}
 
 
-def test_a_platform_has_its_kernel_and_short_sequences_are_plain_products_everywhere() -> None:
+def test_platform_determines_the_kernel_and_short_sequences_use_plain_products() -> None:
     assert [kernel_for(platform) for platform in ("tpu", "gpu", "cpu")] == ["splash", "cudnn", "xla"]
 
     def program(case: Case) -> str:
@@ -182,7 +180,7 @@ def test_a_platform_has_its_kernel_and_short_sequences_are_plain_products_everyw
     assert not any("pallas_call" in program(case) for case in SMALL.values())
 
 
-def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_products_in_decoding() -> None:
+def test_policy_uses_its_kernel_everywhere_except_in_decoding() -> None:
     config = PolicyConfig(
         text=TextConfig(vocab=64, width=128, feed_forward=64, layers=1, heads=2, kv_heads=1, mrope_section=(8, 12, 12)),
         vision=VisionConfig(width=128, feed_forward=64, layers=2, heads=2, out_width=128, full_attention=(1,)),
@@ -218,7 +216,7 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu, the TPU's compiler, is not installed")
 @pytest.mark.parametrize("name", LARGE)
-def test_the_tpu_compiler_takes_splash_attention_and_its_gradients_on_a_mesh(name: str, monkeypatch) -> None:
+def test_tpu_compiler_accepts_splash_attention_and_its_gradients_on_a_mesh(name: str, monkeypatch) -> None:
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     from jax.experimental.topologies import get_topology_desc
     from jax.sharding import NamedSharding, PartitionSpec

@@ -33,11 +33,11 @@ def assemble(prompts: list[SmallPrompt], **buckets: tuple[int, ...]) -> tuple:
     return collate(prompts, lambda shot, size: shot.patches, config=CONFIG, **buckets)
 
 
-def test_a_published_qwen_window_has_64_patches_of_1176_values() -> None:
+def test_published_window_has_64_patches_of_1176_values() -> None:
     assert (CONFIG.window_patches, CONFIG.patch_values, CONFIG.window_tokens) == (64, 1176, 16)
 
 
-def test_each_distinct_screenshot_and_size_is_stored_once_and_every_prompt_finds_it() -> None:
+def test_distinct_screenshots_and_sizes_are_stored_once_and_indexed_by_prompts() -> None:
     small = (56, 56)
     prompts = [prompt({"a": SIZE, "b": small}), prompt({"b": small}), prompt({"a": SIZE})]
     screens, batch = assemble(prompts)
@@ -68,12 +68,12 @@ def test_prompts_are_padded_on_the_right_to_the_smallest_bucket_that_fits() -> N
         ([replace(prompt({}), image_index=np.array([0, -1, -1]))], "prompt 0: 1 image tokens, its screenshots give 0"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_line(prompts, line) -> None:
+def test_inputs_over_the_declared_shapes_are_one_line_errors(prompts, line) -> None:
     with pytest.raises(ValueError) as error:
         assemble(prompts)
     assert line in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_impossible_policy_config_says_which_numbers_disagree() -> None:
+def test_impossible_policy_config_error_names_the_numbers() -> None:
     with pytest.raises(ValueError, match=r"vision\.out_width 2048 differs from text\.width 1024"):
         PolicyConfig(text=TextConfig(width=1024, heads=8))

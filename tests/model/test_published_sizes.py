@@ -21,7 +21,7 @@ def read(size: str) -> dict:
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
-def test_every_size_has_the_tensors_that_transformers_gives_it_and_the_published_number_of_parameters(size) -> None:
+def test_every_size_has_the_tensors_of_transformers_and_the_published_parameter_count(size) -> None:
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**read(size)))
     theirs = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
@@ -33,13 +33,13 @@ def test_every_size_has_the_tensors_that_transformers_gives_it_and_the_published
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
-def test_every_size_goes_through_our_own_config_json_unchanged(size) -> None:
+def test_config_json_of_every_size_survives_reading_and_writing(size) -> None:
     config = config_from_json(read(size))
     assert config_from_json(config_to_json(config, "bfloat16")) == config
     assert config.text.tied == (size == "3b") and config.text.head_width == 128
 
 
-def test_a_vision_config_that_names_only_what_differs_is_read_with_the_defaults_of_transformers() -> None:
+def test_missing_fields_of_a_vision_config_have_the_defaults_of_transformers() -> None:
     """As Qwen2.5-VL-32B's was published."""
     values = read("32b")
     named = ("hidden_size", "in_chans", "intermediate_size", "out_hidden_size", "spatial_patch_size")

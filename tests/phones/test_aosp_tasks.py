@@ -59,7 +59,7 @@ DOINGS = {
 }
 
 
-def test_the_file_has_thirty_tasks_in_two_languages_for_six_apps() -> None:
+def test_file_has_thirty_tasks_in_two_languages_for_six_apps() -> None:
     assert len(TEMPLATES) == 30
     apps = Counter(template.app for template in SUITE.templates)
     assert set(apps) == {"settings", "clock", "contacts", "messages", "files", "browser"} and min(apps.values()) >= 3
@@ -70,12 +70,12 @@ def test_the_file_has_thirty_tasks_in_two_languages_for_six_apps() -> None:
     assert all(SUITE.draw(5, 0, split) for split in Split)
 
 
-def test_all_but_the_tasks_of_the_browser_are_played_here() -> None:
+def test_every_task_except_those_of_the_browser_is_tested() -> None:
     assert set(DOINGS) == {name for name, template in TEMPLATES.items() if template.app != "browser"}
 
 
 @pytest.mark.parametrize("name", DOINGS)
-def test_a_task_is_not_done_until_it_is_done(
+def test_task_is_done_only_after_its_commands(
     phones: tuple[SimulatedPhone, ...], server: ServerAddress, name: str
 ) -> None:
     phone, template = AdbPhone(phones[3].serial, server, INSTANT), TEMPLATES[name]

@@ -55,7 +55,7 @@ def test_labels_of_each_kind_are_recognised_in_both_languages(kind: Risk) -> Non
 
 
 @pytest.mark.parametrize("label", split(HARMLESS))
-def test_near_misses_are_harmless(label: str) -> None:
+def test_similar_labels_without_risk_are_harmless(label: str) -> None:
     assert risks_of_label(label) == frozenset()
 
 
@@ -127,7 +127,7 @@ def test_the_element_under_the_point_is_judged(elements: list[dict], risk: Risk)
         [TEXT | {"text": "Pay"}],
     ],
 )
-def test_what_is_not_touched_or_not_risky_is_harmless(elements: list[dict]) -> None:
+def test_untouched_or_harmless_elements_are_harmless(elements: list[dict]) -> None:
     assert judged(*elements).risks == frozenset()
 
 
@@ -140,13 +140,13 @@ def test_what_is_not_touched_or_not_risky_is_harmless(elements: list[dict]) -> N
         {"kind": "android.view.View", "bounds": (0, 0, 100, 200)},
     ],
 )
-def test_what_draws_its_own_content_cannot_be_read(element: dict) -> None:
+def test_elements_that_draw_their_own_content_are_unreadable(element: dict) -> None:
     assert judged(element).is_unreadable
     assert judge_touch(None, 50, 110).is_unreadable
     assert not judged(element, TEXT | {"text": "Menu", "bounds": (0, 100, 100, 120)}).is_unreadable
 
 
-def test_words_of_a_screen_are_printable_in_a_message() -> None:
+def test_text_of_a_screen_is_printable_in_a_message() -> None:
     hostile = "Pay \x1b[2J\u202e\nnow \u200b" + "x" * 500
     found = judged(BUTTON | {"text": hostile})
     assert found.risks == {Risk.PAYMENT}

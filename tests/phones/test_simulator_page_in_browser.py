@@ -100,7 +100,7 @@ def page(put_on_wire: Callable[[Device], ListeningPhone]) -> Iterator[PageServer
         server.shutdown()
 
 
-def test_a_person_can_do_a_task_with_mouse_and_keyboard(page: PageServer, tmp_path: Path) -> None:
+def test_person_can_do_a_task_with_mouse_and_keyboard(page: PageServer, tmp_path: Path) -> None:
     device = page.phones[1].android.device
     page.run(lambda: device.reset(CHAT))
 

@@ -82,7 +82,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("line", "expected"), OUTPUTS)
-def test_outputs_are_those_of_toybox(android: Android, line: str, expected: str) -> None:
+def test_outputs_equal_those_of_toybox(android: Android, line: str, expected: str) -> None:
     assert run(android, FILES + line).output(1).decode() == expected
 
 
@@ -111,19 +111,19 @@ WITHOUT_OPTIONS = {
 
 
 @pytest.mark.parametrize("name", sorted(set(TOOLS) - WITHOUT_OPTIONS))
-def test_an_unknown_option_is_refused(android: Android, name: str) -> None:
+def test_unknown_option_is_refused(android: Android, name: str) -> None:
     result = run(android, f"{name} -Y x y")
     assert result.output(2).decode().startswith(f"{name}: Unknown option 'Y' (see \"{name} --help\")")
     assert result.status == {"grep": 2, "egrep": 2, "fgrep": 2, "sort": 2}.get(name, result.status) != 0
 
 
-def test_commands_act_on_the_working_directory(android: Android) -> None:
+def test_commands_use_the_working_directory(android: Android) -> None:
     run(android, "cd /sdcard/Pictures; screencap -p here.png; uiautomator dump tree.xml")
     assert run(android, "cd /sdcard; ls Pictures").output(1) == b"here.png\ntree.xml\n"
     assert run(android, "cat tree.xml").status == 1
 
 
-def test_uptime_and_uname_have_their_forms(android: Android) -> None:
+def test_uptime_and_uname_have_their_formats(android: Android) -> None:
     assert re.fullmatch(r" \d\d:\d\d:\d\d up .*load average: .*\n", run(android, "uptime").output(1).decode())
     assert re.fullmatch(
         r"Linux localhost \S+ #1 SMP PREEMPT .* x86_64 Toybox\n", run(android, "uname -a").output(1).decode()

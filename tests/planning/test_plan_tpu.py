@@ -17,9 +17,7 @@ pytestmark = [
 ]
 
 
-def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits_and_is_not_compiled_again(
-    capsys, tmp_path: Path, monkeypatch
-) -> None:
+def test_run_is_compiled_once_for_eight_tpu_chips_and_fits(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ["--topology=v5e:2x4", "--mesh=4x2", f"--policy={TINY_BASE}", "--largest", "--stages=[action_level]"]
     assert plan.main([*arguments, "--precision.compute=bfloat16", "--precision.remat=full"]) == 0
@@ -33,6 +31,6 @@ def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits_and_is_not_compil
     assert len(seconds) == 5 and sum(seconds) < 10
 
 
-def test_a_slice_that_the_compiler_does_not_know_is_one_line(capsys) -> None:
+def test_slice_unknown_to_the_compiler_is_a_one_line_error(capsys) -> None:
     assert plan.main(["--topology=v5e:2x5", "--mesh=10x1", f"--policy={TINY_BASE}"]) == 2
     assert "has no such slice" in capsys.readouterr().out

@@ -46,7 +46,7 @@ EVERY = (STATE, DONE_CLAIMED, DONE_ONLY, FAILED, OPEN)
     ("kind", "expected"),
     [("auto", [4, 4, 2, 0, None]), ("state", [4, None, None, None, None]), ("checks", [4, 4, 2, 0, None])],
 )
-def test_without_a_chat_model_state_or_checks_decide_and_nothing_is_an_outage(tmp_path, kind, expected) -> None:
+def test_state_or_checks_decide_without_a_chat_model_and_neither_is_an_outage(tmp_path, kind, expected) -> None:
     judged = judge_all(JudgeSettings(kind), tmp_path, *EVERY)
     assert grades(judged) == expected and list(tmp_path.iterdir()) == []
     assert all(one.lasting for one in judged if isinstance(one, JudgeOutage))
@@ -78,7 +78,7 @@ def test_an_outage_of_the_chat_judge_is_not_replaced_by_the_checks(tmp_path) -> 
         assert grades(judge_all(settings, tmp_path, DONE_CLAIMED, DONE_ONLY)) == [None, 2]
 
 
-def test_a_run_with_a_wrong_key_or_a_model_that_cannot_grade_does_not_start(tmp_path) -> None:
+def test_run_with_a_wrong_key_or_an_unsuitable_model_does_not_start(tmp_path) -> None:
     for reply, words in ((Reply(401, '{"error": {"message": "no"}}'), "OPENAI_API_KEY"), (says("hello"), "no JSON")):
         with chat_server(reply) as server, pytest.raises(JudgeError, match=words):
             judge_all(JudgeSettings("chat", "m", server.url, pause_s=0.0), tmp_path)
@@ -107,7 +107,7 @@ def by_answer(body: Body) -> Reply:
 
 
 @pytest.mark.parametrize(("last", "grade", "ends"), [(CLAIM, 4, True), (CLAIM, 1, False), (MOVE, 4, None)])
-def test_each_step_is_judged_by_the_screens_before_and_after_it(tmp_path, last, grade, ends) -> None:
+def test_every_step_is_judged_by_the_screens_before_and_after_it(tmp_path, last, grade, ends) -> None:
     one = evidence("abcd", UNKNOWN, (MOVE, MOVE, MOVE, last))
     with chat_server(by_answer) as server:
         settings = JudgeSettings("chat", "m", server.url, pause_s=0.0, tries=1)
@@ -138,18 +138,18 @@ def test_an_episode_without_turns_has_no_steps(tmp_path) -> None:
         ({"rubric": Path(__file__).parent}, "is no text file"),
     ],
 )
-def test_settings_that_cannot_be_are_named(changes, problem) -> None:
+def test_impossible_settings_are_named(changes, problem) -> None:
     [found] = find_problems(replace(JudgeSettings(), **changes))
     assert problem in found and "secret" not in found
 
 
-def test_an_empty_rubric_is_named_and_the_defaults_have_no_problem(tmp_path) -> None:
+def test_empty_rubric_is_named_and_the_defaults_are_valid(tmp_path) -> None:
     (tmp_path / "empty.md").write_text(" \n")
     assert "is empty" in next(find_problems(JudgeSettings(rubric=tmp_path / "empty.md")))
     assert list(find_problems(JudgeSettings())) == []
 
 
-def test_a_claim_is_the_end_of_the_task_as_a_success() -> None:
+def test_claim_is_terminate_with_success() -> None:
     gave_up = Response("", "", Terminate("failure"))
     assert [
         evidence("a", UNKNOWN, answers).claims_success for answers in ((CLAIM,), (gave_up,), (CLAIM, MOVE), ())

@@ -27,13 +27,13 @@ def steps_of(*episodes: Episode) -> list[tuple[bool, ...]]:
     return [one.made_progress for one in episodes]
 
 
-def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
+def test_step_with_progress_is_1_without_is_0_and_unknown_is_not_counted() -> None:
     progress, known = step_progress(steps_of(STRAIGHT, LOST, MUTE), np.array([True, True, True]), FOUR)
     assert progress.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
 
 
-def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
+def test_uncounted_episode_has_no_counted_steps() -> None:
     _, known = step_progress(steps_of(STRAIGHT, BROKEN), np.array([True, False]), FOUR)
     assert known.any(-1).tolist() == [True, False]
 
@@ -43,7 +43,7 @@ class Generous:
         return Score(4, "")
 
 
-def test_episodes_that_phones_ended_are_in_no_advantage_and_are_counted_apart() -> None:
+def test_infrastructure_failures_are_in_no_advantage_and_counted_separately() -> None:
     episodes = [STRAIGHT, HIDDEN, BROKEN, HIDDEN]
     judge = RunJudge(JudgeSettings(kind="chat"), Generous())
     scores = asyncio.run(score_update(episodes, [Task("shop", "task")] * 4, judge, print))
@@ -55,7 +55,7 @@ def test_episodes_that_phones_ended_are_in_no_advantage_and_are_counted_apart() 
     assert metrics["reward"] == pytest.approx(float(rewards[0]))
 
 
-def test_steps_are_compared_with_all_of_their_group() -> None:
+def test_step_advantages_use_all_steps_of_the_group() -> None:
     """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
     progress, known = step_progress(steps_of(STRAIGHT, ASTRAY), np.ones(2, bool), 5)
     advantages, _ = group_advantages(progress.reshape(1, -1), known.reshape(1, -1), standardize=False)
@@ -74,7 +74,7 @@ def played(*advantages: float) -> tuple[Episode, np.ndarray]:
     return Episode(Trajectory("", "", "", turns, Ending.SUCCESS, {}), prompts, (GARBAGE,) * len(turns)), row
 
 
-def test_turns_keep_their_own_advantage_and_those_without_one_are_left_out() -> None:
+def test_turns_keep_their_advantage_and_turns_without_one_are_left_out() -> None:
     episodes, rows = zip(played(0.5, 0.0, -0.25), played(0.0), strict=True)
     learnt = weighted_turns(episodes, np.stack(rows))
     assert [(one.prompt, [c.ids for c in one.completions], one.advantages) for one in learnt] == [

@@ -21,7 +21,7 @@ def resident() -> int:
 
 
 @pytest.mark.slow
-def test_host_memory_is_flat_over_a_thousand_updates_with_sampling_between_them() -> None:
+def test_host_memory_is_constant_over_a_thousand_updates_with_sampling() -> None:
     state, sampling = make_state(), Sampling(max_tokens=4, stop_ids=(1,))
     held = []
     for number in range(UPDATES):

@@ -18,7 +18,7 @@ ON = TrackingSettings(wandb=True)
 UNREACHABLE = {"WANDB_MODE": "online", "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
 
 
-def test_by_default_the_library_is_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_is_not_needed_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     check_tracking(TrackingSettings())
     with MetricsLog(tmp_path, "s", after_step=0) as log:
@@ -26,9 +26,7 @@ def test_by_default_the_library_is_not_needed(monkeypatch: pytest.MonkeyPatch, t
     assert not (tmp_path / "wandb").exists()
 
 
-def test_a_missing_library_is_said_in_one_line_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_wandb_is_a_one_line_error_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     for use in (lambda: check_tracking(ON), lambda: MetricsLog(tmp_path, "s", after_step=0, tracking=ON)):
         with pytest.raises(OneLineError, match=r"pip install 'mobile-r1-jax\[wandb\]'") as caught:
@@ -78,7 +76,7 @@ def history(directory: Path) -> list[tuple[str, str, int, float]]:
 
 
 @pytest.mark.slow
-def test_every_stage_is_a_run_of_a_group_and_goes_on_after_a_kill(
+def test_every_stage_is_a_run_of_a_group_and_resumes_after_a_kill(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -104,7 +102,7 @@ def test_every_stage_is_a_run_of_a_group_and_goes_on_after_a_kill(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"WANDB_MODE": "online"}, {}])
-def test_no_key_is_said_before_the_run_starts(
+def test_missing_key_is_reported_before_the_run_starts(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -123,9 +121,7 @@ def test_no_key_is_said_before_the_run_starts(
 
 
 @pytest.mark.slow
-def test_without_a_connection_the_metrics_are_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any
-) -> None:
+def test_metrics_are_kept_without_a_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any) -> None:
     for name, value in (UNREACHABLE | {"WANDB_INIT_TIMEOUT": "4"}).items():
         monkeypatch.setenv(name, value)
     import wandb

@@ -29,7 +29,7 @@ def run(processes: int, save_to: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_an_update_by_every_stages_loss_is_that_of_one_process(tmp_path) -> None:
+def test_update_by_the_loss_of_every_stage_equals_that_of_one_process(tmp_path) -> None:
     one, two = run(1, tmp_path / "one.npz"), run(2, tmp_path / "two.npz")
     assert one.keys() == two.keys() and {name.split()[0] for name in one} == {
         "format_finetuning",
