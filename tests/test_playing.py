@@ -222,6 +222,8 @@ def test_ctrl_c_returns_the_phone_to_home_with_its_original_keyboard(phones, pol
     assert "stopped by SIGINT" in terminal.shown and "Traceback" not in terminal.shown
     assert "launcher" in window_of(phones) and keyboard_of(phones) == KEYBOARD
     assert phones.shell(0, "settings get system screen_off_timeout") == "23000"
+    (line,) = (tmp_path / "act" / "trajectories" / "act" / "data.jsonl").read_text().splitlines()
+    assert 3 <= len(json.loads(line)["trajectory"]) <= 4 and json.loads(line)["ending"] == "interrupted"
 
 
 @pytest.mark.slow
