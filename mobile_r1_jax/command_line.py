@@ -1,4 +1,4 @@
-"""What the commands that take a run share: --help, signals, and errors in one line."""
+"""The shared parts of the commands that take a run: --help, signals, and one-line errors."""
 
 import os
 import shlex
@@ -21,7 +21,7 @@ Body = Callable[[list[str], Console, Interrupts], None]
 def run_command(command: str, description: str, arguments: Sequence[str] | None, body: Body) -> int:
     """Run a command and return its exit status: 0, 2 for what cannot start, 1 for other errors, 128 + a signal.
 
-    body: called with the arguments, the console and the handler of signals."""
+    body: is called with the arguments, the console and the handler of signals."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would report that torch is missing
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -167,7 +167,7 @@ def test_every_number_has_limits() -> None:
 
 @pytest.mark.parametrize("interval", ["", "[0, 1", "0, 1", "[1,2]", "[0, nan)"])
 def test_limits_with_a_typing_error_are_refused(interval: str) -> None:
-    with pytest.raises(ValueError, match="is no interval"):
+    with pytest.raises(ValueError, match="is not an interval"):
         parse_range(interval, whole=False)
 
 

@@ -254,9 +254,9 @@ def test_impossible_run_is_refused_in_one_line_before_anything_starts(flag, said
     ("files", "said"),
     [
         ({"tokenizer.json": None}, "no tokenizer (tokenizer.json, or vocab.json and merges.txt)"),
-        ({"generation_config.json": '{"eos_token_id": 0}'}, "is no stop token (eos_token_id: 0)"),
+        ({"generation_config.json": '{"eos_token_id": 0}'}, "is not a stop token (eos_token_id: 0)"),
         ({"config.json": '{"model_type": "qwen2_5_vl"'}, "config.json is not valid JSON"),
-        ({"model.safetensors": ""}, "model.safetensors (0 bytes) is no complete safetensors file"),
+        ({"model.safetensors": ""}, "model.safetensors (0 bytes) is not a complete safetensors file"),
         ({"quantize_config.json": '{"bits": 4}'}, "the checkpoint is quantised (gptq, 4 bits; quantize_config.json)"),
     ],
 )

@@ -38,7 +38,7 @@ def append_line(path: Path, line: str) -> None:
 def read_objects(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file in order, without a torn last line. Return [] if the file does not exist.
 
-    Raise OneLineError with file and line number for any other line that is no JSON object.
+    Raise OneLineError with file and line number for any other line that is not a JSON object.
     """
     return [row for row, _ in _parsed(path)]
 
@@ -46,7 +46,7 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
 def stream_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | Malformed]]:
     """Yield the objects of a file with their line numbers, one in memory at a time.
 
-    A line that is no JSON object is Malformed, also a torn last line. Skip blank lines. Raise OSError if the file
+    A line that is not a JSON object is Malformed, also a torn last line. Skip blank lines. Raise OSError if the file
     cannot be read.
     """
     with path.open("rb") as file:

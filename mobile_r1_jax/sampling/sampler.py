@@ -54,7 +54,7 @@ class Sampling:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Samples:
-    """Sampled completions. A row was cut off at max_tokens if its last token is in the mask and is no stop token."""
+    """Sampled completions. A row was cut off at max_tokens if its last token is in the mask and is not a stop token."""
 
     ids: jax.Array  # [B, G, C] int32, the stop token included; 0 after it
     mask: jax.Array  # [B, G, C] bool; all False in rows of padding prompts

@@ -110,7 +110,7 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
 def turn_line(number: int, turn: Turn, response: Response | Malformed) -> str:
     """Return the line of a turn: its number, thought, action sentence, action, and effect.
 
-    It has no control characters: a policy and a screen can say anything, and a terminal would obey it."""
+    It has no control characters: texts of a policy or a screen may contain them, and a terminal would obey them."""
     if isinstance(response, Malformed):
         line = f"malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
     else:

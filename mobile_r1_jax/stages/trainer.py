@@ -160,7 +160,7 @@ async def make_update(
 async def wait_for(future: asyncio.Future[T]) -> tuple[T | None, bool]:
     """Return a future's result, and whether this task was cancelled during the wait.
 
-    A future that was cancelled itself counts as such, with the result None: another host was told to stop."""
+    A future that was cancelled itself counts as such, with the result None: another host was stopped."""
     cancelled = False
     while not future.done():
         try:

@@ -123,10 +123,10 @@ def test_transparent_sixteen_bit_gray_becomes_white() -> None:
         (saved(picture(), "JPEG")[:1500], "cannot be decoded: image file is truncated"),
         (saved(picture(), "WEBP")[:200], "cannot be decoded"),
         (saved(picture(), "JPEG")[:20], "cannot be decoded"),
-        (saved(Image.new("RGB", (5, 1200)), "JPEG"), "5x1200 pixels is no screen"),
+        (saved(Image.new("RGB", (5, 1200)), "JPEG"), "5x1200 pixels is not a screen"),
         (saved(Image.new("L", (16_000, 16_000)), "JPEG"), "cannot be decoded"),
-        (png(b"", width=15_000, height=15_000), "15000x15000 pixels is no screen"),
-        (png(b"", width=16_384, height=2_500), "16384x2500 pixels is no screen"),
+        (png(b"", width=15_000, height=15_000), "15000x15000 pixels is not a screen"),
+        (png(b"", width=16_384, height=2_500), "16384x2500 pixels is not a screen"),
     ],
 )
 def test_files_that_are_not_screen_images_are_one_line_errors(data: bytes, reason: str) -> None:

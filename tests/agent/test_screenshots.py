@@ -38,9 +38,9 @@ def test_size_and_hash_are_known_without_decoding() -> None:
         (b"error: device offline", "no PNG"),
         (b"\0\0\0\x18ftypmp42" + bytes(40), "is a video of 52 bytes; give its frames as PNGs"),
         (png(28, 28)[:200], "cut short"),
-        (png(28, 28)[:16] + bytes(8) + png(28, 28)[24:], "0x0 pixels is no screen"),
-        (png(28, 28)[:16] + b"\0\2\0\0" * 2 + png(28, 28)[24:], "131072x131072 pixels is no screen"),
-        (png(10, 2001), "10x2001 pixels is no screen"),
+        (png(28, 28)[:16] + bytes(8) + png(28, 28)[24:], "0x0 pixels is not a screen"),
+        (png(28, 28)[:16] + b"\0\2\0\0" * 2 + png(28, 28)[24:], "131072x131072 pixels is not a screen"),
+        (png(10, 2001), "10x2001 pixels is not a screen"),
     ],
 )
 def test_bytes_that_are_not_a_complete_png_are_refused(content: bytes, reason: str) -> None:
@@ -135,7 +135,7 @@ def test_patches_of_another_merge_size_keep_every_pixel() -> None:
 
 
 def test_size_that_patches_do_not_fill_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no multiple of 28"):
+    with pytest.raises(ValueError, match="not a multiple of 28"):
         patches(Screenshot(png(84, 56)), (84, 42))
 
 

@@ -24,13 +24,13 @@ def refusal(directory: Path) -> str:
 def test_truncated_safetensors_file_is_reported_with_its_size(tied_pair, tmp_path, kept) -> None:
     whole = (tied_pair.directory / "model.safetensors").read_bytes()
     directory = copy_of(tied_pair.directory, tmp_path / "model", files={"model.safetensors": whole[:kept]})
-    assert f"model.safetensors ({len(whole[:kept])} bytes) is no complete safetensors file" in refusal(directory)
+    assert f"model.safetensors ({len(whole[:kept])} bytes) is not a complete safetensors file" in refusal(directory)
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"<html>404</html>", bytes(64)])
 def test_file_of_another_format_is_reported_as_not_safetensors(tied_pair, tmp_path, content) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", files={"model.safetensors": content})
-    assert "is no complete safetensors file" in refusal(directory)
+    assert "is not a complete safetensors file" in refusal(directory)
 
 
 def test_one_truncated_file_of_several_is_named(tied_pair, tmp_path) -> None:

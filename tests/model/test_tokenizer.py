@@ -114,7 +114,7 @@ def test_stop_tokens_equal_those_of_transformers_in_every_file(tmp_path, where) 
 def test_policy_whose_turn_end_is_not_a_stop_token_is_refused(tmp_path, generation, config, named) -> None:
     directory = copy_of(TINY_BASE, tmp_path / "policy", config=config, files={"generation_config.json": generation})
     said = refusal(directory)
-    assert "<|im_end|> (2), which ends a turn, is no stop token" in said and f"(eos_token_id: {named})" in said
+    assert "<|im_end|> (2), which ends a turn, is not a stop token" in said and f"(eos_token_id: {named})" in said
     assert ("in generation_config.json" if generation else "in config.json") in said
 
 

@@ -134,8 +134,8 @@ def test_an_episode_without_turns_has_no_steps(tmp_path) -> None:
         ({"base_url": "http://user:secret@host/v1"}, "put the key into the environment"),
         ({"base_url": "http://host/v1?api-key=secret"}, "put the key into the environment"),
         ({"budget": 5.0}, "budget needs prices"),
-        ({"rubric": Path("missing.md")}, "missing.md is no text file"),
-        ({"rubric": Path(__file__).parent}, "is no text file"),
+        ({"rubric": Path("missing.md")}, "missing.md is not a text file"),
+        ({"rubric": Path(__file__).parent}, "is not a text file"),
     ],
 )
 def test_impossible_settings_are_named(changes, problem) -> None:

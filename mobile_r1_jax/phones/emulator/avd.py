@@ -21,7 +21,7 @@ _NAMES_INSIDE = (
 
 @dataclass(frozen=True)
 class Sdk:
-    """What the environment says about the SDK. environment: of the emulators, such as os.environ."""
+    """The SDK that environment variables name. environment: of the emulators, such as os.environ."""
 
     environment: Mapping[str, str]
 

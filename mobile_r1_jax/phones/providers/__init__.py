@@ -1,4 +1,4 @@
-"""Open phones and their tasks as the settings of a run say."""
+"""Open phones and their tasks by the settings of a run."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,11 +25,11 @@ def open_phones(
 ) -> Iterator[list[Phone]]:
     """Yield the phones of every source. Raises PhonesUnavailable in one line if a source has none.
 
-    guard: of all phones that are not simulated. ask: asks a person about a risky action; None: nobody can be asked.
+    guard: of all phones that are not simulated. ask: asks a person about a risky action; None: there is no person.
     """
     timings = settings.timings or Timings()
     if guard.confirm == "every" and ask is None and settings.source != ("simulated",):
-        raise PhonesUnavailable("guard.confirm is every, and nobody can be asked here; use risky or never")
+        raise PhonesUnavailable("guard.confirm is every, but this command cannot ask a person; use risky or never")
     with ExitStack() as stack:
         phones: list[Phone] = []
         if "devices" in settings.source:  # first: the fastest to fail

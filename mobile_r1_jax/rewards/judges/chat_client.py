@@ -1,6 +1,6 @@
 """A client of a chat completions endpoint that is slow, limited, and sometimes wrong.
 
-Whatever the server does, `ask` returns: with an answer, or with the reason why there is none.
+`ask` always returns: an answer, or the reason why there is none.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class ChatClient:
         return Reply(usage, problem=f"{self.name}: {last.problem}", lasting=last.lasting)
 
     async def _ask_once(self, prompt: ChatPrompt, read: Callable[[Answer], T]) -> Reply[T]:
-        """Send one request. Nothing that the server can do raises, apart from what `ask` says."""
+        """Send one request. Faults of the server raise nothing, except for the errors of `ask`."""
         openai, settings = self._openai, self._settings
         async with self._slots:
             request = await self._limit.start()
@@ -163,7 +163,7 @@ class ChatClient:
         return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
     def _without_key(self, value: Any) -> Any:
-        """Return a text without the key. A very short key is no secret, and may be a part of any word."""
+        """Return a text without the key. A very short key is not a secret, and may be a part of any word."""
         return value.replace(self._key, "[key]") if isinstance(value, str) and len(self._key) >= SECRET else value
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AUTH = int.from_bytes(b"AUTH", "little")
 _TOKEN, _SIGNATURE = 1, 2  # the phone asks for a signature; the server signs
 _TOKEN_BYTES = 20
-_CONTROL = "cmd simulator"  # the tests' channel: it is no occasion for trouble
+_CONTROL = "cmd simulator"  # the channel of tests; it causes no trouble
 _LAST_REFUSING = 11  # the last Android that refuses to capture a secure page; later ones capture it black
 
 
@@ -94,7 +94,7 @@ class PhoneTrouble:
             for connection in list(self.connections):
                 connection.thaw()
         elif ended:
-            self._drop_connections()  # those that were told nothing: the server tries again
+            self._drop_connections()  # connections without an answer: the server tries again
 
     def _drop_connections(self) -> None:
         for connection in list(self.connections):

@@ -31,7 +31,7 @@ def enabled(android: Android) -> list[str]:
 
 
 def _user(android: Android) -> str:
-    """Return what the answers to ime end with. Android 9 knows one user."""
+    """Return the end of the answers to ime. Android 9 knows one user."""
     return " for user #0" if android.version > 9 else ""
 
 
