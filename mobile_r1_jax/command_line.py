@@ -1,19 +1,21 @@
-"""What the commands that take a run share: --help, signals, and errors in one line."""
+"""What the commands that take a run share: --help, signals, hosts, and errors in one line."""
 
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
 from mobile_r1_jax.agent.errors import OneLineError
-from mobile_r1_jax.config import ConfigError, asks_for_help, help_of
+from mobile_r1_jax.config import ConfigError, Run, asks_for_help, help_of
 from mobile_r1_jax.runtime.console import say
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
-from mobile_r1_jax.runtime.joining import is_joined
+from mobile_r1_jax.runtime.joining import is_joined, join_hosts
+from mobile_r1_jax.runtime.places import find_place
 
 Body = Callable[[list[str], Console, Interrupts], None]
 
@@ -56,6 +58,25 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
         sys.stdout.flush()
         os._exit(status)
     return status
+
+
+@contextmanager
+def on_all_hosts(run: Run, console: Console, interrupts: Interrupts) -> Iterator[Hosts]:
+    """Yield the processes of the run, after the others have come. Process 0 alone prints. Raise as `join_hosts`."""
+    place = find_place(run.hosts.coordinator, run.hosts.count, run.hosts.index)
+    with join_hosts(place, run.hosts.wait, interrupts) as hosts:
+        console.quiet = not hosts.first
+        yield hosts
+
+
+def check_alone(run: Run, what: str) -> None:
+    """Raise ConfigError in one line if the flags or a start tool say that this process is one of several."""
+    place = find_place(run.hosts.coordinator, run.hosts.count, run.hosts.index)
+    if place is not None:
+        raise ConfigError(
+            f"{what} runs in one process, and this is process {place.index} of {place.count}; start one (with Slurm: "
+            "srun --ntasks=1), or add --hosts.count=1"
+        )
 
 
 def take_flag(arguments: list[str], flag: str) -> tuple[bool, list[str]]:
