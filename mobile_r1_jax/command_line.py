@@ -31,7 +31,7 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
         with suppress(BrokenPipeError):  # the reader, such as head, closed the pipe
             print(help_of(command, description, arguments), flush=True)
         return 0
-    console = Console()
+    console, ends = Console(), False
     try:
         with Interrupts() as interrupts:
             body(arguments, console, interrupts)
@@ -44,7 +44,7 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
         status, message = 1, f"error: {named}{error.strerror or error}"
     except Interrupted as error:
         again = shlex.join(["python", "-m", f"mobile_r1_jax.{command}", *arguments])
-        status, message = error.status, f"stopped by {error}; to go on: {again}"
+        status, message, ends = error.status, f"stopped by {error}; to go on: {again}", True
     except Exception:
         if not is_joined():
             raise
@@ -54,7 +54,7 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
     if message.startswith("error:"):
         console.quiet = False
     say(console, message, style="red" if message.startswith("error:") else None)
-    if is_joined():  # JAX would wait for the other hosts before the process ends
+    if ends or is_joined():  # not to wait for threads that compile, nor for other hosts, as JAX would
         sys.stdout.flush()
         os._exit(status)
     return status
