@@ -16,7 +16,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending
 
 _UNITS = 1000
-_HOLD = 1  # seconds; the data says none [ours]
+_HOLD = 1  # seconds; the data has none [ours]
 _KEYS = {"KEY_HOME": SystemButton("Home"), "KEY_BACK": SystemButton("Back"), "KEY_APPSELECT": Key("app_switch")}
 # The names of the documentation, of the converter and of the first release.
 _PLAIN = {

@@ -163,7 +163,7 @@ def test_other_settings_another_source_and_a_foreign_folder_are_refused(
         "--source=android_control", source, tmp_path / "a", "--thought={task}"
     )
     (source / "splits.json").write_text('{"../x": [3], "train": [4]}')
-    assert "'../x' is no name of a split" in refused("--source=android_control", source, tmp_path / "a")
+    assert "'../x' is not a name of a split" in refused("--source=android_control", source, tmp_path / "a")
     (source / "splits.json").write_text('{"train": 4}')
     assert "splits.json: train must be list" in refused("--source=android_control", source, tmp_path / "a")
 

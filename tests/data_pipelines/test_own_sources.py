@@ -108,8 +108,11 @@ def test_successful_rollouts_become_annotations_in_image_pixels(tmp_path: Path) 
     run_directory(tmp_path, "resizing: {scale: 0.5, max_pixels: 1000000}\n")
     found = list(source.read(tmp_path))
     assert [isinstance(one, Malformed) for one in found] == [True, False, False, True]
-    assert found[0].reason == "trajectories/evaluation-base/data.jsonl:1: it ended as out_of_steps, so it is no example"
-    assert found[3].reason == "trajectories/task_level/data.jsonl:2: it ended as failure, so it is no example"
+    assert (
+        found[0].reason
+        == "trajectories/evaluation-base/data.jsonl:1: it ended as out_of_steps, so it is not an example"
+    )
+    assert found[3].reason == "trajectories/task_level/data.jsonl:2: it ended as failure, so it is not an example"
     # Of the 532x1204 pixels that the policy saw.
     assert actions(found[1]) == [(41, 60), (1016, 2373)] and found[1].turns[0].completion is None
     assert found[2].origin == "trajectories/task_level/data.jsonl:1"
