@@ -85,7 +85,8 @@ def stream(source: Path, folder: Path, steps: int) -> Measurement:
 
     flags = [f"--config={ROOT / 'configs' / '3b-v5e-8.yaml'}", f"--policy={ROOT / 'assets' / 'tiny-base'}"]
     flags += ["--mesh=1x1", f"--folder={folder}", "--name=stream", f"--annotations.directory={source}"]
-    run = parse_run("launch", [*flags, "--action_level.annotations=null", "--precision.compute=float32"])
+    flags += ["--action_level.annotations=null", "--precision.compute=float32"]
+    run = parse_run("launch", [*flags, "--phones.most_turns=5"])  # the small tokenizer makes longer prompts
     session, _ = open_session(run, Console(stderr=True))
     run.directory.mkdir(parents=True, exist_ok=True)
     table, settings = golden_steps(session).format_finetuning, run.format_finetuning

@@ -27,7 +27,7 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
+from mobile_r1_jax.phones.settings import SIMULATOR, GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rewards.judges import settings as judge_settings
 from mobile_r1_jax.rewards.judges.settings import JudgeSettings
@@ -37,7 +37,6 @@ from mobile_r1_jax.training.tracking_settings import TrackingSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
-SIMULATOR = "simulator"  # the name of the simulator's own tasks
 CONFIG = "config.yaml"  # in a run directory
 # Old names of fields -> new names.
 RENAMED = {

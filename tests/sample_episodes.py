@@ -1,4 +1,4 @@
-"""Episodes that several files of tests measure: straight to the goal, astray and back, lost, and on a broken phone."""
+"""Episodes for several files of tests: a direct success, one with a detour, a failure, and one on a broken phone."""
 
 from dataclasses import replace
 

@@ -49,7 +49,7 @@ class Ending(StrEnum):
 
     Success: the agent claimed success, and the task was done. Claimed: it claimed success, and the outcome is unknown.
     An infrastructure failure is never the policy's failure. A secure page forbids screenshots, so that neither success
-    nor failure is known.
+    nor failure is known. Interrupted: the person who watched it stopped it.
     """
 
     SUCCESS = "success"
@@ -59,11 +59,12 @@ class Ending(StrEnum):
     OUT_OF_STEPS = "out_of_steps"
     INFRASTRUCTURE_FAILURE = "infrastructure_failure"
     SECURE_PAGE = "secure_page"
+    INTERRUPTED = "interrupted"
 
     @property
     def tells_of_policy(self) -> bool:
         """Whether the ending says how well the policy did. Other episodes are in no share and in no advantage."""
-        return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE)
+        return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE, Ending.INTERRUPTED)
 
 
 @dataclass(frozen=True)

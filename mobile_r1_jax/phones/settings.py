@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+SIMULATOR = "simulator"  # the value of `tasks` for the simulator's own tasks
 PhoneSource = Literal["simulated", "devices", "emulators"]
 
 

@@ -1,4 +1,4 @@
-"""The command ime, as Android answers it."""
+"""The command ime behaves like Android."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def selected(android: Android) -> str:
     return said(android, "settings get secure default_input_method")[0].strip()
 
 
-def test_lists_have_an_id_a_line_or_the_long_form(android: Android) -> None:
+def test_list_prints_ids_or_the_long_form(android: Android) -> None:
     assert said(android, "ime list -s") == (f"{STOCK}\n", "", 0)
     assert said(android, "ime list -a -s") == (f"{ADB}\n{STOCK}\n", "", 0)
     long, _, _ = said(android, "ime list -a")
@@ -33,7 +33,7 @@ def test_lists_have_an_id_a_line_or_the_long_form(android: Android) -> None:
     assert ADB not in said(android, "ime list")[0]
 
 
-def test_enable_set_and_disable_say_what_changed(android: Android) -> None:
+def test_enable_set_and_disable_print_the_change(android: Android) -> None:
     assert said(android, f"ime enable {ADB}") == (f"Input method {ADB}: now enabled for user #0\n", "", 0)
     assert said(android, f"ime enable {ADB}") == (f"Input method {ADB}: already enabled for user #0\n", "", 0)
     assert said(android, "settings get secure enabled_input_methods")[0] == f"{STOCK}:{ADB}\n"
@@ -45,7 +45,7 @@ def test_enable_set_and_disable_say_what_changed(android: Android) -> None:
 
 
 @pytest.mark.parametrize("name", ["com.nosuch/.Ime", "x", ADB])
-def test_a_keyboard_that_is_unknown_or_not_enabled_cannot_be_selected(android: Android, name: str) -> None:
+def test_unknown_or_disabled_keyboard_cannot_be_selected(android: Android, name: str) -> None:
     reason = f"Unknown input method {name} cannot be selected for user #0\n"
     assert said(android, f"ime set {name}") == ("", reason, 255) and selected(android) == STOCK
 
@@ -56,7 +56,7 @@ def test_an_unknown_keyboard_cannot_be_enabled(android: Android, name: str) -> N
     assert said(android, f"ime enable {name}") == ("", reason, 255)
 
 
-def test_reset_selects_the_stock_keyboard_alone(android: Android) -> None:
+def test_reset_selects_and_enables_the_stock_keyboard_only(android: Android) -> None:
     run(android, f"ime enable {ADB}; ime set {ADB}")
     said_, _, status = said(android, "ime reset")
     assert status == 0 and said_.splitlines() == [
@@ -68,13 +68,13 @@ def test_reset_selects_the_stock_keyboard_alone(android: Android) -> None:
 
 
 @pytest.mark.parametrize("line", ["ime", "ime nosuch", "ime set", "ime enable a b"])
-def test_other_words_are_unknown(android: Android, line: str) -> None:
+def test_other_subcommands_are_unknown(android: Android, line: str) -> None:
     out, _, status = said(android, line)
     assert status == 255 and out.startswith("Unknown command: ")
 
 
 @pytest.mark.parametrize("line", ["enable com.nosuch/.Ime", "set com.nosuch/.Ime", "enable x", "set x"])
-def test_android_9_raises_for_an_unknown_keyboard_and_knows_one_user(line: str) -> None:
+def test_android_9_raises_for_an_unknown_keyboard_and_has_one_user(line: str) -> None:
     android = Android(Device(), "emulator-1", COMMANDS, 9)
     out, reason, status = said(android, f"ime {line}")
     assert (out, status) == ("", 255) and reason.startswith(

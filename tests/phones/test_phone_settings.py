@@ -1,4 +1,4 @@
-"""Android's settings and the Settings app of a simulated phone show one state."""
+"""Android's settings and the Settings app of a simulated phone share one state."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_every_switch_of_the_app_has_a_setting() -> None:
 
 
 @pytest.mark.parametrize(("namespace", "key", "switch"), EVERY, ids=lambda value: getattr(value, "name", str(value)))
-def test_a_setting_and_its_switch_are_one_state_both_ways(android: Android, namespace: str, key: str, switch) -> None:
+def test_setting_and_switch_share_one_state(android: Android, namespace: str, key: str, switch) -> None:
     show(android, switch.name)
     for value, shown in [*((value, "on") for value in switch.on), (switch.off, "off")]:
         said(android, f"settings put {namespace} {key} {value}")
@@ -66,20 +66,20 @@ def test_a_setting_and_its_switch_are_one_state_both_ways(android: Android, name
     assert said(android, f"settings get {namespace} {key}") == f"{switch.off}\n"
 
 
-def test_a_value_that_means_neither_is_kept_and_shows_as_off(android: Android) -> None:
+def test_other_value_of_a_switch_setting_is_kept_and_shown_as_off(android: Android) -> None:
     said(android, "settings put global wifi_on 3")  # off because of airplane mode
     assert not android.device.switches["Wifi"] and said(android, "settings get global wifi_on") == "3\n"
     said(android, "settings put secure ui_night_mode 0")  # automatic
     assert not android.device.switches["Dark"] and said(android, "settings get secure ui_night_mode") == "0\n"
 
 
-def test_a_deleted_switch_setting_is_off(android: Android) -> None:
+def test_deleted_switch_setting_is_off(android: Android) -> None:
     said(android, "settings put global wifi_on 1")
     assert said(android, "settings delete global wifi_on") == "Deleted 1 rows\n"
     assert not android.device.switches["Wifi"]
 
 
-def test_a_task_puts_its_switches_into_the_settings(android: Android) -> None:
+def test_task_setup_changes_the_settings_of_its_switches(android: Android) -> None:
     setup = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0}
     said(android, "settings put global wifi_on 1; settings put system screen_brightness 7")
     android.device.reset(setup)
@@ -100,6 +100,6 @@ def test_a_task_puts_its_switches_into_the_settings(android: Android) -> None:
         ("settings list global x", "Too many arguments"),
     ],
 )
-def test_wrong_settings_commands_fail_with_androids_words(android: Android, line: str, reason: str) -> None:
+def test_wrong_settings_commands_fail_with_the_messages_of_android(android: Android, line: str, reason: str) -> None:
     result = run(android, line)
     assert (result.status, result.output(1), result.output(2).decode()) == (255, b"", f"{reason}\n")

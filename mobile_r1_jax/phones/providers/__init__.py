@@ -11,13 +11,12 @@ from mobile_r1_jax.phones.phone import Phone, PhonesUnavailable
 from mobile_r1_jax.phones.providers.devices import devices
 from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
-from mobile_r1_jax.phones.settings import INSTANT, GuardSettings, PhoneSettings, Timings
+from mobile_r1_jax.phones.settings import INSTANT, SIMULATOR, GuardSettings, PhoneSettings, Timings
 from mobile_r1_jax.phones.simulator.known_outcomes import play_known
 from mobile_r1_jax.tasks.file_suite import FileTasks
 from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split, TaskSuite
 
 _GUARD = GuardSettings()
-SIMULATOR = "simulator"  # the name of the simulator's own tasks
 
 
 @contextmanager
