@@ -83,7 +83,7 @@ def test_installed_command_finds_shipped_files_from_an_empty_folder(installed, t
     assert where.stdout.startswith(installed["TARGET"])
     assert "--phones.count=32 " in run(installed, tmp_path, "launch", "--help")
     config = run(installed, tmp_path, "launch", "--config=configs/3b-v5e-8.yaml", "--help")
-    assert "--mesh=8x1 " in config and "mobile_r1_jax/configs/qwen2.5-vl/3b.json" in config
+    assert "--mesh=4x2 " in config and "mobile_r1_jax/configs/qwen2.5-vl/3b.json" in config
 
 
 @pytest.mark.slow

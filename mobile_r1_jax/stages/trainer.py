@@ -97,7 +97,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                     state, metrics, next_data = updated.state, updated.metrics, updated.next_data
                     seconds = {"seconds_data": seconds_data + updated.waited, "seconds": time.perf_counter() - began}
                     row = log.write(update + 1, {**metrics, **data.metrics, **seconds})
-                    done, position = update + 1, data.position
+                    done, position, session.hosts.unsaved = update + 1, data.position, True
                     skipped = count_skipped(stage, done, metrics, skipped)
                     for level, words in recompilations(compiled, known) if update > first else ():  # the first warms up
                         LOG.log(level, "%s, update %d: %s", stage.name, done, words)
@@ -112,9 +112,11 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                 if done > saved:
                     save(checkpoints, state, done, position)
                 finish(checkpoints)
+                session.hosts.unsaved = False
                 session.console.print(f"{stage.name} is saved after update {done}", highlight=False)
                 raise
         finish(checkpoints)
+    session.hosts.unsaved = False
     return state.policy
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from mobile_r1_jax import plan
 from mobile_r1_jax.config import TINY
+from mobile_r1_jax.planning.chips import parse_topology, tpu_devices
 
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 
@@ -15,6 +16,17 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu, the TPU's compiler, is not installed"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts"),
+    [("tpu7x:1x1x1", 1), ("tpu7x:2x2x1", 1), ("tpu7x:2x2x4", 4), ("v5e:1x1", 1), ("v6e:4x4", 4), ("v5p:2x2x2", 2)],
+)
+def test_the_compiler_counts_devices_and_hosts_as_the_topology_does(name: str, hosts: int) -> None:
+    topology = parse_topology(name)
+    devices = tpu_devices(topology)
+    assert len(devices) == topology.count == hosts * topology.per_host
+    assert len({device.process_index for device in devices}) == hosts
 
 
 def test_run_is_compiled_once_for_eight_tpu_chips_and_fits(capsys, tmp_path: Path, monkeypatch) -> None:
