@@ -66,7 +66,7 @@ def read_known(directory: Path) -> Iterator[tuple[str, Trajectory]]:
         read = [one for _, one in read_trajectories(directory) if isinstance(one, Trajectory)]
     except OSError as error:
         raise ConfigError(f"{directory} has no trajectories: {error}") from error
-    known = [one for one in read if known_score(Evidence(one)) and one.ending.tells_of_policy]
+    known = [one for one in read if known_score(Evidence(one)) and one.ending.depends_on_policy]
     if not known:
         raise ConfigError(f"no trajectory in {directory} has a known outcome; name those of tasks that are verified")
     yield from ((one.ending.value, one) for one in known)

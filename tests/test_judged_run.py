@@ -95,7 +95,7 @@ def test_evaluate_names_a_missing_judge(capsys, tmp_path) -> None:
     assert "error: judge.model: name the chat model whose agreement is measured" in capsys.readouterr().out
 
 
-def begun(folder: Path, *flags: str) -> Run:
+def started_run(folder: Path, *flags: str) -> Run:
     run = parse_run("launch", [f"--folder={folder}", "--name=run", "--phones.simulated.size=[112,224]", *flags])
     begin(run, "policy", say=lambda line: pytest.fail(line))
     for stage in ("action_level", "task_level"):
@@ -111,13 +111,13 @@ CHAT = ("--judge.kind=chat", "--judge.model=m")
 )
 def test_address_and_rate_of_a_judge_may_change(tmp_path, flag) -> None:
     prices = "--judge.input_price=1"
-    begun(tmp_path, *CHAT, prices)
-    begun(tmp_path, *CHAT, prices, flag)
+    started_run(tmp_path, *CHAT, prices)
+    started_run(tmp_path, *CHAT, prices, flag)
 
 
 @pytest.mark.parametrize("flag", ["--judge.model=n", "--judge.kind=auto", "--judge.votes=3", "--judge.scale=0.5"])
 def test_another_judge_is_refused_and_discards_only_the_task_level_stage(tmp_path, flag) -> None:
-    begun(tmp_path, *CHAT)
+    started_run(tmp_path, *CHAT)
     run = parse_run("launch", [f"--folder={tmp_path}", "--name=run", "--phones.simulated.size=[112,224]", *CHAT, flag])
     with pytest.raises(ConfigError, match=r"judge\.\w+ was .*discards the checkpoints of task_level, and"):
         check(run, "policy")
@@ -126,9 +126,9 @@ def test_another_judge_is_refused_and_discards_only_the_task_level_stage(tmp_pat
 def test_rubric_is_identified_by_content_and_not_by_path(tmp_path) -> None:
     rubric = tmp_path / "rubric.md"
     rubric.write_text("Grade kindly.")
-    begun(tmp_path, *CHAT, f"--judge.rubric={rubric}")
+    started_run(tmp_path, *CHAT, f"--judge.rubric={rubric}")
     rubric = rubric.rename(tmp_path / "moved.md")
-    run = begun(tmp_path, *CHAT, f"--judge.rubric={rubric}")
+    run = started_run(tmp_path, *CHAT, f"--judge.rubric={rubric}")
     rubric.write_text("Grade strictly.")
     with pytest.raises(ConfigError, match=r"the files of judge\.rubric have changed.*checkpoints of task_level"):
         check(run, "policy")

@@ -77,7 +77,7 @@ def make_lucky(phones: UsersPhones, number: int) -> None:
     phones.shell(number, "touch /sdcard/lucky")
 
 
-def left_as_found(phones: UsersPhones, number: int) -> bool:
+def settings_restored(phones: UsersPhones, number: int) -> bool:
     keyboard = phones.shell(number, "settings get secure default_input_method")
     return keyboard == KEYBOARD and phones.shell(number, "settings get global stay_on_while_plugged_in") == "0"
 
@@ -99,7 +99,7 @@ def test_launch_trains_on_phones_of_a_user_despite_trouble(tmp_path: Path, cache
         assert f"phone {phones.serial(3)} is unauthorized; accept the dialog on its screen; it is left out" in printed
         assert phones.simulator_only == [] and len(phones.requests[3]) == asked
         assert phones.phones[1].android.trouble.schedule.begun["offline"] == 1
-        assert all(left_as_found(phones, number) for number in range(3))
+        assert all(settings_restored(phones, number) for number in range(3))
         assert phones.serial(2) in phones.adb("devices")
     metrics = rows(tmp_path / "own" / "metrics.jsonl")
     assert [row["step"] for row in metrics] == [1, 2, 3]

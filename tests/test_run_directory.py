@@ -22,7 +22,7 @@ def run_in(folder: Path, *flags: str) -> Run:
     return parse_run("launch", [f"--folder={folder}", "--name=run", *flags])
 
 
-def begun(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
+def started_run(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
     """Return a started run with checkpoints of these stages."""
     run = run_in(folder, *flags)
     check(run, "policy")
@@ -53,7 +53,7 @@ def refusal(run: Run, policy_hash: str = "policy") -> str:
 
 
 def test_same_run_resumes(tmp_path: Path) -> None:
-    run = begun(tmp_path, *STAGES)
+    run = started_run(tmp_path, *STAGES)
     go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
 
@@ -71,20 +71,20 @@ def test_same_run_resumes(tmp_path: Path) -> None:
     ],
 )
 def test_settings_without_effect_on_results_may_change(flag: str, tmp_path: Path) -> None:
-    begun(tmp_path, *STAGES)
+    started_run(tmp_path, *STAGES)
     run = run_in(tmp_path, flag)
     go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
 
 
 def test_evaluation_data_may_be_added(tmp_path: Path) -> None:
-    begun(tmp_path, *STAGES)
+    started_run(tmp_path, *STAGES)
     (tmp_path / "data.jsonl").write_text("{}")
     go_on(run_in(tmp_path, f"--evaluation.data={tmp_path}"))
 
 
 def test_moved_run_resumes(tmp_path: Path) -> None:
-    begun(tmp_path / "here", *STAGES)
+    started_run(tmp_path / "here", *STAGES)
     (tmp_path / "here").rename(tmp_path / "there")
     (tmp_path / "there" / "run").rename(tmp_path / "there" / "other")
     go_on(replace(run_in(tmp_path / "there"), name="other"))
@@ -110,12 +110,12 @@ def test_moved_run_resumes(tmp_path: Path) -> None:
     ],
 )
 def test_different_settings_are_named_and_nothing_is_written(flag: str, said: str, tmp_path: Path) -> None:
-    begun(tmp_path, *STAGES)
+    started_run(tmp_path, *STAGES)
     assert said in refusal(run_in(tmp_path, flag))
 
 
 def test_updates_may_be_added_to_the_last_started_stage(tmp_path: Path) -> None:
-    begun(tmp_path, "format_finetuning")
+    started_run(tmp_path, "format_finetuning")
     more = run_in(tmp_path, "--format_finetuning.updates=1300", "--action_level.updates=100")
     go_on(more)
     assert "updates was 1300, is 1299" in refusal(run_in(tmp_path, "--format_finetuning.updates=1299"))
@@ -123,17 +123,17 @@ def test_updates_may_be_added_to_the_last_started_stage(tmp_path: Path) -> None:
 
 def test_stages_may_be_added_only_after_started_stages(tmp_path: Path) -> None:
     first = "--stages=[format_finetuning]"
-    begun(tmp_path, "format_finetuning", flags=(first,))
+    started_run(tmp_path, "format_finetuning", flags=(first,))
     go_on(run_in(tmp_path, "--stages=[format_finetuning,action_level]"))
     assert "stages was ['format" in refusal(run_in(tmp_path, "--stages=[action_level,task_level]"))
-    begun(tmp_path / "other", "task_level", flags=("--stages=[task_level]",))
+    started_run(tmp_path / "other", "task_level", flags=("--stages=[task_level]",))
     assert "stages was ['task_level'], is ['action_level'" in refusal(
         run_in(tmp_path / "other", "--stages=[action_level,task_level]")
     )
 
 
 def test_another_policy_is_detected_and_a_moved_one_is_accepted(tmp_path: Path) -> None:
-    run = begun(tmp_path, "format_finetuning")
+    run = started_run(tmp_path, "format_finetuning")
     assert "the files of policy have changed" in refusal(run, "another policy")
     go_on(replace(run, policy=Path("moved")))
 
@@ -142,7 +142,7 @@ def test_changed_annotations_are_detected_and_moved_ones_are_accepted(tmp_path: 
     for name in ("data", "moved"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data.jsonl").write_text("{}\n")
-    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.directory={tmp_path / 'data'}",))
+    run = started_run(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.directory={tmp_path / 'data'}",))
     go_on(replace(run, annotations=replace(run.annotations, directory=tmp_path / "moved")))
     assert "annotations.directory was" in refusal(replace(run, annotations=Annotations(count=1800)))
     (tmp_path / "data" / "data.jsonl").write_text("{}\n{}\n")
@@ -159,7 +159,7 @@ def test_changed_annotations_are_detected_and_moved_ones_are_accepted(tmp_path: 
     ],
 )
 def test_directory_that_cannot_be_compared_is_refused(damage, said: str, tmp_path: Path) -> None:
-    run = begun(tmp_path, "format_finetuning")
+    run = started_run(tmp_path, "format_finetuning")
     damage(run.directory)
     assert said in refusal(run)
 
@@ -196,7 +196,7 @@ def filled(run: Run) -> Path:
 def test_force_reports_what_it_discards_and_keeps_compatible_results(
     flag, checkpoints, results, gone, tmp_path
 ) -> None:
-    directory = filled(begun(tmp_path, *STAGES))
+    directory = filled(started_run(tmp_path, *STAGES))
     said = []
 
     def say(line: str) -> None:
@@ -215,7 +215,7 @@ def test_force_reports_what_it_discards_and_keeps_compatible_results(
 
 
 def test_directory_with_only_annotations_is_drawn_again_without_force(tmp_path: Path) -> None:
-    directory = begun(tmp_path).directory
+    directory = started_run(tmp_path).directory
     (directory / "annotations").mkdir()
     other, said = run_in(tmp_path, "--seed=1"), []
     check(other, "policy")
@@ -224,7 +224,7 @@ def test_directory_with_only_annotations_is_drawn_again_without_force(tmp_path: 
 
 
 def test_force_discards_nothing_without_differences(tmp_path: Path) -> None:
-    run = begun(tmp_path, *STAGES)
+    run = started_run(tmp_path, *STAGES)
     before = snapshot(filled(run))
     begin(run, "policy", say=lambda line: pytest.fail(line))
     assert snapshot(run.directory) == before
@@ -302,7 +302,7 @@ def test_changed_data_of_a_mixture_is_detected(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "data.jsonl").write_text("{}\n")
     mixture = json.dumps({str(tmp_path / "a"): 1, str(tmp_path / "b"): 2})
-    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.mixture={mixture}",))
+    run = started_run(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.mixture={mixture}",))
     go_on(run)
     other = replace(
         run, annotations=replace(run.annotations, mixture={**run.annotations.mixture, str(tmp_path / "b"): 3})

@@ -65,7 +65,7 @@ def count_lines(path: Path) -> tuple[int, bytes]:
     if path.exists():
         with path.open("rb") as file:
             for line in file:
-                if line.endswith(b"\n") or _is_whole(line):
+                if line.endswith(b"\n") or _is_complete(line):
                     number, last = number + 1, line
     return number, last
 
@@ -112,7 +112,7 @@ def _parsed(path: Path) -> list[tuple[dict[str, Any], bytes]]:
                 rows.append((_object(line), line))
             except ValueError as error:
                 raise OneLineError(f"{path}, line {number}: {error}; remove this line") from error
-    if _is_whole(last):
+    if _is_complete(last):
         rows.append((_object(last), last))
     return rows
 
@@ -127,7 +127,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _is_whole(line: bytes) -> bool:
+def _is_complete(line: bytes) -> bool:
     try:
         _object(line)
     except ValueError:
@@ -146,7 +146,7 @@ def _repair(file: Any) -> tuple[int, bytes]:
     last = tail[tail.rfind(b"\n") + 1 :]
     if not last:
         return end, b""
-    if _is_whole(last):
+    if _is_complete(last):
         return end, b"\n"
     file.truncate(end - len(last))
     return end - len(last), b""

@@ -62,7 +62,7 @@ class Ending(StrEnum):
     INTERRUPTED = "interrupted"
 
     @property
-    def tells_of_policy(self) -> bool:
+    def depends_on_policy(self) -> bool:
         """Whether the ending depends on the policy. Other episodes are in no share and in no advantage."""
         return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE, Ending.INTERRUPTED)
 

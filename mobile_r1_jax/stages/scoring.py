@@ -61,7 +61,7 @@ async def score_episodes(
     judge lacks its input for so many episodes.
     """
     grades: list[Grade] = [None] * len(evidence)
-    asked = [row for row, one in enumerate(evidence) if one.trajectory.ending.tells_of_policy]
+    asked = [row for row, one in enumerate(evidence) if one.trajectory.ending.depends_on_policy]
     most, waiting, pause = settings.lost * len(asked), asked, settings.pause_s
     while True:
         graded = await gather_or_cancel(judge.grade(evidence[row]) for row in waiting)

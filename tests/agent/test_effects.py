@@ -36,11 +36,11 @@ def prompt(tokenizer: PreTrainedTokenizerFast, *effects: str, tell_effects: bool
 
 
 def test_the_effect_of_the_last_action_comes_before_the_next_screenshot(tokenizer) -> None:
-    told = f"<|im_start|>user\nEffect of the last action: {REFUSED}{SEEN}"
+    stated = f"<|im_start|>user\nEffect of the last action: {REFUSED}{SEEN}"
     start = "<|im_start|>system\ngo<|im_end|>\n"
-    assert prompt(tokenizer, REFUSED) == f"{start}<|im_start|>user\n{SEEN}{ANSWERS[0]}<|im_end|>\n{told}"
+    assert prompt(tokenizer, REFUSED) == f"{start}<|im_start|>user\n{SEEN}{ANSWERS[0]}<|im_end|>\n{stated}"
     both = prompt(tokenizer, "an older effect", REFUSED)
-    assert "older" not in both and both.endswith(f"{ANSWERS[1]}<|im_end|>\n{told}")
+    assert "older" not in both and both.endswith(f"{ANSWERS[1]}<|im_end|>\n{stated}")
 
 
 def test_effect_ids_equal_a_text_part_before_the_image_in_the_chat_template(tokenizer) -> None:

@@ -75,7 +75,7 @@ def template_ids(tokenizer: PreTrainedTokenizerFast, messages: list[dict], sizes
 USER = {"role": "user", "content": [{"type": "image"}]}
 
 
-def said(text: str) -> dict[str, str]:
+def text_message(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
@@ -83,9 +83,9 @@ def said(text: str) -> dict[str, str]:
     ("turn", "messages", "shown"),
     [
         (0, [USER], [0]),
-        (1, [USER, said(ANSWERS[0]), USER], [0, 1]),
-        (2, [said(ANSWERS[0]), USER, said(ANSWERS[1]), USER], [1, 2]),
-        (4, [said("\n".join(ANSWERS[:3])), USER, said(ANSWERS[3]), USER], [3, 4]),
+        (1, [USER, text_message(ANSWERS[0]), USER], [0, 1]),
+        (2, [text_message(ANSWERS[0]), USER, text_message(ANSWERS[1]), USER], [1, 2]),
+        (4, [text_message("\n".join(ANSWERS[:3])), USER, text_message(ANSWERS[3]), USER], [3, 4]),
     ],
 )
 def test_token_ids_equal_the_chat_template_turn_by_turn(

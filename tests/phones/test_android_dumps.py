@@ -207,9 +207,9 @@ def test_rotation_is_locked_by_the_command_of_the_version(version: int) -> None:
         return
     shell("settings put system accelerometer_rotation 1")
     assert shell.out("wm user-rotation") == "free\n"
-    for line, told in (("lock 1", "lock 1"), ("-d 0 lock 3", "lock 3"), ("free", "free"), ("lock", "lock 0")):
+    for line, expected in (("lock 1", "lock 1"), ("-d 0 lock 3", "lock 3"), ("free", "free"), ("lock", "lock 0")):
         assert shell(f"wm user-rotation {line}") == ("", "", 0)
-        assert shell.out("wm user-rotation") == f"{told}\n"
+        assert shell.out("wm user-rotation") == f"{expected}\n"
     assert shell.out("settings get system accelerometer_rotation") == "0\n"
     assert "mUserRotationMode=USER_ROTATION_LOCKED mUserRotation=ROTATION_0" in shell.out("dumpsys window displays")
     assert shell("wm user-rotation lock 9").status == shell("wm user-rotation turn").status == 255

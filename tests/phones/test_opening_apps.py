@@ -9,7 +9,7 @@ from scripted_android import SECURITY, ScriptedAndroid
 
 from mobile_r1_jax.agent.actions import Open
 from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, plain_name
-from mobile_r1_jax.phones.adb.opening import told_labels
+from mobile_r1_jax.phones.adb.opening import reported_labels
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.phone import PhoneError
 from mobile_r1_jax.phones.settings import INSTANT
@@ -175,7 +175,7 @@ QUERIED = """2 activities found:
 
 
 def test_labels_reported_by_the_phone_are_names(scripted) -> None:
-    assert told_labels(QUERIED) == {"My Notes": "com.acme.notes"}
+    assert reported_labels(QUERIED) == {"My Notes": "com.acme.notes"}
     phone, android = phone_with(scripted, "com.acme.notes/.Main", labels=QUERIED)
     for name in ("my notes", "MY  NOTES", "My Notes"):
         assert phone.perform(Open(name)) == ""
@@ -183,13 +183,13 @@ def test_labels_reported_by_the_phone_are_names(scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("label", "name"),
     [("Clock", "时钟"), ("闹钟", "clock"), ("Files", "文件管理"), ("图库", "Gallery"), ("相册", "图库")],
 )
-def test_label_in_another_language_is_a_name_of_the_app(scripted, told: str, said: str) -> None:
-    labels = QUERIED.replace("nonLocalizedLabel=My Notes", f"nonLocalizedLabel={told}")
+def test_label_in_another_language_is_a_name_of_the_app(scripted, label: str, name: str) -> None:
+    labels = QUERIED.replace("nonLocalizedLabel=My Notes", f"nonLocalizedLabel={label}")
     phone, android = phone_with(scripted, "com.acme.notes/.Main", labels=labels)
-    assert phone.perform(Open(said)) == "" and "com.acme.notes/.Main" in android.ran("am start")[0]
+    assert phone.perform(Open(name)) == "" and "com.acme.notes/.Main" in android.ran("am start")[0]
 
 
 @pytest.mark.parametrize("status", [255, 0])  # 0: Galaxy, Android 16

@@ -71,13 +71,13 @@ def test_oracle_finishes_after_a_random_walk_unless_the_task_is_impossible(templ
         placed = place(setup)
         wander(placed.state, rng, rng.randint(1, 25))
         placed.state.waiting = []  # `remaining` does not count pop-ups that open later
-        told = oracle.remaining(placed.state, placed.goals)
+        remaining = oracle.remaining(placed.state, placed.goals)
         steps = follow(placed)
         if steps is None:
-            assert told == MOST_STEPS
+            assert remaining == MOST_STEPS
             lost += 1
         else:
-            assert told == min(steps, MOST_STEPS)
+            assert remaining == min(steps, MOST_STEPS)
     assert lost <= 5  # some walks delete the object of the task
 
 

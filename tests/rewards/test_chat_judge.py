@@ -22,7 +22,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.rewards import JudgeError, JudgeOutage, JudgeSettings, Score, open_judge
 from mobile_r1_jax.rewards.judges.chat import CachedChat, ChatJudge, combine_votes
-from mobile_r1_jax.rewards.judges.chat_client import ChatClient, seconds_asked
+from mobile_r1_jax.rewards.judges.chat_client import ChatClient, retry_after_seconds
 from mobile_r1_jax.rewards.judges.grade_cache import FILE, GradeCache
 from mobile_r1_jax.rewards.judges.rate_limit import RateLimit
 
@@ -252,12 +252,12 @@ def test_retry_after_is_honoured_and_limited(tmp_path) -> None:
     [("7", 7), ("0.5", 0.5), ("-1", None), ("nan", None), ("inf", None), ("soon", None), ("", None), (None, None)],
 )
 def test_retry_after_header_in_seconds_is_read(header, seconds) -> None:
-    assert seconds_asked(header) == seconds
+    assert retry_after_seconds(header) == seconds
 
 
 def test_retry_after_header_with_a_date_is_read() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 25 < seconds_asked(at) <= 30
+    assert 25 < retry_after_seconds(at) <= 30
 
 
 def test_pauses_double_and_vary(tmp_path) -> None:

@@ -288,14 +288,14 @@ def test_device_failure_ends_running_requests_and_the_engine_continues(
     async def talk(engine: Engine) -> tuple[list, Completion]:
         with monkeypatch.context() as broken:
             broken.setattr(engine_module, "decode", fail)
-            told = await all_at_once((prompts[0], 0), (prompts[1], 0), errors=True)(engine)
-        return told, await engine.sample(prompts[1], 0)
+            failures = await all_at_once((prompts[0], 0), (prompts[1], 0), errors=True)(engine)
+        return failures, await engine.sample(prompts[1], 0)
 
     def fail(*arguments: object, **settings: object) -> None:
         raise RuntimeError("out of memory")
 
-    told, answer = run(make_engine(), talk)
-    assert [str(error) for error in told] == ["out of memory"] * 2
+    failures, answer = run(make_engine(), talk)
+    assert [str(error) for error in failures] == ["out of memory"] * 2
     assert answer.ids == greedy[1].ids
 
 
@@ -305,8 +305,8 @@ def test_implicit_transfers_from_the_host_are_errors(make_engine, prompts, monke
         jax.jit(jax.numpy.sum)(np.ones(3))
 
     monkeypatch.setattr(engine_module, "decode", careless)
-    (told,) = run(make_engine(), all_at_once((prompts[0], 0), errors=True))
-    assert "Disallowed host-to-device transfer" in str(told)
+    (failures,) = run(make_engine(), all_at_once((prompts[0], 0), errors=True))
+    assert "Disallowed host-to-device transfer" in str(failures)
 
 
 def test_cancelled_request_affects_no_other_and_is_not_computed(make_engine, prompts, greedy) -> None:

@@ -81,8 +81,8 @@ def test_only_kept_tokens_are_drawn_with_their_stated_probability(tied_pair, inp
         freedom = possible.sum() - 1
         square = ((seen - expected)[possible] ** 2 / expected[possible]).sum()
         assert square < freedom + 5 * np.sqrt(2 * freedom)
-        told = count * np.exp(samples.truncated_logps[row, :, 0])
-        np.testing.assert_allclose(told, expected[samples.ids[row, :, 0]], rtol=1e-4)
+        estimates = count * np.exp(samples.truncated_logps[row, :, 0])
+        np.testing.assert_allclose(estimates, expected[samples.ids[row, :, 0]], rtol=1e-4)
 
 
 @pytest.mark.parametrize("cut", CUTS)

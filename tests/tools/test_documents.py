@@ -26,7 +26,7 @@ def read() -> list[Document]:
     return list(islice(documents(3, SIZE), COUNT))
 
 
-def said(document: Document) -> set[tuple[str, tuple[int, int]]]:
+def named_centres(document: Document) -> set[tuple[str, tuple[int, int]]]:
     """Return (name, centre) of all elements that cover a cell of the document's screen."""
     return {cell for cell in document.look.cells if cell}
 
@@ -47,7 +47,7 @@ def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
     return found
 
 
-def wanted(document: Document) -> list[tuple[str, str]]:
+def requested_names(document: Document) -> list[tuple[str, str]]:
     """Return (name, answer) of every name that the system text asks for, in order."""
     return [
         (name, answer)
@@ -99,7 +99,7 @@ def test_listed_elements_are_the_visible_ones_from_top_to_bottom() -> None:
 
 def test_positions_are_the_centres_of_the_named_elements(read) -> None:
     for document in read:
-        centres = {at for _, at in said(document)}
+        centres = {at for _, at in named_centres(document)}
         for text, _ in document.text[:-1]:
             for x, y in POSITION.findall(text):
                 assert (int(x), int(y)) in centres, text
@@ -111,17 +111,17 @@ def test_every_given_position_is_answered_with_its_element(read) -> None:
         assert len(pieces) % 2 == 0 and pieces
         for (question, asked), (answer, learned) in zip(pieces[::2], pieces[1::2], strict=True):
             x, y = map(int, POSITION.search(question).groups())
-            assert not asked and learned and (answer.removesuffix("\n"), (x, y)) in said(document)
+            assert not asked and learned and (answer.removesuffix("\n"), (x, y)) in named_centres(document)
 
 
 def test_every_given_name_is_answered_with_its_position_or_none(read) -> None:
     missing = 0
     for document in read:
-        there = said(document)
+        there = named_centres(document)
         asked = sections(document)["Find"]
-        assert not any(learned for _, learned in (*asked[::3], *asked[1::3])) and all(told for _, told in asked[2::3])
+        assert not any(learned for _, learned in (*asked[::3], *asked[1::3])) and all(text for _, text in asked[2::3])
         answers = [
-            *wanted(document),
+            *requested_names(document),
             *((name, answer) for (name, _), (answer, _) in zip(asked[::3], asked[2::3], strict=True)),
         ]
         for name, answer in answers:
@@ -142,9 +142,9 @@ def test_words_without_a_name_often_separate_a_name_from_its_position(read) -> N
 def test_names_of_a_system_text_come_in_order_before_each_part(read) -> None:
     looking = 0
     for document in read:
-        told = [name for name, _ in wanted(document)]
-        first = told[: len(told) // len(sections(document))]
-        assert told == first * len(sections(document))
+        names = [name for name, _ in requested_names(document)]
+        first = names[: len(names) // len(sections(document))]
+        assert names == first * len(sections(document))
         text = document.system.split("\nSay: ")[0]
         for name in first:
             assert name in text
@@ -165,19 +165,19 @@ def test_content_of_a_system_text_is_repeated_at_the_end_after_its_purpose(read)
 
 
 @pytest.mark.parametrize(
-    "wording, told",
+    "wording, purpose",
     [
         (r"Add (.+) to the cart", r"\1 to Add\n"),
         (r"给(.+)发送(.+)", r"\2 to Send to \1\n"),
         (r"Turn (.+) (on|off) and (.+) too", r"\1 to switch\n\3 to switch\n"),
     ],
 )
-def test_purpose_of_an_instruction_is_its_action_and_object(wording, told) -> None:
+def test_purpose_of_an_instruction_is_its_action_and_object(wording, purpose) -> None:
     read = [instruction(Random(number)) for number in range(1000)]
     alike = [(found, subjects) for text, subjects in read if (found := re.fullmatch("Task: " + wording, text))]
     assert len({found.group() for found, _ in alike}) > 3
     for found, subjects in alike:
-        assert subjects == found.expand(told)
+        assert subjects == found.expand(purpose)
 
 
 def test_no_instruction_is_held_out_or_from_the_unseen_app() -> None:

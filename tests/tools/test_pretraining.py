@@ -123,10 +123,10 @@ def test_recital_gives_the_purpose_and_the_content_of_its_system_text(tokenizer)
         text = tokenizer.decode(reading.ids[row, 0][reading.learned[row, 0]])
         system = tokenizer.decode(reading.prompts.ids[row][reading.prompts.mask[row]])
         said = system.split("Say: ")[1].split("\n")[0] + "\n"
-        told = text.removesuffix(said).split()
-        assert text.endswith(said) and told
+        purpose = text.removesuffix(said).split()
+        assert text.endswith(said) and purpose
         instructions += "Task: " in system
-        assert "Task: " in system or all(word in system for word in told)
+        assert "Task: " in system or all(word in system for word in purpose)
     assert 0 < instructions < 16
 
 

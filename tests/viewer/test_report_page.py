@@ -168,7 +168,7 @@ def test_directory_without_trajectories_is_refused_in_one_line(
     if kind == "broken config":
         (directory / "config.yaml").write_text("resizing: {scales: 1}\n")
     assert view.main([str(directory)]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1 and str(directory) in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and str(directory) in printed.err
     with pytest.raises(ReportError):
         write_report(directory)

@@ -122,7 +122,7 @@ class Apps:
             time.sleep(_POLL)
 
 
-def told_labels(dump: str) -> dict[str, str]:
+def reported_labels(dump: str) -> dict[str, str]:
     """Return label -> package of the apps in `cmd package query-activities` whose label is not a resource."""
     labels = {}
     for activity in re.split(r"ActivityInfo:", dump)[1:]:

@@ -26,7 +26,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb import task_program
 from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
 from mobile_r1_jax.phones.adb.keys import find_key, is_refused
-from mobile_r1_jax.phones.adb.opening import LABELS, Apps, told_labels
+from mobile_r1_jax.phones.adb.opening import LABELS, Apps, reported_labels
 from mobile_r1_jax.phones.adb.readiness import prepare, set_upright, wake
 from mobile_r1_jax.phones.adb.saved import SavedSettings, user_state
 from mobile_r1_jax.phones.adb.screen import PhoneScreen
@@ -163,7 +163,7 @@ class AdbPhone(AdbShell):
 
     def labels(self) -> dict[str, str]:
         """Return label -> package of the apps whose label the phone reports. Most labels are resources and missing."""
-        return told_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
+        return reported_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
 
     def package_of(self, app: str) -> str | None:
         """Return the package that `Open` would open for a name; None if there is none."""

@@ -44,7 +44,7 @@ class Judgement:
         return self.risks == EVERY_RISK and not self.words
 
     @property
-    def shown(self) -> tuple[str, ...]:
+    def printable_words(self) -> tuple[str, ...]:
         """Return the words as they may be printed: without control and invisible characters, and not too many."""
         return tuple(printable(word) for word in self.words[:_MOST_SHOWN])
 
@@ -53,7 +53,7 @@ class Judgement:
         """Return the risks and the words in one line."""
         if self.is_unreadable:
             return "the page cannot be read there, so it may be anything"
-        quoted = ", ".join(f'"{word}"' for word in self.shown)
+        quoted = ", ".join(f'"{word}"' for word in self.printable_words)
         return f"{', '.join(sorted(self.risks)) or 'no known risk'}, by the words {quoted or '(none)'}"
 
 

@@ -174,7 +174,7 @@ class GuardedPhone:
 
     def _record(self, step: Action, judgement: Judgement, verdict: Verdict, words: str) -> str:
         risks = tuple(sorted(judgement.risks))
-        decision = Decision(action_arguments(step), verdict, risks, judgement.shown, judgement.package, words)
+        decision = Decision(action_arguments(step), verdict, risks, judgement.printable_words, judgement.package, words)
         self.decisions.append(decision)
         return words
 

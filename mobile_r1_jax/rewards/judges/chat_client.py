@@ -135,7 +135,7 @@ class ChatClient:
     def _refused(self, error: Any, usage: Usage) -> Reply[Any]:
         """Return what an error status means for this request and for the next ones."""
         status, problem = error.status_code, self._clean(str(error))
-        if (seconds := seconds_asked(error.response.headers.get("retry-after"))) is not None:
+        if (seconds := retry_after_seconds(error.response.headers.get("retry-after"))) is not None:
             self._limit.hold(min(seconds, self._settings.longest_pause_s))
         if status in (401, 403, 404) and not self._answered:
             settings = self._settings
@@ -178,7 +178,7 @@ def content_of(body: Any) -> Any:
     return message["content"]
 
 
-def seconds_asked(header: str | None) -> float | None:
+def retry_after_seconds(header: str | None) -> float | None:
     """Return the seconds of a Retry-After header, a number or a date; None if it is missing or means nothing."""
     seconds = None
     with suppress(ValueError, TypeError, OverflowError):

@@ -49,7 +49,7 @@ class PhoneTrouble:
             self._timer.cancel()
         self._recover()
 
-    def asked(self, android: Android, service: str) -> None:
+    def count_request(self, android: Android, service: str) -> None:
         """Count a request, and begin the trouble that is due."""
         if _CONTROL not in service:
             for event in self.schedule.next(screenshot="screencap" in service):
@@ -124,7 +124,7 @@ class TroubledConnection(Connection):
 
     def receive(self, message: Message) -> None:
         if message.command == OPEN and not self._trouble.wire:
-            self._trouble.asked(self._android, message.payload.decode(errors="replace"))
+            self._trouble.count_request(self._android, message.payload.decode(errors="replace"))
         if not self._trouble.wire:
             super().receive(message)
         elif self._trouble.wire == "frozen":
