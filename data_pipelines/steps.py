@@ -232,7 +232,7 @@ def read_golden(
         return response
     x1, y1, x2, y2 = (int(side) for side in turns["bbox"][turn])
     if x1 >= 0 and not (written.holds(x1, y1) and written.holds(x2, y2)):
-        return Malformed(f"bbox lies off the {written.width}x{written.height} {written.kind} image")
+        return Malformed(f"bbox is outside the {written.width}x{written.height} {written.kind} image")
     box = Box(x1, y1, x2, y2, written).to(model) if x1 >= 0 else None
     return Golden(Response(response.thought, response.sentence, to_frame(response.action, model)), box)
 

@@ -73,7 +73,7 @@ def read_episode(parts: Sequence[tuple[str, bytes]]) -> Draft:
     numbers = [get_one(one, "step_id", int) for one in records]
     length = get_one(records[0], "episode_length", int)
     if numbers != list(range(length)):
-        raise BrokenError(f"an episode of {length} steps, of which these were found: {numbers}")
+        raise BrokenError(f"an episode of {length} steps; found: {numbers}")
     steps = []
     for index, features in enumerate(records):
         with in_step(index):

@@ -124,7 +124,7 @@ def read_action(record: Mapping[str, Any], screenshot: Screenshot) -> Action:
     if kind in ("click", "long_press"):
         x, y = (get_field(record, axis, int) for axis in "xy")
         if not frame.holds(x, y):
-            raise BrokenError(f"{kind} at ({x}, {y}) lies off the {frame.width}x{frame.height} picture")
+            raise BrokenError(f"{kind} at ({x}, {y}) is outside the {frame.width}x{frame.height} picture")
         return Click(Point(x, y, frame)) if kind == "click" else LongPress(Point(x, y, frame), _HOLD)
     if kind == "scroll":
         direction = get_field(record, "direction", str)

@@ -212,5 +212,5 @@ def _turn(step: DraftStep, draft: Draft, completing: Completing) -> Turn:
         raise BrokenError(read.reason)
     frame = step.screenshot.frame
     if step.bbox is not None and not (frame.holds(*step.bbox[:2]) and frame.holds(*step.bbox[2:])):
-        raise BrokenError(f"box {step.bbox} lies off the {frame.width}x{frame.height} picture")
+        raise BrokenError(f"box {step.bbox} is outside the {frame.width}x{frame.height} picture")
     return Turn(step.screenshot, text, bbox=step.bbox, mistake=step.mistake, elements=step.elements)

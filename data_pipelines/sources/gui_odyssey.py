@@ -79,7 +79,7 @@ def read_step(record: Mapping[str, Any], screenshot: Screenshot) -> DraftStep:
         width, height = screenshot.width, screenshot.height
         box = clip(left * width, top * height, right * width, bottom * height, screenshot)
         if box is None:
-            raise BrokenError(f"sam2_bbox {sides} is empty or lies off the screen")
+            raise BrokenError(f"sam2_bbox {sides} is empty or is outside the screen")
     words = [get_field(record, key, str, "").strip() for key in ("description", "intention")]
     return DraftStep(
         screenshot,

@@ -131,7 +131,7 @@ def _read_point(value: Any, frame: Frame) -> Point | Malformed:
         return Malformed("must be two whole numbers [x, y]")
     x, y = value
     if not frame.holds(x, y):
-        return Malformed(f"lies off the {frame.width}x{frame.height} {frame.kind} image")
+        return Malformed(f"is outside the {frame.width}x{frame.height} {frame.kind} image")
     return Point(x, y, frame)
 
 

@@ -69,7 +69,7 @@ class Phone(Protocol):
         ...
 
     def revive(self) -> None:
-        """Make the phone usable again after a failure that ended an episode, whatever page it is on."""
+        """Make the phone usable again after a failure that ended an episode, from any page."""
         ...
 
     def release(self) -> None:

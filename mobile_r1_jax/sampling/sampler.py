@@ -89,7 +89,7 @@ def member_keys(keys: jax.Array, group: int) -> jax.Array:
 def draw_uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
     """Return the random numbers for `draw`, [..., T] float32 in [0, 1); each depends only on a row's key and a step.
 
-    They are computed before the decoding loop: within it, every step would run a loop of its own.
+    They are computed before the decoding loop: within it, every step would run a separate loop.
 
     Args:
       keys: [...], from `member_keys`. steps: [..., T] int32, the number of tokens that the row has.

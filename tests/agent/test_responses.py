@@ -64,7 +64,7 @@ def test_whitespace_between_tags_and_in_the_call_is_accepted() -> None:
         (PRINTED.replace("mobile_use", "computer_use"), "tool must be mobile_use"),
         (PRINTED.replace('"name"', '"tool"'), "exactly"),
         (PRINTED.replace('{"name"', '{"id": 1, "name"'), "exactly"),
-        (PRINTED.replace("[14, 42]", "[114, 42]"), "off the 112x224 model image"),
+        (PRINTED.replace("[14, 42]", "[114, 42]"), "outside the 112x224 model image"),
         (PRINTED.replace(CALL, "[" * 100_000), "not JSON"),
         (PRINTED.replace("14", "1" * 5000), ""),
     ],

@@ -88,7 +88,7 @@ def record(data: bytes) -> bytes:
 
 
 def write_records(path: Path, *records: bytes, members: bool = True) -> Path:
-    """A GZIP TFRecord file; members: each record is a GZIP member of its own."""
+    """A GZIP TFRecord file; members: each record is a separate GZIP member."""
     framed = [record(data) for data in records]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(map(gzip.compress, framed)) if members else gzip.compress(b"".join(framed)))

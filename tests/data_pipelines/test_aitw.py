@@ -88,8 +88,8 @@ def test_images_with_other_channel_counts_are_read(tmp_path: Path, pixel: tuple[
 
 
 BROKEN = [
-    (aitw("x", 0, 2, 6), "an episode of 2 steps, of which these were found: [0]"),
-    (aitw("x", 1, 1, 6), "an episode of 1 steps, of which these were found: [1]"),
+    (aitw("x", 0, 2, 6), "an episode of 2 steps; found: [0]"),
+    (aitw("x", 1, 1, 6), "an episode of 1 steps; found: [1]"),
     (aitw("x", 0, 1, 2), "step 0: action type 2 has no meaning"),
     (aitw("x", 0, 1, 0), "step 0: action type 0 has no meaning"),
     (aitw("x", 0, 1, 4), "step 0: a touch at (y, x) = (-1.0, -1.0)"),

@@ -73,7 +73,7 @@ def test_data_set_becomes_one_directory_per_split(tmp_path: Path, capsys: pytest
         "android_control-00000-of-00020:3",
         "android_control-00001-of-00020:1",
     ]
-    assert left_out(out)[0]["reason"] == "step 0: click at (500, 60) lies off the 108x240 picture"
+    assert left_out(out)[0]["reason"] == "step 0: click at (500, 60) is outside the 108x240 picture"
     printed = " ".join(capsys.readouterr().out.split())
     for words in ("trajectories", "click 4, wait 4", "1: com.shop 4", "108x240 8", "Left out: 2 episodes", "no action"):
         assert words in printed

@@ -164,7 +164,7 @@ BROKEN_STEPS = [
     ({"image_path": "general/gone.png"}, "step 1: image gone.png: No such file"),
     ({"image_path": "../../../../etc/passwd"}, "step 1: image passwd: No such file"),
     ({"image_path": 7}, "step 1: image_path must be str"),
-    ({"step_id": 0}, "an episode of 2 steps, of which these were found: [0, 0]"),
+    ({"step_id": 0}, "an episode of 2 steps; found: [0, 0]"),
     ({"step_id": None}, "step_id must be int"),
     ({"instruction": "something else"}, "2 different instructions"),
 ]

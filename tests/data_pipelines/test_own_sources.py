@@ -80,7 +80,7 @@ def test_broken_lines_and_lines_of_a_policy_are_reported(tmp_path: Path) -> None
             broken,
             [
                 "written by a policy; convert its run directory with --source=runs",
-                "step 0: bbox lies off the 1080x2400 screenshot image",
+                "step 0: bbox is outside the 1080x2400 screenshot image",
                 "step 0: <think> occurs 0 times",
                 "not JSON",
                 "not UTF-8",

@@ -142,7 +142,7 @@ def test_a_box_off_the_screen_is_reported(tmp_path: Path) -> None:
     turns = (Turn(task.turns[0].screenshot, task.turns[0].response, bbox=(0, 0, 500, 10)), task.turns[1])
     source = prepared(tmp_path, trajectory("ok", 2), Trajectory("far", "", "", turns, Ending.SUCCESS))
     table = step_table(source.as_data_source("train"), RESIZING)
-    assert len(table.steps) == 2 and "bbox lies off" in table.broken[0]
+    assert len(table.steps) == 2 and "bbox is outside" in table.broken[0]
 
 
 def test_data_without_usable_steps_is_an_error_with_the_reason(tmp_path: Path) -> None:

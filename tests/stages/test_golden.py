@@ -72,7 +72,7 @@ BAD = line((50, 60), (50, 60), (1, 1)).replace("look", "<|im_end|>", 1)
 LEFT_OUT = (
     "2: not JSON",
     "5: step 0: image no.png: No such file",
-    "3: step 1: click: coordinate lies off the 112x224 screenshot image",
+    "3: step 1: click: coordinate is outside the 112x224 screenshot image",
     "4: step 0: text holds <|im_end|>",
 )
 

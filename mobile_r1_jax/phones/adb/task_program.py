@@ -66,7 +66,7 @@ def outcome(phone: Shell, task: Task) -> Outcome:
 
 
 def clean_up(phone: Shell, task: Task) -> None:
-    """Run the task's teardown. A failed line is logged; the reset to the next task finds what it leaves behind."""
+    """Run the task's teardown. A failed line is logged; the reset to the next task handles its remains."""
     if reason := tear_down(phone, task.program):
         log.warning("phone %s: task %s: %s", phone.serial, task.name, reason)
 

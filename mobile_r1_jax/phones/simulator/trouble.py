@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """A kind of trouble. `at`: what it begins at, "screenshot" or "command" (any request, screenshots included)."""
+    """A kind of trouble. `at`: the request it begins at, "screenshot" or "command" (any request, screenshots too)."""
 
     at: str
     duration: float = 0.0  # if none is given; in `unit`

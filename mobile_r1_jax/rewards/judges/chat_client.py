@@ -109,7 +109,7 @@ class ChatClient:
                 return self._refused(error, usage)
             except TimeoutError:
                 problem = f"no answer in {settings.timeout_s:g} s"
-            except Exception as error:  # whatever a server sends is an outage, and never the end of the run
+            except Exception as error:  # any fault of a server is an outage, and never the end of the run
                 cause = f" ({error.__cause__})" if error.__cause__ else ""
                 problem = f"{type(error).__name__}: {error}{cause}"
             return Reply(usage, problem=self._clean(problem))
@@ -144,7 +144,7 @@ class ChatClient:
         return Reply(usage, problem=problem, lasting=status in (400, 413, 422))
 
     def _usage(self, body: Any, seconds: float) -> Usage:
-        """Return the usage that a response reports; what it does not report is 0."""
+        """Return the usage that a response reports; missing numbers are 0."""
         counts = body.get("usage") if isinstance(body, dict) else None
         counts = counts if isinstance(counts, dict) else {}
         sent, received = (

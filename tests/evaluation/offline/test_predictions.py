@@ -95,7 +95,7 @@ def test_predictions_with_only_the_required_fields_are_read() -> None:
     ("answer", "reason"),
     [
         ({"action": "click", "coordinate": [0.5, 0.5]}, "two whole numbers"),
-        ({"action": "click", "coordinate": [1080, 0]}, "off the 1080x2400"),
+        ({"action": "click", "coordinate": [1080, 0]}, "outside the 1080x2400"),
         ({"action": "tap"}, "unknown action"),
         ("click", "must be an object"),
         (None, "must be an object"),
@@ -114,7 +114,7 @@ def test_malformed_answer_counts_as_wrong_and_is_not_a_file_error(answer: object
         ({"size": [1080]}, "size must be [width, height]"),
         ({"size": [0, 2400]}, "size must be [width, height]"),
         ({"response_size": [10.5, 3]}, "response_size must be [width, height]"),
-        ({"golden": {"action": "click", "coordinate": [1080, 0]}}, "golden: click: coordinate lies off"),
+        ({"golden": {"action": "click", "coordinate": [1080, 0]}}, "golden: click: coordinate is outside"),
         ({"golden": {"action": "scroll"}}, "golden: unknown action"),
         ({"bbox": [9, 9, 1, 1]}, "bbox must be"),
         ({"elements": [[0, 0, 1, 1]]}, "elements must be dict"),

@@ -50,7 +50,7 @@ class State:
         self.positional: tuple[str, ...] = ()
         self.options: set[str] = set()  # a, e, f, u, x
         self.name = NAME
-        self.place = ""  # where the running command stands, for messages
+        self.place = ""  # file and line of the running command, for messages
         self.directory = "/"
         self.status = self.substituted = 0
         self.exit_trap = ""
