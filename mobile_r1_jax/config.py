@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import jsonargparse
 import yaml
+from etils import epath
 
 from mobile_r1_jax.agent.actions import ACTIONS, WITH_ANSWER, ActionRow
 from mobile_r1_jax.agent.coordinates import FrameSetting
@@ -38,6 +39,7 @@ from mobile_r1_jax.training.tracking_settings import TrackingSettings
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
 CONFIG = "config.yaml"  # in a run directory
+BUCKET_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/[^/]+)*/?")
 # Old names of fields -> new names.
 RENAMED = {
     "phones.apps": "phones.simulated.apps",
@@ -186,6 +188,8 @@ class Run:
     top_p: Annotated[float, "(0, 1]"] = 1.0
     # sample only from this many most likely tokens; null: all [kin]
     top_k: Annotated[int | None, "[1, inf)"] = None
+    # gs://BUCKET/FOLDER: checkpoints lie there, in a folder of the run's name; null: in the run directory
+    checkpoints: str | None = None
     save_every: Annotated[int, "[1, inf)"] = 50  # updates between checkpoints
     keep: Annotated[int, "[1, inf)"] = 2  # newest checkpoints of a stage that are kept
     # keep every checkpoint whose number of updates is a multiple of this too; null: none
@@ -211,6 +215,11 @@ class Run:
         return self.folder / self.name
 
     @property
+    def checkpoint_folder(self) -> epath.Path:
+        """Return the folder of checkpoints, with a folder for each stage."""
+        return checkpoint_folder(self.directory, self.checkpoints, self.name)
+
+    @property
     def weights(self) -> str:
         """Return the dtype of the stored weights. With adapters the weights are frozen and stored as they are used."""
         return self.precision.master if self.lora is None else self.precision.compute
@@ -224,6 +233,11 @@ class Run:
     def slots(self) -> int:
         """Return the number of responses that are decoded at once."""
         return self.shapes.slots or self.phones.expected
+
+
+def checkpoint_folder(directory: Path, checkpoints: str | None, name: str) -> epath.Path:
+    """Return the folder of checkpoints of a run: its directory, and its settings `checkpoints` and `name`."""
+    return epath.Path(directory / "checkpoints" if checkpoints is None else f"{checkpoints.rstrip('/')}/{name}")
 
 
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
@@ -308,6 +322,11 @@ def find_problems(run: Run) -> Iterator[str]:
         yield f"stages is [{', '.join(run.stages)}]; name some of [{', '.join(names)}], once each and in this order"
     if not run.phones.source or len(set(run.phones.source)) < len(run.phones.source):
         yield f"phones.source is [{', '.join(run.phones.source)}]; name each source once: simulated, devices, emulators"
+    if run.checkpoints is not None and not BUCKET_FOLDER.fullmatch(run.checkpoints):
+        yield (
+            f"checkpoints is {run.checkpoints!r}; name a folder of a bucket, gs://BUCKET/FOLDER, or leave it out: the "
+            "run directory holds them then"
+        )
     yield from (f"judge.{problem}" for problem in judge_settings.find_problems(run.judge))
     for name in ("annotations", "action_level.annotations"):
         if (settings := attrgetter(name)(run)) is None:

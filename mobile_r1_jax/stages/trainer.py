@@ -73,7 +73,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
     settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=session.forbidden)
     position: dict[str, Any] = {}
     keep = {"keep": session.run.keep, "keep_every": session.run.keep_every}
-    with open_checkpoints(directory / "checkpoints" / stage.name, **keep) as checkpoints:
+    with open_checkpoints(session.run.checkpoint_folder / stage.name, **keep) as checkpoints:
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
