@@ -45,7 +45,7 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
     except Interrupted as error:
         again = shlex.join(["python", "-m", f"mobile_r1_jax.{command}", *arguments])
         status, message, ends = error.status, f"stopped by {error}; to go on: {again}", True
-    except Exception:
+    except BaseException:
         if not is_joined():
             raise
         status, message = 1, f"error: {traceback.format_exc()}"
@@ -53,10 +53,12 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
         return 0
     if message.startswith("error:"):
         console.quiet = False
-    say(console, message, style="red" if message.startswith("error:") else None)
-    if ends or is_joined():  # not to wait for threads that compile, nor for other hosts, as JAX would
+    try:
+        say(console, message, style="red" if message.startswith("error:") else None)
         sys.stdout.flush()
-        os._exit(status)
+    finally:
+        if ends or is_joined():  # not to wait for threads that compile, nor for other hosts, as JAX would
+            os._exit(status)
     return status
 
 

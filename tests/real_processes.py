@@ -26,6 +26,14 @@ def command(group: int) -> int:
     return next(pid for pid, name in members(group).items() if name != "sh")
 
 
+def commands_of(parent: int) -> dict[str, int]:
+    """The commands behind the phones of a process, by name: "adb", and "python" for the simulator."""
+    stats = [stat.read_text().rsplit(")", 1) for stat in Path("/proc").glob("[0-9]*/stat")]
+    children = [int(head.split()[0]) for head, rest in stats if int(rest.split()[1]) == parent]
+    found = {name: pid for child in children for pid, name in members(child).items()}
+    return {name: pid for name, pid in found.items() if name != "sh"}
+
+
 def hit(which: str, source: SimulatedPhones, number: signal.Signals) -> None:
     """Sends a signal to the real processes: "adb", "simulator" or "adb simulator"."""
     children = {"adb": source.adb.service.child, "simulator": source.simulator.service.child}

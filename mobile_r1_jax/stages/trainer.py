@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mobile_r1_jax.config import to_plain
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.rewards.judges.judge import JudgeError
 from mobile_r1_jax.rl import GRPO
@@ -23,7 +24,16 @@ from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore
 from mobile_r1_jax.training.metrics import MetricsLog
 from mobile_r1_jax.training.optimizer_settings import with_total_steps
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
-from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
+from mobile_r1_jax.training.step import (
+    Batch,
+    Metrics,
+    Run,
+    StepSettings,
+    call,
+    compile_only,
+    completion_logps,
+    train_step,
+)
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
@@ -91,6 +101,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                     began, known = time.perf_counter(), len(compiled)
                     data = next_data or await make_batches(state, update, position)
                     seconds_data = time.perf_counter() - began
+                    await compile_update(session, state, data.batches, reference, settings)
                     more = stage.ahead and update + 1 < stage.updates
                     ahead = make_batches(state, update + 1, data.position) if more else None
                     updated = await make_update(state, data, reference, settings, ahead)
@@ -118,6 +129,25 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
         finish(checkpoints)
     session.hosts.unsaved = False
     return state.policy
+
+
+async def compile_update(
+    session: Session, state: TrainState, batches: Sequence[Batch], reference: Policy | None, settings: StepSettings
+) -> None:
+    """Compile the programs of an update that are new, on all hosts, in a thread: a signal does not wait for them.
+
+    The state stays as it is, so that it can be saved when this task is cancelled."""
+
+    def compile_all() -> None:
+        with computing_on(session.mesh):
+            shapes = batches
+            if reference is not None:
+                shapes = [with_reference(reference, batch, settings, compile_only) for batch in batches]
+            if batches:
+                train_step(state, *shapes, settings=settings, run=compile_only)
+
+    await session.hosts.until_stop(asyncio.to_thread(compile_all))
+    session.hosts.gather("compiled", None)
 
 
 @dataclass(frozen=True)
@@ -197,7 +227,7 @@ def fetch_metrics(metrics: Metrics) -> tuple[Metrics, float]:
     return jax.device_get(metrics), time.perf_counter()
 
 
-def with_reference(policy: Policy, batch: Batch, settings: StepSettings) -> Batch:
+def with_reference(policy: Policy, batch: Batch, settings: StepSettings, run: Run = call) -> Batch:
     """Return the batch with its completions' log-probabilities under `policy`, for the KL."""
-    logps, _ = completion_logps(policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
+    logps, _ = run(completion_logps, policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
     return replace(batch, reference_logps=logps)
