@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import pytest
+from storage_emulator import Emulator, emulator
 
 STAND_IN_EMULATOR = Path(__file__).parent / "phones" / "stand_in_emulator.py"
 
@@ -25,6 +26,17 @@ def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder := tmp_path_factory.mktemp("state")))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """gs://bucket, of an emulator that this process uses."""
+    for package in ("gcsfs", "gcp_storage_emulator"):
+        pytest.importorskip(package)
+    with emulator(tmp_path_factory.mktemp("storage")) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A bucket on this machine: the emulator of Google Cloud Storage as a process, for tests over HTTP.
 
 The package leaves out what TensorStore needs (the header x-goog-generation, the bounds of a list, ifGenerationMatch)
-and what gcsfs renames by (moveTo). This process adds them. With a file `refuse` in its folder, it forbids all writes.
+and what gcsfs renames by (moveTo). This process adds them. It forbids the methods that `Emulator.refuse` names.
 """
 
 import logging
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-BUCKET = "bucket"
+BUCKET, REFUSED = "bucket", "refused"
 OBJECT = re.compile(r"/b/([^/]+)/o/([^/]+)$")
 MOVE = re.compile(r"/b/([^/]+)/o/([^/]+)/moveTo/o/([^/]+)$")
 
@@ -30,6 +30,16 @@ class Emulator:
 
     environment: dict[str, str]
     disk: Path
+
+    @contextmanager
+    def refuse(self, *methods: str) -> Iterator[None]:
+        """Answer 403 to the HTTP methods within the context, such as GET."""
+        file = self.disk.parent.parent / REFUSED
+        file.write_text(" ".join(methods))
+        try:
+            yield
+        finally:
+            file.unlink()
 
 
 @contextmanager
@@ -54,6 +64,13 @@ def serve(folder: str) -> None:
     from gcp_storage_emulator.storage import Storage
 
     class Handler(RequestHandler):
+        def parse_request(self) -> bool:
+            if not super().parse_request():
+                return False
+            if is_refused := refused.exists() and self.command in refused.read_text():
+                self.answer(HTTPStatus.FORBIDDEN)
+            return not is_refused
+
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
             if "startOffset" in query:
@@ -65,9 +82,7 @@ def serve(folder: str) -> None:
         def do_POST(self) -> None:
             url = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            if refuse.exists():
-                self.answer(HTTPStatus.FORBIDDEN)
-            elif found := MOVE.search(url.path):
+            if found := MOVE.search(url.path):
                 bucket, source, target = map(unquote, found.groups())
                 if moved := self.found(bucket, source):
                     content = self.storage.get_file(bucket, source)
@@ -98,7 +113,7 @@ def serve(folder: str) -> None:
             return self.storage.objects.get(bucket, {}).get(name, {})
 
     logging.disable(logging.CRITICAL)
-    refuse = Path(folder) / "refuse"
+    refused = Path(folder) / REFUSED
     storage = Storage(data_dir=folder)
     create_bucket(BUCKET, storage)
     storage.buckets[BUCKET]["softDeletePolicy"]["retentionDurationSeconds"] = "0"

@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +50,9 @@ def entries(folder: epath.Path) -> list[epath.Path]:
         return []
 
 
-def files_in(folder: epath.Path) -> Iterator[epath.Path]:
-    """Yield all files in a folder and the folders below it."""
-    for path in entries(folder):
-        if path.is_dir():
-            yield from files_in(path)
-        else:
-            yield path
+def files_in(folder: epath.Path) -> list[str]:
+    """Return the paths of all files in a folder and the folders below it, relative to it."""
+    return [name.decode() for name in tensorstore.KvStore.open(store_spec(folder)).result().list().result()]
 
 
 def drafts(directory: epath.Path) -> list[epath.Path]:
@@ -87,7 +82,8 @@ def prepare_storage(folder: epath.Path, *, write: bool = True) -> None:
 
     os.environ["EPATH_USE_TF"] = "false"  # or else etils chooses the client by what is installed
     fsspec.config.conf["gs"] = {"use_listings_cache": False}  # other processes and tensorstore write there too
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises
+    for library in ("gcsfs", "google.auth"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # they log what they raise, with tracebacks
     bucket, note = str(folder).removeprefix(GS).partition("/")[0], f"write-test-{uuid.uuid4().hex}"
     try:
         storage.Client().get_bucket(bucket, timeout=SECONDS, retry=None)  # Orbax asks this too

@@ -19,10 +19,9 @@ BLOCK = 4 * 2**20  # bytes read at once
 def write_checksums(folder: os.PathLike[str], *, leave_out: frozenset[str] = frozenset()) -> None:
     """Write the checksums of all files in `folder`, except for the files at its top level named in `leave_out`."""
     folder = as_folder(folder)
-    paths = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
-    names = [name for name in paths if name not in leave_out]
+    names = [name for name in files_in(folder) if name not in leave_out]
     with ThreadPoolExecutor() as threads:
-        found = dict(zip(names, threads.map(_checksum, map(paths.get, names)), strict=True))
+        found = dict(zip(names, threads.map(lambda name: _checksum(folder / name), names), strict=True))
     with name_file(folder / CHECKSUMS):
         (folder / CHECKSUMS).write_text(json.dumps(found, indent=0, sort_keys=True))
 

@@ -90,10 +90,10 @@ def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, compl
     return Batch(screens, prompts, completions)
 
 
-def run(directory: Path, updates: int, learning: str = "weights") -> None:
+def run(directory: Path, updates: int, learning: str = "weights", checkpoint_folder: str | None = None) -> None:
     """Make updates up to that number, starting at the directory's last checkpoint; log and save each."""
     make = STATES[learning]
-    with open_checkpoints(directory / "checkpoints") as checkpoints:
+    with open_checkpoints(checkpoint_folder or directory / "checkpoints") as checkpoints:
         state, done, position = make(), 0, {"batch": 0}
         if checkpoints.latest_step() is not None:
             # Another seed: the test fails if restoring misses something.
@@ -111,4 +111,4 @@ def run(directory: Path, updates: int, learning: str = "weights") -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    run(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
