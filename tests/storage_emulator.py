@@ -1,7 +1,7 @@
 """A bucket on this machine: the emulator of Google Cloud Storage as a process, for tests over HTTP.
 
 The package leaves out what TensorStore needs (the header x-goog-generation, the bounds of a list, ifGenerationMatch)
-and what gcsfs renames by (moveTo). This process adds them. It forbids the methods that `Emulator.refuse` names.
+and what gcsfs renames by (moveTo). This process adds them. It forbids what `Emulator.refuse` names.
 """
 
 import logging
@@ -32,10 +32,10 @@ class Emulator:
     disk: Path
 
     @contextmanager
-    def refuse(self, *methods: str) -> Iterator[None]:
-        """Answer 403 to the HTTP methods within the context, such as GET."""
+    def refuse(self, *requests: str) -> Iterator[None]:
+        """Answer 403 within the context to requests that begin so, such as GET, or POST /upload."""
         file = self.disk.parent.parent / REFUSED
-        file.write_text(" ".join(methods))
+        file.write_text("\n".join(requests))
         try:
             yield
         finally:
@@ -67,7 +67,8 @@ def serve(folder: str) -> None:
         def parse_request(self) -> bool:
             if not super().parse_request():
                 return False
-            if is_refused := refused.exists() and self.command in refused.read_text():
+            request = f"{self.command} {self.path}"
+            if is_refused := refused.exists() and request.startswith(tuple(refused.read_text().split("\n"))):
                 self.answer(HTTPStatus.FORBIDDEN)
             return not is_refused
 
