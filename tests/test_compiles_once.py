@@ -9,7 +9,7 @@ import pytest
 from test_launch import SMALL, TINY_BASE
 
 from mobile_r1_jax.launch import main
-from mobile_r1_jax.stages import action_level, task_level
+from mobile_r1_jax.stages import action_level, scoring
 from mobile_r1_jax.training.metrics import read_rows
 
 UPDATES = {"format_finetuning": 4, "action_level": 3, "task_level": 3}
@@ -25,7 +25,7 @@ def test_only_new_shapes_are_compiled_after_the_first_update_of_a_stage(tmp_path
     # Random rewards: a policy with so little training would earn nothing and so never be updated.
     rng = Random(0)
     monkeypatch.setattr(action_level, "step_reward", lambda *_: rng.choice((0, 1, 2)))
-    monkeypatch.setattr(task_level, "task_reward", lambda *_: rng.random())
+    monkeypatch.setattr(scoring, "task_reward", lambda *_: rng.random())
     (tmp_path / "small.yaml").write_text(SMALL.replace("UPDATES", str(UPDATES["format_finetuning"])))
     rows = tmp_path / "small" / "metrics.jsonl"
     compiled: list[tuple[int, str]] = []  # (number of updates before, program)
