@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from mobile_r1_jax.command_line import run_command
+from mobile_r1_jax.command_line import check_alone, run_command
 from mobile_r1_jax.config import ConfigError, parse_run
 from mobile_r1_jax.runtime.interrupts import Interrupts
 
@@ -34,6 +34,7 @@ def act(arguments: list[str], console: Console, interrupts: Interrupts) -> None:
     flags = [argument for argument in arguments if argument.startswith("--")]
     flags = [flag.replace("--max_turns=", "--phones.most_turns=") for flag in flags]
     run = parse_run("act", flags)
+    check_alone(run, "act")
     if not any(flag.startswith("--name=") for flag in flags):
         run = replace(run, name="act")
     from mobile_r1_jax.stages.playing import carry_out  # here, as importing JAX and transformers takes seconds

@@ -28,7 +28,7 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
+from mobile_r1_jax.phones.settings import SIMULATOR, GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rewards.judges import settings as judge_settings
 from mobile_r1_jax.rewards.judges.settings import JudgeSettings
@@ -38,7 +38,6 @@ from mobile_r1_jax.training.tracking_settings import TrackingSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
-SIMULATOR = "simulator"  # the name of the simulator's own tasks
 CONFIG = "config.yaml"  # in a run directory
 BUCKET_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/[^/]+)*/?")
 # Old names of fields -> new names.
@@ -63,7 +62,7 @@ class Shapes:
     """Static shapes: each batch is padded to the smallest bucket that holds it; each bucket is compiled once."""
 
     prompt_tokens: Annotated[tuple[int, ...], "[1, inf)"] = (1536, 2560)  # buckets of prompt lengths, in tokens (P)
-    response_tokens: Annotated[int, "[1, inf)"] = 512  # room for a response, in tokens (C); [kin] 2048 to 4096
+    response_tokens: Annotated[int, "[1, inf)"] = 512  # most tokens of a response (C); [kin] 2048 to 4096
     # buckets of 112x112-pixel windows in a row of screens (W)
     windows: Annotated[tuple[int, ...], "[1, inf)"] = (48, 64)
     # largest number of rows of screens that are encoded at once while the vision tower is frozen
@@ -159,7 +158,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """The processes of a run on several hosts, where no start tool says it. They may differ in every start."""
+    """The processes of a run on several hosts, if no start tool defines them. They may differ in every start."""
 
     coordinator: str | None = None  # HOST:PORT at which process 0 listens; null: as the start tool says
     count: Annotated[int | None, "[1, inf)"] = None  # processes; null: as the start tool says; 1: this one alone
@@ -183,7 +182,7 @@ class Run:
     compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
     system: str = SYSTEM_TEMPLATE  # template of the system message, with {instruction} and {tools}
     answer: bool = False  # the action space has answer(text), which tells the user something
-    tell_effects: bool = True  # prompts tell the effect of the last action, such as "no key is called 'x'"
+    tell_effects: bool = True  # prompts state the effect of the last action, such as "no key is called 'x'"
     temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
     # sample only from the most likely tokens with this total probability; 1: all [kin]
     top_p: Annotated[float, "(0, 1]"] = 1.0
@@ -208,7 +207,7 @@ class Run:
     judge: JudgeSettings = JudgeSettings()  # The judge that grades the episodes of the task-level stage.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
     hosts: HostSettings = HostSettings()  # The processes of a run on several hosts.
-    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, beside TensorBoard.
+    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, in addition to TensorBoard.
 
     @property
     def directory(self) -> Path:
@@ -345,7 +344,7 @@ def find_problems(run: Run) -> Iterator[str]:
 def save_run(run: Run) -> None:
     """Write the run as config.yaml into its directory, atomically; `--config` accepts the file.
 
-    Where the processes of the run are is left out: it is another one at the next start."""
+    The file leaves out the processes of the run, because the next start may have others."""
     values = to_plain(asdict(run))
     del values["hosts"]
     run.directory.mkdir(parents=True, exist_ok=True)

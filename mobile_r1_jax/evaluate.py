@@ -7,14 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mobile_r1_jax.command_line import run_command, take_flag, take_value
+from mobile_r1_jax.command_line import check_alone, on_all_hosts, run_command, take_flag, take_value
 from mobile_r1_jax.config import SIMULATOR, ConfigError, Run, parse_run
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.interrupts import Interrupts
 
 DESCRIPTION = """Play tasks with a policy on phones, and print the table. Nothing is trained.
 The policy is a Hugging Face directory or a stage of a run. Its agent.json says how it is prompted.
-Results go to FOLDER/evaluations/NAME. A stopped evaluation goes on; other policies add rows to the table.
+Results go to FOLDER/evaluations/NAME. A stopped evaluation resumes; other policies add rows to the table.
 
   python -m mobile_r1_jax.evaluate --policy=runs/tiny:task_level
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --tasks=FILE.yaml --phones.source=[devices]
@@ -46,6 +46,13 @@ def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> 
     rules, flags = take_value(flags, "--rules")
     run = parse_run("evaluate", flags)
     run = replace(run, folder=run.folder / "evaluations")
+    if not (dry or judges) and data is predictions is None:
+        with on_all_hosts(run, console, interrupts) as hosts:
+            from mobile_r1_jax.stages.playing import evaluate_policy  # here, as importing transformers takes seconds
+
+            evaluate_policy(run, flags, console, interrupts, hosts)
+        return
+    check_alone(run, "evaluate with --dry_run, --data, --predictions or --judge_agreement")
     if dry:
         try_tasks(run, console)
         return
@@ -57,12 +64,8 @@ def evaluate(arguments: list[str], console: Console, interrupts: Interrupts) -> 
     if predictions is not None:
         score(Path(predictions), rules, console)
         return
-    # Here, as importing JAX and transformers takes seconds.
-    from mobile_r1_jax.stages.playing import answer_data, evaluate_policy
+    from mobile_r1_jax.stages.playing import answer_data
 
-    if data is None:
-        evaluate_policy(run, flags, console, interrupts)
-        return
     answers = answer_data(run, Path(data), flags, console, interrupts)
     score(answers, rules, console)
 

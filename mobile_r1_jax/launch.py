@@ -5,11 +5,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mobile_r1_jax.command_line import run_command, take_flag
+from mobile_r1_jax.command_line import on_all_hosts, run_command, take_flag
 from mobile_r1_jax.config import parse_run
 from mobile_r1_jax.runtime.interrupts import Interrupts
-from mobile_r1_jax.runtime.joining import join_hosts
-from mobile_r1_jax.runtime.places import find_place
 
 DESCRIPTION = """Train a policy through the three stages, and evaluate it on phones before and after each.
 Without arguments it runs configs/tiny.yaml: the demo, made for two cores and no accelerator.
@@ -34,9 +32,7 @@ def train(arguments: list[str], console: Console, interrupts: Interrupts) -> Non
     """Run the recipe."""
     force, flags = take_flag(arguments, "--force")
     run = parse_run("launch", flags)
-    place = find_place(run.hosts.coordinator, run.hosts.count, run.hosts.index)
-    with join_hosts(place, run.hosts.wait, interrupts) as hosts:
-        console.quiet = not hosts.first
+    with on_all_hosts(run, console, interrupts) as hosts:
         from mobile_r1_jax.stages.recipe import run_recipe  # here, as importing JAX and transformers takes seconds
 
         run_recipe(run, console, interrupts, force=force, hosts=hosts)

@@ -6,7 +6,7 @@ results.jsonl     a row per evaluation               trajectories/     all episo
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
 judge/            grades of the chat judge
-exported/         policies of stages that other runs or commands have asked for
+exported/         policies of stages that other runs or commands use
 offline/          predictions for annotated data and their scores
 run.json          an entry per start: code, libraries, devices, command; patches/ has changes to the code
 """
@@ -54,7 +54,7 @@ FREE += ("evaluation.data", "evaluation.data_frame")
 FREE += ("phones.devices.server", "phones.devices.serials", "phones.timings")
 FREE += ("tracking.wandb", "tracking.project", "tracking.name")
 FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
-# Those of the judge: where and how fast it is asked. A rubric is identified by its hash.
+# Those of the judge: its address and its rates. A rubric is identified by its hash.
 FREE += tuple(f"judge.{name}" for name in FREE_SETTINGS)
 
 

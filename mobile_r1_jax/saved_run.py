@@ -1,4 +1,4 @@
-"""What the config.yaml in a run directory says about the run, for commands that read a run of another time."""
+"""Fields of the config.yaml in a run directory, for commands that read an earlier run."""
 
 from pathlib import Path
 

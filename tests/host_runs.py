@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -76,38 +77,67 @@ class HostRun:
 
 
 def start_run(
-    folder: Path, processes: int, devices: int, *flags: str, policy: Path = TINY_BASE, last: Sequence[str] = ()
+    folder: Path,
+    processes: int,
+    devices: int,
+    *flags: str,
+    command: str = "launch",
+    tool: str | None = None,
+    policy: Path = TINY_BASE,
+    last: Sequence[str] = (),
 ) -> HostRun:
-    """Start the launch command as `processes` hosts of `devices` CPU devices each. last: more flags of the last one."""
+    """Start a command as `processes` hosts of `devices` CPU devices each.
+
+    tool: whose environment says which process is which ("slurm", "mpi"); None: flags say it. last: more flags of the
+    last process."""
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(CONFIG)
-    command = [sys.executable, "-m", "mobile_r1_jax.launch", f"--config={folder / 'config.yaml'}", f"--folder={folder}"]
-    command += [f"--policy={policy}", *flags]
+    words = [sys.executable, "-m", f"mobile_r1_jax.{command}", f"--config={folder / 'config.yaml'}"]
+    words += [f"--folder={folder}", f"--policy={policy}", *flags]
     options = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": options, "COLUMNS": "140"}
     environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        hosts = [f"--hosts.coordinator=localhost:{free.getsockname()[1]}", f"--hosts.count={processes}"]
-    return HostRun(
-        [
-            subprocess.Popen(
-                [
-                    *command,
-                    *(hosts if processes > 1 else ()),
-                    *([f"--hosts.index={index}"] if processes > 1 else ()),
-                    *(last if index == processes - 1 else ()),
-                ],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
+    started = [
+        subprocess.Popen(
+            [*words, *own_flags, *(last if index == processes - 1 else ())],
+            env=environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        for index, (own_flags, variables) in enumerate(places(processes, tool))
+    ]
+    return HostRun(started, folder / ("evaluations" if command == "evaluate" else "") / "run")
+
+
+def places(processes: int, tool: str | None) -> list[tuple[list[str], dict[str, str]]]:
+    """Return the flags and the environment that tell each process its place."""
+    if processes == 1:
+        return [([], {})]
+    port = free_port(61440 if tool else 0)
+    if tool == "slurm":
+        step = {"SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": f"{processes}", "SLURM_STEP_NUM_NODES": "2"}
+        step["SLURM_JOB_ID"] = f"{port - 61440 + 4096}"
+        return [([], step | {"SLURM_PROCID": f"{index}", "SLURM_LOCALID": "0"}) for index in range(processes)]
+    if tool == "mpi":
+        job = {"OMPI_COMM_WORLD_SIZE": f"{processes}", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}
+        job["OMPI_MCA_orte_hnp_uri"] = f"{(port - 61440) << 16}.0;tcp://127.0.0.1:1234"
+        return [
+            ([], job | {"OMPI_COMM_WORLD_RANK": f"{index}", "OMPI_COMM_WORLD_LOCAL_RANK": "0"})
             for index in range(processes)
-        ],
-        folder / "run",
-    )
+        ]
+    hosts = [f"--hosts.coordinator=localhost:{port}", f"--hosts.count={processes}"]
+    return [([*hosts, f"--hosts.index={index}"], {}) for index in range(processes)]
+
+
+def free_port(first: int = 0) -> int:
+    """Return a port that nothing listens on. first: the lowest, from which on each is tried; 0: any."""
+    while True:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("localhost", first))
+            return free.getsockname()[1]
+        first += 1
 
 
 def write_one_layer_policy(folder: Path) -> Path:

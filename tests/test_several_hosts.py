@@ -1,5 +1,6 @@
 """The launch command in several real processes: all three stages learn what they learn in one process."""
 
+import json
 import signal
 import subprocess
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 import host_runs
 import pytest
 import yaml
+
+from mobile_r1_jax import act, evaluate
 
 
 def test_two_hosts_learn_from_stored_episodes_what_one_learns(tmp_path: Path) -> None:
@@ -134,3 +137,45 @@ def test_what_hosts_cannot_share_is_refused_in_one_line(tmp_path: Path, flags, s
     run = host_runs.start_run(tmp_path, 2, 1, *flags)
     for printed in run.printed(120):
         assert says in printed and len(printed.splitlines()) == 1, printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "tool"), [("evaluate", "mpi"), ("launch", "slurm")])
+def test_processes_that_a_tool_starts_evaluate_what_one_does(tmp_path: Path, command, tool) -> None:
+    policy = host_runs.write_one_layer_policy(tmp_path / "policy")
+    flags = ["--evaluation.episodes=5", "--evaluation.unseen_app_episodes=2", "--stages=[format_finetuning]"]
+    several = host_runs.start_run(tmp_path / "2", 2, 1, *flags, command=command, tool=tool, policy=policy)
+    one = host_runs.start_run(tmp_path / "1", 1, 2, *flags, command=command, policy=policy)
+    printed, (printed_by_one,) = several.finish(), one.finish()
+    assert printed[0].count("Task success %") == 1 and not printed[1]
+    tables = [text[text.index("Held-out tasks") : text.rindex("┘")] for text in (printed[0], printed_by_one)]
+    assert tables[0] == tables[1]
+    results = [(run.directory / "results.jsonl").read_text().splitlines() for run in (several, one)]
+    for found, wanted in zip(*(map(json.loads, rows) for rows in results), strict=True):
+        if found["stage"] == "format finetuning":  # its weights were rounded in another order
+            found["measured_on"].pop("weights"), wanted["measured_on"].pop("weights")
+        assert found == wanted
+    folders = {folder.name.rpartition("-host-")[2] for folder in (several.directory / "trajectories").iterdir()}
+    assert "1" in folders and len(folders) > 1
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (act, ["Turn Wifi on"]),
+        (evaluate, ["--dry_run", "--tasks=configs/tasks/aosp.yaml"]),
+        (evaluate, ["--data=."]),
+        (evaluate, ["--predictions=answers.jsonl"]),
+        (evaluate, ["--judge_agreement"]),
+    ],
+)
+def test_what_one_process_does_is_refused_in_one_line_in_each_of_several(
+    command, arguments, monkeypatch, capfd, tmp_path
+) -> None:
+    for name, value in host_runs.places(4, "slurm")[2][1].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert command.main([*arguments, f"--folder={tmp_path}"]) == 2
+    (line,) = capfd.readouterr().out.strip().splitlines()
+    assert "runs in one process, and this is process 2 of 4; start one" in line and "--hosts.count=1" in line
+    assert not list(tmp_path.iterdir())

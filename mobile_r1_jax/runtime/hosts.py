@@ -35,6 +35,7 @@ class Hosts:
 
     def __init__(self, place: Place | None = None, links: Mapping[int, Link] | None = None) -> None:
         self.index, self.count = (0, 1) if place is None else (place.index, place.count)
+        self.unsaved = False  # there is something to save that the last checkpoint lacks
         self.stopping = False  # this process was told to stop; the others learn it in the next `gather`
         self._links = dict(links or {})
         self._inbox: dict[int, queue.SimpleQueue[Any]] = {index: queue.SimpleQueue() for index in self._links}
@@ -67,7 +68,7 @@ class Hosts:
             return [value]
         parts = self._exchange([name, self.stopping, value])
         if any(stopping for _, stopping, _ in parts):
-            self.stopping = True
+            self._follow()
             raise asyncio.CancelledError
         if len(names := {name for name, _, _ in parts}) > 1:
             self._part()
@@ -158,11 +159,16 @@ class Hosts:
     def fail(self, error: BaseException) -> None:
         """Tell the other hosts why this one ends; they end too.
 
-        A host that is lost makes the programs of the others fail: wait first for the line that says so."""
-        if not self._left:
+        A host that is lost makes the programs of the others fail: wait first for the line that says so. A signal that
+        nothing waited for is no failure."""
+        if self._left:
+            return
+        message = ""
+        if not isinstance(error, KeyboardInterrupt):
             time.sleep(NOTICE_SECONDS)
-            self._told.acquire(blocking=False)
-            self._send_all("failed", [self.index, self.name, " ".join(f"{error}".split()) or type(error).__name__])
+            message = " ".join(f"{error}".split()) or type(error).__name__
+        self._told.acquire(blocking=False)
+        self._send_all("failed", [self.index, self.name, message])
 
     def _exchange(self, part: Sequence[Any]) -> list[Any]:
         if self.index:
@@ -171,6 +177,13 @@ class Hosts:
         parts = [part, *(self._inbox[index].get() for index in sorted(self._inbox))]
         self._send_all("value", parts)
         return parts
+
+    def _follow(self) -> None:
+        """Stop, as another host was told to."""
+        if not self.stopping:
+            self.stop()
+            if self._on_stop is not None:
+                self._on_stop()
 
     def _send_all(self, kind: str, value: Any = None, but: int | None = None) -> None:
         for index, link in self._links.items():
@@ -184,10 +197,7 @@ class Hosts:
             if kind == "value":
                 self._inbox[index].put(value)
             elif kind == "stop":
-                if not self.stopping:
-                    self.stop()
-                    if self._on_stop is not None:
-                        self._on_stop()
+                self._follow()
             elif kind == "bye" or self._left:
                 return
             else:

@@ -1,5 +1,6 @@
 """The start and the end of a process among the others of a run: the roll call, the same code on all, then JAX."""
 
+import asyncio
 import hashlib
 import json
 import platform
@@ -25,10 +26,11 @@ def join_hosts(place: Place | None, seconds: float, interrupts: Interrupts) -> I
 
     A signal to one host stops all. At the end all wait for each other; if one fails, all end. seconds: how long to wait
     for the other processes. Raise PlaceError or HostsError in one line."""
+    hosts = Hosts(place, call_roll(place, seconds) if place else {})
+    interrupts.watch(lambda: hosts.unsaved)
     if place is None:
-        yield Hosts()
+        yield hosts
         return
-    hosts = Hosts(place, call_roll(place, seconds))
     interrupts.stop_by(hosts.stop)
     hosts.on_stop(interrupts.follow)
     try:
@@ -37,11 +39,11 @@ def join_hosts(place: Place | None, seconds: float, interrupts: Interrupts) -> I
         yield hosts
         hosts.leave(jax.distributed.shutdown)
     except BaseException as error:
-        if hosts.stopping and isinstance(error, Interrupted):
-            hosts.leave(jax.distributed.shutdown)
-        else:
+        if not hosts.stopping or not isinstance(error, (Interrupted, asyncio.CancelledError)):
             hosts.fail(error)
-        raise
+            raise
+        hosts.leave(jax.distributed.shutdown)
+        raise interrupts.interrupted() from None
 
 
 def is_joined() -> bool:

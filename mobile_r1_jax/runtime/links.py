@@ -4,6 +4,7 @@ They carry JSON of a few kilobytes. Arrays travel between devices, by JAX.
 """
 
 import json
+import queue
 import socket
 import struct
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 from mobile_r1_jax.runtime.places import Place, PlaceError
 
 LENGTH = struct.Struct(">Q")
-MOST_BYTES = 2**30
+MOST_BYTES, MOST_HELLO = 2**30, 4096
 HELLO_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 SILENT_SECONDS = 30  # after which a host that does not answer any more is lost
@@ -45,25 +46,32 @@ class Link:
         with self._sending, suppress(OSError):
             self.connection.sendall(LENGTH.pack(len(data)) + data)
 
-    def receive(self) -> tuple[str, Any] | None:
-        """Wait for a message and return its kind and value; None if the other end is closed or sends anything else."""
+    def receive(self, seconds: float | None = None, most: int = MOST_BYTES) -> tuple[str, Any] | None:
+        """Wait for a message and return its kind and value; None if the other end is closed or sends anything else.
+
+        seconds: for the whole message; None: no limit. most: bytes of it."""
+        deadline = None if seconds is None else time.monotonic() + seconds
         try:
-            (length,) = LENGTH.unpack(self._read(LENGTH.size))
-            if length > MOST_BYTES:
+            (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline))
+            if length > most:
                 return None
-            kind, value = json.loads(self._read(length))
-        except (OSError, ValueError, TypeError, EOFError):
+            kind, value = json.loads(self._read(length, deadline))
+        except (OSError, ValueError, TypeError, EOFError, RecursionError):
             return None
         return kind, value
 
-    def _read(self, length: int) -> bytes:
+    def _read(self, length: int, deadline: float | None) -> bytes:
         parts = []
         while length:
+            if deadline is not None:
+                self.connection.settimeout(max(0.001, deadline - time.monotonic()))
             part = self.connection.recv(min(length, 2**20))
             if not part:
                 raise EOFError
             parts.append(part)
             length -= len(part)
+        if deadline is not None:
+            self.connection.settimeout(None)
         return b"".join(parts)
 
     def close(self) -> None:
@@ -84,18 +92,23 @@ def call_roll(place: Place, seconds: float) -> dict[int, Link]:
 def _wait_for_all(place: Place, seconds: float) -> dict[int, Link]:
     """Accept the links of all other processes, and tell each one the result."""
     deadline, links, problem = time.monotonic() + seconds, {}, None
+    hellos: queue.SimpleQueue[tuple[int, int, Link]] = queue.SimpleQueue()
     with _listen(place) as listening:
+        threading.Thread(target=_accept, args=(listening, hellos), daemon=True).start()
         while len(links) < place.count - 1 and problem is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            try:
+                index, count, link = hellos.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
                 missing = [str(index) for index in range(1, place.count) if index not in links]
                 names = f"process{'es' * (len(missing) > 1)} {', '.join(missing)}"
                 problem = f"{names} of {place.count} did not come within {seconds:.0f} s (hosts.wait); start all hosts"
                 break
-            listening.settimeout(left)
-            with suppress(TimeoutError):
-                connection, address = listening.accept()
-                problem = _admit(place, connection, address[0], links)
+            problem = _problem(place, index, count, link, links)
+            if problem is not None:
+                link.send("refused", problem)
+            links.setdefault(index, link)
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)  # ends the thread
     for link in links.values():
         link.send("welcome" if problem is None else "refused", problem)
     if problem is not None:
@@ -103,34 +116,34 @@ def _wait_for_all(place: Place, seconds: float) -> dict[int, Link]:
     return links
 
 
-def _admit(place: Place, connection: socket.socket, address: str, links: dict[int, Link]) -> str | None:
-    """Add the link of a process that says hello. Return what is wrong with it; anything else that calls is ignored."""
-    connection.settimeout(HELLO_SECONDS)
-    with suppress(OSError):
-        first = connection.recv(LENGTH.size, socket.MSG_PEEK)
-        if len(first) < LENGTH.size or LENGTH.unpack(first)[0] > 4096:
-            connection.close()
-            return None
+def _accept(listening: socket.socket, hellos: queue.SimpleQueue[tuple[int, int, Link]]) -> None:
+    """Accept connections, each in a thread: whatever calls may say nothing for long."""
+    with suppress(OSError):  # the socket is closed: all processes are there
+        while True:
+            with suppress(ConnectionError):
+                connection, address = listening.accept()
+                threading.Thread(target=_hear_hello, args=(connection, address[0], hellos), daemon=True).start()
+
+
+def _hear_hello(connection: socket.socket, address: str, hellos: queue.SimpleQueue[tuple[int, int, Link]]) -> None:
+    """Pass on a process that says hello. Close the connection of anything else, such as a port scanner."""
     link = Link(connection, address)
-    message = link.receive()
-    if message is None or message[0] != "hello":
-        link.close()
-        return None
-    index, count, link.name = message[1]
-    there = links.get(index)
-    problem = None
+    match link.receive(HELLO_SECONDS, MOST_HELLO):
+        case "hello", [int(index), int(count), str(name)]:
+            link.name = name
+            hellos.put((index, count, link))
+        case _:
+            link.close()
+
+
+def _problem(place: Place, index: int, count: int, link: Link, links: dict[int, Link]) -> str | None:
+    """Return what is wrong with a process that says hello, or None."""
     if count != place.count:
-        problem = (
-            f"hosts.count is {place.count} on process 0 and {count} on {link.name}; start all with the same number"
-        )
-    elif there is not None or index == 0:
-        other = "this host" if there is None else there.name
-        problem = f"{other} and {link.name} both say that they are process {index}; give every host its own hosts.index"
-    if problem is not None:
-        link.send("refused", problem)
-    else:
-        links[index] = link
-    return problem
+        return f"hosts.count is {place.count} on process 0 and {count} on {link.name}; start all with the same number"
+    if not 0 < index < count or index in links:
+        other = links[index].name if index in links else "this host"
+        return f"{other} and {link.name} both say that they are process {index}; give every host its own hosts.index"
+    return None
 
 
 def _listen(place: Place) -> socket.socket:
@@ -156,9 +169,9 @@ def _report(place: Place, seconds: float) -> Link:
         try:
             connection = socket.create_connection((host.strip("[]"), int(port)), max(0.1, deadline - time.monotonic()))
             break
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second for a name that is none
             if time.monotonic() > deadline:
-                reason = error.strerror or error
+                reason = getattr(error, "strerror", None) or error
                 raise PlaceError(
                     f"hosts: process 0 did not answer at {place.coordinator} within {seconds:.0f} s (hosts.wait): "
                     f"{reason}; start it, or correct hosts.coordinator"
@@ -166,7 +179,12 @@ def _report(place: Place, seconds: float) -> Link:
             time.sleep(RETRY_SECONDS)
     link = Link(connection, host)
     link.send("hello", [place.index, place.count, socket.gethostname()])
-    kind, value = link.receive() or ("refused", f"process 0 at {place.coordinator} ended before all hosts were there")
-    if kind != "welcome":
-        raise PlaceError(f"hosts: {value}")
-    return link
+    match link.receive(seconds + HELLO_SECONDS):
+        case "welcome", None:
+            return link
+        case "refused", str(problem):
+            raise PlaceError(f"hosts: {problem}")
+    raise PlaceError(
+        f"hosts: what answers at {place.coordinator} is no process of this run, or it ended before all hosts were "
+        "there; look at process 0, or correct hosts.coordinator"
+    )

@@ -60,7 +60,15 @@ def find_place(
     """
     if count == 1:
         return None
-    found = _find(environment, devices)
+    try:
+        found = _find(environment, devices)
+    except (KeyError, ValueError) as error:
+        if None in (coordinator, count, index):
+            raise PlaceError(
+                f"hosts: what the start tool has put into the environment cannot be read ({error}); set "
+                "--hosts.coordinator, --hosts.count and --hosts.index, or --hosts.count=1"
+            ) from error
+        found = _Found("the start tool")
     coordinator, count = coordinator or found.coordinator, count or found.count
     index = found.index if index is None else index
     if count == 1 or (coordinator is None and count is None and index is None):
@@ -70,7 +78,8 @@ def find_place(
             raise PlaceError(f"hosts.{name} is missing: {found.tool} does not say it; add --hosts.{name}=…")
     if not 0 <= index < count:
         raise PlaceError(f"hosts.index is {index}; with hosts.count={count} it must be 0 to {count - 1}")
-    if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", coordinator):
+    match = re.fullmatch(r"(?:[^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", coordinator, re.ASCII)
+    if match is None or not 0 < int(match[1]) < 1 << 16:
         raise PlaceError(f"hosts.coordinator is {coordinator!r}; write it as HOST:PORT, of process 0")
     return Place(coordinator, count, index, found.devices)
 
@@ -89,23 +98,31 @@ def _find(environment: Mapping[str, str], devices: Path) -> _Found:
 
 def _open_mpi(environment: Mapping[str, str]) -> _Found:
     """Every process has its own GPU, unless it is the only one of its node."""
-    uri = re.search(r"tcp6?://\[?([^],:]+(?::[^],]+)?)", environment.get("OMPI_MCA_orte_hnp_uri", ""))
-    address = None if uri is None else uri[1].split(":")[0] if "tcp6" not in uri[0] else f"[{uri[1]}]"
+    uri = re.search(r"(\d+)\.\d+;tcp6?://\[?([^],:]+(?::[^],]+)?)", environment.get("OMPI_MCA_orte_hnp_uri", ""))
+    address = None if uri is None else uri[2].split(":")[0] if "tcp6" not in uri[0] else f"[{uri[2]}]"
+    coordinator = address and f"{address}:{_port(int(uri[1]) >> 16)}"  # the lower bits number the steps of a job
     local = None
     if int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1")) > 1:
         local = (int(environment["OMPI_COMM_WORLD_LOCAL_RANK"]),)
     count, index = int(environment["OMPI_COMM_WORLD_SIZE"]), int(environment["OMPI_COMM_WORLD_RANK"])
-    return _Found("Open MPI", address and f"{address}:{PORT}", count, index, local)
+    return _Found("Open MPI", coordinator, count, index, local)
 
 
 def _slurm(environment: Mapping[str, str]) -> _Found:
     """Every task has its own GPU, unless it is the only one of its node."""
     first = re.match(r"[^,\[]+(?:\[[^],-]+)?", environment["SLURM_STEP_NODELIST"])
     host = first[0].replace("[", "") if first else "localhost"
-    count, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_STEP_NUM_NODES", "1"))
-    port = 61440 + int(environment["SLURM_JOB_ID"]) % 4096  # jobs of one node get different ports
+    # A shell of `salloc` is a step of one task, in a job of more tasks.
+    count = int(environment.get("SLURM_STEP_NUM_TASKS") or environment["SLURM_NTASKS"])
+    nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
     local = (int(environment["SLURM_LOCALID"]),) if count > nodes else None
-    return _Found("Slurm", f"{host}:{port}", count, int(environment["SLURM_PROCID"]), local)
+    coordinator = f"{host}:{_port(int(environment['SLURM_JOB_ID']))}"
+    return _Found("Slurm", coordinator, count, int(environment["SLURM_PROCID"]), local)
+
+
+def _port(job: int) -> int:
+    """Return the port of a job, as jobs may share a node."""
+    return 61440 + job % 4096
 
 
 def has_tpu(devices: Path) -> bool:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from mobile_r1_jax.config import CONFIG as CONFIG_FILE
+from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import parameter_shapes, policy_config, stored_weights, write_model
 from mobile_r1_jax.model.checkpoints.model_directory import find_model
 from mobile_r1_jax.model.checkpoints.peft import CONFIG, write_adapters
+from mobile_r1_jax.model.identity import policy_files_hash
 from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merge_on_read
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.run_directory import EXPORTED
@@ -92,6 +94,17 @@ def find_policy(name: Path) -> Path:
     if not out.is_dir():
         export(run, out, stage=stage)
     return out
+
+
+def find_and_hash_policy(run: Run) -> tuple[Run, str]:
+    """Return the run with the directory of its policy (`find_policy`), and the hash of the policy's files.
+
+    Raise ConfigError if they are missing."""
+    try:
+        run = replace(run, policy=find_policy(run.policy))
+        return run, policy_files_hash(*find_model(run.policy, run.policy_base).directories)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"policy: {error}") from error
 
 
 def format_size(size: int) -> str:

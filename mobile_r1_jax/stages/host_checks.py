@@ -23,23 +23,24 @@ OF_HOST = (
 )
 
 
-def check_hosts(run: Run, inputs: Mapping[str, str], hosts: Hosts) -> None:
-    """Raise HostsError where hosts have other settings or files, ConfigError where an update has too little for each.
-
-    inputs: hashes of the files that the run reads."""
+def check_alike(run: Run, inputs: Mapping[str, str], hosts: Hosts) -> None:
+    """Raise HostsError if hosts have other settings or files. inputs: hashes of the files that the run reads."""
     if hosts.count == 1:
         return
     settings = {name: str(value) for name, value in leaves(to_plain(asdict(run))).items()}
     facts = {name: value for name, value in settings.items() if not name.startswith(OF_HOST)}
     hosts.agree(facts | {f"the files of {name}": value for name, value in inputs.items()})
-    least = {
+
+
+def check_updates(run: Run, hosts: Hosts) -> None:
+    """Raise ConfigError if an update has too little for every host."""
+    parts = {
         "format_finetuning.batch": run.format_finetuning.batch,
         "action_level.prompts": run.action_level.prompts,
         "task_level.tasks * task_level.group": run.task_level.tasks * run.task_level.group,
-        "phones.count": run.phones.count if "simulated" in run.phones.source else hosts.count,
     }
-    for name, value in least.items():
-        if name.partition(".")[0] in (*run.stages, "phones") and value < hosts.count:
+    for name, value in parts.items():
+        if name.partition(".")[0] in run.stages and value < hosts.count:
             raise ConfigError(f"{name} is {value}, less than the {hosts.count} hosts; every host needs one")
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 from mobile_r1_jax.agent.actions import Malformed, SystemButton
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.settings import differences, read_agent_settings
-from mobile_r1_jax.agent.trajectory import Ending, Turn
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.config import ConfigError, Run, save_run
+from mobile_r1_jax.evaluation.metrics import Result
 from mobile_r1_jax.evaluation.results import read_results
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.decode_layout import sampling_copy
@@ -23,16 +24,19 @@ from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure
 from mobile_r1_jax.phones.guard.terminal import TerminalAsk
 from mobile_r1_jax.phones.phone import Phone, PhoneError
 from mobile_r1_jax.phones.providers import open_phone, open_phones
+from mobile_r1_jax.phones.providers.shares import share_phones
 from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episode
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, file_name, locked
+from mobile_r1_jax.run_directory import OFFLINE, TRAJECTORIES, file_name, inputs_of, locked
 from mobile_r1_jax.runtime.console import say
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, fit_shapes, open_session
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
-from mobile_r1_jax.stages.export import find_policy
+from mobile_r1_jax.stages.export import find_and_hash_policy, find_policy
+from mobile_r1_jax.stages.host_checks import check_alike, check_one_host, check_phones
 from mobile_r1_jax.stages.offline import open_data, predict
 from mobile_r1_jax.tasks.one_instruction import OneInstruction
 from mobile_r1_jax.tasks.suite import TaskSuite
@@ -40,22 +44,34 @@ from mobile_r1_jax.tasks.task import Task
 from mobile_r1_jax.viewer.strips import describe
 
 
-def evaluate_policy(run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts) -> None:
-    """Evaluate the policy on the phones, and print the table of all policies that the same tasks were played with."""
-    title = str(run.policy)
-    opened = open_phones(run.phones, run.seed, guard=run.guard)
-    with locked(run.directory), open_player(run, flags, console, opened) as (session, policy, phones):
-        save_run(session.run)
-        record_start(run.directory, {"seed": run.seed})
+def evaluate_policy(
+    run: Run, flags: Sequence[str], console: Console, interrupts: Interrupts, hosts: Hosts | None = None
+) -> None:
+    """Evaluate the policy on the phones, and print the table of all policies that the same tasks were played with.
 
-        async def play() -> None:
-            async with Fleet(phones) as fleet:
-                result = await evaluate(session, title, policy, fleet, Records(run.directory / TRAJECTORIES))
-            same = [other for other in read_results(run.directory) if comparable(other.measured_on, result.measured_on)]
-            console.print(results_table(same))
+    hosts: the processes that play, each its share; all call this. None: this one alone."""
+    title, hosts = str(run.policy), hosts or Hosts()
+    settings, first = share_phones(run.phones, hosts.index, hosts.count)
+    opened = open_phones(settings, run.seed + first, guard=run.guard)
+    with locked(run.directory) if hosts.first else nullcontext():
+        if hosts.count > 1:
+            check_one_host(run, hosts)
+            run, policy_hash = find_and_hash_policy(run)
+            check_alike(run, inputs_of(run, policy_hash), hosts)
+        with open_player(run, flags, console, opened, hosts=hosts) as (session, policy, phones):
+            if hosts.first:
+                save_run(session.run)
+                record_start(run.directory, {"seed": run.seed})
 
-        interrupts.run(play())
-        say(console, f"Look at {update_report(session)}")
+            async def play() -> Result | None:
+                async with Fleet(phones) as fleet:
+                    return await evaluate(session, title, policy, fleet, Records(run.directory / TRAJECTORIES))
+
+            result = interrupts.run(play())
+            if hosts.first:
+                every = read_results(run.directory)
+                console.print(results_table([one for one in every if comparable(one.measured_on, result.measured_on)]))
+                say(console, f"Look at {update_report(session)}")
 
 
 def answer_data(run: Run, directory: Path, flags: Sequence[str], console: Console, interrupts: Interrupts) -> Path:
@@ -81,25 +97,28 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
         session, policy, phones = player
         save_run(session.run)
         record_start(run.directory, {"seed": run.seed})
-        numbers = iter(range(1, run.phones.most_turns + 1))
+        records, turns = Records(run.directory / TRAJECTORIES), list[Turn]()
 
         def on_turn(turn: Turn, response: Response | Malformed) -> None:
-            say(console, turn_line(next(numbers), turn, response))
+            turns.append(turn)
+            say(console, turn_line(len(turns), turn, response))
 
         async def play() -> Episode:
             engine = session.engine(sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy))
             async with Fleet(phones) as fleet, engine, fleet.lease() as phone:
-                agent, turns, rng = Agent(engine, session.prompt_format), run.phones.most_turns, Random(run.seed)
+                agent, most, rng = Agent(engine, session.prompt_format), run.phones.most_turns, Random(run.seed)
                 try:
-                    return await run_episode(phone, task, agent, most_turns=turns, rng=rng, on_turn=on_turn)
+                    return await run_episode(phone, task, agent, most_turns=most, rng=rng, on_turn=on_turn)
                 except asyncio.CancelledError:  # Ctrl-C
                     ask.stop()  # the phone would wait for an answer
+                    stopped = Trajectory(instruction, "", agent.system(task), tuple(turns), Ending.INTERRUPTED)
+                    records.add_trajectory("act", Episode(stopped, (), ()))
                     with suppress(InfrastructureFailure):
                         await phone.perform(SystemButton("Home"))
                     raise
 
         episode = interrupts.run(play())
-        Records(run.directory / TRAJECTORIES).add_trajectory("act", episode)
+        records.add_trajectory("act", episode)
         say(console, ending_line(episode))
         say(console, f"Look at {update_report(session)}")
 
@@ -107,7 +126,7 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
 def turn_line(number: int, turn: Turn, response: Response | Malformed) -> str:
     """Return the line of a turn: its number, thought, action sentence, action, and effect.
 
-    It has no control characters: a policy and a screen can say anything, and a terminal would obey it."""
+    It has no control characters: texts of a policy or a screen may contain them, and a terminal would obey them."""
     if isinstance(response, Malformed):
         line = f"malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
     else:
@@ -139,18 +158,22 @@ def open_player(
     console: Console,
     opened: AbstractContextManager[list[Phone]] | None = None,
     tasks: TaskSuite | None = None,
+    hosts: Hosts | None = None,
 ) -> Iterator[tuple[Session, Policy, list[Phone]]]:
     """Yield a session whose shapes fit the phones and the tasks, the policy, and the phones.
 
     flags: of the command line; they win over the policy's agent.json. opened: opens the phones; None: there are none,
-    and the run's shapes are kept. tasks: see `open_session`. Raise ConfigError and PhonesUnavailable."""
+    and the run's shapes are kept. tasks, hosts: see `open_session`. Raise ConfigError and PhonesUnavailable."""
+    hosts = hosts or Hosts()
     try:
         run = as_trained(replace(run, policy=find_policy(run.policy)), flags, console)
     except (ValueError, OSError) as error:
         raise ConfigError(f"policy: {error}") from error
     with opened or nullcontext([]) as phones:
-        fit = (lambda session: fit_shapes(session, sizes_of(phones))) if opened else (lambda session: session)
-        session, policy = open_session(run, console, fit, tasks)
+        check_phones(phones, hosts)
+        sizes = {tuple(size) for part in hosts.gather("sizes", list(sizes_of(phones))) for size in part}
+        fit = (lambda session: fit_shapes(session, sizes)) if opened else (lambda session: session)
+        session, policy = open_session(run, console, fit, tasks, hosts)
         with computing_on(session.mesh):
             yield session, policy, phones
 

@@ -3,20 +3,17 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from mobile_r1_jax.agent.settings import AgentSettings
-from mobile_r1_jax.config import ConfigError, Run
+from mobile_r1_jax.config import Run
 from mobile_r1_jax.evaluation.metrics import Result
 from mobile_r1_jax.evaluation.offline.answering import GoldenData
 from mobile_r1_jax.evaluation.tables import results_table
 from mobile_r1_jax.model.checkpoints.huggingface import save_policy
-from mobile_r1_jax.model.checkpoints.model_directory import find_model
-from mobile_r1_jax.model.identity import policy_files_hash
 from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
@@ -34,9 +31,9 @@ from mobile_r1_jax.session import Session, check_lengths, open_session
 from mobile_r1_jax.stages import action_level, format_finetuning, task_level
 from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
-from mobile_r1_jax.stages.export import find_policy
+from mobile_r1_jax.stages.export import find_and_hash_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.host_checks import check_folder, check_hosts, check_one_host, check_phones
+from mobile_r1_jax.stages.host_checks import check_alike, check_folder, check_one_host, check_phones, check_updates
 from mobile_r1_jax.stages.offline import evaluate_on_data, open_data
 from mobile_r1_jax.training.tracking import check_tracking
 
@@ -60,7 +57,9 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         if hosts.first and not force:
             check(run, policy_hash)
         check_folder(run, hosts)
-        check_hosts(run, inputs_of(run, policy_hash), hosts)
+        check_alike(run, inputs_of(run, policy_hash), hosts)
+        check_updates(run, hosts)
+        settings, first = share_phones(run.phones, hosts.index, hosts.count)
         session, policy = open_session(run, console, hosts=hosts)
         if hosts.first:
             begin(run, policy_hash, say=partial(say, console))
@@ -69,24 +68,12 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         steps = hosts.in_turn("golden steps", lambda: golden_steps(session)) if has_steps else None
         for line in steps.report if steps else ():
             say(console, line)
-        settings, first = share_phones(run.phones, hosts.index, hosts.count)
         with open_phones(settings, run.seed + first, guard=run.guard) as phones, computing_on(session.mesh):
             check_phones(phones, hosts)
             results = interrupts.run(train_and_evaluate(session, policy, steps, phones))
         if hosts.first:
             console.print(results_table(results))
             say(console, f"{(time.time() - began) / 60:.1f} minutes. Look at {update_report(session)}")
-
-
-def find_and_hash_policy(run: Run) -> tuple[Run, str]:
-    """Return the run with the directory of its policy (`find_policy`), and the hash of the policy's files.
-
-    Raise ConfigError if they are missing."""
-    try:
-        run = replace(run, policy=find_policy(run.policy))
-        return run, policy_files_hash(*find_model(run.policy, run.policy_base).directories)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"policy: {error}") from error
 
 
 async def train_and_evaluate(

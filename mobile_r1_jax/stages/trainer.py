@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mobile_r1_jax.config import to_plain
 from mobile_r1_jax.model.policy import Policy
+from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.phone import PhonesUnavailable
 from mobile_r1_jax.rewards.judges.judge import JudgeError
 from mobile_r1_jax.rl import GRPO
@@ -23,9 +24,19 @@ from mobile_r1_jax.training.checkpoints import finish, open_checkpoints, restore
 from mobile_r1_jax.training.metrics import MetricsLog
 from mobile_r1_jax.training.optimizer_settings import with_total_steps
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
-from mobile_r1_jax.training.step import Batch, Metrics, StepSettings, completion_logps, train_step
+from mobile_r1_jax.training.step import (
+    Batch,
+    Execute,
+    Metrics,
+    StepSettings,
+    call,
+    compile_only,
+    completion_logps,
+    train_step,
+)
 
 T = TypeVar("T")
+Shapes = tuple[tuple[int, ...], ...]
 LOG = logging.getLogger(__name__)
 MOST_SKIPPED = 3  # updates in a row whose loss or gradient was not finite
 
@@ -85,19 +96,22 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, metric=""
             )
             next_data: UpdateData | None = None
-            skipped, saved = 0, done
+            skipped, saved, warm = 0, done, set[Shapes]()
             try:
                 for update in range(done, stage.updates):
                     began, known = time.perf_counter(), len(compiled)
                     data = next_data or await make_batches(state, update, position)
                     seconds_data = time.perf_counter() - began
+                    if (new := shapes_of(data.batches)) - warm:
+                        await compile_update(session, state, data.batches, reference, settings)
+                        warm |= new
                     more = stage.ahead and update + 1 < stage.updates
                     ahead = make_batches(state, update + 1, data.position) if more else None
                     updated = await make_update(state, data, reference, settings, ahead)
                     state, metrics, next_data = updated.state, updated.metrics, updated.next_data
                     seconds = {"seconds_data": seconds_data + updated.waited, "seconds": time.perf_counter() - began}
                     row = log.write(update + 1, {**metrics, **data.metrics, **seconds})
-                    done, position = update + 1, data.position
+                    done, position, session.hosts.unsaved = update + 1, data.position, True
                     skipped = count_skipped(stage, done, metrics, skipped)
                     for level, words in recompilations(compiled, known) if update > first else ():  # the first warms up
                         LOG.log(level, "%s, update %d: %s", stage.name, done, words)
@@ -112,10 +126,36 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                 if done > saved:
                     save(checkpoints, state, done, position)
                 finish(checkpoints)
+                session.hosts.unsaved = False
                 session.console.print(f"{stage.name} is saved after update {done}", highlight=False)
                 raise
         finish(checkpoints)
+    session.hosts.unsaved = False
     return state.policy
+
+
+async def compile_update(
+    session: Session, state: TrainState, batches: Sequence[Batch], reference: Policy | None, settings: StepSettings
+) -> None:
+    """Compile the programs of an update that are new, on all hosts, in a thread: a signal does not wait for them.
+
+    The state stays as it is, so that it can be saved when this task is cancelled."""
+
+    def compile_all() -> None:
+        with computing_on(session.mesh):
+            shapes = batches
+            if reference is not None:
+                shapes = [with_reference(reference, batch, settings, compile_only) for batch in batches]
+            if batches:
+                train_step(state, *shapes, settings=settings, execute=compile_only)
+
+    await session.hosts.until_stop(asyncio.to_thread(compile_all))
+    session.hosts.gather("compiled", None)
+
+
+def shapes_of(batches: Sequence[Batch]) -> set[Shapes]:
+    """Return the shapes of the arrays of each batch: an update whose batches have known shapes compiles nothing."""
+    return {tuple(array.shape for array in jax.tree.leaves(batch)) for batch in batches}
 
 
 @dataclass(frozen=True)
@@ -160,7 +200,7 @@ async def make_update(
 async def wait_for(future: asyncio.Future[T]) -> tuple[T | None, bool]:
     """Return a future's result, and whether this task was cancelled during the wait.
 
-    A future that was cancelled itself counts as such, with the result None: another host was told to stop."""
+    A future that was cancelled itself counts as such, with the result None: another host was stopped."""
     cancelled = False
     while not future.done():
         try:
@@ -195,7 +235,7 @@ def fetch_metrics(metrics: Metrics) -> tuple[Metrics, float]:
     return jax.device_get(metrics), time.perf_counter()
 
 
-def with_reference(policy: Policy, batch: Batch, settings: StepSettings) -> Batch:
+def with_reference(policy: Policy, batch: Batch, settings: StepSettings, execute: Execute = call) -> Batch:
     """Return the batch with its completions' log-probabilities under `policy`, for the KL."""
-    logps, _ = completion_logps(policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
+    logps, _ = execute(completion_logps, policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
     return replace(batch, reference_logps=logps)

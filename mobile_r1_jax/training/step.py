@@ -24,6 +24,7 @@ from mobile_r1_jax.training.state import TrainState
 Metrics = dict[str, jax.Array]
 Gradients = tuple[nnx.State, Metrics]
 Core = tuple[jax.Array, nnx.State, optax.OptState]  # step, trained parameters, optimizer state
+Execute = Callable[..., Any]  # (jitted function, its arguments) -> its results
 Placement = tuple[NamedSharding | None, ...]  # shardings of a tree's arrays, in the order of its leaves
 ROUNDING = 2**31 - 1  # folded into the run's PRNG key; far above any number of updates
 
@@ -63,6 +64,17 @@ def place_batch(batch: Batch, mesh: Mesh) -> Batch:
     return Batch(screens, prompts, completions, reference_logps)
 
 
+def call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Return the results of a jitted function."""
+    return function(*arguments, **keywords)
+
+
+def compile_only(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Compile a jitted function, which JAX keeps, and return its results as shapes. Arguments may be shapes, too."""
+    results = function.lower(*arguments, **keywords).compile().out_info
+    return jax.tree.map(lambda out: jax.ShapeDtypeStruct(out.shape, out.dtype, sharding=out.sharding), results)
+
+
 @partial(jax.jit, static_argnames=("temperature", "forbidden"))
 def completion_logps(
     policy: Policy, batch: Batch, *, temperature: float = 1.0, forbidden: tuple[int, ...] = ()
@@ -73,7 +85,9 @@ def completion_logps(
     return token_logps(policy, hidden, ids, temperature=temperature, forbidden=forbidden)
 
 
-def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tuple[TrainState, Metrics]:
+def train_step(
+    state: TrainState, *batches: Batch, settings: StepSettings, execute: Execute = call
+) -> tuple[TrainState, Metrics]:
     """Run one update on one batch, or on several micro-batches as if they were one batch.
 
     Micro-batches may have different shapes; each has its own screens. Tokens and sequences are counted over the whole
@@ -82,16 +96,20 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
 
     An update whose loss or gradient is not finite is skipped: step, parameters and optimizer state stay unchanged.
 
+    execute: `compile_only` compiles the programs of the update, runs none of them, and donates nothing.
+
     Returns:
       the next state, and metrics: float32 scalars, still on the device, so that the call does not wait. They are loss,
       grad_norm (before clipping), learning_rate, tokens, skipped (1 or 0), and those of `grpo_loss` or
       `likelihood_loss`.
     """
-    counted = [count_totals(batch.completions.mask) for batch in batches]
-    totals = Totals(*(sum(counts[1:], counts[0]) for counts in zip(*counted, strict=True)))
+    totals, *others = [execute(count_totals, batch.completions.mask) for batch in batches]
+    for other in others:
+        totals = execute(add_totals, totals, other)
     gradients: Gradients | None = None
     for batch in batches:
-        new = batch_gradients(
+        new = execute(
+            batch_gradients,
             state.trained,
             state.frozen,
             batch,
@@ -100,10 +118,10 @@ def train_step(state: TrainState, *batches: Batch, settings: StepSettings) -> tu
             placement=placement_of(state.trained),
             **settings.objective,
         )
-        gradients = new if gradients is None else add_gradients(gradients, new)
+        gradients = new if gradients is None else execute(add_gradients, gradients, new)
     core = (state.step, state.trained, state.optimizer)
     update = update_program(placement_of(core))
-    leaves, metrics = update(core, gradients, totals, state.key, settings=settings.optimizer)
+    leaves, metrics = execute(update, core, gradients, totals, state.key, settings=settings.optimizer)
     step, trained, optimizer = jax.tree.unflatten(jax.tree.structure(core), leaves)
     return replace(state, step=step, trained=trained, optimizer=optimizer), metrics
 
@@ -157,6 +175,12 @@ def batch_gradients(
         for leaf, sharding in zip(leaves, placement, strict=True)
     ]
     return structure.unflatten(placed), metrics
+
+
+@jax.jit
+def add_totals(one: Totals, other: Totals) -> Totals:
+    """Return the totals of two micro-batches together."""
+    return Totals(*map(jnp.add, one, other))
 
 
 @partial(jax.jit, donate_argnums=0)

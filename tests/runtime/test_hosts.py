@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,18 +81,55 @@ def test_processes_that_count_differently_are_refused_in_one_line(start: Start, 
         assert status == 1 and len(lines) == 1 and line in lines[0], lines
 
 
-def test_whatever_else_calls_the_port_is_ignored(start: Start) -> None:
+def message(data: bytes) -> bytes:
+    return len(data).to_bytes(8, "big") + data
+
+
+CALLERS = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"\0" * 9,
+    b"\0" * 7 + b"\x20",  # a length, and silence
+    b"\xff" * 8,
+    message(b"[" * 4000),
+    message(b'["hello", 5]'),
+    message(b'["hello", [1]]'),
+    message(b'["hello", ["1", 2, "x"]]'),
+    message(b'{"hello": 1, "you": 2}'),
+    message(b"\xff\xfe"),
+]
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_whatever_else_calls_the_port_is_ignored_and_waited_for_by_nobody(start: Start, stays: bool) -> None:
     first = start(2, 0, "share")
     port = int(first.args[2].split(":")[1])
-    for message in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 9, b""):
-        for _ in range(100):
-            try:
-                with socket.create_connection(("localhost", port), 5) as other:
-                    other.sendall(message)
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.1)
-    assert ends(start(2, 1, "share"))[0] == ends(first)[0] == 0
+    with ExitStack() as open_calls:
+        for data in (*CALLERS, b""):
+            for _ in range(100):
+                try:
+                    other = open_calls.enter_context(socket.create_connection(("localhost", port), 5))
+                    other.sendall(data)
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.1)
+            if not stays:
+                open_calls.close()
+        began = time.monotonic()
+        assert ends(start(2, 1, "share"))[0] == ends(first)[0] == 0
+        assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", message(b"[1, 2]"), message(b'["welcome"]')]
+)
+def test_a_port_at_which_something_else_answers_is_named(start: Start, answer: bytes) -> None:
+    process = start(2, 1, "share", 5)
+    with socket.create_server(("localhost", int(process.args[2].split(":")[1]))) as server:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(answer)
+    status, lines = ends(process)
+    assert status == 1 and len(lines) == 1 and "is no process of this run" in lines[0], lines
 
 
 @pytest.mark.parametrize("values", ["2x4:2x4:4x2", "a:b:a", "1:2:3"])

@@ -8,8 +8,11 @@ import time
 import pytest
 
 PROGRAM = """
-import asyncio, ctypes, hashlib, sys, time
+import asyncio, ctypes, hashlib, os, time
+from mobile_r1_jax.runtime import interrupts
 from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
+
+interrupts.IDLE_SECONDS = 0.5
 
 async def work():
     try:
@@ -22,15 +25,16 @@ async def work():
         raise
 
 try:
-    with Interrupts(seconds=1.0) as interrupts:
+    with Interrupts(seconds={limit}) as watching:
         {before}
-        interrupts.run(work())
+        watching.run(work())
         {after}
 except Interrupted as error:
     print("stopped by", error, flush=True)
-    sys.exit(error.status)
+    os._exit(error.status)
 """
-NOTHING = {"work": "await asyncio.sleep(60)", "saving": "pass", "before": "pass", "after": "pass"}
+IN_C = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"  # where Python handles no signal, as in a compilation
+NOTHING = {"work": "await asyncio.sleep(60)", "saving": "pass", "before": "pass", "after": "pass", "limit": "1.0"}
 
 
 def interrupted(*numbers: int, pause: float = 0.3, **parts: str) -> tuple[int, list[str], float]:
@@ -64,8 +68,9 @@ def test_saving_that_waits_is_waited_for() -> None:
         {"saving": "await asyncio.sleep(60)"},
         {"saving": "time.sleep(60)"},
         {
-            "work": "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
-        },  # in C, where Python handles no signal, as in a compilation
+            "before": "watching.watch(lambda: True)",
+            "work": IN_C,
+        },
         {"work": "ctypes.PyDLL(None).usleep(300_000); await asyncio.sleep(60)", "saving": "time.sleep(60)"},
     ],
     ids=["awaits", "blocks", "in C", "holds the lock of Python"],
@@ -74,6 +79,27 @@ def test_saving_that_takes_too_long_is_given_up(parts: dict[str, str]) -> None:
     status, lines, seconds = interrupted(signal.SIGTERM, **parts)
     assert status == 128 + signal.SIGTERM and seconds < 10
     assert lines[-1] == "stopped: saving took over 1 s and was given up" and "saved" not in lines
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"work": IN_C},
+        {"before": f"print('working', flush=True); {IN_C}"},
+        {"before": "watching.watch(lambda: False)", "work": IN_C},
+    ],
+    ids=["working", "starting", "saved"],
+)
+def test_a_compilation_with_nothing_to_save_is_not_waited_for(parts: dict[str, str]) -> None:
+    status, lines, seconds = interrupted(signal.SIGTERM, limit="30.0", **parts)
+    assert status == 128 + signal.SIGTERM and seconds < 4
+    assert lines[-1] == "stopped by SIGTERM, with nothing to save; to go on, start the same command again"
+
+
+def test_threads_that_work_on_are_not_waited_for() -> None:
+    work = "await asyncio.to_thread(time.sleep, 60)"
+    status, lines, seconds = interrupted(signal.SIGTERM, work=work, limit="30.0")
+    assert (status, lines) == (128 + signal.SIGTERM, ["saving", "saved", "stopped by SIGTERM"]) and seconds < 4
 
 
 def test_a_second_signal_does_not_wait_for_saving() -> None:

@@ -70,9 +70,11 @@ def metadata() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         (SLURM | {"SLURM_STEP_NODELIST": "node7,node9"}, Place("node7:61510", 2, 1)),
         (SLURM | {"SLURM_STEP_NODELIST": "a[01,05-07],b2"}, Place("a01:61510", 2, 1)),
         (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, None),
-        (MPI, Place("10.96.0.1:8482", 4, 3, (1,))),
-        (MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, Place("10.96.0.1:8482", 4, 3)),
-        (MPI | {"OMPI_MCA_orte_hnp_uri": "1.0;tcp6://[fe80::1,fe80::2]:433"}, Place("[fe80::1]:8482", 4, 3, (1,))),
+        (SLURM | {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),  # a shell of salloc
+        (SLURM | {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "2"}, Place("gpu003:61510", 2, 1)),
+        (MPI, Place("10.96.0.1:64330", 4, 3, (1,))),
+        (MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, Place("10.96.0.1:64330", 4, 3)),
+        (MPI | {"OMPI_MCA_orte_hnp_uri": "65537.0;tcp6://[fe80::1,fe80::2]:433"}, Place("[fe80::1]:61441", 4, 3, (1,))),
         (MPI | {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"}, None),
         ({name: value for name, value in SLURM.items() if "STEP" not in name}, None),  # sbatch without srun
         (GKE, None),  # no TPU on this machine
@@ -134,6 +136,7 @@ def test_a_machine_without_a_metadata_server_is_alone(chips: Path, monkeypatch) 
         (SLURM, {"coordinator": "b:7"}, Place("b:7", 2, 1)),
         (SLURM, {"count": 1}, None),
         ({"JOB_COMPLETION_INDEX": "3"}, {"coordinator": "job-0.job:8482", "count": 4}, Place("job-0.job:8482", 4, 3)),
+        (SLURM | {"SLURM_JOB_ID": "?"}, {"coordinator": "b:7", "count": 2, "index": 0}, Place("b:7", 2, 0)),
         (GKE, {"coordinator": "[::1]:9", "count": 3, "index": 0}, Place("[::1]:9", 3, 0)),
     ],
 )
@@ -151,7 +154,12 @@ def test_flags_replace_what_is_found(environment, flags, place, tmp_path: Path) 
         ({}, {"coordinator": "a:1", "count": 2, "index": 2}, "must be 0 to 1"),
         ({}, {"coordinator": "a", "count": 2, "index": 1}, "write it as HOST:PORT"),
         ({}, {"coordinator": "http://a:80", "count": 2, "index": 1}, "write it as HOST:PORT"),
+        ({}, {"coordinator": "a:65536", "count": 2, "index": 1}, "write it as HOST:PORT"),
+        ({}, {"coordinator": "a:0", "count": 2, "index": 1}, "write it as HOST:PORT"),
         ({name: MPI[name] for name in MPI if "uri" not in name}, {}, "hosts.coordinator is missing: Open MPI"),
+        ({name: MPI[name] for name in MPI if "LOCAL_RANK" not in name}, {}, "OMPI_COMM_WORLD_LOCAL_RANK"),
+        (SLURM | {"SLURM_NTASKS": "2(x3)"}, {}, r"cannot be read .*'2\(x3\)'"),
+        (SLURM | {"SLURM_JOB_ID": ""}, {}, "cannot be read"),
     ],
 )
 def test_half_a_place_is_one_line_that_says_what_is_missing(environment, flags, says, tmp_path: Path) -> None:

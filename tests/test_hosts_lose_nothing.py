@@ -1,0 +1,73 @@
+"""What is killed on one of several hosts while they play: the others wait, or a restart replays what was stored."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import host_runs
+import pytest
+from real_processes import commands_of
+
+FLAGS = ["--stages=[task_level]", "--task_level.tasks=8", "--task_level.updates=2", "--save_every=1000"]
+FLAGS += ["--phones.most_turns=3", "--shapes.prompt_tokens=[384]"]
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def wait_for(run: host_runs.HostRun, happened: Callable[[], bool]) -> None:
+    while not happened() and all(process.poll() is None for process in run.processes):
+        time.sleep(0.02)
+
+
+def start_second_update(folder: Path) -> host_runs.HostRun:
+    """Start two hosts, and return when both play the episodes of the second update."""
+    run = host_runs.start_run(folder, 2, 1, *FLAGS, policy=host_runs.write_one_layer_policy(folder.parent / "policy"))
+    playing = [run.directory / "trajectories" / name / "playing.json" for name in ("task_level", "task_level-host-1")]
+    wait_for(run, lambda: len(run.rows()) == 1 and all(lines(file) for file in playing))
+    time.sleep(0.5)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("which", "fewest"), [("python", 2), ("adb", 0)])
+def test_the_simulator_or_adb_server_of_a_host_is_killed_and_the_run_goes_on(
+    tmp_path: Path, which: str, fewest: int
+) -> None:
+    run = start_second_update(tmp_path / "run")
+    os.kill(commands_of(run.processes[1].pid)[which], signal.SIGKILL)
+    run.finish()
+    assert run.rows()[0]["infrastructure_failures"] == 0
+    assert fewest <= run.rows()[1]["infrastructure_failures"] <= 2  # of the two phones of host 1
+    folders = [run.directory / "trajectories" / name for name in ("task_level", "task_level-host-1")]
+    assert not lines(folders[0] / "failures.jsonl")
+    assert len(lines(folders[1] / "failures.jsonl")) == run.rows()[1]["infrastructure_failures"]
+    stored = [row for folder in folders for row in lines(folder / "replay.jsonl") if row["step"] == 2]
+    assert sorted(row["index"] for row in stored) == list(range(32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed", "hosts"), [(1, 2), (0, 1)])
+def test_a_restart_replays_what_was_stored_and_records_what_was_interrupted(
+    tmp_path: Path, killed: int, hosts: int
+) -> None:
+    run = start_second_update(tmp_path / "run")
+    before = run.rows()
+    folders = [run.directory / "trajectories" / name for name in ("task_level", "task_level-host-1")]
+    stored = [lines(folder / "data.jsonl") for folder in folders]
+    assert sum(map(len, stored)) == 32
+    run.processes[killed].kill()
+    run.printed(60)
+    again = host_runs.start_run(tmp_path / "run", hosts, 2 // hosts, *FLAGS, policy=tmp_path / "policy")
+    again.finish()
+    host_runs.assert_same_updates(again.rows()[:1], before)
+    assert [row["step"] for row in again.rows()] == [1, 2]
+    for folder, kept in zip(folders, stored, strict=True):
+        assert [row for row in lines(folder / "data.jsonl") if row["scores"]["step"] == 1] == kept
+        assert [row["step"] for row in lines(folder / "interrupted.jsonl")] == [2]
+    numbers = [row["index"] for folder in folders for row in lines(folder / "replay.jsonl") if row["step"] == 2]
+    assert sorted(numbers) == list(range(32))
