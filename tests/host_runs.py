@@ -7,11 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from flax import nnx
 
@@ -85,11 +86,12 @@ def start_run(
     tool: str | None = None,
     policy: Path = TINY_BASE,
     last: Sequence[str] = (),
+    last_variables: Mapping[str, str] = MappingProxyType({}),
 ) -> HostRun:
     """Start a command as `processes` hosts of `devices` CPU devices each.
 
-    tool: whose environment says which process is which ("slurm", "mpi"); None: flags say it. last: more flags of the
-    last process."""
+    tool: whose environment says which process is which ("slurm", "mpi"); None: flags say it. last, last_variables: more
+    flags and variables of the last process."""
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(CONFIG)
     words = [sys.executable, "-m", f"mobile_r1_jax.{command}", f"--config={folder / 'config.yaml'}"]
@@ -100,7 +102,7 @@ def start_run(
     started = [
         subprocess.Popen(
             [*words, *own_flags, *(last if index == processes - 1 else ())],
-            env=environment | variables,
+            env=environment | variables | (dict(last_variables) if index == processes - 1 else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

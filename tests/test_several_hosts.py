@@ -1,8 +1,11 @@
 """The launch command in several real processes: all three stages learn what they learn in one process."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -129,7 +132,7 @@ def test_hosts_with_other_flags_are_refused_in_one_line_before_anything_starts(t
     [
         (["--mesh=1x2"], "mesh 1x2: tensor = 2 crosses hosts of 1 device(s), so none could hold the policy to sample"),
         (["--mesh=4x1"], "mesh 4x1: 4 * 1 devices needed, 2 are there"),
-        (["--phones.count=1"], "phones.count is 1, less than the 2 hosts"),
+        (["--phones.count=1"], "phones.count: fewer phones than the 2 hosts"),
         (["--format_finetuning.batch=1"], "format_finetuning.batch is 1, less than the 2 hosts"),
     ],
 )
@@ -137,6 +140,56 @@ def test_what_hosts_cannot_share_is_refused_in_one_line(tmp_path: Path, flags, s
     run = host_runs.start_run(tmp_path, 2, 1, *flags)
     for printed in run.printed(120):
         assert says in printed and len(printed.splitlines()) == 1, printed
+
+
+def refused(run: host_runs.HostRun) -> set[str]:
+    """Return what the processes of a run that is refused print, a line each."""
+    printed = run.printed(120)
+    for process, text in zip(run.processes, printed, strict=True):
+        assert process.returncode in (1, 2) and len(text.splitlines()) == 1, text
+    assert not run.directory.exists()
+    return {text.strip() for text in printed}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["launch", "evaluate"])
+def test_hosts_with_other_code_are_refused_in_one_line(tmp_path: Path, command: str) -> None:
+    root = Path(__file__).resolve().parent.parent
+    for package in ("mobile_r1_jax", "data_pipelines"):
+        shutil.copytree(root / package, tmp_path / "copy" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "copy" / "mobile_r1_jax" / "rl" / "advantages.py").open("a") as file:
+        file.write("\n# changed\n")
+    changed = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(tmp_path / "copy")}
+    run = host_runs.start_run(tmp_path / "run", 2, 1, command=command, last_variables=changed)
+    (line,) = refused(run)
+    assert "the hosts differ: the code is " in line and "start all with the same code, libraries, flags and" in line
+
+
+@pytest.mark.slow
+def test_hosts_with_other_libraries_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "other" / "optax-0.0.1.dist-info").mkdir(parents=True)
+    (tmp_path / "other" / "optax-0.0.1.dist-info" / "METADATA").write_text("Name: optax\nVersion: 0.0.1\n")
+    paths = os.pathsep.join([str(tmp_path / "other"), *filter(None, sys.path)])
+    (line,) = refused(host_runs.start_run(tmp_path / "run", 2, 1, last_variables={"PYTHONPATH": paths}))
+    assert "the hosts differ: optax is " in line and "and 0.0.1 on process 1 (" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["launch", "evaluate"])
+def test_a_phone_in_the_lists_of_two_hosts_is_refused_in_one_line(tmp_path: Path, command: str) -> None:
+    flags = ["--tasks=configs/tasks/aosp.yaml", "--phones.source=[devices]", "--phones.devices.server=127.0.0.1:5037"]
+    serials, more = ["--phones.devices.serials=[a,10.0.0.7:5555]"], ["--phones.devices.serials=[10.0.0.7:5555]"]
+    run = host_runs.start_run(tmp_path / "run", 2, 1, *flags, *serials, command=command, last=more)
+    says = "10.0.0.7:5555 is driven by processes 0 and 1; list every phone on one host only"
+    assert all(line.endswith(says) for line in refused(run))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["launch", "evaluate"])
+def test_a_host_that_never_comes_is_named_in_one_line(tmp_path: Path, command: str) -> None:
+    run = host_runs.start_run(tmp_path / "run", 2, 1, "--hosts.wait=12", command=command, last=["--nonsense"])
+    printed = run.printed(60)
+    assert "process 1 of 2 did not come within 12 s (hosts.wait)" in printed[0] and len(printed[0].splitlines()) == 1
 
 
 @pytest.mark.slow

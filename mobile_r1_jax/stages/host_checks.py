@@ -6,7 +6,8 @@ from typing import Any
 
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import ConfigError, Run, to_plain
-from mobile_r1_jax.phones.providers.shares import find_double, identities
+from mobile_r1_jax.phones.providers.shares import find_double, identities, listed, share_phones
+from mobile_r1_jax.phones.settings import PhoneSettings
 from mobile_r1_jax.run_directory import leaves
 from mobile_r1_jax.runtime.hosts import Hosts
 
@@ -77,6 +78,13 @@ def check_one_host(run: Run, hosts: Hosts) -> None:
             "evaluation.data: several hosts do not answer it; run `python -m mobile_r1_jax.evaluate --data=DIRECTORY` "
             "on one host afterwards"
         )
+
+
+def share_of_phones(run: Run, hosts: Hosts) -> tuple[PhoneSettings, int]:
+    """Return `share_phones` for this host. Raise PhonesUnavailable, and ConfigError if two hosts name one phone."""
+    settings, first = share_phones(run.phones, hosts.index, hosts.count)
+    check_phones(listed(settings), hosts)
+    return settings, first
 
 
 def check_phones(phones: Sequence[Any], hosts: Hosts) -> None:

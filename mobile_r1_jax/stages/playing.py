@@ -24,7 +24,6 @@ from mobile_r1_jax.phones.fleet import Fleet, InfrastructureFailure
 from mobile_r1_jax.phones.guard.terminal import TerminalAsk
 from mobile_r1_jax.phones.phone import Phone, PhoneError
 from mobile_r1_jax.phones.providers import open_phone, open_phones
-from mobile_r1_jax.phones.providers.shares import share_phones
 from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rollouts.agent import Agent
 from mobile_r1_jax.rollouts.episodes import Episode, run_episode
@@ -36,7 +35,7 @@ from mobile_r1_jax.runtime.interrupts import Interrupts
 from mobile_r1_jax.session import Session, fit_shapes, open_session
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_and_hash_policy, find_policy
-from mobile_r1_jax.stages.host_checks import check_alike, check_one_host, check_phones
+from mobile_r1_jax.stages.host_checks import check_alike, check_one_host, check_phones, share_of_phones
 from mobile_r1_jax.stages.offline import open_data, predict
 from mobile_r1_jax.tasks.one_instruction import OneInstruction
 from mobile_r1_jax.tasks.suite import TaskSuite
@@ -51,13 +50,13 @@ def evaluate_policy(
 
     hosts: the processes that play, each its share; all call this. None: this one alone."""
     title, hosts = str(run.policy), hosts or Hosts()
-    settings, first = share_phones(run.phones, hosts.index, hosts.count)
-    opened = open_phones(settings, run.seed + first, guard=run.guard)
     with locked(run.directory) if hosts.first else nullcontext():
         if hosts.count > 1:
             check_one_host(run, hosts)
             run, policy_hash = find_and_hash_policy(run)
             check_alike(run, inputs_of(run, policy_hash), hosts)
+        settings, first = share_of_phones(run, hosts)
+        opened = open_phones(settings, run.seed + first, guard=run.guard)
         with open_player(run, flags, console, opened, hosts=hosts) as (session, policy, phones):
             if hosts.first:
                 save_run(session.run)

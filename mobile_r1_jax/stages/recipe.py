@@ -18,7 +18,6 @@ from mobile_r1_jax.model.policy import Policy
 from mobile_r1_jax.model.sharding import computing_on
 from mobile_r1_jax.phones.fleet import Fleet
 from mobile_r1_jax.phones.providers import open_phones
-from mobile_r1_jax.phones.providers.shares import share_phones
 from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
@@ -33,7 +32,14 @@ from mobile_r1_jax.stages.declaration import STAGES
 from mobile_r1_jax.stages.evaluating import evaluate, update_report
 from mobile_r1_jax.stages.export import find_and_hash_policy
 from mobile_r1_jax.stages.golden import GoldenSteps, golden_steps
-from mobile_r1_jax.stages.host_checks import check_alike, check_folder, check_one_host, check_phones, check_updates
+from mobile_r1_jax.stages.host_checks import (
+    check_alike,
+    check_folder,
+    check_one_host,
+    check_phones,
+    check_updates,
+    share_of_phones,
+)
 from mobile_r1_jax.stages.offline import evaluate_on_data, open_data
 from mobile_r1_jax.training.tracking import check_tracking
 
@@ -59,7 +65,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
         check_folder(run, hosts)
         check_alike(run, inputs_of(run, policy_hash), hosts)
         check_updates(run, hosts)
-        settings, first = share_phones(run.phones, hosts.index, hosts.count)
+        settings, first = share_of_phones(run, hosts)
         session, policy = open_session(run, console, hosts=hosts)
         if hosts.first:
             begin(run, policy_hash, say=partial(say, console))

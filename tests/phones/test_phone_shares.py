@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from mobile_r1_jax.phones.phone import PhonesUnavailable
-from mobile_r1_jax.phones.providers.shares import find_double, identities, share_phones
+from mobile_r1_jax.phones.providers.shares import find_double, identities, listed, share_phones
 from mobile_r1_jax.phones.settings import DeviceSettings, EmulatorSettings, PhoneSettings
 
 
@@ -26,7 +26,7 @@ def test_simulated_phones_are_split_evenly_and_keep_their_numbers(total: int, ho
 def test_serials_of_a_shared_server_are_split_and_those_of_a_local_server_are_not() -> None:
     common = PhoneSettings(("devices",), devices=DeviceSettings("10.0.0.9:5037", ("a", "b", "c")))
     assert [share_phones(common, index, 2)[0].devices.serials for index in (0, 1)] == [("a", "c"), ("b",)]
-    for server in (None, "127.0.0.1:5037", "localhost:5038"):
+    for server in (None, "127.0.0.1:5037", "localhost:5038", "[::1]:5037"):
         own = PhoneSettings(("devices",), devices=DeviceSettings(server, ("a", "b")))
         assert share_phones(own, 1, 2)[0].devices.serials == ("a", "b")
 
@@ -40,10 +40,18 @@ def test_serials_of_a_shared_server_are_split_and_those_of_a_local_server_are_no
         (PhoneSettings(("devices",), devices=DeviceSettings("10.0.0.9:5037")), "name the serials"),
     ],
 )
-def test_host_without_a_phone_is_a_one_line_error(settings: PhoneSettings, says: str) -> None:
-    with pytest.raises(PhonesUnavailable, match=says) as caught:
-        [share_phones(settings, index, 4) for index in range(4)]
-    assert "\n" not in str(caught.value)
+def test_host_without_a_phone_is_a_one_line_error_on_every_host(settings: PhoneSettings, says: str) -> None:
+    for index in range(4):
+        with pytest.raises(PhonesUnavailable, match=says) as caught:
+            share_phones(settings, index, 4)
+        assert "\n" not in str(caught.value)
+
+
+def test_phone_in_two_lists_is_found_before_a_phone_is_opened() -> None:
+    wifi = PhoneSettings(("devices",), devices=DeviceSettings("127.0.0.1:5037", ("all", "192.168.0.7:5555", "R58M")))
+    names = identities(listed(wifi))
+    assert len(names) == 2 and find_double([names, names]) == "192.168.0.7:5555 is driven by processes 0 and 1"
+    assert listed(PhoneSettings(devices=DeviceSettings("127.0.0.1:5037", ("R58M",)))) == []
 
 
 def test_same_phone_on_two_hosts_is_detected() -> None:
