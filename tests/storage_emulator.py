@@ -118,6 +118,7 @@ def serve(folder: str) -> None:
     storage = Storage(data_dir=folder)
     create_bucket(BUCKET, storage)
     storage.buckets[BUCKET]["softDeletePolicy"]["retentionDurationSeconds"] = "0"
+    HTTPServer.request_queue_size = 128  # connections that wait: more than 5 would be dropped, and tried again later
     server = HTTPServer(("127.0.0.1", 0), partial(Handler, storage))
     print(server.server_port, flush=True)
     server.serve_forever()
