@@ -161,6 +161,19 @@ def test_what_stands_beside_the_weights_comes_from_the_policy_that_the_run_began
     assert not list(tmp_path.glob("*.draft"))
 
 
+@pytest.mark.slow
+def test_of_processes_that_export_at_once_one_does(pair, run, tmp_path) -> None:
+    out = tmp_path / "exported"
+    command = [sys.executable, "-m", "mobile_r1_jax.export", str(run), f"--out={out}"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, **output) for _ in range(3)]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 2, 2], printed
+    assert sum("is there already; choose a new directory for --out" in text for text in printed) == 2
+    assert_same_weights(load_policy(out, jnp.float32), trained(pair.policy, 0.25))
+    assert not list(tmp_path.glob("*.draft"))
+
+
 def test_an_earlier_stage_and_another_dtype_can_be_asked_for(pair, run, tmp_path) -> None:
     out = tmp_path / "exported"
     assert main([str(run), f"--out={out}", "--stage=format_finetuning", "--dtype=bfloat16"]) == 0
