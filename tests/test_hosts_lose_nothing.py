@@ -71,3 +71,27 @@ def test_a_restart_replays_what_was_stored_and_records_what_was_interrupted(
         assert [row["step"] for row in lines(folder / "interrupted.jsonl")] == [2]
     numbers = [row["index"] for folder in folders for row in lines(folder / "replay.jsonl") if row["step"] == 2]
     assert sorted(numbers) == list(range(32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+@pytest.mark.parametrize(
+    ("flags", "begun", "seconds"),
+    [
+        (["--stages=[task_level]", "--evaluation.episodes=400"], "trajectories/evaluation-base/episodes.jsonl", 0),
+        (["--stages=[format_finetuning]"], "checkpoints/format_finetuning", 3),  # the first compilation
+        (FLAGS, "trajectories/task_level/playing.json", 3),
+    ],
+    ids=["evaluating", "compiling", "playing"],
+)
+def test_a_signal_to_one_host_ends_all_within_the_time_of_gke(tmp_path: Path, flags, begun, seconds, told) -> None:
+    policy = host_runs.write_one_layer_policy(tmp_path / "policy")
+    run = host_runs.start_run(tmp_path / "run", 2, 1, *flags, policy=policy)
+    wait_for(run, (run.directory / begun).exists)
+    time.sleep(seconds)
+    run.processes[told].send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    printed = run.printed(60)
+    assert time.monotonic() - began < 15
+    assert [process.returncode for process in run.processes] == [128 + signal.SIGTERM] * 2, printed
+    assert "stopped by SIGTERM; to go on: python -m mobile_r1_jax.launch" in printed[0] and not printed[1]
