@@ -8,7 +8,7 @@ import host_runs
 import pytest
 from etils import epath
 from storage_emulator import Emulator
-from test_run_directory import begun, go_on, refusal, run_in
+from test_run_directory import go_on, refusal, run_in, started_run
 from test_several_hosts import wait_for_rows
 
 from mobile_r1_jax.config import ConfigError, Run
@@ -21,7 +21,7 @@ from mobile_r1_jax.training.checkpoint_storage import steps_in
 @pytest.fixture
 def run(bucket: Emulator, tmp_path: Path) -> Run:
     """A run that began, with a checkpoint of its first stage in the bucket."""
-    run = begun(tmp_path, flags=(f"--checkpoints=gs://bucket/{tmp_path.name}/",))
+    run = started_run(tmp_path, flags=(f"--checkpoints=gs://bucket/{tmp_path.name}/",))
     check_storage(run)
     (run.checkpoint_folder / "format_finetuning/20/position").write_text("{}")
     return run
