@@ -12,11 +12,8 @@ from rich.console import Console
 from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.config import ConfigError, Run, asks_for_help, help_of
 from mobile_r1_jax.runtime.console import say
-<<<<<<< ours
-from mobile_r1_jax.runtime.hosts import Hosts
-=======
 from mobile_r1_jax.runtime.cpu_devices import prepare_cpu_devices
->>>>>>> theirs
+from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
 from mobile_r1_jax.runtime.joining import is_joined, join_hosts
 from mobile_r1_jax.runtime.places import find_place
