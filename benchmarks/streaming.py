@@ -3,7 +3,7 @@
 It writes annotated steps of simulated phones into FOLDER (1080x2400; a second call reuses them), converts them with
 `data_pipelines.convert`, and streams them as the first stage does: golden steps from Grain, prompts, and patches of the
 screenshots in micro-batches. The shapes are those of configs/3b-v5e-8.yaml. The tokenizer is that of the small base
-policy. The table shows the speed and the memory of each part, which runs in a process of its own.
+policy. The table shows the speed and the memory of each part, which runs in a separate process.
 """
 
 import argparse
@@ -85,7 +85,8 @@ def stream(source: Path, folder: Path, steps: int) -> Measurement:
 
     flags = [f"--config={ROOT / 'configs' / '3b-v5e-8.yaml'}", f"--policy={ROOT / 'assets' / 'tiny-base'}"]
     flags += ["--mesh=1x1", f"--folder={folder}", "--name=stream", f"--annotations.directory={source}"]
-    run = parse_run("launch", [*flags, "--action_level.annotations=null", "--precision.compute=float32"])
+    flags += ["--action_level.annotations=null", "--precision.compute=float32"]
+    run = parse_run("launch", [*flags, "--phones.most_turns=5"])  # the small tokenizer makes longer prompts
     session, _ = open_session(run, Console(stderr=True))
     run.directory.mkdir(parents=True, exist_ok=True)
     table, settings = golden_steps(session).format_finetuning, run.format_finetuning
@@ -101,7 +102,7 @@ def stream(source: Path, folder: Path, steps: int) -> Measurement:
 
 
 def alone(part: Callable[..., Measurement], *arguments: Any) -> Measurement:
-    """Return what a part measures in a process of its own."""
+    """Run a part in a separate process and return its measurements."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(part, *arguments).result()
 

@@ -45,7 +45,7 @@ from mobile_r1_jax.tasks.task import Task
 from tools.base_policy.tokenizer import train_tokenizer
 
 SIZE = (112, 224)
-VERSIONS = (9, 11, 14, 16)  # of Android, one after the other
+VERSIONS = (9, 11, 14, 16)  # of Android; phones take them in turn
 APPS = ("settings", "shop", "messages", "clock", "launcher")
 SYSTEM = "Phone. Task: {instruction}"
 MOST_TURNS = 20
@@ -106,9 +106,9 @@ class WatchedDevice(Device):
 
 
 class TroubledPhones:
-    """Phones in a thread of this process, so that their state can be read, behind an adb server of their own.
+    """Phones with a separate adb server, in a thread of this process so that their state can be read.
 
-    The server is replaced when it has ended.
+    A server that has ended is replaced.
     """
 
     def __init__(self, count: int) -> None:
@@ -132,7 +132,7 @@ class TroubledPhones:
 
     @property
     def begun(self) -> Counter[str]:
-        """How often each kind of trouble began since it was chosen."""
+        """The number of times that each kind of trouble began since `choose`."""
         return sum((phone.android.trouble.schedule.begun for phone in self.listening), Counter())
 
     def device(self, setup: Mapping[str, Any]) -> WatchedDevice | None:
@@ -173,7 +173,7 @@ async def _choose(phone: ListeningPhone, trouble: Trouble) -> None:
 
 @dataclass
 class ErringOracle:
-    """A policy in the engine's place: the oracle's moves, with random taps and wrong claims."""
+    """Replaces the engine: plays the oracle's moves, with random taps and wrong claims."""
 
     phones: TroubledPhones
     tokenizer: PreTrainedTokenizerBase
@@ -202,7 +202,7 @@ class ErringOracle:
 
 @dataclass
 class Outcome:
-    """What became of the episodes under one kind of trouble. faults: what must not be, one line each."""
+    """The outcomes of the episodes under one kind of trouble. faults: results that must not occur, one line each."""
 
     began: int = 0
     texts: int = 0  # episodes that end with GOODBYE in the field

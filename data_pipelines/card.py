@@ -1,4 +1,4 @@
-"""The README.md of a converted data set: a card that Hugging Face shows, and from which `datasets` finds the splits."""
+"""The README.md of a converted data set: a card for Hugging Face, which lists the splits for `datasets`."""
 
 from __future__ import annotations
 

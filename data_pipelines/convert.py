@@ -49,12 +49,12 @@ from mobile_r1_jax.agent.trajectory import Trajectory, image_name, write_traject
 from mobile_r1_jax.agent.whole_files import write_whole
 
 SETTINGS, LEAKS = "convert.json", "leaks.jsonl"
-_WORKERS = 2  # threads that decode; as many more episodes are in memory
+_WORKERS = 2  # threads that decode, and the largest number of decoded episodes that wait
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the output, so that only the same settings continue it. input: the name of IN without its folder."""
+    """The settings that determine the output; only equal settings continue it. input: the name of IN without folder."""
 
     source: str
     input: str
@@ -75,7 +75,7 @@ class Converted:
 
 
 def convert(path: Path, out: Path, settings: Settings, console: Console, limit: int | None = None) -> Summary:
-    """Write the episodes of a source as annotations, and the card; return what was written and left out.
+    """Write the episodes of a source as annotations, and the card; return the counts of written and left-out ones.
 
     limit: the number of episodes of the source that are read, None: all. Raise OneLineError, and OSError, for example
     if the disk is full; what was written stays, and the same call continues.
@@ -106,8 +106,8 @@ def convert(path: Path, out: Path, settings: Settings, console: Console, limit: 
 
 @contextmanager
 def opened(out: Path, settings: Settings) -> Iterator[None]:
-    """Hold the lock of an output folder. Raise OneLineError if another conversion holds it, or if the folder holds
-    something else than what these settings would continue."""
+    """Hold the lock of an output folder. Raise OneLineError if another conversion holds it, or if no
+    conversion with these settings began the folder."""
     out.mkdir(parents=True, exist_ok=True)
     file, now = out / SETTINGS, json.dumps(asdict(settings), ensure_ascii=False, indent=2)
     if not file.exists() and any(out.iterdir()):
@@ -133,7 +133,7 @@ def opened(out: Path, settings: Settings) -> Iterator[None]:
 def unfinished(episodes: Iterator[Episode], out: Path) -> tuple[Iterator[Episode], int]:
     """Return the episodes that are not finished, and the number of those that are: each has a line in one of the files.
 
-    Raise OneLineError if the last one is another than in the source."""
+    Raise OneLineError if the last one differs from the source."""
     files = [*(folder / DATA for folder in split_folders(out).values()), out / LEFT_OUT]
     counted = [count_lines(file) for file in files]
     done = sum(number for number, _ in counted)
@@ -178,7 +178,7 @@ def convert_one(episode: Episode, split: Callable[[Draft], str], completing: Com
 
 
 def write(out: Path, converted: Converted) -> None:
-    """Append an episode to the data of its split, or to the list of what is left out."""
+    """Append an episode to the data of its split, or to the list of left-out episodes."""
     if isinstance(converted.trajectory, Malformed):
         origin = converted.episode.origin
         row = {"origin": origin, "reason": converted.trajectory.reason.removeprefix(f"{origin}: ")}
@@ -188,7 +188,7 @@ def write(out: Path, converted: Converted) -> None:
 
 
 def summarise(out: Path) -> Summary:
-    """Count what an output folder holds, and write the leaks between its splits to leaks.jsonl."""
+    """Count the contents of an output folder, and write the leaks between its splits to leaks.jsonl."""
     folders = split_folders(out)
     leaks = [leak for one, other in combinations(folders.values(), 2) for leak in find_leaks(one, other)]
     write_whole(out / LEAKS, "".join(json.dumps(asdict(leak), ensure_ascii=False) + "\n" for leak in leaks))
@@ -227,9 +227,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OneLineError as error:
         return _fail(console, str(error))
     except OSError as error:
-        return _fail(console, f"{error.filename or chosen.output}: {error.strerror or error}; the same command goes on")
+        return _fail(
+            console, f"{error.filename or chosen.output}: {error.strerror or error}; the same command continues"
+        )
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on")
+        console.print("stopped; the same command continues")
         return 130
     for table in summary_tables(summary):
         console.print(table)
@@ -251,7 +253,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("input", metavar="IN", type=Path, help="the downloaded data, or one file of it")
     parser.add_argument("output", metavar="OUT", type=Path, help="a new folder, or that of a stopped conversion")
     parser.add_argument("--source", required=True, choices=list(SOURCES), help="what IN is")
-    parser.add_argument("--limit", type=_count, help="read only so many episodes; a larger limit goes on")
+    parser.add_argument("--limit", type=_count, help="read at most this many episodes; a larger limit continues")
     parser.add_argument("--split", default="own", help="own (default), own:NAME, instruction, app or none")
     parser.add_argument(
         "--test_share", type=_share, default=0.1, help="share of the instructions or apps that are test"
@@ -269,7 +271,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check_template(template: str) -> None:
-    """Raise OneLineError if the template of a thought has other fields than it may have."""
+    """Raise OneLineError if the template of a thought has an unknown field."""
     try:
         template.format(instruction="", sentence="", app="")
     except (KeyError, IndexError, ValueError) as error:

@@ -1,7 +1,7 @@
 """python -m data_pipelines.leaks TRAIN TEST: find instructions and screenshots that both directories have.
 
-A directory holds data.jsonl and images/, as `convert` writes it: pictures are named by their hashes. Screens such as an
-empty home screen are the same in many episodes; the same instruction in both is what spoils an evaluation.
+A directory holds data.jsonl and images/, as `convert` writes it: images are named by their hashes. Screens such as an
+empty home screen occur in many episodes; an instruction that occurs in both directories makes an evaluation invalid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mobile_r1_jax.agent.json_fields import BrokenError, get_field, parse_json
 
 @dataclass(frozen=True)
 class Leak:
-    """What both directories have. kind: instruction or screenshot. places: "file:line", or the files of the picture."""
+    """An entry of both directories. kind: instruction or screenshot. places: "file:line", or the files of the image."""
 
     kind: str
     what: str

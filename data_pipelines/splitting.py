@@ -48,12 +48,12 @@ def make_split(
     file = files[name] if name else next(iter(files.values()))
     names = read_names(file)
     if wrong := [part for parts in names.values() for part in parts if not _NAME.fullmatch(part)]:
-        raise OneLineError(f"{file}: {wrong[0]!r} is no name of a split; use letters, digits and _")
+        raise OneLineError(f"{file}: {wrong[0]!r} is not a name of a split; use letters, digits and _")
     return lambda draft: _by_file(draft, names.get(draft.name, ()), file.name)
 
 
 def normalise(instruction: str) -> str:
-    """Return an instruction without what does not matter when two are compared: case, spaces and a final stop."""
+    """Return an instruction in the form for comparison: without case, spaces and a final stop."""
     return " ".join(instruction.casefold().split()).rstrip(".。!！")
 
 

@@ -67,8 +67,8 @@ class StepTable:
     resizing: of the run. steps: (record, turn) pairs. frames: the coordinate frame of each file. broken: origin and
     reason of the first broken step of a trajectory. left_out: the number of steps left out for these reasons.
     thoughtless: the steps whose thought is empty. system: template of the system message of records without their own.
-    actions: the action space. weights: file -> its share of the steps that are drawn, relative to the others'; None:
-    every step counts the same. tell_effects: whether a prompt tells the effect of the last turn, if the data has it.
+    actions: the action space. weights: file -> its relative share of the drawn steps; None: all steps count
+    equally. tell_effects: whether a prompt states the effect of the last turn, if the data has it.
     """
 
     source: Sequence[Mapping[str, Any]]
@@ -150,10 +150,10 @@ def stream_steps(
 ) -> grain.IterDataset[Step | int]:
     """Return steps in a random order by `seed`, a new one each epoch. `epochs` None means no end.
 
-    With weights, the steps of each file come in a random order of their own, and a small file is repeated more often.
+    With weights, the steps of each file have a separate random order, and a small file is repeated more often.
     Worker threads load the steps, at most `ahead` in advance. Its iterator has get_state and set_state; the state is a
-    small dict. wanted: of the positions in the order, from 0. A step that is not is not read: its position takes its
-    place (Grain would drop None).
+    small dict. wanted: whether to read the step at a position in the order, from 0. The position replaces an unread
+    step (Grain would drop None).
     """
     if table.weights is None:
         steps = grain.MapDataset.source(table.steps).shuffle(seed=seed).repeat(epochs)
@@ -232,7 +232,7 @@ def read_golden(
         return response
     x1, y1, x2, y2 = (int(side) for side in turns["bbox"][turn])
     if x1 >= 0 and not (written.holds(x1, y1) and written.holds(x2, y2)):
-        return Malformed(f"bbox lies off the {written.width}x{written.height} {written.kind} image")
+        return Malformed(f"bbox is outside the {written.width}x{written.height} {written.kind} image")
     box = Box(x1, y1, x2, y2, written).to(model) if x1 >= 0 else None
     return Golden(Response(response.thought, response.sentence, to_frame(response.action, model)), box)
 

@@ -1,4 +1,4 @@
-"""What a conversion wrote and what it left out, counted from its files."""
+"""The written and left-out episodes of a conversion, counted from its files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def most_common(counter: Counter[str], most: int = _NAMED) -> str:
 
 
 def summary_tables(summary: Summary) -> list[Table]:
-    """Return the tables that `convert` ends with: what was written, and what was left out."""
+    """Return the last output of `convert`: tables of written and of left-out episodes."""
     written = Table(title="Written", show_lines=True)
     written.add_column("")
     columns = {name: summary_rows(counts) for name, counts in summary.splits.items()}
@@ -115,7 +115,7 @@ def summary_tables(summary: Summary) -> list[Table]:
 
 
 def leak_lines(leaks: tuple[Leak, ...]) -> list[str]:
-    """Return a line on the leaked instructions and one on the leaked screenshots, as far as there are some."""
+    """Return a line on the leaked instructions and one on the leaked screenshots, if there are any."""
     lines = []
     for kind in ("instruction", "screenshot"):
         if found := [leak for leak in leaks if leak.kind == kind]:

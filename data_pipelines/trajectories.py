@@ -172,7 +172,7 @@ def prepare(directories: Sequence[Path | str], data_dir: Path | str) -> PhoneTra
 
 
 def trajectory_record(file: Path, line: int, trajectory: Trajectory) -> dict[str, Any]:
-    """Return a trajectory as a record that was never prepared, with its screenshots in memory."""
+    """Return a trajectory as an unprepared record, with its screenshots in memory."""
     example = _example(file, line, trajectory)
     steps = [_step(turn) | {"image": turn.screenshot.png} for turn in trajectory.turns]
     columns = {key: [step[key] for step in steps] for key in steps[0]}

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "launch": "train a policy through the three stages, or go on with a run",
+    "launch": "train a policy through the three stages, or resume a run",
     "evaluate": "play tasks with any policy on any phones, without training",
     "act": "let a policy carry out one instruction on a phone",
     "export": "write the policy of a run as a Hugging Face model directory",

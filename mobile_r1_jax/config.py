@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import jsonargparse
 import yaml
+from etils import epath
 
 from mobile_r1_jax.agent.actions import ACTIONS, WITH_ANSWER, ActionRow
 from mobile_r1_jax.agent.coordinates import FrameSetting
@@ -27,7 +28,7 @@ from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.help import help_text
 from mobile_r1_jax.limits import out_of_range, ranges
 from mobile_r1_jax.model.lora_settings import LoRA
-from mobile_r1_jax.phones.settings import GuardSettings, PhoneSettings
+from mobile_r1_jax.phones.settings import SIMULATOR, GuardSettings, PhoneSettings
 from mobile_r1_jax.rewards.action import StepRules
 from mobile_r1_jax.rewards.judges import settings as judge_settings
 from mobile_r1_jax.rewards.judges.settings import JudgeSettings
@@ -37,8 +38,8 @@ from mobile_r1_jax.training.tracking_settings import TrackingSettings
 
 SHIPPED = Path(__file__).resolve().parent  # has configs/ and assets/, in a checkout and in an installed package
 TINY = SHIPPED / "configs" / "tiny.yaml"
-SIMULATOR = "simulator"  # the name of the simulator's own tasks
 CONFIG = "config.yaml"  # in a run directory
+BUCKET_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/[^/]+)*/?")
 # Old names of fields -> new names.
 RENAMED = {
     "phones.apps": "phones.simulated.apps",
@@ -61,7 +62,7 @@ class Shapes:
     """Static shapes: each batch is padded to the smallest bucket that holds it; each bucket is compiled once."""
 
     prompt_tokens: Annotated[tuple[int, ...], "[1, inf)"] = (1536, 2560)  # buckets of prompt lengths, in tokens (P)
-    response_tokens: Annotated[int, "[1, inf)"] = 512  # room for a response, in tokens (C); [kin] 2048 to 4096
+    response_tokens: Annotated[int, "[1, inf)"] = 512  # most tokens of a response (C); [kin] 2048 to 4096
     # buckets of 112x112-pixel windows in a row of screens (W)
     windows: Annotated[tuple[int, ...], "[1, inf)"] = (48, 64)
     # largest number of rows of screens that are encoded at once while the vision tower is frozen
@@ -157,7 +158,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """The processes of a run on several hosts, where no start tool says it. They may differ in every start."""
+    """The processes of a run on several hosts, if no start tool defines them. They may differ in every start."""
 
     coordinator: str | None = None  # HOST:PORT at which process 0 listens; null: as the start tool says
     count: Annotated[int | None, "[1, inf)"] = None  # processes; null: as the start tool says; 1: this one alone
@@ -181,12 +182,14 @@ class Run:
     compiled: Path | None = None  # folder for compiled programs; null: the user's cache directory, only on accelerators
     system: str = SYSTEM_TEMPLATE  # template of the system message, with {instruction} and {tools}
     answer: bool = False  # the action space has answer(text), which tells the user something
-    tell_effects: bool = True  # prompts tell the effect of the last action, such as "no key is called 'x'"
+    tell_effects: bool = True  # prompts state the effect of the last action, such as "no key is called 'x'"
     temperature: Annotated[float, "(0, inf)"] = 1.0  # sampling temperature of both GRPO stages [kin]
     # sample only from the most likely tokens with this total probability; 1: all [kin]
     top_p: Annotated[float, "(0, 1]"] = 1.0
     # sample only from this many most likely tokens; null: all [kin]
     top_k: Annotated[int | None, "[1, inf)"] = None
+    # gs://BUCKET/FOLDER: checkpoints lie there, in a folder of the run's name; null: in the run directory
+    checkpoints: str | None = None
     save_every: Annotated[int, "[1, inf)"] = 50  # updates between checkpoints
     keep: Annotated[int, "[1, inf)"] = 2  # newest checkpoints of a stage that are kept
     # keep every checkpoint whose number of updates is a multiple of this too; null: none
@@ -204,12 +207,17 @@ class Run:
     judge: JudgeSettings = JudgeSettings()  # The judge that grades the episodes of the task-level stage.
     evaluation: Evaluation = Evaluation()  # Episodes on held-out tasks, before and after each stage.
     hosts: HostSettings = HostSettings()  # The processes of a run on several hosts.
-    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, beside TensorBoard.
+    tracking: TrackingSettings = TrackingSettings()  # Weights & Biases, in addition to TensorBoard.
 
     @property
     def directory(self) -> Path:
         """Return the run directory."""
         return self.folder / self.name
+
+    @property
+    def checkpoint_folder(self) -> epath.Path:
+        """Return the folder of checkpoints, with a folder for each stage."""
+        return checkpoint_folder(self.directory, self.checkpoints, self.name)
 
     @property
     def weights(self) -> str:
@@ -225,6 +233,11 @@ class Run:
     def slots(self) -> int:
         """Return the number of responses that are decoded at once."""
         return self.shapes.slots or self.phones.expected
+
+
+def checkpoint_folder(directory: Path, checkpoints: str | None, name: str) -> epath.Path:
+    """Return the folder of checkpoints of a run: its directory, and its settings `checkpoints` and `name`."""
+    return epath.Path(directory / "checkpoints" if checkpoints is None else f"{checkpoints.rstrip('/')}/{name}")
 
 
 def parse_run(command: str, arguments: Sequence[str] | None = None) -> Run:
@@ -309,6 +322,11 @@ def find_problems(run: Run) -> Iterator[str]:
         yield f"stages is [{', '.join(run.stages)}]; name some of [{', '.join(names)}], once each and in this order"
     if not run.phones.source or len(set(run.phones.source)) < len(run.phones.source):
         yield f"phones.source is [{', '.join(run.phones.source)}]; name each source once: simulated, devices, emulators"
+    if run.checkpoints is not None and not BUCKET_FOLDER.fullmatch(run.checkpoints):
+        yield (
+            f"checkpoints is {run.checkpoints!r}; name a folder of a bucket, gs://BUCKET/FOLDER, or leave it out: the "
+            "run directory holds them then"
+        )
     yield from (f"judge.{problem}" for problem in judge_settings.find_problems(run.judge))
     for name in ("annotations", "action_level.annotations"):
         if (settings := attrgetter(name)(run)) is None:
@@ -326,7 +344,7 @@ def find_problems(run: Run) -> Iterator[str]:
 def save_run(run: Run) -> None:
     """Write the run as config.yaml into its directory, atomically; `--config` accepts the file.
 
-    Where the processes of the run are is left out: it is another one at the next start."""
+    The file leaves out the processes of the run, because the next start may have others."""
     values = to_plain(asdict(run))
     del values["hosts"]
     run.directory.mkdir(parents=True, exist_ok=True)

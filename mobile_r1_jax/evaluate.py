@@ -14,7 +14,7 @@ from mobile_r1_jax.runtime.interrupts import Interrupts
 
 DESCRIPTION = """Play tasks with a policy on phones, and print the table. Nothing is trained.
 The policy is a Hugging Face directory or a stage of a run. Its agent.json says how it is prompted.
-Results go to FOLDER/evaluations/NAME. A stopped evaluation goes on; other policies add rows to the table.
+Results go to FOLDER/evaluations/NAME. A stopped evaluation resumes; other policies add rows to the table.
 
   python -m mobile_r1_jax.evaluate --policy=runs/tiny:task_level
   python -m mobile_r1_jax.evaluate --policy=DIRECTORY --tasks=FILE.yaml --phones.source=[devices]

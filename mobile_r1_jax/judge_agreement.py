@@ -1,4 +1,4 @@
-"""How far the chat judge of a run agrees with simulated episodes whose truth is known."""
+"""The agreement of a run's chat judge with simulated episodes of known outcome."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,8 +33,8 @@ async def judge_agreement(
     """Grade known episodes with the run's chat judge, print the table, and write the twenty worst disagreements.
 
     source: directory of trajectories whose outcomes are known, such as RUN/trajectories/task_level; None: `count`
-    episodes that the oracle plays, well or badly on purpose. The kind of the run's judge does not matter: chat is
-    asked. Raises ConfigError or JudgeError in one line.
+    episodes that the oracle plays, some with deliberate errors. The chat judge grades them for any `judge.kind`. Raises
+    ConfigError or JudgeError in one line.
     """
     if not run.judge.model:
         raise ConfigError("judge.model: name the chat model whose agreement is measured: --judge.model=MODEL")
@@ -66,7 +66,7 @@ def read_known(directory: Path) -> Iterator[tuple[str, Trajectory]]:
         read = [one for _, one in read_trajectories(directory) if isinstance(one, Trajectory)]
     except OSError as error:
         raise ConfigError(f"{directory} has no trajectories: {error}") from error
-    known = [one for one in read if known_score(Evidence(one)) and one.ending.tells_of_policy]
+    known = [one for one in read if known_score(Evidence(one)) and one.ending.depends_on_policy]
     if not known:
         raise ConfigError(f"no trajectory in {directory} has a known outcome; name those of tasks that are verified")
     yield from ((one.ending.value, one) for one in known)

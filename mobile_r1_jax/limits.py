@@ -39,11 +39,11 @@ class Range:
 def parse_range(interval: str, whole: bool) -> Range:
     """Return the range that an interval such as "[0, 1)" means; `whole`: of integers.
 
-    Raise ValueError for text that is no interval.
+    Raise ValueError for text that is not an interval.
     """
     match = INTERVAL.fullmatch(interval)
     if match is None:
-        raise ValueError(f"{interval!r} is no interval such as '[0, 1)' or '(0, inf)'")
+        raise ValueError(f"{interval!r} is not an interval such as '[0, 1)' or '(0, inf)'")
     left, least, most, right = match.groups()
     if most == "inf":
         return Range(int(least), MOST if whole else inf, above=left == "(")

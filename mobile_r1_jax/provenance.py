@@ -1,4 +1,4 @@
-"""What a run was started with, in run.json of its directory: an entry for each start, oldest first.
+"""The starts of a run, in run.json of its directory: an entry for each start, oldest first.
 
 Nothing that looks like a secret is written: the value of a flag with such a name, a password in a URL, a token of a
 known shape, and every value of an environment variable with such a name.
@@ -27,7 +27,7 @@ from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.whole_files import write_whole
 
 FILE, PATCHES = "run.json", "patches"
-MOST_PATCH = 1 << 20  # characters of a patch; what is longer is cut
+MOST_PATCH = 1 << 20  # characters of a patch; a longer one is truncated
 _ROOT = Path(__file__).resolve().parents[1]  # of the checkout, if the package runs from one
 _GIT_SECONDS = 20.0
 _LIBRARIES = """
@@ -105,7 +105,7 @@ def code_state(root: Path) -> tuple[dict[str, Any], str]:
     not hold them. patch_characters: of the whole patch, if it was cut.
     """
     top = _git(root, "rev-parse", "--show-toplevel")
-    # An installed package may lie inside somebody else's repository: its root is then another folder.
+    # An installed package may be inside another repository, whose root is then another folder.
     if top is None or Path(top.strip()).resolve() != root:
         return {"commit": None}, ""
     commit = _git(root, "rev-parse", "HEAD")
@@ -120,7 +120,7 @@ def code_state(root: Path) -> tuple[dict[str, Any], str]:
 
 
 def redacted_command(arguments: Sequence[str]) -> str:
-    """Return a command line for a shell, with *** for what looks like a secret."""
+    """Return a command line for a shell, with *** in place of values that look like secrets."""
     shown, hide = [], False
     for argument in arguments:
         name, equals, _ = argument.partition("=")
@@ -135,7 +135,7 @@ def redacted_command(arguments: Sequence[str]) -> str:
 
 
 def redact(text: str) -> str:
-    """Return a text with *** for what looks like a secret, and for the secrets of the environment."""
+    """Return a text with *** in place of texts that look like secrets and of the environment's secrets."""
     for name, value in os.environ.items():
         if len(value) >= 8 and _SECRET_NAME.search(name):
             text = text.replace(value, HIDDEN)

@@ -1,12 +1,12 @@
 """A run's directory. One launch at a time may use it, and a run continues only with the same settings and files.
 
 config.yaml       the settings of the run            inputs.json       hashes of the policy and data that it reads
-checkpoints/      one folder per stage               metrics.jsonl     a row per update; also in tensorboard/, wandb/
+checkpoints/      one folder per stage, or a bucket  metrics.jsonl     a row per update; also in tensorboard/, wandb/
 results.jsonl     a row per evaluation               trajectories/     all episodes
 annotations*/     written by the oracle              prepared/         annotations as the stages read them
 policy/           the last policy, exported          report.html       the report page
 judge/            grades of the chat judge
-exported/         policies of stages that other runs or commands have asked for
+exported/         policies of stages that other runs or commands use
 offline/          predictions for annotated data and their scores
 run.json          an entry per start: code, libraries, devices, command; patches/ has changes to the code
 """
@@ -27,14 +27,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from etils import epath
 
 from mobile_r1_jax.agent.data_files import data_file
+from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.agent.json_lines import keep_objects
 from mobile_r1_jax.agent.whole_files import write_whole
 from mobile_r1_jax.config import CONFIG, SIMULATOR, ConfigError, Run, save_run, to_plain
 from mobile_r1_jax.evaluation.results import RESULTS
 from mobile_r1_jax.rewards.judges.settings import FREE_SETTINGS
+from mobile_r1_jax.saved_run import saved_checkpoints
 from mobile_r1_jax.stages.declaration import STAGES
+from mobile_r1_jax.training.checkpoint_storage import entries, prepare_storage
 
 INPUTS, CHECKPOINTS = "inputs.json", "checkpoints"
 METRICS, CURVES, TRAJECTORIES = "metrics.jsonl", "tensorboard", "trajectories"
@@ -45,12 +49,12 @@ EVERYTHING += ("wandb", *ANNOTATIONS.values())
 # Fields that may change when a run continues. A policy that has moved is identified by its hash, and predictions name
 # the data that they answer.
 FREE = ("name", "folder", "policy", "policy_base", "mesh", "compiled", "save_every", "phones.count")
-FREE += ("keep", "keep_every")
+FREE += ("keep", "keep_every", "checkpoints")  # where they were and are is compared apart
 FREE += ("evaluation.data", "evaluation.data_frame")
 FREE += ("phones.devices.server", "phones.devices.serials", "phones.timings")
 FREE += ("tracking.wandb", "tracking.project", "tracking.name")
 FREE += tuple(f"phones.emulators.{name}" for name in ("count", "copies", "loads", "first_port"))
-# Those of the judge: where and how fast it is asked. A rubric is identified by its hash.
+# Those of the judge: its address and its rates. A rubric is identified by its hash.
 FREE += tuple(f"judge.{name}" for name in FREE_SETTINGS)
 
 
@@ -92,11 +96,28 @@ def check(run: Run, policy_hash: str) -> None:
       policy_hash: hash of the files of run.policy.
     """
     changes = differences(run, inputs_of(run, policy_hash))
-    if changes and has_work(run.directory):
+    if changes and has_work(run):
         raise ConfigError(
             f"{run.directory} was begun with other settings: {in_words(changes)}. Go on with those, give this run "
-            f"another --name, or add --force, which discards {contents(run.directory, first_affected(changes))}"
+            f"another --name, or add --force, which discards {contents(run, first_affected(changes))}"
         )
+
+
+def check_storage(run: Run) -> None:
+    """Raise ConfigError in one line unless the checkpoints of a run can be written, and those that it has be read."""
+    try:
+        for folder in checkpoint_folders(run):
+            prepare_storage(folder, write=folder == run.checkpoint_folder)
+    except OneLineError as error:
+        raise ConfigError(str(error)) from error
+
+
+def checkpoint_folders(run: Run) -> list[epath.Path]:
+    """Return where the checkpoints of a run lie: by its settings, and by the config.yaml of its last start."""
+    folders = [run.checkpoint_folder]
+    with suppress(yaml.YAMLError, ValueError, TypeError, AttributeError):  # a file that cannot be read
+        folders.append(saved_checkpoints(run.directory))
+    return list(dict.fromkeys(folders))
 
 
 def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
@@ -108,8 +129,8 @@ def begin(run: Run, policy_hash: str, *, say: Callable[[str], None]) -> None:
     directory, inputs = run.directory, inputs_of(run, policy_hash)
     if changes := differences(run, inputs):
         stage = first_affected(changes)
-        say(f"{in_words(changes)}: discarding {contents(directory, stage)} in {directory}")
-        discard(directory, stage)
+        say(f"{in_words(changes)}: discarding {contents(run, stage)} in {directory}")
+        discard(run, stage)
     save_run(run)
     write_whole(directory / INPUTS, json.dumps(inputs, indent=2) + "\n")
 
@@ -139,7 +160,7 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
 
     A difference is a text and the index in STAGES of the first stage that it affects; len(STAGES): only evaluations."""
     directory = run.directory
-    started = started_stages(directory)
+    started = started_stages(run)
     if not (directory / CONFIG).is_file():
         return [(f"no {CONFIG} beside its checkpoints", 0)] if started else []
     try:
@@ -149,6 +170,8 @@ def differences(run: Run, inputs: dict[str, str]) -> list[tuple[str, int]]:
         return [(f"its {CONFIG} or {INPUTS} cannot be read ({' '.join(str(error).split())})", 0)]
     now, defaults = leaves(to_plain(asdict(run))), leaves(to_plain(asdict(Run())))
     changes = []
+    if started and (old := saved_checkpoints(directory)) != (new := run.checkpoint_folder):
+        changes.append((f"checkpoints were in {old}, are in {new}", 0))
     for name in sorted({*before, *now} - set(FREE)):
         if name.startswith("hosts."):
             continue
@@ -194,14 +217,15 @@ def first_affected(changes: list[tuple[str, int]]) -> int:
     return min(stage for _, stage in changes)
 
 
-def started_stages(directory: Path) -> list[str]:
+def started_stages(run: Run) -> list[str]:
     """Return the stages that have a checkpoint, in order."""
-    return [stage for stage in STAGES if any((directory / CHECKPOINTS / stage).glob("[0-9]*"))]
+    folders = checkpoint_folders(run)
+    return [name for name in STAGES if any(path.name[0].isdigit() for part in folders for path in entries(part / name))]
 
 
-def has_work(directory: Path) -> bool:
-    """Return whether a run directory holds more than data, which is fast to make again."""
-    return bool(started_stages(directory)) or (directory / RESULTS).exists()
+def has_work(run: Run) -> bool:
+    """Return whether a run has more than data, which is fast to make again."""
+    return bool(started_stages(run)) or (run.directory / RESULTS).exists()
 
 
 def in_a_line(value: Any) -> str:
@@ -217,20 +241,24 @@ def leaves(values: Any, name: str = "") -> dict[str, Any]:
     return {path: leaf for part in parts for path, leaf in part.items()}
 
 
-def contents(directory: Path, stage: int) -> str:
+def contents(run: Run, stage: int) -> str:
     """Return a text that names what `discard` would remove."""
-    removed = [name for name in list(STAGES)[stage:] if (directory / CHECKPOINTS / name).is_dir()]
+    folders = checkpoint_folders(run)
+    removed = [name for name in list(STAGES)[stage:] if any((folder / name).is_dir() for folder in folders)]
     if not removed:
         return "the results" if stage else "its data and results"
     return f"the checkpoints of {', '.join(removed)}, {'' if stage else 'all data, '}and their results"
 
 
-def discard(directory: Path, stage: int) -> None:
+def discard(run: Run, stage: int) -> None:
     """Remove the work of the stages from this index in STAGES on; 0: everything."""
-    removed = list(STAGES)[stage:]
+    directory, removed = run.directory, list(STAGES)[stage:]
+    for folder in checkpoint_folders(run):
+        for name in removed:
+            (folder / name).rmtree(missing_ok=True)
     titles = [STAGES[name] for name in removed] if stage < len(STAGES) else ["base", *STAGES.values()]
     paths = [directory / name for name in ((POLICY, *EVERYTHING) if stage == 0 else (POLICY,))]
-    paths += [directory / folder / name for folder in (CHECKPOINTS, CURVES, TRAJECTORIES) for name in removed]
+    paths += [directory / folder / name for folder in (CURVES, TRAJECTORIES) for name in removed]
     paths += [path for name in removed for path in (directory / EXPORTED).glob(f"{name}-*")]
     paths += [directory / TRAJECTORIES / evaluation_name(title) for title in titles]
     paths += [folder for path in paths if path.parent.name == TRAJECTORIES for folder in all_folders(path)[1:]]

@@ -1,12 +1,13 @@
-"""What the config.yaml in a run directory says about the run, for commands that read a run of another time."""
+"""Fields of the config.yaml in a run directory, for commands that read an earlier run."""
 
 from pathlib import Path
 
 import yaml
+from etils import epath
 
 from mobile_r1_jax.agent.screenshots import Resizing
 from mobile_r1_jax.agent.settings import AgentSettings
-from mobile_r1_jax.config import CONFIG
+from mobile_r1_jax.config import CONFIG, checkpoint_folder
 from mobile_r1_jax.model.lora_settings import LoRA
 
 
@@ -26,6 +27,13 @@ def initial_base(run: Path) -> Path | None:
     file = run / CONFIG
     base = yaml.safe_load(file.read_text()).get("policy_base") if file.is_file() else None
     return None if base is None else Path(base)
+
+
+def saved_checkpoints(run: Path) -> epath.Path:
+    """Return the folder of the checkpoints of a run, by its config.yaml. Without the file: in the run directory."""
+    file = run / CONFIG
+    values = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    return checkpoint_folder(run, values.get("checkpoints"), values.get("name", run.name))
 
 
 def agent_of_run(run: Path) -> AgentSettings | None:

@@ -360,8 +360,8 @@ def longest_prompt(session: Session, size: Size) -> int:
     # Not a stop token: those of past responses are left out.
     answer = PastTurn(screenshot, encode(tokenizer, "x")[:1] * run.shapes.response_tokens)
     history = [answer] * (run.phones.most_turns - 1)
-    told = EFFECT_TOKENS if history and prompt_format.tell_effects else 0
-    return len(prompt_format.prompt(longest, history, screenshot).ids) + told
+    effect = EFFECT_TOKENS if history and prompt_format.tell_effects else 0
+    return len(prompt_format.prompt(longest, history, screenshot).ids) + effect
 
 
 def check_screen(run: Run, vision: VisionConfig, size: Size) -> None:

@@ -1,6 +1,6 @@
 """A policy that has memorized one episode: it opens Messages, opens the first chat, writes é, sends it, and ends.
 
-The letter is outside ASCII, so the phone's keyboard is changed for it.
+The letter is outside ASCII, so typing it changes the phone's keyboard.
 """
 
 import json
@@ -39,7 +39,7 @@ evaluation: {episodes: 0, unseen_app_episodes: 0}
 
 
 def episode() -> Trajectory:
-    """The episode that is memorized, on the phone with seed 0."""
+    """Return the memorized episode, on the phone with seed 0."""
     phone, turns = Device(seed=0), []
     for sentence, arguments, act in STEPS:
         call = json.dumps({"name": "mobile_use", "arguments": arguments}, ensure_ascii=False)

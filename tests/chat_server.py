@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks the chat completions protocol, and misbehaves as a test says."""
+"""A real HTTP server with the chat completions protocol, with faults that a test chooses."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server sends. cut: bytes of the body after which it closes the connection. delay: seconds before."""
+    """A response. cut: bytes of the body after which the server closes the connection. delay: seconds before it."""
 
     status: int
     body: str
@@ -26,7 +26,7 @@ class Reply:
 
 
 def says(content: Any, *, tokens: tuple[int, int] = (100, 10), finish: str = "stop", **message: Any) -> Reply:
-    """A well-formed response whose message has this content."""
+    """Return a well-formed response whose message has this content."""
     message = {"role": "assistant", "content": content, **message}
     usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
     choice = {"index": 0, "message": message, "finish_reason": finish}
@@ -35,29 +35,29 @@ def says(content: Any, *, tokens: tuple[int, int] = (100, 10), finish: str = "st
 
 
 def graded(score: Any, reason: str = "as seen") -> Reply:
-    """A response with a grade."""
+    """Return a response with a grade."""
     return says(json.dumps({"reason": reason, "score": score}))
 
 
 def texts(body: Body) -> list[str]:
-    """The text parts of the user's message of a request, in order."""
+    """Return the text parts of the user's message of a request, in order."""
     return [part["text"] for part in body["messages"][1]["content"] if part["type"] == "text"]
 
 
 def images(body: Body) -> list[bytes]:
-    """The pictures of a request, in order."""
+    """Return the images of a request, in order."""
     urls = [part["image_url"]["url"] for part in body["messages"][1]["content"] if part["type"] == "image_url"]
     return [base64.b64decode(url.removeprefix("data:image/png;base64,")) for url in urls]
 
 
 def data_of(body: Body, name: str) -> list[str]:
-    """The data of a request under a name, such as Answer, as the judged agent wrote it."""
+    """Return the data of a request under a name, such as Answer, as the judged agent wrote it."""
     found = (re.fullmatch(rf"{name}(?: \d+)? \(data\): (.*)", text, re.DOTALL) for text in texts(body))
     return [json.loads(match[1]) for match in found if match]
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Keeps every request as (path, headers, body); `most_at_once` is the largest number of them at the same time."""
+    """Stores every request as (path, headers, body); `most_at_once` is the largest number of concurrent requests."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -73,7 +73,7 @@ class ChatServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, *_: object) -> None:
-        """Stay quiet: clients that give up close their connections."""
+        """Print nothing: clients that give up close their connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):

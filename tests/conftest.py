@@ -1,4 +1,4 @@
-"""What every file of tests starts from: no programs of another file, and small models that several rooms share."""
+"""Fixtures for all tests: no compiled programs of other files, and small models that several folders share."""
 
 import os
 import sys
@@ -8,28 +8,40 @@ from typing import NamedTuple
 
 import jax
 import pytest
+from storage_emulator import Emulator, emulator
 
 STAND_IN_EMULATOR = Path(__file__).parent / "phones" / "stand_in_emulator.py"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs() -> Iterator[None]:
-    """No file runs the programs of another: their code would fill the memory of a small machine."""
+    """Forget the compiled programs of other files: they would fill the memory of a small machine."""
     yield
     jax.clear_caches()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's state directory, which keeps the settings of phones in use, is a temporary one."""
+    """Replace the user's state directory, which stores the settings of phones in use, by a temporary one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder := tmp_path_factory.mktemp("state")))
         yield folder
 
 
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """gs://bucket, of an emulator that this process uses."""
+    for package in ("gcsfs", "gcp_storage_emulator"):
+        pytest.importorskip(package)
+    with emulator(tmp_path_factory.mktemp("storage")) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        yield running
+
+
 @pytest.fixture
 def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as of the SDK with a stand-in for the emulator, and an AVD `pixel` with the snapshot `clean`."""
+    """Return an SDK folder with a stand-in for the emulator, and an AVD `pixel` with the snapshot `clean`."""
     program = tmp_path / "sdk" / "emulator" / "emulator"
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN_EMULATOR}" "$@"\n')
@@ -49,7 +61,7 @@ def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Pair(NamedTuple):
-    """The same random weights in `transformers` and here."""
+    """Equal random weights in `transformers` and here."""
 
     torch: object
     policy: object
@@ -58,7 +70,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(scope="session", params=[True, False], ids=["tied", "untied"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """A small Qwen2.5-VL, once with tied and once with untied embeddings."""
+    """Return a small Qwen2.5-VL, first with tied and then with untied embeddings."""
     from small_models import make_torch_model, save_torch_model
 
     from mobile_r1_jax.model.checkpoints.huggingface import load_policy
@@ -70,7 +82,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def tied_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """A small Qwen2.5-VL with tied embeddings."""
+    """Return a small Qwen2.5-VL with tied embeddings."""
     from small_models import make_torch_model, save_torch_model
 
     from mobile_r1_jax.model.checkpoints.huggingface import load_policy

@@ -1,4 +1,4 @@
-"""Finished episodes that several files of tests have judged."""
+"""Finished episodes for several files of tests to judge."""
 
 import io
 from dataclasses import replace
@@ -32,5 +32,5 @@ def trajectory(screens: str, progress: Progress | None = None, ending: Ending = 
 def evidence(
     screens: str, outcome: Outcome = UNKNOWN, answers: tuple[Response | Malformed, ...] = (), steps: int | None = None
 ) -> Evidence:
-    """An episode on a phone that does not report progress."""
+    """Return an episode on a phone that does not report progress."""
     return Evidence(replace(trajectory(screens), outcome=outcome), answers, steps)

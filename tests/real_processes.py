@@ -1,4 +1,4 @@
-"""The processes behind simulated phones, to be killed and frozen by tests."""
+"""The processes of simulated phones, which tests kill and freeze."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from mobile_r1_jax.phones.providers.simulated import SimulatedPhones
 
 
 def members(group: int) -> dict[int, str]:
-    """The live processes of a process group: id to name."""
+    """Return the live processes of a process group: id to name."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -22,7 +22,7 @@ def members(group: int) -> dict[int, str]:
 
 
 def command(group: int) -> int:
-    """The process id of adb or of the simulator in a child's process group; the others are shells."""
+    """Return the process id of adb or of the simulator in a child's process group; the others are shells."""
     return next(pid for pid, name in members(group).items() if name != "sh")
 
 

@@ -1,4 +1,4 @@
-"""Episodes that several files of tests measure: straight to the goal, astray and back, lost, and on a broken phone."""
+"""Episodes for several files of tests: a direct success, one with a detour, a failure, and one on a broken phone."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ GARBAGE = Malformed("no tags")
 def episode(ending: Ending, remaining: tuple[int, ...], *answers: Response | Malformed) -> Episode:
     known = Outcome.DONE if ending is Ending.SUCCESS else Outcome.NOT_DONE
     return Episode(
-        Trajectory("task", "shop", "", (), ending, {}, outcome=known if ending.tells_of_policy else Outcome.UNKNOWN),
+        Trajectory("task", "shop", "", (), ending, {}, outcome=known if ending.depends_on_policy else Outcome.UNKNOWN),
         (),
         answers,
         tuple(Progress(False, left, 9, 0, 0) for left in remaining),

@@ -12,7 +12,10 @@ from mobile_r1_jax.model.inputs import Prompts, Screens, collate
 
 VOCAB, IMAGE, VIDEO, VISION_START, VISION_END, STOP = 160, 150, 151, 152, 153, 154
 FORBIDDEN = (IMAGE, VIDEO, VISION_START, VISION_END)
-SIZES = ((140, 84), (84, 196))  # (width, height): 5 x 3 and 3 x 7 merged tokens, neither divides the window of 4 x 4
+SIZES = (
+    (140, 84),
+    (84, 196),
+)  # (width, height): 5 x 3 and 3 x 7 merged tokens, neither is a multiple of the window of 4 x 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class SmallPrompt:
 
 
 def make_torch_model(*, tied: bool, seed: int = 0) -> Qwen2_5_VLForConditionalGeneration:
-    """A model with every parameter random and large enough that a forgotten bias or norm shows."""
+    """Return a model with all parameters random and large enough that a test detects a missing bias or norm."""
     torch.manual_seed(seed)
     config = Qwen2_5_VLConfig(
         text_config={
@@ -72,7 +75,7 @@ def make_torch_model(*, tied: bool, seed: int = 0) -> Qwen2_5_VLForConditionalGe
 def make_prompt(
     model: Qwen2_5_VLForConditionalGeneration, sizes: tuple[tuple[int, int], ...], *, seed: int = 0, tail: int = 6
 ) -> SmallPrompt:
-    """Random text around one random screen per size; positions as `transformers` computes them."""
+    """Return random text around one random screen per size; positions as `transformers` computes them."""
     rng = np.random.default_rng(seed)
     ids, image_index, screens, seen = list(rng.integers(0, 140, 4)), [-1] * 4, [], 0
     for number, (width, height) in enumerate(sizes):
@@ -98,12 +101,12 @@ def make_prompt(
 
 
 def grid_of(sizes: tuple[tuple[int, int], ...]) -> torch.Tensor:
-    """image_grid_thw [images, 3] of screens of `sizes`."""
+    """Return image_grid_thw [images, 3] of screens of `sizes`."""
     return torch.tensor([[1, height // 14, width // 14] for width, height in sizes])
 
 
 def torch_inputs(prompt: SmallPrompt, completion: np.ndarray | None = None) -> dict[str, torch.Tensor]:
-    """Keyword arguments of the torch model for one prompt (and a completion after it)."""
+    """Return keyword arguments of the torch model for one prompt (and a completion after it)."""
     ids = prompt.ids if completion is None else np.concatenate([prompt.ids, completion])
     inputs = {"input_ids": torch.tensor(ids[None], dtype=torch.long), "attention_mask": torch.ones(1, len(ids))}
     if prompt.sizes:
@@ -116,7 +119,7 @@ def torch_inputs(prompt: SmallPrompt, completion: np.ndarray | None = None) -> d
 def batch(
     prompts: list[SmallPrompt], config: VisionConfig, *, length: int = 64, rows: int | None = None
 ) -> tuple[Screens, Prompts]:
-    """The prompts in one batch of 4 screens (none for text alone) of 2 windows and `length` tokens."""
+    """Return the prompts in one batch of 4 screens (none for text alone) of 2 windows and `length` tokens."""
     return collate(
         prompts,
         lambda screen, size: screen.patches,

@@ -7,7 +7,7 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """256 bytes, a few merges (so that how text is cut matters), then the special tokens."""
+    """Return a tokenizer: 256 bytes, a few merges (so that token boundaries matter), then the special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("s", "y"), ("e", "r"), ("<", "t"), ("Ċ", "Ċ"), ("t", "h")]
     vocabulary = {piece: index for index, piece in enumerate([*alphabet, *(a + b for a, b in merges)])}

@@ -1,4 +1,4 @@
-"""Imports follow the table in docs/architecture.md, which has no circle. Files and functions are short."""
+"""Imports follow the table in docs/architecture.md, which has no cycle. Files and functions are short."""
 
 import ast
 import re
@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
 
 
 def imported_names(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of everything that a file imports, in functions and for types as well."""
+    """Yield (line, dotted name) of all imports of a file, including those in functions and for types."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -96,12 +96,12 @@ def test_only_its_provider_imports_the_simulator() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_declared_arrows_have_no_circle() -> None:
+def test_declared_imports_have_no_cycle() -> None:
     graph = {part: allowed - {part} for part, allowed in DECLARED.items() if allowed != PARTS}
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
-def test_every_declared_arrow_is_used() -> None:
+def test_every_declared_import_is_used() -> None:
     used = {(part_of(module, PARTS), part_of(target, PARTS)) for _, module, target in ARROWS}
     unused = [
         f"{part} -> {other}"

@@ -1,4 +1,4 @@
-"""Runs from YAML files and flags: whatever is wrong is one line, and a run that was saved is the same run again."""
+"""Runs from YAML files and flags: every mistake is a one-line error, and a saved run is read unchanged."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CONFIGS = sorted(TINY.parent.glob("*.yaml"))
 
 
 def leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """Every field that is no dataclass, under its dotted name."""
+    """Return every field that is not a dataclass, by its dotted name."""
     if not is_dataclass(value):
         return {name: value}
     return {
@@ -44,7 +44,7 @@ def config(folder: Path, text: str) -> str:
 
 
 def refusal(*arguments: str) -> str:
-    """What is said about a run that is wrong: one line."""
+    """Return the one-line error about a wrong run."""
     with pytest.raises(ConfigError) as caught:
         parse_run("launch", arguments)
     assert str(caught.value) and "\n" not in str(caught.value)
@@ -52,7 +52,7 @@ def refusal(*arguments: str) -> str:
 
 
 def changed(run: Run) -> Run:
-    """A run that differs from the defaults in every kind of field."""
+    """Return a run that differs from the defaults in every kind of field."""
     return replace(
         run,
         name="名字",
@@ -69,13 +69,13 @@ def changed(run: Run) -> Run:
     )
 
 
-def test_without_arguments_it_is_the_demo() -> None:
+def test_run_without_arguments_is_the_demo() -> None:
     run = parse_run("launch", [])
     assert run.name == "tiny" and run.phones.simulated.size == (112, 224)
     assert run == parse_run("launch", [f"--config={TINY}"])
 
 
-def test_what_a_file_does_not_name_is_the_recipes_default_and_not_the_demos(tmp_path: Path) -> None:
+def test_missing_fields_of_a_file_have_the_defaults_of_the_recipe(tmp_path: Path) -> None:
     run = parse_run("launch", [config(tmp_path, "phones: {count: 3}")])
     assert run == replace(Run(), phones=replace(Run().phones, count=3))
 
@@ -86,7 +86,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     assert (run.seed, run.phones.count, run.phones.simulated.popups) == (3, 4, 2.0)
 
 
-def test_a_part_can_be_given_as_a_whole() -> None:
+def test_section_can_be_given_as_one_value() -> None:
     assert parse_run("launch", ["--task_level.loss={beta: 0.5}"]).task_level.loss == GRPO(beta=0.5)
 
 
@@ -104,7 +104,7 @@ def test_every_config_of_the_project_can_be_read_and_saved_and_read_again(path: 
     assert parse_run("launch", [f"--config={run.directory / 'config.yaml'}"]) == run
 
 
-def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
+def test_saved_run_is_read_unchanged(tmp_path: Path) -> None:
     run = replace(changed(Run()), folder=tmp_path)
     save_run(run)
     assert parse_run("evaluate", [f"--config={tmp_path / '名字' / 'config.yaml'}"]) == run
@@ -115,7 +115,7 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
     ("flag", "said"),
     [
         ("--nope=3", "--nope=3"),
-        ("--phones.cou=3", "--phones.cou=3"),  # no guessing what was meant
+        ("--phones.cou=3", "--phones.cou=3"),  # the error does not guess the intended field
         ("tiny", "tiny"),
         ("--stages=[]", "stages is []; name some of"),
         ("--stages=[task_level,action_level]", "once each and in this order"),
@@ -143,12 +143,12 @@ def test_a_saved_run_is_the_same_run_again(tmp_path: Path) -> None:
         ("--system={instruction} {", "system"),
     ],
 )
-def test_a_flag_that_is_wrong_is_named(flag: str, said: str) -> None:
+def test_wrong_flag_is_named(flag: str, said: str) -> None:
     assert said in refusal(flag)
 
 
 def numbers(kind: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and type of every field of a run that holds numbers, in sections that may be left out too."""
+    """Yield dotted name and type of every numeric field of a run, including optional sections."""
     if union := [option for option in get_args(kind) if option is not NoneType] if NoneType in get_args(kind) else None:
         kind = union[0]
     if is_dataclass(kind):
@@ -166,14 +166,14 @@ def test_every_number_has_limits() -> None:
 
 
 @pytest.mark.parametrize("interval", ["", "[0, 1", "0, 1", "[1,2]", "[0, nan)"])
-def test_an_interval_with_a_typing_error_is_refused(interval: str) -> None:
-    with pytest.raises(ValueError, match="is no interval"):
+def test_limits_with_a_typing_error_are_refused(interval: str) -> None:
+    with pytest.raises(ValueError, match="is not an interval"):
         parse_range(interval, whole=False)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_outside_its_limits_is_refused_with_its_full_name(name: str) -> None:
-    """Of every number that a run has: those below, above, infinite and no number at all."""
+def test_number_outside_its_limits_is_refused_with_its_full_name(name: str) -> None:
+    """Values for every number of a run: below and above its limits, infinite, and NaN."""
     limit = LIMITS[name]
     wrong = [-1, limit.least - 1] + ([limit.least] if limit.above else [])
     wrong += [] if limit.most == inf else [limit.most if limit.below else limit.most + 1]
@@ -188,11 +188,11 @@ def test_a_number_outside_its_limits_is_refused_with_its_full_name(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["shapes.prompt_tokens", "shapes.windows"])
-def test_buckets_cannot_be_none_at_all(name: str) -> None:
+def test_empty_buckets_are_refused(name: str) -> None:
     assert refusal(f"--{name}=[]").startswith(f"{name} is empty; name at least one number")
 
 
-def test_the_ends_of_the_limits_are_allowed() -> None:
+def test_limits_include_their_ends() -> None:
     ends = {
         "task_level.updates": 0,
         "top_k": 1,
@@ -217,7 +217,7 @@ def test_the_ends_of_the_limits_are_allowed() -> None:
         ("\tname: x", "line"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+def test_wrong_file_is_a_one_line_error(text: str, said: str, tmp_path: Path) -> None:
     assert said in refusal(config(tmp_path, text))
 
 
@@ -226,7 +226,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["annotations", "action_level.annotations"])
-def test_a_directory_of_annotations_holds_their_data_file(name: str, tmp_path: Path) -> None:
+def test_directory_of_annotations_must_contain_a_data_file(name: str, tmp_path: Path) -> None:
     said = refusal(f"--{name}.directory={tmp_path}")
     assert said == f"{name}.directory: no data.jsonl in {tmp_path}; name a directory that holds it"
     (tmp_path / "data.jsonl").touch()

@@ -36,7 +36,7 @@ BESIDE = {"vocab.json": '{"a": 0}', "merges.txt": "a b\n", "chat_template.json":
 
 
 def trained(policy: Policy, amount: float) -> Policy:
-    """The policy as if training had moved its weights."""
+    """Return the policy with changed weights, as after training."""
     return jax.tree.map(lambda x: x * jnp.asarray(1 + amount, x.dtype), policy)
 
 
@@ -54,7 +54,7 @@ def assert_same_weights(one: Policy, other: Policy) -> None:
 
 @pytest.fixture
 def run(pair, tmp_path) -> Path:
-    """A run directory: finished with format finetuning, in the middle of action-level training."""
+    """Return a run directory: format finetuning is finished, action-level training is not."""
     began_with = shutil.copytree(pair.directory, tmp_path / "began_with")
     for name, text in BESIDE.items():
         (began_with / name).write_text(text)
@@ -65,7 +65,7 @@ def run(pair, tmp_path) -> Path:
     return run
 
 
-def test_the_latest_stage_is_exported_and_transformers_gives_its_logits(pair, run, tmp_path, capsys) -> None:
+def test_latest_stage_is_exported_and_transformers_gives_its_logits(pair, run, tmp_path, capsys) -> None:
     out = tmp_path / "exported"
     assert main([str(run), f"--out={out}"]) == 0
     assert "action_level after 3 updates, float32" in capsys.readouterr().out
@@ -94,7 +94,7 @@ def test_the_latest_stage_is_exported_and_transformers_gives_its_logits(pair, ru
         (1.45e12, "1.45 TB"),
     ],
 )
-def test_sizes_are_told_in_a_unit_that_shows_them(size: int, words: str) -> None:
+def test_sizes_are_printed_in_a_suitable_unit(size: int, words: str) -> None:
     assert format_size(int(size)) == words
 
 
@@ -107,7 +107,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_checkpoint_is_passed_over_for_the_newest_intact_one(
+def test_newest_intact_checkpoint_is_exported_instead_of_a_damaged_one(
     kind, pair, run, tmp_path, capsys, caplog
 ) -> None:
     checkpoint(run, "action_level", 5, trained(pair.policy, 0.75))
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_newest_intact_one(
     assert_same_weights(load_policy(tmp_path / "exported"), trained(pair.policy, 0.25))
 
 
-def test_a_stage_whose_checkpoints_are_all_damaged_is_not_silently_an_earlier_one(run, tmp_path, capsys) -> None:
+def test_stage_with_only_damaged_checkpoints_is_an_error(run, tmp_path, capsys) -> None:
     (run / "checkpoints/action_level/3/state/_METADATA").unlink()
     assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 2
     printed = capsys.readouterr().err.strip()
@@ -148,21 +148,21 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         ["tools.base_policy", "--help"],
     ],
 )
-def test_nothing_is_said_about_torch_where_there_is_none(command: list[str]) -> None:
+def test_command_prints_no_warning_about_missing_torch(command: list[str]) -> None:
     line = [sys.executable, "-c", WITHOUT_TORCH, *command]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120)
     said = done.stdout + done.stderr
     assert said.strip() and "Traceback" not in said and "torch" not in said.lower()
 
 
-def test_what_stands_beside_the_weights_comes_from_the_policy_that_the_run_began_with(run, tmp_path) -> None:
+def test_other_files_are_copied_from_the_initial_policy(run, tmp_path) -> None:
     assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
     assert {name: (tmp_path / "exported" / name).read_text() for name in BESIDE} == BESIDE
     assert not list(tmp_path.glob("*.draft"))
 
 
 @pytest.mark.slow
-def test_of_processes_that_export_at_once_one_does(pair, run, tmp_path) -> None:
+def test_only_one_of_several_concurrent_exports_succeeds(pair, run, tmp_path) -> None:
     out = tmp_path / "exported"
     command = [sys.executable, "-m", "mobile_r1_jax.export", str(run), f"--out={out}"]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -174,7 +174,7 @@ def test_of_processes_that_export_at_once_one_does(pair, run, tmp_path) -> None:
     assert not list(tmp_path.glob("*.draft"))
 
 
-def test_an_earlier_stage_and_another_dtype_can_be_asked_for(pair, run, tmp_path) -> None:
+def test_earlier_stage_and_another_dtype_can_be_exported(pair, run, tmp_path) -> None:
     out = tmp_path / "exported"
     assert main([str(run), f"--out={out}", "--stage=format_finetuning", "--dtype=bfloat16"]) == 0
     assert_same_weights(
@@ -183,7 +183,7 @@ def test_an_earlier_stage_and_another_dtype_can_be_asked_for(pair, run, tmp_path
     assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-def test_a_run_that_began_in_bfloat16_ends_in_bfloat16_whatever_its_master_weights_are(pair, run, tmp_path) -> None:
+def test_export_has_the_dtype_of_the_initial_policy(pair, run, tmp_path) -> None:
     config = tmp_path / "began_with" / "config.json"
     config.write_text(config.read_text().replace('"float32"', '"bfloat16"'))
     assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
@@ -191,10 +191,8 @@ def test_a_run_that_began_in_bfloat16_ends_in_bfloat16_whatever_its_master_weigh
     assert {value.dtype.name for value in weights.values()} == {"bfloat16"}
 
 
-def test_large_parameters_are_stored_a_layer_a_chunk_and_exported_a_block_at_a_time(
-    pair, tmp_path, monkeypatch
-) -> None:
-    """So the host needs room for a chunk and a block, not for a parameter of all layers."""
+def test_large_parameters_are_stored_by_layer_and_exported_by_block(pair, tmp_path, monkeypatch) -> None:
+    """The host needs memory for a chunk and a block, not for a parameter of all layers."""
     monkeypatch.setattr(checkpoints, "WHOLE", 0)
     monkeypatch.setattr(huggingface, "BLOCK", 1000)
     checkpoint(tmp_path / "run", "task_level", 1, pair.policy)
@@ -207,7 +205,7 @@ def test_large_parameters_are_stored_a_layer_a_chunk_and_exported_a_block_at_a_t
 
 @pytest.fixture
 def adapted(pair, tmp_path) -> tuple[Path, Policy]:
-    """The directory of a run that trained adapters, and the policy with them."""
+    """Return the directory of a run that trained adapters, and the policy with them."""
     policy = with_adapters(pair.policy, LORA, key=jax.random.key(0))
     nnx.update(policy, jax.tree.map(lambda leaf: leaf + 0.1, nnx.state(policy, nnx.LoRAParam)))
     run = tmp_path / "runs" / "adapted"
@@ -217,7 +215,7 @@ def adapted(pair, tmp_path) -> tuple[Path, Policy]:
     return run, policy
 
 
-def test_adapters_are_merged_into_the_weights_that_the_run_began_with(adapted, tmp_path) -> None:
+def test_adapters_are_merged_into_the_initial_weights(adapted, tmp_path) -> None:
     run, policy = adapted
     assert main([str(run), f"--out={tmp_path / 'exported'}"]) == 0
     save_policy(policy, tmp_path / "left")
@@ -225,7 +223,7 @@ def test_adapters_are_merged_into_the_weights_that_the_run_began_with(adapted, t
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_adapters_are_exported_alone_where_peft_is_asked_for(adapted, tmp_path, dtype) -> None:
+def test_peft_export_contains_only_adapters(adapted, tmp_path, dtype) -> None:
     run, policy = adapted
     assert main([str(run), f"--out={tmp_path / 'exported'}", "--peft", f"--dtype={dtype}"]) == 0
     written = load_file(tmp_path / "exported" / "adapter_model.safetensors")
@@ -236,7 +234,7 @@ def test_adapters_are_exported_alone_where_peft_is_asked_for(adapted, tmp_path, 
     assert json.loads((tmp_path / "exported" / "adapter_config.json").read_text())["lora_alpha"] == 6
 
 
-def test_a_run_without_adapters_has_none_to_export(run, tmp_path, capsys) -> None:
+def test_peft_export_of_a_run_without_adapters_is_refused(run, tmp_path, capsys) -> None:
     assert main([str(run), f"--out={tmp_path / 'exported'}", "--peft"]) == 2
     assert "trained no adapters but the weights themselves; leave --peft out" in capsys.readouterr().err
 
@@ -253,14 +251,14 @@ def test_a_run_without_adapters_has_none_to_export(run, tmp_path, capsys) -> Non
     ],
     ids=["no run", "policy moved", "no checkpoint", "no such stage", "no such policy", "out is taken"],
 )
-def test_what_cannot_be_exported_is_said_in_one_line(break_it, flags, said, run, capsys) -> None:
+def test_run_that_cannot_be_exported_is_a_one_line_error(break_it, flags, said, run, capsys) -> None:
     break_it(run)
     assert main([str(run), f"--out={run / 'exported'}", *flags]) == 2
     printed = capsys.readouterr().err.strip()
     assert said in printed and len(printed.splitlines()) == 1 and printed.startswith("error: ")
 
 
-def test_a_checkpoint_of_another_architecture_names_every_parameter_that_differs(run, tmp_path, capsys) -> None:
+def test_error_for_another_architecture_names_every_different_parameter(run, tmp_path, capsys) -> None:
     config = tmp_path / "began_with" / "config.json"
     values = json.loads(config.read_text())
     values["text_config"]["vocab_size"], values["tie_word_embeddings"] = 200, not values["tie_word_embeddings"]

@@ -1,4 +1,4 @@
-"""--help: quick, grouped, and with a meaning for every field."""
+"""--help: quick, grouped, and with a description of every field."""
 
 import subprocess
 import sys
@@ -13,21 +13,21 @@ from mobile_r1_jax.model.lora_settings import LoRA
 FULL = replace(Run(), lora=LoRA(), action_level=replace(Run().action_level, annotations=Annotations()))
 
 
-def test_every_field_has_a_line_of_meaning_and_its_value() -> None:
+def test_help_describes_every_field_and_its_value() -> None:
     rows = [(flag, meaning) for _, _, rows in sections(FULL) for flag, meaning in rows]
     assert len(rows) > 90
     assert [flag for flag, meaning in rows if len(meaning) < 8 or "\n" in meaning] == []
     assert dict(rows)["--phones.count=16"] and dict(rows)["--shapes.prompt_tokens=[1536, 2560]"]
 
 
-def test_every_section_has_a_line_of_meaning_and_what_is_null_is_shown_too() -> None:
+def test_help_describes_every_section_and_shows_null_values() -> None:
     full, default = ({name: meaning for name, meaning, _ in sections(run)} for run in (FULL, Run()))
     assert set(full) == set(default) and {"the run", "lora", "action_level.annotations", "task_level.loss"} <= set(full)
     assert all(meaning for name, meaning in full.items() if name != "the run")
     assert "null here" in default["lora"] and "null here" not in full["lora"]
 
 
-def test_values_are_those_of_the_files_and_flags(tmp_path) -> None:
+def test_help_shows_values_of_files_and_flags(tmp_path) -> None:
     (tmp_path / "run.yaml").write_text("phones: {count: 5}")
     assert "--phones.count=32 " in help_of("launch", "", ["--help"])
     assert "--phones.count=7 " in help_of("launch", "", ["--phones.count=7", "-h"])
@@ -35,7 +35,7 @@ def test_values_are_those_of_the_files_and_flags(tmp_path) -> None:
     assert "--phones.count=16 " in help_of("launch", "", ["--nonsense", "--help"])
 
 
-def test_the_first_screen_says_what_the_command_does_and_loads_no_slow_library() -> None:
+def test_help_starts_with_the_purpose_and_imports_no_slow_library() -> None:
     program = "import sys; from mobile_r1_jax.launch import main; main(['--help']); print(sorted(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     *text, modules = printed.splitlines()
@@ -45,7 +45,7 @@ def test_the_first_screen_says_what_the_command_does_and_loads_no_slow_library()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["nonsense"], ["plan", "--help"], ["export", "--help"]])
-def test_one_command_names_all_others(arguments: list[str]) -> None:
+def test_main_command_lists_all_commands(arguments: list[str]) -> None:
     result = subprocess.run([sys.executable, "-m", "mobile_r1_jax", *arguments], capture_output=True, text=True)
     assert result.returncode == (2 if arguments == ["nonsense"] else 0)
     assert "Traceback" not in result.stderr and (result.stdout or "choose from launch, evaluate" in result.stderr)

@@ -1,4 +1,4 @@
-"""A run with a chat judge: the command against a real server, and what may change when a run continues."""
+"""A run with a chat judge: the command with a real server, and the settings that may change when a run resumes."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def launch(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 class Moody:
-    """A server that fails in every fourth answer, and refuses everything for a while in the middle."""
+    """Yield a server that fails in every fourth answer, and refuses all requests for some time in the middle."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -55,7 +55,7 @@ class Moody:
 
 
 @pytest.mark.slow
-def test_a_run_with_a_moody_chat_judge_trains_waits_and_keeps_the_key_to_itself(tmp_path) -> None:
+def test_run_with_an_unreliable_chat_judge_trains_waits_and_hides_the_key(tmp_path) -> None:
     with chat_server(Moody()) as server:
         done = launch(tmp_path, f"--judge.base_url={server.url}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -72,7 +72,7 @@ def test_a_run_with_a_moody_chat_judge_trains_waits_and_keeps_the_key_to_itself(
 
 
 @pytest.mark.slow
-def test_a_spent_budget_stops_the_run_in_one_line(tmp_path) -> None:
+def test_spent_budget_stops_the_run_with_a_one_line_error(tmp_path) -> None:
     with chat_server(graded(2)) as server:
         done = launch(tmp_path, f"--judge.base_url={server.url}", "--judge.budget=0.0002", "--judge.concurrency=1")
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
@@ -95,7 +95,7 @@ def test_evaluate_names_a_missing_judge(capsys, tmp_path) -> None:
     assert "error: judge.model: name the chat model whose agreement is measured" in capsys.readouterr().out
 
 
-def begun(folder: Path, *flags: str) -> Run:
+def started_run(folder: Path, *flags: str) -> Run:
     run = parse_run("launch", [f"--folder={folder}", "--name=run", "--phones.simulated.size=[112,224]", *flags])
     begin(run, "policy", say=lambda line: pytest.fail(line))
     for stage in ("action_level", "task_level"):
@@ -109,26 +109,26 @@ CHAT = ("--judge.kind=chat", "--judge.model=m")
 @pytest.mark.parametrize(
     "flag", ["--judge.base_url=http://other/v1", "--judge.tries=9", "--judge.budget=9", "--judge.cache=elsewhere"]
 )
-def test_where_and_how_fast_a_judge_is_asked_may_change(tmp_path, flag) -> None:
+def test_address_and_rate_of_a_judge_may_change(tmp_path, flag) -> None:
     prices = "--judge.input_price=1"
-    begun(tmp_path, *CHAT, prices)
-    begun(tmp_path, *CHAT, prices, flag)
+    started_run(tmp_path, *CHAT, prices)
+    started_run(tmp_path, *CHAT, prices, flag)
 
 
 @pytest.mark.parametrize("flag", ["--judge.model=n", "--judge.kind=auto", "--judge.votes=3", "--judge.scale=0.5"])
-def test_another_judge_is_refused_and_would_discard_the_task_level_stage_alone(tmp_path, flag) -> None:
-    begun(tmp_path, *CHAT)
+def test_another_judge_is_refused_and_discards_only_the_task_level_stage(tmp_path, flag) -> None:
+    started_run(tmp_path, *CHAT)
     run = parse_run("launch", [f"--folder={tmp_path}", "--name=run", "--phones.simulated.size=[112,224]", *CHAT, flag])
     with pytest.raises(ConfigError, match=r"judge\.\w+ was .*discards the checkpoints of task_level, and"):
         check(run, "policy")
 
 
-def test_a_rubric_is_known_by_what_it_says_and_not_by_its_name(tmp_path) -> None:
+def test_rubric_is_identified_by_content_and_not_by_path(tmp_path) -> None:
     rubric = tmp_path / "rubric.md"
     rubric.write_text("Grade kindly.")
-    begun(tmp_path, *CHAT, f"--judge.rubric={rubric}")
+    started_run(tmp_path, *CHAT, f"--judge.rubric={rubric}")
     rubric = rubric.rename(tmp_path / "moved.md")
-    run = begun(tmp_path, *CHAT, f"--judge.rubric={rubric}")
+    run = started_run(tmp_path, *CHAT, f"--judge.rubric={rubric}")
     rubric.write_text("Grade strictly.")
     with pytest.raises(ConfigError, match=r"the files of judge\.rubric have changed.*checkpoints of task_level"):
         check(run, "policy")
@@ -144,7 +144,7 @@ def test_a_rubric_is_known_by_what_it_says_and_not_by_its_name(tmp_path) -> None
         ("--judge.lost=1.5", "judge.lost"),
     ],
 )
-def test_a_judge_that_cannot_be_is_named_before_anything_starts(flag, problem) -> None:
+def test_impossible_judge_is_refused_before_anything_starts(flag, problem) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         parse_run("launch", [flag])
     assert "secret" not in str(caught.value)

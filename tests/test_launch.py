@@ -1,4 +1,4 @@
-"""The command itself, on simulated phones behind real adb: a whole run, a killed one, and what is refused."""
+"""The launch command on simulated phones over real adb: a whole run, a killed run, and refused runs."""
 
 import json
 import os
@@ -32,7 +32,7 @@ TIMINGS = ("seconds", "seconds_data", "tokens_per_second", "row_use", "prompts_s
 
 
 def start(folder: Path, cache: Path, updates: int, *flags: str) -> subprocess.Popen[str]:
-    """The command as a user would start it, in a process of its own."""
+    """Start the command in a separate process, as a user would."""
     folder.mkdir(exist_ok=True)
     config = folder / "small.yaml"
     config.write_text(SMALL.replace("UPDATES", str(updates)))
@@ -45,7 +45,7 @@ def start(folder: Path, cache: Path, updates: int, *flags: str) -> subprocess.Po
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of a run, without what differs from one run to the next for a reason: how long things took."""
+    """Return the rows of a run without times."""
     path = folder / "small" / "metrics.jsonl"
     if not path.exists():
         return []
@@ -74,12 +74,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
-    """A whole small run: its folder, and what it printed."""
+    """Return the folder and the output of a whole small run."""
     folder = tmp_path_factory.mktemp("unbroken")
     return folder, finish(start(folder, cache, updates=4))
 
 
-def test_a_run_evaluates_before_and_after_each_stage_and_prints_the_table(unbroken) -> None:
+def test_run_evaluates_before_and_after_every_stage_and_prints_the_table(unbroken) -> None:
     folder, printed = unbroken
     stages = [row["stage"] for row in results(folder)]
     assert stages == ["base", "format finetuning", "action-level", "task-level"]
@@ -98,7 +98,7 @@ def test_a_run_leaves_its_config_metrics_checkpoints_trajectories_report_and_pol
     assert {part.name for part in (directory / "checkpoints").iterdir()} == set(updates)
 
 
-def test_a_finished_run_exports_the_policy_that_it_left(unbroken, tmp_path) -> None:
+def test_finished_run_exports_its_final_policy(unbroken, tmp_path) -> None:
     from mobile_r1_jax.export import main
 
     directory, out = unbroken[0] / "small", tmp_path / "exported"
@@ -107,7 +107,7 @@ def test_a_finished_run_exports_the_policy_that_it_left(unbroken, tmp_path) -> N
     assert {file.name: file.read_bytes() for file in out.iterdir()} == left
 
 
-def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) -> None:
+def test_restarted_finished_run_does_nothing(unbroken, cache) -> None:
     before, starts = metrics(unbroken[0]), starts_of(unbroken[0])
     printed = finish(start(unbroken[0], cache, updates=4))
     assert metrics(unbroken[0]) == before and "task-level" in printed
@@ -115,7 +115,7 @@ def test_a_finished_run_started_again_has_nothing_left_to_do(unbroken, cache) ->
     assert "--config=" in starts[0]["command"] and starts[0]["devices"]["backend"] == "cpu"
 
 
-def test_more_updates_are_evaluated_and_exported_and_nothing_else_is_done_again(unbroken, cache, tmp_path) -> None:
+def test_additional_updates_are_evaluated_and_exported_without_repeating_others(unbroken, cache, tmp_path) -> None:
     folder = shutil.copytree(unbroken[0], tmp_path / "copy")
     for stage in ("action_level", "task_level"):
         shutil.rmtree(folder / "small" / "checkpoints" / stage)
@@ -130,7 +130,7 @@ def test_more_updates_are_evaluated_and_exported_and_nothing_else_is_done_again(
     assert policies[0] != policies[1]
 
 
-def test_one_stage_runs_alone_from_the_stage_of_another_run(unbroken, cache, tmp_path) -> None:
+def test_one_stage_starts_from_a_stage_of_another_run(unbroken, cache, tmp_path) -> None:
     start_from = f"--policy={unbroken[0] / 'small'}:action_level"
     finish(start(tmp_path, cache, 4, "--stages=[task_level]", start_from, "--task_level.updates=1"))
     directory, before = tmp_path / "small", {row["stage"]: row for row in results(unbroken[0])}
@@ -146,7 +146,7 @@ def test_one_stage_runs_alone_from_the_stage_of_another_run(unbroken, cache, tmp
     )
 
 
-def test_another_policy_is_refused_and_discarded_for_only_when_asked(unbroken, cache, tmp_path) -> None:
+def test_another_policy_is_refused_without_force(unbroken, cache, tmp_path) -> None:
     policy = shutil.copytree(unbroken[0] / "small" / "policy", tmp_path / "policy")
     before = results(unbroken[0])
     run = start(unbroken[0], cache, 4, f"--policy={policy}")
@@ -156,7 +156,7 @@ def test_another_policy_is_refused_and_discarded_for_only_when_asked(unbroken, c
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_saves_stops_its_phones_and_says_how_to_go_on(number, cache, tmp_path) -> None:
+def test_interrupted_run_saves_stops_its_phones_and_prints_how_to_resume(number, cache, tmp_path) -> None:
     run = start(tmp_path, cache, 1000)
     while len(metrics(tmp_path)) < 3 and run.poll() is None:
         time.sleep(0.05)
@@ -168,11 +168,11 @@ def test_an_interrupted_run_saves_stops_its_phones_and_says_how_to_go_on(number,
     assert "Traceback" not in output
     assert str(done) in {part.name for part in (tmp_path / "small" / "checkpoints" / "format_finetuning").iterdir()}
     group = subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True, text=True).stdout
-    assert not group.strip()  # what it started is gone with it
+    assert not group.strip()  # its child processes end with it
 
 
 @pytest.mark.slow
-def test_a_run_of_adapters_leaves_them_merged_into_its_policy_and_exports_the_same(tmp_path, cache) -> None:
+def test_run_of_adapters_leaves_and_exports_the_merged_policy(tmp_path, cache) -> None:
     from mobile_r1_jax.export import main
 
     printed = finish(start(tmp_path, cache, 4, "--lora.rank=4", "--format_finetuning.optimizer.learning_rate=2.0e-2"))
@@ -188,7 +188,7 @@ def test_a_run_of_adapters_leaves_them_merged_into_its_policy_and_exports_the_sa
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """The folder of a run long enough for its policy to learn something."""
+    """Return the folder of a run long enough for its policy to learn something."""
     folder = tmp_path_factory.mktemp("whole")
     finish(start(folder, cache, updates=40))
     return folder
@@ -196,7 +196,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [3, 42, 45], ids=["in stage 1", "in stage 2", "in stage 3"])
-def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(rows, whole, tmp_path, cache) -> None:
+def test_run_killed_in_any_stage_ends_with_the_metrics_of_an_unbroken_run(rows, whole, tmp_path, cache) -> None:
     broken = tmp_path
     run = start(broken, cache, updates=40)
     while len(metrics(broken)) < rows and run.poll() is None:
@@ -205,7 +205,7 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
     run.communicate()
     finish(start(broken, cache, updates=40))
     for one, other in zip(metrics(broken), metrics(whole), strict=True):
-        assert one == pytest.approx(other, abs=1e-4)  # which prompts are computed together is up to the phones' pace
+        assert one == pytest.approx(other, abs=1e-4)  # the timing of phones determines which prompts share a batch
     played = [
         [{name: value for name, value in row.items() if name != "measured_on"} for row in results(folder)]
         for folder in (whole, broken)
@@ -237,9 +237,7 @@ def test_a_run_killed_in_any_stage_ends_with_the_metrics_of_one_that_was_not(row
         ("--shapes.windows=[1]", "a phone's screen of 112x224: shapes.windows, for a screen of (112, 224): 2 needed"),
     ],
 )
-def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
-    flag, said, tmp_path, capfd, monkeypatch
-) -> None:
+def test_impossible_run_is_refused_in_one_line_before_anything_starts(flag, said, tmp_path, capfd, monkeypatch) -> None:
     from mobile_r1_jax.launch import main
 
     monkeypatch.setenv("COLUMNS", "1000")
@@ -256,13 +254,13 @@ def test_what_cannot_run_is_refused_in_one_line_before_anything_starts(
     ("files", "said"),
     [
         ({"tokenizer.json": None}, "no tokenizer (tokenizer.json, or vocab.json and merges.txt)"),
-        ({"generation_config.json": '{"eos_token_id": 0}'}, "is no stop token (eos_token_id: 0)"),
+        ({"generation_config.json": '{"eos_token_id": 0}'}, "is not a stop token (eos_token_id: 0)"),
         ({"config.json": '{"model_type": "qwen2_5_vl"'}, "config.json is not valid JSON"),
-        ({"model.safetensors": ""}, "model.safetensors (0 bytes) is no complete safetensors file"),
+        ({"model.safetensors": ""}, "model.safetensors (0 bytes) is not a complete safetensors file"),
         ({"quantize_config.json": '{"bits": 4}'}, "the checkpoint is quantised (gptq, 4 bits; quantize_config.json)"),
     ],
 )
-def test_a_policy_that_cannot_be_used_is_refused_in_one_line(files, said, tmp_path, capfd, monkeypatch) -> None:
+def test_unusable_policy_is_refused_in_one_line(files, said, tmp_path, capfd, monkeypatch) -> None:
     from mobile_r1_jax.launch import main
 
     monkeypatch.setenv("COLUMNS", "1000")
@@ -285,9 +283,7 @@ def test_a_policy_that_cannot_be_used_is_refused_in_one_line(files, said, tmp_pa
         ("--shapes.response_tokens=8", "annotations", "tokens, response_tokens leaves room for 8"),
     ],
 )
-def test_golden_steps_that_cannot_be_learned_are_refused_before_phones_start(
-    flag, field, said, tmp_path, capfd
-) -> None:
+def test_unusable_golden_steps_are_refused_before_phones_start(flag, field, said, tmp_path, capfd) -> None:
     from mobile_r1_jax.launch import main
 
     config = tmp_path / "small.yaml"

@@ -1,4 +1,4 @@
-"""`launch` on phones that are not its own simulated ones: a user's phones, a mixed fleet, and emulators."""
+"""`launch` on other phones than its own simulated ones: a user's phones, a mixed fleet, and emulators."""
 
 import json
 import os
@@ -24,7 +24,7 @@ phones: {count: 2, most_turns: 3, simulated: {size: [112, 224]}}
 task_level: {updates: 3, tasks: 2, group: 4, micro_batch: 8, loss: {beta: 0.0}, optimizer: {learning_rate: 1.0e-4}}
 evaluation: {episodes: 4, unseen_app_episodes: 0}
 """
-# The small policy finishes nothing. So that episodes differ, the last check of an episode says done on a lucky phone.
+# The small policy finishes no task. To make episodes differ, the last check of an episode passes on a lucky phone.
 TASKS = """
 - id: screen-timeout
   app: settings
@@ -77,13 +77,13 @@ def make_lucky(phones: UsersPhones, number: int) -> None:
     phones.shell(number, "touch /sdcard/lucky")
 
 
-def left_as_found(phones: UsersPhones, number: int) -> bool:
+def settings_restored(phones: UsersPhones, number: int) -> bool:
     keyboard = phones.shell(number, "settings get secure default_input_method")
     return keyboard == KEYBOARD and phones.shell(number, "settings get global stay_on_while_plugged_in") == "0"
 
 
 @pytest.mark.slow
-def test_launch_trains_on_a_users_phones_through_their_trouble(tmp_path: Path, cache: Path) -> None:
+def test_launch_trains_on_phones_of_a_user_despite_trouble(tmp_path: Path, cache: Path) -> None:
     with users_phones(4) as phones:
         for number in range(4):
             phones.shell(number, "settings put global stay_on_while_plugged_in 0")
@@ -99,7 +99,7 @@ def test_launch_trains_on_a_users_phones_through_their_trouble(tmp_path: Path, c
         assert f"phone {phones.serial(3)} is unauthorized; accept the dialog on its screen; it is left out" in printed
         assert phones.simulator_only == [] and len(phones.requests[3]) == asked
         assert phones.phones[1].android.trouble.schedule.begun["offline"] == 1
-        assert all(left_as_found(phones, number) for number in range(3))
+        assert all(settings_restored(phones, number) for number in range(3))
         assert phones.serial(2) in phones.adb("devices")
     metrics = rows(tmp_path / "own" / "metrics.jsonl")
     assert [row["step"] for row in metrics] == [1, 2, 3]
@@ -116,7 +116,7 @@ def test_launch_trains_on_a_users_phones_through_their_trouble(tmp_path: Path, c
 
 
 @pytest.mark.slow
-def test_a_mixed_fleet_trains_as_one(tmp_path: Path, cache: Path) -> None:
+def test_mixed_fleet_trains_as_one(tmp_path: Path, cache: Path) -> None:
     with users_phones(2) as phones:
         make_lucky(phones, 1)
         one = [f"--phones.devices.serials=[{phones.serial(1)}]", "--phones.source=[simulated,devices]"]

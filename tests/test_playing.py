@@ -31,7 +31,7 @@ from mobile_r1_jax.run_directory import evaluation_name
 from mobile_r1_jax.stages.playing import turn_line
 
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"
-# The policy can do the first task and no other one.
+# The policy can do only the first task.
 TASKS = f"""
 - id: write
   app: messages
@@ -67,7 +67,7 @@ def phones() -> Iterator[UsersPhones]:
 
 @pytest.fixture(scope="module")
 def empty_server() -> Iterator[ServerAddress]:
-    """An adb server that knows no phone."""
+    """Yield an adb server without phones."""
     with contextlib.closing(AdbServer()) as server:
         yield server.address
 
@@ -104,7 +104,7 @@ def lines(folder: Path, name: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, policy, cache, tmp_path: Path) -> None:
+def test_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, policy, cache, tmp_path: Path) -> None:
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     printed = finish(start(unbroken, cache, policy, phones))
     assert "has no held-out tasks: its training tasks are played" in printed and "pass@K" in printed
@@ -121,22 +121,24 @@ def test_a_killed_evaluation_ends_with_the_summary_of_an_unbroken_one(phones, po
     assert len(lines(broken, "data.jsonl")) == 12
     (one,), (other,) = ([json.loads(line) for line in lines(folder, "results.jsonl")] for folder in (unbroken, broken))
     assert one == other and one["success"]["of"] == 12 and one["success"]["hits"] == 6
-    assert finish(start(broken, cache, policy, phones)) and len(lines(broken, "results.jsonl")) == 1  # nothing to do
+    assert (
+        finish(start(broken, cache, policy, phones)) and len(lines(broken, "results.jsonl")) == 1
+    )  # nothing is left to play
 
     finish(start(broken, cache, TINY_BASE, phones))
     printed = finish(start(broken, cache, policy, phones))
-    assert len(lines(broken, "results.jsonl")) == 2  # the other policy is prompted in another way
+    assert len(lines(broken, "results.jsonl")) == 2  # the other policy has another prompt format
     assert "50.0" in printed and "[0.0, 24.2]" in printed  # a column for each policy, of 12 episodes
     folders = {file.parent for file in broken.rglob("episodes.jsonl")}
     assert len(folders) == 2 and {folder.parent.name for folder in folders} == {"trajectories"}
 
 
 class Terminal:
-    """A command in a terminal of its own: what it shows, and keys."""
+    """A command in its own terminal: its output, and keys."""
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self._screen, other = pty.openpty()
-        # The shell is a session leader without a terminal: the first one that it opens controls its session.
+        # The shell is a session leader without a terminal: the first terminal that it opens controls its session.
         opening = ["/bin/sh", "-c", f'exec "$@" <{os.ttyname(other)} >{os.ttyname(other)} 2>&1', "sh", *command]
         self.process = subprocess.Popen(opening, env=env | {"TERM": "xterm"}, start_new_session=True)
         self._other, self.shown = other, ""
@@ -180,7 +182,7 @@ def window_of(phones: UsersPhones) -> str:
 
 
 @pytest.mark.slow
-def test_act_shows_a_line_for_each_turn_and_saves_the_episode(phones, policy, cache, tmp_path: Path) -> None:
+def test_act_prints_a_line_for_every_turn_and_saves_the_episode(phones, policy, cache, tmp_path: Path) -> None:
     phones.shell(0, "pm clear com.sim.messages")
     serial = f"--phones.devices.serials=[{phones.serial(0)}]"
     terminal = act_in_terminal(tmp_path, cache, policy, *phones.flags, serial)
@@ -205,7 +207,7 @@ def test_act_shows_a_line_for_each_turn_and_saves_the_episode(phones, policy, ca
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_the_phone_at_home_with_its_own_keyboard(phones, policy, cache, tmp_path: Path) -> None:
+def test_ctrl_c_returns_the_phone_to_home_with_its_original_keyboard(phones, policy, cache, tmp_path: Path) -> None:
     phones.shell(0, "pm clear com.sim.messages; settings put system screen_off_timeout 23000")
     serial = f"--phones.devices.serials=[{phones.serial(0)}]"
     terminal = act_in_terminal(tmp_path, cache, policy, *phones.flags, serial)
@@ -220,10 +222,12 @@ def test_ctrl_c_leaves_the_phone_at_home_with_its_own_keyboard(phones, policy, c
     assert "stopped by SIGINT" in terminal.shown and "Traceback" not in terminal.shown
     assert "launcher" in window_of(phones) and keyboard_of(phones) == KEYBOARD
     assert phones.shell(0, "settings get system screen_off_timeout") == "23000"
+    (line,) = (tmp_path / "act" / "trajectories" / "act" / "data.jsonl").read_text().splitlines()
+    assert 3 <= len(json.loads(line)["trajectory"]) <= 4 and json.loads(line)["ending"] == "interrupted"
 
 
 @pytest.mark.slow
-def test_without_a_phone_act_starts_a_simulated_one(policy, cache, tmp_path: Path) -> None:
+def test_act_starts_a_simulated_phone_by_default(policy, cache, tmp_path: Path) -> None:
     terminal = act_in_terminal(tmp_path, cache, policy, "--max_turns=1")
     assert terminal.finish() == 0
     assert "1. " in terminal.shown and "2. " not in terminal.shown
@@ -247,7 +251,7 @@ def test_without_a_phone_act_starts_a_simulated_one(policy, cache, tmp_path: Pat
         (["Open Shop", "--phones.source=[emulators]", "--phones.emulators.avd=x"], "no `emulator` program"),
     ],
 )
-def test_what_act_cannot_do_is_one_line(
+def test_impossible_arguments_of_act_are_one_line_errors(
     arguments, said, phones, empty_server, tmp_path: Path, capfd, monkeypatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
@@ -272,7 +276,9 @@ def test_what_act_cannot_do_is_one_line(
         (["--tasks=FILE", "--phones.source=[devices]", "--phones.devices.server=127.0.0.1:1"], "no adb server answers"),
     ],
 )
-def test_what_evaluate_cannot_do_is_one_line(arguments, said, phones, tmp_path: Path, capfd, monkeypatch) -> None:
+def test_impossible_arguments_of_evaluate_are_one_line_errors(
+    arguments, said, phones, tmp_path: Path, capfd, monkeypatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     (tmp_path / "tasks.yaml").write_text(TASKS)
     arguments = [argument.replace("FILE", str(tmp_path / "tasks.yaml")) for argument in arguments]
@@ -284,7 +290,7 @@ def test_what_evaluate_cannot_do_is_one_line(arguments, said, phones, tmp_path: 
     assert printed.startswith("error: ") and said in printed and len(printed.splitlines()) == 1
 
 
-def test_a_line_of_a_turn_has_no_control_characters_whatever_the_policy_says() -> None:
+def test_line_of_a_turn_has_no_control_characters() -> None:
     screenshot = blank_screenshot((28, 28))
     words = "a\x1b[2J\nb\r\u202ec"
     response = Response(words, "tap", SystemButton("Home"))
@@ -298,11 +304,11 @@ def test_a_line_of_a_turn_has_no_control_characters_whatever_the_policy_says() -
 
 
 @pytest.mark.parametrize("policy", ["../../policy", "/a/b", "runs/tiny:task_level", "a b/./c"])
-def test_the_name_of_a_policy_leads_to_no_other_folder(policy: str) -> None:
+def test_name_of_a_policy_cannot_point_to_another_folder(policy: str) -> None:
     assert Path(evaluation_name(policy)).name == evaluation_name(policy) and ".." not in evaluation_name(policy)
 
 
-def test_phones_are_named_once_and_left_out_by_name(phones, caplog) -> None:
+def test_missing_and_repeated_phones_are_reported_by_name(phones, caplog) -> None:
     one, other = phones.serial(0), phones.serial(1)
     found = devices(DeviceSettings(str(phones.address), (one, "R58", one, "all")), INSTANT)
     assert [phone.serial for phone in found] == [one, other]
@@ -313,7 +319,7 @@ def test_phones_are_named_once_and_left_out_by_name(phones, caplog) -> None:
         devices(DeviceSettings(str(phones.address), ("R58",)), INSTANT)
 
 
-def test_a_dry_run_on_a_phone_that_does_not_answer_is_one_line(phones, tmp_path: Path, capfd, monkeypatch) -> None:
+def test_dry_run_on_an_unresponsive_phone_is_a_one_line_error(phones, tmp_path: Path, capfd, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     (tmp_path / "tasks.yaml").write_text(TASKS)
     arguments = [f"--tasks={tmp_path / 'tasks.yaml'}", "--dry_run", *phones.flags[:2], "--phones.timings.limit=0.3"]

@@ -1,4 +1,4 @@
-"""run.json: what a run was started with, start by start, and never a secret."""
+"""run.json records the command and code of every start, and never a secret."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_start_appends_an_entry(tmp_path: Path) -> None:
+def test_every_start_appends_an_entry(tmp_path: Path) -> None:
     for seed in (3, 4):
         record_start(tmp_path, {"seed": seed})
     first, second = json.loads((tmp_path / FILE).read_text())["starts"]
@@ -47,7 +47,7 @@ def test_each_start_appends_an_entry(tmp_path: Path) -> None:
     assert first["time"] <= second["time"] and first["time"].endswith("+00:00")
 
 
-def test_the_checkout_is_named_and_its_patch_applies(checkout: Path) -> None:
+def test_entry_names_the_commit_and_its_patch_applies(checkout: Path) -> None:
     commit = git(checkout, "rev-parse", "HEAD")
     assert code_state(checkout) == ({"commit": commit, "dirty": False}, "")
     (checkout / "train.py").write_text("rate = 2\n")
@@ -60,9 +60,9 @@ def test_the_checkout_is_named_and_its_patch_applies(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["inside another repository", "no repository", "no git", "no commit yet"])
-def test_what_is_no_checkout_has_no_commit(how: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_outside_a_checkout_has_no_commit(how: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkout
-    if how == "inside another repository":  # as site-packages may be
+    if how == "inside another repository":  # like some site-packages
         folder = checkout / "venv"
         folder.mkdir()
     elif how == "no repository":
@@ -75,7 +75,7 @@ def test_what_is_no_checkout_has_no_commit(how: str, checkout: Path, monkeypatch
     assert code["commit"] is None and patch == ""
 
 
-def test_a_large_patch_is_cut_and_secrets_in_it_are_hidden(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_patch_is_truncated_and_its_secrets_are_hidden(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_API_KEY", "correct-horse-battery")
     (checkout / "train.py").write_text("key = 'correct-horse-battery'\n" + "x = 1  # long\n" * 100_000)
     code, patch = code_state(checkout)
@@ -84,7 +84,7 @@ def test_a_large_patch_is_cut_and_secrets_in_it_are_hidden(checkout: Path, monke
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"starts": 3}', "null"])
-def test_a_broken_file_is_one_line_and_stays(text: str, tmp_path: Path) -> None:
+def test_broken_file_is_a_one_line_error_and_is_kept(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(OneLineError, match=r"run\.json is broken") as caught:
         record_start(tmp_path, {})
@@ -126,7 +126,7 @@ def test_secrets_of_a_command_line_are_hidden(arguments: list[str], monkeypatch:
         "eyJ" + "a1" * 8 + ".eyJhIjoxfQ.c2ln",
     ],
 )
-def test_tokens_of_known_shapes_are_hidden_anywhere(token: str) -> None:
+def test_tokens_of_known_formats_are_hidden_anywhere(token: str) -> None:
     assert token not in redact(f"--note=x {token} y") and token not in redacted_command([f"--x={token}"])
 
 
@@ -141,5 +141,5 @@ def test_tokens_of_known_shapes_are_hidden_anywhere(token: str) -> None:
         "--phones.devices.server=192.168.0.7:5037",
     ],
 )
-def test_ordinary_flags_are_written_as_they_are(argument: str) -> None:
+def test_ordinary_flags_are_recorded_unchanged(argument: str) -> None:
     assert redacted_command([argument]).strip("'") == argument

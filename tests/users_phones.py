@@ -1,6 +1,6 @@
-"""Phones as a user has them: simulated phones of this process behind an adb server of its own, by `adb connect`.
+"""Phones like those of a user: simulated phones in this process, connected to a separate adb server.
 
-Every request to a phone is recorded, so that a test can say that no simulator-only command was among them.
+Every request to a phone is recorded, so that a test can check that none was a simulator-only command.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from mobile_r1_jax.phones.simulator.device import Device
 from mobile_r1_jax.phones.simulator.trouble import Event, Trouble
 
 KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
-# front: an app that adb cannot find by its name is opened by its icon, which needs some time.
+# front: an app whose name adb does not know is opened by its icon, which needs some time.
 NO_WAITS = "{first_settle: 0, settle: 0, still: 0, longest_wait: 0, front: 2, typed: 0, keyboard_settle: 0, retake: 0}"
 
 
@@ -62,11 +62,11 @@ class UsersPhones:
             time.sleep(0.02)
 
     def trouble(self, number: int, *events: Event) -> None:
-        """Let these happen from now on."""
+        """Cause these kinds of trouble from now on."""
         self.call(self.phones[number].android.trouble.choose, Trouble(script=events))
 
     def begin(self, number: int, kind: str, seconds: float) -> None:
-        """Let a trouble begin now."""
+        """Cause a trouble now."""
         android = self.phones[number].android
         self.call(android.trouble._begin, android, Event(kind, of="commands", duration=seconds))
 
@@ -80,7 +80,7 @@ class UsersPhones:
 
     @property
     def simulator_only(self) -> list[str]:
-        """The requests that no real phone would understand."""
+        """Return the requests that no real phone would understand."""
         return [request for requests in self.requests for request in requests if "cmd simulator" in request]
 
     def close(self) -> None:
@@ -94,13 +94,13 @@ class UsersPhones:
 
     def _record(self, number: int, phone: ListeningPhone) -> None:
         trouble = phone.android.trouble
-        asked = trouble.asked
+        count_request = trouble.count_request
 
         def record(android: object, service: str) -> None:
             self.requests[number].append(service)
-            asked(android, service)
+            count_request(android, service)
 
-        trouble.asked = record
+        trouble.count_request = record
 
 
 @contextlib.contextmanager
@@ -110,6 +110,6 @@ def users_phones(count: int) -> Iterator[UsersPhones]:
 
 
 def environment(cache: Path, state: Path) -> dict[str, str]:
-    """Of a command that a test starts: compiled programs are shared, phones' settings are kept apart."""
+    """Return the environment of a command: tests share compiled programs but not the saved settings of phones."""
     apart = {"JAX_COMPILATION_CACHE_DIR": str(cache), "XDG_STATE_HOME": str(state)}
     return os.environ | apart | {"JAX_PLATFORMS": "cpu", "COLUMNS": "140", "PYTHONUNBUFFERED": "1"}

@@ -21,7 +21,8 @@ SOURCES: Mapping[str, Source] = {
 
 
 def get_source(name: str, path: Path) -> Source:
-    """Return a source by its name. Raise OneLineError if `path` does not hold its data, and say what it looks like."""
+    """Return a source by its name. Raise OneLineError if `path` does not hold its data, with the source that it looks
+    like."""
     if not path.exists():
         raise OneLineError(f"{path}: no such file or directory")
     source = SOURCES[name]

@@ -28,7 +28,7 @@ from mobile_r1_jax.agent.json_fields import BrokenError
 from mobile_r1_jax.agent.screenshots import Screenshot, check_screen_size
 from mobile_r1_jax.agent.trajectory import Element, Ending
 
-_OPEN = 256 << 20  # bytes of incomplete episodes that are kept, while their other steps are looked for
+_OPEN = 256 << 20  # largest number of bytes of incomplete episodes in memory
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -73,7 +73,7 @@ def read_episode(parts: Sequence[tuple[str, bytes]]) -> Draft:
     numbers = [get_one(one, "step_id", int) for one in records]
     length = get_one(records[0], "episode_length", int)
     if numbers != list(range(length)):
-        raise BrokenError(f"an episode of {length} steps, of which these were found: {numbers}")
+        raise BrokenError(f"an episode of {length} steps; found: {numbers}")
     steps = []
     for index, features in enumerate(records):
         with in_step(index):

@@ -11,7 +11,7 @@ from mobile_r1_jax.agent.json_fields import BrokenError
 from mobile_r1_jax.agent.screenshots import Screenshot
 
 DUAL_POINT = 4
-_LONG_PRESS, _NOTHING, _TYPE = 0, 1, 3  # the first two are CAGUI's
+_LONG_PRESS, _NOTHING, _TYPE = 0, 1, 3  # the first two are of CAGUI
 _PLAIN = {
     5: SystemButton("Back"),
     6: SystemButton("Home"),
@@ -19,8 +19,8 @@ _PLAIN = {
     10: Terminate("success"),
     11: Terminate("failure"),
 }
-_TAP = 0.04  # a touch and a lift that are at most so far apart are a tap; of sides of length 1
-_HOLD, _WAIT = 1, 2  # seconds, where the data says none [ours]
+_TAP = 0.04  # largest distance of touch and lift of a tap; the sides have length 1
+_HOLD, _WAIT = 1, 2  # seconds, for data without a duration [ours]
 
 
 def read_action(
@@ -53,7 +53,7 @@ def read_action(
 
 
 def to_point(yx: Sequence[float], screenshot: Screenshot) -> Point:
-    """Return the pixel at (y, x), shares of the sides of the screen. Raise BrokenError if they are no such shares."""
+    """Return the pixel at (y, x), shares of the sides of the screen. Raise BrokenError if they are not shares."""
     if len(yx) != 2 or not all(0 <= share <= 1 for share in yx):
         raise BrokenError(f"a touch at (y, x) = ({', '.join(map(str, yx))}), which must be two shares from 0 to 1")
     x, y = round(yx[1] * screenshot.width), round(yx[0] * screenshot.height)

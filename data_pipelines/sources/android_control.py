@@ -1,7 +1,7 @@
 """AndroidControl: GZIP TFRecords, one episode a record, with the accessibility forest of every screen.
 
-Its actions have no thought and no terminate. `scroll` names the way that the content moves, which is against the finger
-in all four directions. An action lies between two screenshots, so there is one screenshot more than actions.
+Its actions have no thought and no terminate. `scroll` names the direction of the content, which is opposite to the
+finger in all four cases. An action lies between two screenshots, so there is one screenshot more than actions.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from mobile_r1_jax.agent.pictures import read_picture
 from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Element
 
-# Start and end of the finger for the way that the content moves, in quarters of the screen's width and height.
+# Start and end of the finger by the direction of the content, in quarters of the screen's width and height.
 _FINGER = {
     "down": ((2, 3), (2, 1)),
     "up": ((2, 1), (2, 3)),
     "right": ((3, 2), (1, 2)),
     "left": ((1, 2), (3, 2)),
 }
-_HOLD, _WAIT = 1, 2  # seconds; the data says none [ours]
+_HOLD, _WAIT = 1, 2  # seconds; the data has none [ours]
 _APPLICATION = 1  # the window_type
-# What is in front before an app is opened is no app of the task.
+# Packages in front before an app opens; they are not apps of the task.
 _NO_APP = ("launcher", "com.android.systemui")
 _FOREST = message_types(
     {
@@ -124,7 +124,7 @@ def read_action(record: Mapping[str, Any], screenshot: Screenshot) -> Action:
     if kind in ("click", "long_press"):
         x, y = (get_field(record, axis, int) for axis in "xy")
         if not frame.holds(x, y):
-            raise BrokenError(f"{kind} at ({x}, {y}) lies off the {frame.width}x{frame.height} picture")
+            raise BrokenError(f"{kind} at ({x}, {y}) is outside the {frame.width}x{frame.height} picture")
         return Click(Point(x, y, frame)) if kind == "click" else LongPress(Point(x, y, frame), _HOLD)
     if kind == "scroll":
         direction = get_field(record, "direction", str)
@@ -142,10 +142,10 @@ def read_action(record: Mapping[str, Any], screenshot: Screenshot) -> Action:
 
 
 def read_forest(data: bytes, screenshot: Screenshot) -> tuple[tuple[Element, ...], tuple[Element, ...], str]:
-    """Return the elements of an accessibility forest, those of them that the user sees, and the package in front.
+    """Return the elements of an accessibility forest, its visible elements, and the package in front.
 
     The elements are the boxes of all windows and nodes, invisible ones too, without repetition and cut off at the edges
-    of the screen, with the text or else the description. Raise BrokenError for bytes that are no forest.
+    of the screen, with the text or else the description. Raise BrokenError for bytes that are not a forest.
     """
     every: dict[Element, None] = {}
     visible: dict[Element, None] = {}

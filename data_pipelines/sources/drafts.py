@@ -1,6 +1,6 @@
-"""What a source reads of a foreign data set: episodes as drafts, which become trajectories.
+"""Drafts: the episodes that a source reads from another data set, before they become trajectories.
 
-A draft has points and boxes in pixels of each step's own screenshot. Whatever is wrong with an episode raises
+A draft has points and boxes in pixels of each step's own screenshot. Every fault of an episode raises
 BrokenError, and the whole episode is left out: a golden history with a gap would teach wrong steps.
 """
 
@@ -38,7 +38,7 @@ class DraftStep:
 
 @dataclass(frozen=True)
 class Draft:
-    """An episode. name: as the split files of the data set name it. split: if its folder tells, else empty."""
+    """An episode. name: in the split files of the data set. split: by its folder, empty if that is not known."""
 
     task: str
     app: str
@@ -52,7 +52,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Completing:
-    """What is added to data that lacks it.
+    """Additions to data that lacks them.
 
     terminate: every trajectory ends with terminate, if the data has its last screen. thought: template of a missing
     thought, with {instruction}, {sentence} and {app}; empty: it stays missing.
@@ -79,9 +79,9 @@ class Episode:
 class Source:
     """A public data set.
 
-    licence: the identifier that Hugging Face uses; rights: what else is to say of it. holds: what its directory holds,
-    in words. recognises: whether a path is one. episodes: streams its episodes, always in the same order. split_files:
-    name -> JSON file that maps a split to the names of its episodes.
+    licence: the identifier that Hugging Face uses; rights: further terms, in words. holds: the contents of its
+    directory, in words. recognises: returns whether a path holds the data set. episodes: streams its episodes, always
+    in the same order. split_files: name -> JSON file that maps a split to the names of its episodes.
     """
 
     name: str
@@ -95,14 +95,14 @@ class Source:
     rights: str = ""
 
     def read(self, path: Path, completing: Completing = Completing()) -> Iterator[Trajectory | Malformed]:
-        """Stream the trajectories; a broken episode is Malformed, with "file:record: " and what is wrong with it."""
+        """Stream the trajectories; a broken episode is Malformed, with "file:record: " and the reason."""
         for episode in self.episodes(path):
             loaded = load(episode, completing)
             yield loaded if isinstance(loaded, Malformed) else loaded[1]
 
 
 def load(episode: Episode, completing: Completing) -> tuple[Draft, Trajectory] | Malformed:
-    """Decode an episode. Return its draft and trajectory, or Malformed with its origin and what is wrong with it."""
+    """Decode an episode. Return its draft and trajectory, or Malformed with its origin and the reason."""
     try:
         draft = episode.load()
         return draft, finish(draft, episode.origin, completing)
@@ -114,7 +114,7 @@ def load(episode: Episode, completing: Completing) -> tuple[Draft, Trajectory] |
 def read_names(file: Path) -> dict[str, tuple[str, ...]]:
     """Return episode -> the parts of a data set that a split file puts it in; {} if the file does not exist.
 
-    Raise OneLineError if the file is no JSON object of part -> episodes."""
+    Raise OneLineError if the file is not a JSON object of part -> episodes."""
     names: dict[str, tuple[str, ...]] = {}
     try:
         for part, members in parse_json(file.read_bytes(), dict, "it").items() if file.is_file() else ():
@@ -135,7 +135,7 @@ def broken(reason: Exception) -> Callable[[], Draft]:
 
 
 def finish(draft: Draft, origin: str, completing: Completing) -> Trajectory:
-    """Return the trajectory of a draft. Raise BrokenError if a step of it could not be read back."""
+    """Return the trajectory of a draft. Raise BrokenError if a step cannot be read back."""
     steps = list(draft.steps)
     ends = any(isinstance(step.action, Terminate) for step in steps)
     if steps and steps[-1].action is None:
@@ -204,7 +204,7 @@ def _turn(step: DraftStep, draft: Draft, completing: Completing) -> Turn:
     thought, sentence = step.thought.strip(), step.sentence.strip()
     if not thought and completing.thought:
         thought = completing.thought.format(instruction=draft.task, sentence=sentence, app=draft.app).strip()
-    if thought and not sentence:  # only what is missing at the start of a response carries no loss
+    if thought and not sentence:  # only missing parts at the start of a response carry no loss
         sentence = f"{action_name(step.action).replace('_', ' ').capitalize()}."
     text = format_response(Response(thought, sentence, step.action))
     read = parse_response(text, step.screenshot.frame, WITH_ANSWER)
@@ -212,5 +212,5 @@ def _turn(step: DraftStep, draft: Draft, completing: Completing) -> Turn:
         raise BrokenError(read.reason)
     frame = step.screenshot.frame
     if step.bbox is not None and not (frame.holds(*step.bbox[:2]) and frame.holds(*step.bbox[2:])):
-        raise BrokenError(f"box {step.bbox} lies off the {frame.width}x{frame.height} picture")
+        raise BrokenError(f"box {step.bbox} is outside the {frame.width}x{frame.height} picture")
     return Turn(step.screenshot, text, bbox=step.bbox, mistake=step.mistake, elements=step.elements)

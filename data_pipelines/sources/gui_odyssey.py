@@ -16,7 +16,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending
 
 _UNITS = 1000
-_HOLD = 1  # seconds; the data says none [ours]
+_HOLD = 1  # seconds; the data has none [ours]
 _KEYS = {"KEY_HOME": SystemButton("Home"), "KEY_BACK": SystemButton("Back"), "KEY_APPSELECT": Key("app_switch")}
 # The names of the documentation, of the converter and of the first release.
 _PLAIN = {
@@ -79,7 +79,7 @@ def read_step(record: Mapping[str, Any], screenshot: Screenshot) -> DraftStep:
         width, height = screenshot.width, screenshot.height
         box = clip(left * width, top * height, right * width, bottom * height, screenshot)
         if box is None:
-            raise BrokenError(f"sam2_bbox {sides} is empty or lies off the screen")
+            raise BrokenError(f"sam2_bbox {sides} is empty or is outside the screen")
     words = [get_field(record, key, str, "").strip() for key in ("description", "intention")]
     return DraftStep(
         screenshot,

@@ -90,7 +90,7 @@ def _step(turn: Turn, written: Frame) -> DraftStep:
 
     def moved(bbox: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         if not (written.holds(*bbox[:2]) and written.holds(*bbox[2:])):
-            raise BrokenError(f"bbox lies off the {written.width}x{written.height} {written.kind} image")
+            raise BrokenError(f"bbox is outside the {written.width}x{written.height} {written.kind} image")
         box = Box(*bbox, written).to(screenshot.frame)
         return box.x1, box.y1, box.x2, box.y2
 

@@ -1,4 +1,4 @@
-"""Runs of this project: the rollouts that succeeded, as annotations for another run."""
+"""Runs of this project: their successful rollouts, as annotations for another run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_rollout(line: str | Malformed, images: Path, found: DetectedFrame, spli
     """Return the draft of a rollout. Raise BrokenError, also for one that did not succeed."""
     trajectory = read_line(line, images)
     if trajectory.ending is not Ending.SUCCESS:
-        raise BrokenError(f"it ended as {trajectory.ending}, so it is no example")
+        raise BrokenError(f"it ended as {trajectory.ending}, so it is not an example")
     return to_draft(trajectory, found, split)
 
 

@@ -1,4 +1,4 @@
-"""Episodes as folders NAME/NAME.json, a list of steps beside their pictures: the layout of AITZ and CAGUI."""
+"""Episodes as folders with NAME/NAME.json, a list of steps, and their images: the layout of AITZ and CAGUI."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_episode(file: Path, read_step: ReadStep, split: Callable[[Path], str]) 
     records.sort(key=lambda record: get_field(record, "step_id", int))
     numbers, length = [record["step_id"] for record in records], get_field(records[0], "episode_length", int)
     if numbers != list(range(length)):
-        raise BrokenError(f"an episode of {length} steps, of which these were found: {numbers}")
+        raise BrokenError(f"an episode of {length} steps; found: {numbers}")
     tasks = {get_field(record, "instruction", str) for record in records}
     if len(tasks) > 1:
         raise BrokenError(f"its steps have {len(tasks)} different instructions")

@@ -24,7 +24,7 @@ from mobile_r1_jax.agent.json_fields import BrokenError
 
 _GZIP = b"\x1f\x8b"
 _NAME = re.compile(r".*-\d{5}-of-\d{5}|.*\.tfrecords?(\.gz)?")
-_LONGEST = 1 << 31  # bytes; protobuf reads no longer message
+_LONGEST = 1 << 31  # bytes; the longest message that protobuf reads
 _EXAMPLE = message_types(
     {
         "Example": {"features": (1, "Features")},
@@ -60,8 +60,8 @@ def record_files(path: Path) -> list[Path]:
 def read_records(path: Path) -> Iterator[Record]:
     """Stream the records of all TFRecord files of a path, one in memory at a time.
 
-    A record with a wrong checksum is broken and the next one follows. After a wrong length, or where GZIP data is
-    damaged, nothing more of the file can be read, and its last record says so.
+    A record with a wrong checksum is broken and the next one follows. After a wrong length or damaged GZIP data
+    the rest of the file cannot be read, and its last record has the reason.
     """
     files = record_files(path)
     sizes = [file.stat().st_size for file in files]
@@ -76,7 +76,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def parse_example(data: bytes) -> Mapping[str, Message]:
-    """Return the features of a serialised tf.train.Example by name. Raise BrokenError if it is none."""
+    """Return the features of a serialised tf.train.Example by name. Raise BrokenError for other bytes."""
     entries = parse_message(_EXAMPLE, data, "the record").features.feature
     return {entry.key.decode(errors="replace"): entry.value for entry in entries}
 

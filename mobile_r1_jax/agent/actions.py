@@ -126,12 +126,12 @@ class ActionRow:
 
 
 def _read_point(value: Any, frame: Frame) -> Point | Malformed:
-    # `type(v) is int`, not isinstance: JSON's true and 1.0 are no pixel coordinates.
+    # `type(v) is int`, not isinstance: JSON's true and 1.0 are not pixel coordinates.
     if not (isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)):
         return Malformed("must be two whole numbers [x, y]")
     x, y = value
     if not frame.holds(x, y):
-        return Malformed(f"lies off the {frame.width}x{frame.height} {frame.kind} image")
+        return Malformed(f"is outside the {frame.width}x{frame.height} {frame.kind} image")
     return Point(x, y, frame)
 
 

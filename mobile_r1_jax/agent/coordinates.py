@@ -22,7 +22,7 @@ _ANYWHERE = Frame("screenshot", 1 << 31, 1 << 31)
 # The larger image is chosen when the coordinates beyond the smaller image exceed this share of the expected number.
 # It is low because taps are not spread evenly, and above 0 because one error must not decide for the whole file.
 _SHARE = 0.1
-_FEW = 3  # below this expected number, no coordinate beyond the smaller image may be chance
+_FEW = 3  # below this expected number, the lack of coordinates beyond the smaller image may be chance
 _MANY = 20  # this many coordinates cover most of the screen if the frame is right
 _REACH = (1 / 2, 2 / 3)  # the least share of each side that they then cover: the less covered side first
 

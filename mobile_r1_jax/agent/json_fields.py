@@ -12,7 +12,7 @@ class BrokenError(ValueError):
 
 
 def get_field(record: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
-    """Return record[key] of exactly the type `kind`; `default`, unless None, stands in for a missing key.
+    """Return record[key] of exactly the type `kind`; `default`, unless None, replaces a missing key.
 
     Raise BrokenError that names the key."""
     if key not in record and default is not None:
@@ -32,7 +32,7 @@ def parse_json(data: str | bytes, kind: type, what: str) -> Any:
 
 
 def check_numbers(value: Any, count: int, what: str) -> list[float]:
-    """Return the value if it is a list of so many numbers, which may be NaN. Raise BrokenError that names it."""
+    """Return the value if it is a list of `count` numbers, which may be NaN. Raise BrokenError that names it."""
     if not (isinstance(value, list) and len(value) == count and all(type(part) in (int, float) for part in value)):
         raise BrokenError(f"{what} must be {count} numbers, is {value!r:.60}")
     return value

@@ -38,7 +38,7 @@ def append_line(path: Path, line: str) -> None:
 def read_objects(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file in order, without a torn last line. Return [] if the file does not exist.
 
-    Raise OneLineError with file and line number for any other line that is no JSON object.
+    Raise OneLineError with file and line number for any other line that is not a JSON object.
     """
     return [row for row, _ in _parsed(path)]
 
@@ -46,7 +46,7 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
 def stream_objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | Malformed]]:
     """Yield the objects of a file with their line numbers, one in memory at a time.
 
-    A line that is no JSON object is Malformed, also a torn last line. Skip blank lines. Raise OSError if the file
+    A line that is not a JSON object is Malformed, also a torn last line. Skip blank lines. Raise OSError if the file
     cannot be read.
     """
     with path.open("rb") as file:
@@ -65,7 +65,7 @@ def count_lines(path: Path) -> tuple[int, bytes]:
     if path.exists():
         with path.open("rb") as file:
             for line in file:
-                if line.endswith(b"\n") or _is_whole(line):
+                if line.endswith(b"\n") or _is_complete(line):
                     number, last = number + 1, line
     return number, last
 
@@ -127,7 +127,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _is_whole(line: bytes) -> bool:
+def _is_complete(line: bytes) -> bool:
     try:
         _object(line)
     except ValueError:
@@ -146,7 +146,7 @@ def _repair(file: Any) -> tuple[int, bytes]:
     last = tail[tail.rfind(b"\n") + 1 :]
     if not last:
         return end, b""
-    if _is_whole(last):
+    if _is_complete(last):
         return end, b"\n"
     file.truncate(end - len(last))
     return end - len(last), b""

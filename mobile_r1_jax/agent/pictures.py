@@ -36,7 +36,7 @@ def read_picture(data: bytes) -> Screenshot:
         return Screenshot(_converted(data)) if b"eXIf" in kinds and _is_rotated(data) else screenshot
     if data.startswith(b"\xff\xd8\xff") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return Screenshot(_converted(data))
-    return Screenshot(data)  # raises ValueError: it is no PNG
+    return Screenshot(data)  # raises ValueError: it is not a PNG
 
 
 def check_pixels(screenshot: Screenshot) -> None:

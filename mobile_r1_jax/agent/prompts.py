@@ -5,8 +5,8 @@
     later (t)    system, assistant[responses 0..t-2 as text], user[screenshot t-1], assistant[response t-1],
                  user[screenshot t]                                                                            [kin]
 
-The effect of the last response is told in words before the next screenshot, if it had one that the policy must know,
-such as a refused key: "no key is called 'x'" [ours].
+Before the next screenshot, the prompt states the effect of the last response in words, if the policy must know it, such
+as a refused key: "no key is called 'x'" [ours].
 
 It has Qwen's chat format and ends where the assistant's answer begins. Past responses are added as the sampled token
 ids: decoding and encoding them again could give other ids than those that training uses.
@@ -44,7 +44,7 @@ _SPECIAL = {
 _VIDEO = "<|video_pad|>"
 
 _EFFECT, _EFFECT_CHARACTERS = "Effect of the last action: ", 160
-EFFECT_TOKENS = 128  # room for the told effect in a prompt; the end of a longer one is left out
+EFFECT_TOKENS = 128  # most tokens of an effect in a prompt; a longer one is truncated
 
 # The paper says what the system message contains, not its words. [ours]
 SYSTEM_TEMPLATE = """You operate a phone. Each turn shows you its screen; answer with one step towards the user's task.
@@ -151,7 +151,8 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 @lru_cache(maxsize=4096)
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """Return the token ids of a text. Raise ValueError when it contains a special token of the tokenizer, or a video's.
+    """Return the token ids of a text. Raise ValueError when it contains a special token of the tokenizer, or a video
+    token.
 
     A tokenizer finds special tokens in any text: data that contains one would end a turn, or start another one.
     """
@@ -173,7 +174,7 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ..
 
 @lru_cache(maxsize=4096)
 def effect_ids(tokenizer: PreTrainedTokenizerBase, effect: str) -> tuple[int, ...]:
-    """Return the token ids of the words that tell an effect, at most EFFECT_TOKENS; none for an empty effect.
+    """Return the token ids of the words for an effect, at most EFFECT_TOKENS; none for an empty effect.
 
     The text is one line of at most 160 characters, without any added token of the tokenizer.
     """
@@ -206,8 +207,8 @@ def build_prompt(
     """Return the prompt of the turn with `screenshot` that follows the turns in `past`.
 
     `system` is the whole system message, with the task. All past responses but the last are joined by line breaks
-    [ours]. The stop token of a past response is not repeated. tell_effects: whether the effect of the last turn is
-    told. Raise ValueError when a past response contains an image token.
+    [ours]. The stop token of a past response is not repeated. tell_effects: whether the prompt states the effect of
+    the last turn. Raise ValueError when a past response contains an image token.
     """
     special = chat_tokens(tokenizer)
     screenshots = (*(turn.screenshot for turn in past[-1:]), screenshot)
@@ -231,7 +232,7 @@ def prompt_ids(
     """Return the token ids of the prompt that `build_prompt` returns.
 
     responses: token ids of all past turns. sizes: (width, height) in model pixels of the screenshots in the prompt: the
-    last turn's and this turn's, or only this turn's. effect: of the last turn, told before the last screenshot.
+    last turn's and this turn's, or only this turn's. effect: of the last turn, stated before the last screenshot.
     """
     special = chat_tokens(tokenizer)
     line_break = encode(tokenizer, "\n")
@@ -248,8 +249,8 @@ def prompt_ids(
     for index, (width, height) in enumerate(sizes):
         tokens = (width // (PATCH * MERGE)) * (height // (PATCH * MERGE))
         is_last = index == len(sizes) - 1
-        told = effect_ids(tokenizer, effect) if is_last else ()
-        ids += [special.im_start, *encode(tokenizer, "user\n"), *told, special.vision_start]
+        words = effect_ids(tokenizer, effect) if is_last else ()
+        ids += [special.im_start, *encode(tokenizer, "user\n"), *words, special.vision_start]
         ids += [special.image_pad] * tokens
         ids += [special.vision_end, *close, *assistant]
         if not is_last:
@@ -308,7 +309,7 @@ def _answer(ids: Sequence[int], special: ChatTokens) -> Sequence[int]:
 @dataclass(frozen=True)
 class PromptFormat:
     """How prompts are made and responses read: `system` is a template with {instruction}, and with {tools} if needed;
-    actions: the action space. tell_effects: whether a prompt tells the effect of the last turn."""
+    actions: the action space. tell_effects: whether a prompt states the effect of the last turn."""
 
     tokenizer: PreTrainedTokenizerBase
     system: str

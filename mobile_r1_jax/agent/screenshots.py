@@ -87,7 +87,7 @@ def check_screen_size(width: int, height: int) -> None:
     short, long = sorted((width, height))
     possible = 0 < short <= long <= min(LONGEST_SIDE, _LONGEST_ASPECT * short) and short * long <= _MOST_PIXELS
     if not possible:
-        raise ValueError(f"screenshot of {width}x{height} pixels is no screen")
+        raise ValueError(f"screenshot of {width}x{height} pixels is not a screen")
 
 
 def chunks(png: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -191,13 +191,13 @@ def patches(screenshot: Screenshot, size: tuple[int, int], *, patch: int = 14, m
     N = (height / patch) * (width / patch). Patches are ordered by blocks of merge x merge patches: blocks in reading
     order, and patches in reading order in each block. Columns are (channel, time, row, column); both times are equal.
     The image is resampled (bicubic, 8 bits) and normalized by CLIP's mean and standard deviation, equal to
-    `transformers`' Qwen2VLImageProcessor. Raise ValueError when `size` is no multiple of patch * merge, OSError for a
-    broken PNG.
+    `transformers`' Qwen2VLImageProcessor. Raise ValueError when `size` is not a multiple of patch * merge, OSError for
+    a broken PNG.
     """
     width, height = size
     block = patch * merge
     if width % block or height % block:
-        raise ValueError(f"model size {width}x{height} is no multiple of {block}: take it from Resizing.model_size")
+        raise ValueError(f"model size {width}x{height} is not a multiple of {block}: take it from Resizing.model_size")
     image = screenshot.image()
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)

@@ -14,8 +14,8 @@ FILE = "agent.json"
 @dataclass(frozen=True)
 class AgentSettings:
     """How a policy is prompted. system: template of the system message, with {instruction} and {tools}. resizing: of
-    screenshots. action_space: name of the tool. answer: whether it has the action `answer`. response_tokens: room for a
-    response. tell_effects: whether a prompt tells the effect of the last turn."""
+    screenshots. action_space: name of the tool. answer: whether it has the action `answer`. response_tokens: of the
+    longest response. tell_effects: whether a prompt states the effect of the last turn."""
 
     system: str
     resizing: Resizing
@@ -33,7 +33,7 @@ class AgentSettings:
 def read_agent_settings(directory: Path) -> AgentSettings | None:
     """Return the settings in agent.json, or None if it is missing. Raise ValueError in one line if it is broken.
 
-    Files from before `tell_effects` are of policies that were never told an effect."""
+    Files without `tell_effects` are of policies whose prompts stated no effects."""
     file = directory / FILE
     if not file.is_file():
         return None
@@ -61,9 +61,9 @@ class Prompting(Protocol):
 
 
 def differences(trained: AgentSettings | None, run: Prompting) -> list[str]:
-    """Return a line for each setting of a run that is not as in the policy's agent.json; none if it has no such file.
+    """Return a line for each setting of a run that differs from the policy's agent.json; none without this file.
 
-    Each line names the field and both values, and so says by which flag the run becomes equal."""
+    Each line names the field and both values, so that the user can set the flag."""
     if trained is None:
         return []
     pairs = {name: (getattr(trained, name), getattr(run, name)) for name in ("system", "answer", "tell_effects")}

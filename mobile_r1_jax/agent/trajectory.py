@@ -49,7 +49,7 @@ class Ending(StrEnum):
 
     Success: the agent claimed success, and the task was done. Claimed: it claimed success, and the outcome is unknown.
     An infrastructure failure is never the policy's failure. A secure page forbids screenshots, so that neither success
-    nor failure is known.
+    nor failure is known. Interrupted: the person who watched it stopped it.
     """
 
     SUCCESS = "success"
@@ -59,11 +59,12 @@ class Ending(StrEnum):
     OUT_OF_STEPS = "out_of_steps"
     INFRASTRUCTURE_FAILURE = "infrastructure_failure"
     SECURE_PAGE = "secure_page"
+    INTERRUPTED = "interrupted"
 
     @property
-    def tells_of_policy(self) -> bool:
-        """Whether the ending says how well the policy did. Other episodes are in no share and in no advantage."""
-        return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE)
+    def depends_on_policy(self) -> bool:
+        """Whether the ending depends on the policy. Other episodes are in no share and in no advantage."""
+        return self not in (Ending.INFRASTRUCTURE_FAILURE, Ending.SECURE_PAGE, Ending.INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Turn:
     annotations. bbox: (x1, y1, x2, y2) of the element to act on, in the same pixels as the response's coordinates.
     effect: what the phone did, in words. mistake: the annotator marked this step as wrong; it is history for the next
     steps, and never a training example [ours]. size: (width, height) of the annotated image, if it is not the
-    screenshot's. elements: what the data says is on the screen; rules of offline evaluations read it.
+    screenshot's. elements: those of the screen, if the data lists them; rules of offline evaluations read them.
     """
 
     screenshot: Screenshot
@@ -105,10 +106,9 @@ class Trajectory:
     """The turns of one episode or annotation.
 
     task: the instruction. system: the system message of its prompts, empty if none was stored. task_id: `Task.id`,
-    empty if it is not known. outcome: whether the task is done, by a verifier. progress: at the end, if
-    the phone reports it. coordinates: the pixels of all
-    coordinates, if the data says it. origin: file and record of another format that it was converted from. subsets:
-    parts of a data set that it belongs to, such as app_unseen.
+    empty if it is not known. outcome: whether the task is done, by a verifier. progress: at the end, if the phone
+    reports it. coordinates: the frame of all coordinates, if the data declares it. origin: file and record of another
+    format that it was converted from. subsets: parts of a data set that it belongs to, such as app_unseen.
     """
 
     task: str
@@ -161,7 +161,7 @@ def trajectory_from_json(line: str, images: Path, decoded: set[str] | None = Non
     """Read one line of data.jsonl, and the screenshots that it names from the folder `images`.
 
     decoded: hashes of the screenshots whose pixels were decoded before; the others are decoded and added. None: no
-    pixels are decoded. Return Malformed with the reason for a line that is no JSON, for a field that is missing or of
+    pixels are decoded. Return Malformed with the reason for a line that is not JSON, for a field that is missing or of
     the wrong type, for a wrong length, and for a screenshot that is missing, damaged or not of the declared shape.
     Responses are not parsed. A line without `ending` is an annotation, and so a success.
     """

@@ -1,4 +1,4 @@
-"""Files that a reader sees whole or not at all, whenever the writer is killed."""
+"""Files that readers see complete or not at all, even if the writer is killed."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from mobile_r1_jax.agent.errors import name_file
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file in UTF-8 and rename it into place. Raise OSError that names the file, such as for a full disk;
-    the file from before then stays."""
+    the old file then stays."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     try:
         with name_file(path):

@@ -1,4 +1,4 @@
-"""How far a chat judge agrees with what is known: with the phone's state, or with the task's checks."""
+"""The agreement of a chat judge with known outcomes: the phone's state, or the task's checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import numpy as np
 from mobile_r1_jax.evaluation.metrics import Share
 from mobile_r1_jax.rewards.judges.judge import COMPLETE, JudgeOutage, Score, Usage
 
-Grade = Score | JudgeOutage | None  # None: nobody was asked, as the phone failed
+Grade = Score | JudgeOutage | None  # None: not graded, because the phone failed
 
 
 @dataclass(frozen=True)
 class Agreement:
     """Shares of judged episodes whose grade is known.
 
-    false_complete: of those that did not do their task, those that the judge takes for complete. false_reject: of
-    those that did it and said so, those that it does not. Episodes that did it without saying so are in neither.
-    within_one: grades that differ by one at the most.
+    false_complete: of incomplete tasks, those that the judge grades as complete. false_reject: of complete and claimed
+    tasks, those that it does not grade as complete. Complete tasks without a claim are in neither. within_one: grades
+    that differ by at most one.
     """
 
     false_complete: Share
@@ -43,7 +43,7 @@ def measure_agreement(grades: Sequence[Grade], known: Sequence[Score | None]) ->
 
 
 def usage_metrics(grades: Sequence[Grade], more: Usage = Usage()) -> dict[str, float]:  # noqa: B008
-    """Return what an update's grades took, `more` included: requests, tokens and cost in all, and mean seconds."""
+    """Return the usage of an update's grades, `more` included: requests, tokens and cost in all, and mean seconds."""
     usage = sum((grade.usage for grade in grades if grade is not None), more)
     if not usage.requests:
         return {}

@@ -1,4 +1,4 @@
-"""Calibration of a judge: its grades of episodes whose truth is known, and where they differ most."""
+"""Calibration of a judge: its grades of episodes with known outcomes, and its largest errors."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Judged:
-    """An episode of some kind, its known grade, and what the judge says."""
+    """An episode of some kind, its known grade, and the judge's grade."""
 
     kind: str
     trajectory: Trajectory
@@ -51,7 +51,7 @@ async def judge_known(
 
 
 def evidence_of(trajectory: Trajectory) -> Evidence:
-    """Return what is known of a stored episode."""
+    """Return the evidence of a stored episode."""
     return Evidence(trajectory, tuple(parse_response(turn.response, turn.frame) for turn in trajectory.turns))
 
 
@@ -77,13 +77,13 @@ def agreement_table(judged: Sequence[Judged]) -> Table:
 
 
 def agreement_of(judged: Sequence[Judged]) -> Agreement:
-    """Return the agreement of the judge with what is known."""
+    """Return the agreement of the judge with known grades."""
     grades: list[Grade] = [one.grade for one in judged]
     return measure_agreement(grades, [one.known for one in judged])
 
 
 def spending_lines(judged: Sequence[Judged]) -> list[str]:
-    """Return what a trajectory takes, each with its 95 % bootstrap interval. Grades from the cache take nothing."""
+    """Return the mean usage of a trajectory with 95 % bootstrap intervals. Grades from the cache cost nothing."""
     usages: list[Usage] = [one.grade.usage for one in judged if one.grade.usage.requests]
     kept = len(judged) - len(usages)
     rows = {

@@ -103,8 +103,8 @@ def measure(
 
 
 def without_failures(episodes: Sequence[Summary]) -> list[Summary]:
-    """Return the episodes that no phone ended; see `Ending.tells_of_policy`."""
-    return [episode for episode in episodes if episode.ending.tells_of_policy]
+    """Return the episodes that no phone ended; see `Ending.depends_on_policy`."""
+    return [episode for episode in episodes if episode.ending.depends_on_policy]
 
 
 def success_share(episodes: Sequence[Summary]) -> Share:

@@ -1,4 +1,4 @@
-"""What an evaluation keeps of an episode: enough to measure it, and small enough for a line of a file."""
+"""The summary of an episode that an evaluation stores: one line of a file, sufficient for all metrics."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +14,7 @@ class Summary:
     """An episode in numbers.
 
     claimed: the policy ended it as a success. progress: for each turn whether it made progress; empty if the phone does
-    not know. failure: the kind of failure, if the phone ended the episode.
+    not report it. failure: the kind of failure, if the phone ended the episode.
     """
 
     ending: Ending
@@ -45,7 +45,7 @@ def summarize(episode: Episode) -> Summary:
 
 
 def summary_from_json(row: dict[str, Any]) -> Summary:
-    """Return the summary of a row that `as_json` gave."""
+    """Return the summary of a row by `as_json`."""
     values = {name: row[name] for name in Summary.__dataclass_fields__}
     values |= {"ending": Ending(row["ending"]), "outcome": Outcome(row["outcome"]), "progress": tuple(row["progress"])}
     return Summary(**values)

@@ -10,14 +10,14 @@ from mobile_r1_jax.evaluation.metrics import Result
 LEFT_OUT = "Episodes that phones ended or could not decide, in no success share:"
 # Title of a row -> the share of a result that it shows.
 SHARES = {
-    "Task success %": "success",
-    "pass@K %": "any_success",
-    "Claimed %": "claimed",
-    "False completion %": "false_completion",
-    "Step accuracy %": "steps",
-    "Format errors %": "format_errors",
-    "Recovery %": "recovery",
-    "Unseen app %": "unseen_app",
+    "Task success": "success",
+    "pass@K": "any_success",
+    "Claimed": "claimed",
+    "False completion": "false_completion",
+    "Step accuracy": "steps",
+    "Format errors": "format_errors",
+    "Recovery": "recovery",
+    "Unseen app": "unseen_app",
 }
 
 
@@ -32,7 +32,7 @@ def results_table(results: Sequence[Result]) -> Table:
     """Return the table that a run ends with. Below it: which episodes the phones ended, by reason."""
     notes = [note for result in results if (note := ended_by_phones(result))]
     table = Table(
-        title="Held-out tasks, with 95 % Wilson intervals",
+        title="Held-out tasks: per cent, with 95 % Wilson intervals",
         caption=escape("\n".join([LEFT_OUT, *notes])) if notes else None,
         caption_justify="left",
     )

@@ -33,7 +33,7 @@ def check_hosts(mesh: Mesh) -> None:
         block = places.max(axis=0) - places.min(axis=0) + 1
         if prod(block) != len(places) or len(places) != devices:
             raise ValueError(
-                f"mesh {name}: the {len(places)} devices of host {process} are no block of it; "
+                f"mesh {name}: the {len(places)} devices of host {process} are not a block of it; "
                 f"use a multiple of {devices} along fsdp"
             )
         if block[2] != mesh.shape["tensor"]:
@@ -56,7 +56,7 @@ def sampling_mesh(mesh: Mesh) -> Mesh:
 def host_replica(tree: T, mesh: Mesh) -> T:
     """Return arrays of the mesh on this host's own devices. All hosts call it together.
 
-    What crosses hosts is gathered once. Arrays that are on this host alone stay as they are."""
+    Axes that cross hosts are gathered once. Arrays on this host alone are not copied."""
     local = sampling_mesh(mesh)
     if local is mesh:
         return tree

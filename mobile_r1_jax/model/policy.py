@@ -100,7 +100,7 @@ class Policy(nnx.Module):
         """Run the prompts once.
 
         Args:
-          group, max_tokens: the cache has room for so many completions of so many tokens.
+          group, max_tokens: the size of the cache, in completions of a prompt and in tokens of a completion.
           prefix: if `prompts` are the rest of longer prompts, K and V of the first tokens and their mask [B, P'], as
             `TextModel.run_prompt` takes them.
 

@@ -189,10 +189,10 @@ def gather_weights(policy: Policy) -> Policy:
     are gathered once, and decoding reads them from the device's own memory.
     """
     graph, text, rest = nnx.split(policy, lambda path, _: path[0] == "text", ...)
-    return nnx.merge(graph, jax.tree.map(_whole_along_fsdp, text), rest)
+    return nnx.merge(graph, jax.tree.map(_gathered_along_fsdp, text), rest)
 
 
-def _whole_along_fsdp(x: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.ShapeDtypeStruct:
+def _gathered_along_fsdp(x: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.ShapeDtypeStruct:
     if not isinstance(x.sharding, NamedSharding) or x.sharding.mesh.shape["fsdp"] == 1:
         return x
     spec = P(*(None if axis == "fsdp" else axis for axis in x.sharding.spec))

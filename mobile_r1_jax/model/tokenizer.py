@@ -77,6 +77,6 @@ def _check_stop_tokens(directory: Path, config: PolicyConfig, turn_end: int) -> 
         named = ", ".join(map(str, config.eos)) or "none"
         file = "generation_config.json" if (directory / "generation_config.json").is_file() else "config.json"
         raise ValueError(
-            f"{directory}: <|im_end|> ({turn_end}), which ends a turn, is no stop token (eos_token_id: {named}), so no "
+            f"{directory}: <|im_end|> ({turn_end}), which ends a turn, is not a stop token (eos_token_id: {named}): no "
             f"answer would end; add it to eos_token_id in {file}, or use an instruction-tuned model"
         )

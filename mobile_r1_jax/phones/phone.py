@@ -22,10 +22,10 @@ Verdict = Literal["refused", "confirmed", "permitted"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What a guard decided about a risky action.
+    """A guard's decision on a risky action.
 
     action: its arguments. verdict: refused, confirmed by a person, or permitted by the task. risks: values of Risk.
-    words: on the touched element, printable. reason: what the policy is told.
+    words: on the touched element, printable. reason: the text for the policy.
     """
 
     action: Mapping[str, Any]
@@ -69,7 +69,7 @@ class Phone(Protocol):
         ...
 
     def revive(self) -> None:
-        """Make the phone usable again after a failure that ended an episode, whatever page it is on."""
+        """Make the phone usable again after a failure that ended an episode, from any page."""
         ...
 
     def release(self) -> None:
@@ -114,7 +114,7 @@ class TaskNotReady(PhoneError):
 
 
 class SecurePage(Exception):
-    """The page in front forbids pictures (FLAG_SECURE). The phone works; the episode cannot go on.
+    """The page in front forbids pictures (FLAG_SECURE). The phone works; the episode cannot continue.
 
     `page` names the page, such as "com.acme.bank/com.acme.bank.Login".
     """

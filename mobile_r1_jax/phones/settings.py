@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+SIMULATOR = "simulator"  # the value of `tasks` for the simulator's own tasks
 PhoneSource = Literal["simulated", "devices", "emulators"]
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Waits and limits of a phone, in seconds. A wait of 0 is left out, and so is what it would look at."""
+    """Waits and limits of a phone, in seconds. A wait of 0 is skipped, with its check."""
 
     first_settle: Annotated[float, "[0, 60]"] = 7.0  # wait after the first action of a task [kin]
     settle: Annotated[float, "[0, 60]"] = 1.8  # wait after later actions [kin]
@@ -61,10 +62,11 @@ class EmulatorSettings:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard below the policy refuses, or asks a person about, on phones that are not simulated."""
+    """The actions that the guard refuses or asks a person about, on phones that are not simulated."""
 
     allow: tuple[str, ...] = ()  # packages of the apps that may be opened and be in front; []: all
-    # what needs a person's word or the task's `permits`; risky: payment, deletion, sending, installing, permissions
+    # actions that need a person's confirmation or the task's `permits`; risky: payment, deletion, sending, installing,
+    # permissions
     confirm: Literal["every", "risky", "never"] = "risky"
 
 

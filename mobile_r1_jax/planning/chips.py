@@ -100,7 +100,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
     from jax.experimental import topologies
 
     # libtpu assumes four chips per host; a single chip needs a host with one.
-    host = {"chips_per_host_bounds": (1, 1, 1)} if topology.count == 1 else {}
+    host = {"chips_per_host_bounds": (1, 1, 1)} if topology.count == topology.chip.devices else {}
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **host).devices
     except jax.errors.JaxRuntimeError as error:

@@ -109,7 +109,7 @@ def measure_savings(
     def with_knob(knob: Knob) -> tuple[Footprint, bool] | None:
         try:
             programs = plan_programs(replace(knob.run, stages=(row.program.stage,)), config, topology, workload)
-        except PlanError:  # a mesh that does not divide an axis is no solution
+        except PlanError:  # a mesh that does not divide an axis is not a solution
             return None
         program = find_counterpart(row.program, programs)
         if program is None:

@@ -27,7 +27,7 @@ class Work:
 class Footprint:
     """The bytes that a chip needs for a program, and its work. Sampling has two named parts.
 
-    beside: bytes held meanwhile that are no argument of the program. compiled: arguments, temporaries and peak come
+    beside: bytes held meanwhile in addition to the arguments. compiled: arguments, temporaries and peak come
     from the compiler, otherwise they are estimated. refused: the compiler found that the program alone does not fit;
     `peak` is the need that it states.
     """

@@ -60,8 +60,8 @@ INSTRUCTION = 60  # characters of a task's instruction
 class Program:
     """A jitted function and the arguments of one call, as shapes.
 
-    bucket: tokens of a prompt. beside: bytes that a chip holds meanwhile that are no argument, such as the optimizer's
-    moments during the gradients. calls: calls per update of the stage.
+    bucket: tokens of a prompt. beside: bytes that a chip holds meanwhile in addition to the arguments, such as the
+    optimizer's moments during the gradients. calls: calls per update of the stage.
     """
 
     stage: str

@@ -34,7 +34,7 @@ class Agent:
         return system_text(self.prompt_format.system, task.instruction)
 
     async def answer(self, task: Task, history: Sequence[PastTurn], screenshot: Screenshot, seed: int) -> Answer:
-        """Return the answer to a screenshot. `seed`, from 0 to 2**32 - 1, decides what is sampled."""
+        """Return the answer to a screenshot. `seed`, from 0 to 2**32 - 1, determines the samples."""
         prompt = self.prompt_format.prompt(self.system(task), history, screenshot)
         completion = await self.engine.sample(prompt, seed)
         text = self.prompt_format.text(completion.ids)

@@ -36,7 +36,7 @@ class Episode:
 
     prompts, answers: one per turn. progress: before each turn and at the end; empty if the phone does not report it.
     failure: why the phone ended it, if the ending is an infrastructure failure or a secure page, else None. decisions:
-    what a guard refused, or a person or the task permitted, each with the number of its turn, from 0.
+    a guard's refusals, and permissions by a person or the task, each with the number of its turn, from 0.
     """
 
     trajectory: Trajectory
@@ -48,7 +48,7 @@ class Episode:
 
     @property
     def made_progress(self) -> tuple[bool, ...]:
-        """Return for each turn whether it came nearer to the goal, or ended a task that was done. A pop-up that opens
+        """Return for each turn whether it made progress, or ended a task that was done. A pop-up that opens
         does not count against a turn."""
         distances = [progress.remaining - progress.shortest for progress in self.progress]
         steps = [after < before for before, after in pairwise(distances)]
@@ -101,7 +101,7 @@ async def run_episode(
         number = len(played.turns)
         log.warning("episode of %r ends in turn %d, by no fault of the policy: %s", task.instruction, number, error)
     if is_reset:
-        with suppress(InfrastructureFailure):  # the reset to the next task finds what is left behind
+        with suppress(InfrastructureFailure):  # the reset to the next task handles what is left behind
             await phone.clean_up(task)
     if ending is Ending.CLAIMED and outcome is not Outcome.UNKNOWN:
         ending = Ending.SUCCESS if outcome is Outcome.DONE else Ending.FAILURE

@@ -1,4 +1,4 @@
-"""Why a phone ended an episode, in words that can be counted and with what is needed to find the cause."""
+"""The reason why a phone ended an episode, in words for counting, with details to find the cause."""
 
 import re
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Episodes that a killed run has stored after its last checkpoint. They are trained on again, not played again.
 
 The run repeats its updates from the checkpoint with the same weights, so these are the episodes that it would play.
-What the trajectory schema does not hold is in replay.jsonl: a row for each episode, also for those without a turn.
+replay.jsonl holds the data that the trajectory schema lacks: a row for each episode, also for those without a turn.
 """
 
 import json
@@ -35,9 +35,9 @@ def begin_update(folder: Path, step: int, tasks: Mapping[int, Task]) -> None:
 def store_update(
     records: Records, folder: Path, step: int, episodes: Mapping[int, Episode], rewards: Sequence[float]
 ) -> None:
-    """Store the episodes of an update, by their numbers, with what it takes to replay them. Their play is over.
+    """Store the episodes of an update, by their numbers, with the data to replay them. Their play is over.
 
-    What the folder holds of this update and of later ones is removed first."""
+    First remove this update and later ones from the folder."""
     numbered = []
     for index, episode in episodes.items():
         scores = episode.trajectory.scores | {"index": float(index)}

@@ -172,8 +172,8 @@ class Engine:
             future.cancel()
 
     async def sample(self, prompt: Prompt, seed: int) -> Completion:
-        """Return a completion of the prompt. The same prompt and seed (32 bits) give the same completion, whatever else
-        is sampled meanwhile. Raise what sampling raised, such as ValueError for a prompt that is too long."""
+        """Return a completion of the prompt. The same prompt and seed (32 bits) give the same completion,
+        independent of other requests. Raise what sampling raised, such as ValueError for a prompt that is too long."""
         return (await self.sample_group(prompt, seed, 1))[0]
 
     async def sample_group(self, prompt: Prompt, seed: int, group: int) -> list[Completion]:

@@ -54,7 +54,7 @@ class Sampling:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Samples:
-    """Sampled completions. A row was cut off at max_tokens if its last token is in the mask and is no stop token."""
+    """Sampled completions. A row was cut off at max_tokens if its last token is in the mask and is not a stop token."""
 
     ids: jax.Array  # [B, G, C] int32, the stop token included; 0 after it
     mask: jax.Array  # [B, G, C] bool; all False in rows of padding prompts
@@ -89,7 +89,7 @@ def member_keys(keys: jax.Array, group: int) -> jax.Array:
 def draw_uniforms(keys: jax.Array, steps: jax.Array) -> jax.Array:
     """Return the random numbers for `draw`, [..., T] float32 in [0, 1); each depends only on a row's key and a step.
 
-    They are computed before the decoding loop: within it, every step would run a loop of its own.
+    They are computed before the decoding loop: within it, every step would run a separate loop.
 
     Args:
       keys: [...], from `member_keys`. steps: [..., T] int32, the number of tokens that the row has.

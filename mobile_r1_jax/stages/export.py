@@ -24,8 +24,9 @@ from mobile_r1_jax.model.identity import policy_files_hash
 from mobile_r1_jax.model.lora import Matrices, adapter_shapes, merge_on_read
 from mobile_r1_jax.model.lora_settings import PROJECTIONS, LoRA
 from mobile_r1_jax.run_directory import EXPORTED
-from mobile_r1_jax.saved_run import agent_of_run, initial_base, initial_policy, trained_lora
+from mobile_r1_jax.saved_run import agent_of_run, initial_base, initial_policy, saved_checkpoints, trained_lora
 from mobile_r1_jax.stages.declaration import STAGES
+from mobile_r1_jax.training.checkpoint_storage import entries, prepare_storage
 from mobile_r1_jax.training.checkpoints import NoCheckpointError, stored_parameters
 
 
@@ -139,12 +140,14 @@ def format_size(size: int) -> str:
 
 def latest_checkpoint(run: Path, stage: str | None) -> tuple[str, int, Mapping]:
     """Return (stage, updates, stored parameters) of the given stage, or of the latest stage with a checkpoint."""
+    folder = saved_checkpoints(run)
+    prepare_storage(folder, write=False)
     for name in [stage] if stage else reversed(STAGES):
         try:
-            return name, *stored_parameters(run / "checkpoints" / name)
+            return name, *stored_parameters(folder / name)
         except NoCheckpointError:
             continue
-    there = ", ".join(part.name for part in sorted((run / "checkpoints").glob("*/"))) or "none"
+    there = ", ".join(part.name for part in entries(folder) if part.is_dir()) or "none"
     raise ValueError(f"no finished checkpoint of {stage or 'any stage'} in {run}; stages begun: {there}")
 
 

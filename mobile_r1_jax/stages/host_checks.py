@@ -46,7 +46,7 @@ def check_updates(run: Run, hosts: Hosts) -> None:
 
 
 def check_folder(run: Run, hosts: Hosts) -> None:
-    """Raise ConfigError if a host does not see the run's folder of process 0: a checkpoint has parts of all hosts."""
+    """Raise ConfigError if a host does not see the run's folder of process 0: all hosts write into it."""
     if hosts.count == 1:
         return
     note = run.directory / "host-0.note"
@@ -58,8 +58,8 @@ def check_folder(run: Run, hosts: Hosts) -> None:
         note.unlink()
     if not all(seen):
         raise ConfigError(
-            f"folder: process {seen.index(False)} does not see {run.directory} of process 0; checkpoints have parts of "
-            "all hosts: name a --folder that all of them see, such as a network disk or a mounted bucket"
+            f"folder: process {seen.index(False)} does not see {run.directory} of process 0; all hosts write into it: "
+            "name a --folder that all of them see, such as a network disk"
         )
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a policy on annotated data: by a command of its own, and after each stage of a run."""
+"""Evaluation of a policy on annotated data: by a separate command, and after each stage of a run."""
 
 import hashlib
 import json
@@ -57,7 +57,8 @@ async def predict(
 
     The policy sees the golden history. The engine runs at full batch. title: of the progress bar. temperature: 0 is
     greedy. seen_apps: those that the policy was trained on, if they are known. Steps that the run has no room for are
-    printed and listed beside `out`. Raise OneLineError if something else has made `out`, OSError that names the file.
+    printed and listed beside `out`. Raise OneLineError if `out` is of another policy or other data, OSError that names
+    the file.
     """
     made_by = provenance(session, policy, data, temperature)
     answered = answered_steps(out, made_by)

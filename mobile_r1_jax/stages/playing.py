@@ -12,7 +12,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.actions import Malformed, SystemButton
 from mobile_r1_jax.agent.responses import Response
 from mobile_r1_jax.agent.settings import differences, read_agent_settings
-from mobile_r1_jax.agent.trajectory import Ending, Turn
+from mobile_r1_jax.agent.trajectory import Ending, Trajectory, Turn
 from mobile_r1_jax.config import ConfigError, Run, save_run
 from mobile_r1_jax.evaluation.metrics import Result
 from mobile_r1_jax.evaluation.results import read_results
@@ -96,25 +96,28 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
         session, policy, phones = player
         save_run(session.run)
         record_start(run.directory, {"seed": run.seed})
-        numbers = iter(range(1, run.phones.most_turns + 1))
+        records, turns = Records(run.directory / TRAJECTORIES), list[Turn]()
 
         def on_turn(turn: Turn, response: Response | Malformed) -> None:
-            say(console, turn_line(next(numbers), turn, response))
+            turns.append(turn)
+            say(console, turn_line(len(turns), turn, response))
 
         async def play() -> Episode:
             engine = session.engine(sampling_copy(policy), run.evaluation.temperature, session.screen_cache(policy))
             async with Fleet(phones) as fleet, engine, fleet.lease() as phone:
-                agent, turns, rng = Agent(engine, session.prompt_format), run.phones.most_turns, Random(run.seed)
+                agent, most, rng = Agent(engine, session.prompt_format), run.phones.most_turns, Random(run.seed)
                 try:
-                    return await run_episode(phone, task, agent, most_turns=turns, rng=rng, on_turn=on_turn)
+                    return await run_episode(phone, task, agent, most_turns=most, rng=rng, on_turn=on_turn)
                 except asyncio.CancelledError:  # Ctrl-C
                     ask.stop()  # the phone would wait for an answer
+                    stopped = Trajectory(instruction, "", agent.system(task), tuple(turns), Ending.INTERRUPTED)
+                    records.add_trajectory("act", Episode(stopped, (), ()))
                     with suppress(InfrastructureFailure):
                         await phone.perform(SystemButton("Home"))
                     raise
 
         episode = interrupts.run(play())
-        Records(run.directory / TRAJECTORIES).add_trajectory("act", episode)
+        records.add_trajectory("act", episode)
         say(console, ending_line(episode))
         say(console, f"Look at {update_report(session)}")
 
@@ -122,7 +125,7 @@ def carry_out(instruction: str, run: Run, flags: Sequence[str], console: Console
 def turn_line(number: int, turn: Turn, response: Response | Malformed) -> str:
     """Return the line of a turn: its number, thought, action sentence, action, and effect.
 
-    It has no control characters: a policy and a screen can say anything, and a terminal would obey it."""
+    It has no control characters: texts of a policy or a screen may contain them, and a terminal would obey them."""
     if isinstance(response, Malformed):
         line = f"malformed response ({response.reason}): {' '.join(turn.response.split())[:200]}"
     else:

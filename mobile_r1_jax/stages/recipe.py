@@ -21,7 +21,7 @@ from mobile_r1_jax.phones.providers import open_phones
 from mobile_r1_jax.provenance import record_start
 from mobile_r1_jax.rewards.judges.choice import open_judge
 from mobile_r1_jax.rollouts.records import Records
-from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, inputs_of, locked
+from mobile_r1_jax.run_directory import JUDGE, POLICY, TRAJECTORIES, begin, check, check_storage, inputs_of, locked
 from mobile_r1_jax.runtime.console import say
 from mobile_r1_jax.runtime.host_memory import keep_freed_memory
 from mobile_r1_jax.runtime.hosts import Hosts
@@ -55,6 +55,7 @@ def run_recipe(run: Run, console: Console, interrupts: Interrupts, *, force: boo
     """
     keep_freed_memory()
     check_tracking(run.tracking)
+    check_storage(run)
     hosts, began = hosts or Hosts(), time.time()
     with locked(run.directory) if hosts.first else nullcontext():
         check_one_host(run, hosts)

@@ -1,4 +1,4 @@
-"""The grades of an update's episodes, and what the update learns from them."""
+"""The grades of an update's episodes, and the scores for the update."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ from mobile_r1_jax.rewards.judges.settings import JudgeSettings
 from mobile_r1_jax.rollouts.episodes import Episode
 from mobile_r1_jax.tasks.task import Task
 
-Steps = tuple[bool | None, ...]  # for each turn: whether it was towards the goal; None: not known
+Steps = tuple[bool | None, ...]  # for each turn: whether it made progress; None: not known
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What N episodes earned.
+    """The scores of N episodes.
 
     rewards: float32 [N]. counted: bool [N], False for an episode that a phone ended or no judge graded. steps: for each
-    episode, empty if none is known. metrics: what the judge took, and how far it agrees with what is known.
+    episode, empty if none is known. metrics: the judge's usage, and its agreement with known outcomes.
     """
 
     rewards: np.ndarray
@@ -54,14 +54,14 @@ async def score_update(
 async def score_episodes(
     evidence: Sequence[Evidence], judge: Judge, settings: JudgeSettings, say: Callable[[str], None]
 ) -> list[Grade]:
-    """Return a grade for each episode; None if a phone ended it, as nobody is asked about it.
+    """Return a grade for each episode; None if a phone ended it: such an episode is not judged.
 
-    When more than the share `lost` has no grade, wait and ask again, with doubled pauses, and say so in one line each
-    time: training on the few that are left would learn from a biased choice. Raises JudgeError in one line if waiting
-    cannot help, as the judge lacks what it needs for that many.
+    If more than the share `lost` has no grade, wait and ask again, with doubled pauses and a line about each wait: the
+    other episodes alone would be a biased choice. Raises JudgeError in one line if waiting cannot help, because the
+    judge lacks its input for so many episodes.
     """
     grades: list[Grade] = [None] * len(evidence)
-    asked = [row for row, one in enumerate(evidence) if one.trajectory.ending.tells_of_policy]
+    asked = [row for row, one in enumerate(evidence) if one.trajectory.ending.depends_on_policy]
     most, waiting, pause = settings.lost * len(asked), asked, settings.pause_s
     while True:
         graded = await gather_or_cancel(judge.grade(evidence[row]) for row in waiting)
@@ -82,10 +82,10 @@ async def score_episodes(
 
 
 async def judge_steps(episode: Episode, evidence: Evidence, grade: Grade, judge: RunJudge) -> tuple[Steps, Usage]:
-    """Return for each turn whether it was towards the goal, and what asking took.
+    """Return for each turn whether it made progress, and the usage.
 
-    The phone's progress says it. Where there is none, or always if the run's judge is a chat judge, the step judge is
-    asked, if the run has one and the episode has a grade.
+    The phone's progress decides. Without progress, or if the run's judge is a chat judge, the step judge decides, if
+    the run has one and the episode has a grade.
     """
     phone_decides = bool(episode.progress) and judge.settings.kind != "chat"
     if judge.steps is None or phone_decides or not isinstance(grade, Score):

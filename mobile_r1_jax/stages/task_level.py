@@ -88,8 +88,8 @@ def rollout_metrics(
     """Return the metrics of the episodes of an update, on all hosts."""
     turns = sum(episode.turns for episode in episodes)
     endings = [episode.ending for episode in episodes]
-    unknown = sum(e.outcome is Outcome.UNKNOWN and e.ending.tells_of_policy for e in episodes)
-    by_phones = sum(not ending.tells_of_policy for ending in endings)
+    unknown = sum(e.outcome is Outcome.UNKNOWN and e.ending.depends_on_policy for e in episodes)
+    by_phones = sum(not ending.depends_on_policy for ending in endings)
     return {
         "reward": float(rewards[counted].mean()) if counted.any() else float("nan"),
         "success": endings.count(Ending.SUCCESS) / len(endings),

@@ -26,8 +26,8 @@ from mobile_r1_jax.training.optimizer_settings import with_total_steps
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, create_state, reference_policy
 from mobile_r1_jax.training.step import (
     Batch,
+    Execute,
     Metrics,
-    Run,
     StepSettings,
     call,
     compile_only,
@@ -36,6 +36,7 @@ from mobile_r1_jax.training.step import (
 )
 
 T = TypeVar("T")
+Shapes = tuple[tuple[int, ...], ...]
 LOG = logging.getLogger(__name__)
 MOST_SKIPPED = 3  # updates in a row whose loss or gradient was not finite
 
@@ -83,7 +84,7 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
     settings = StepSettings(stage.loss, optimizer, temperature=stage.temperature, forbidden=session.forbidden)
     position: dict[str, Any] = {}
     keep = {"keep": session.run.keep, "keep_every": session.run.keep_every}
-    with open_checkpoints(directory / "checkpoints" / stage.name, **keep) as checkpoints:
+    with open_checkpoints(session.run.checkpoint_folder / stage.name, **keep) as checkpoints:
         done = 0
         if checkpoints.latest_step() is not None:
             state, done, position = restore(checkpoints, state)
@@ -95,13 +96,15 @@ async def run_updates(session: Session, stage: Stage, policy: Policy, make_batch
                 f"stage {stage.number}: {stage.name}", total=stage.updates, completed=done, metric=""
             )
             next_data: UpdateData | None = None
-            skipped, saved = 0, done
+            skipped, saved, warm = 0, done, set[Shapes]()
             try:
                 for update in range(done, stage.updates):
                     began, known = time.perf_counter(), len(compiled)
                     data = next_data or await make_batches(state, update, position)
                     seconds_data = time.perf_counter() - began
-                    await compile_update(session, state, data.batches, reference, settings)
+                    if (new := shapes_of(data.batches)) - warm:
+                        await compile_update(session, state, data.batches, reference, settings)
+                        warm |= new
                     more = stage.ahead and update + 1 < stage.updates
                     ahead = make_batches(state, update + 1, data.position) if more else None
                     updated = await make_update(state, data, reference, settings, ahead)
@@ -144,10 +147,15 @@ async def compile_update(
             if reference is not None:
                 shapes = [with_reference(reference, batch, settings, compile_only) for batch in batches]
             if batches:
-                train_step(state, *shapes, settings=settings, run=compile_only)
+                train_step(state, *shapes, settings=settings, execute=compile_only)
 
     await session.hosts.until_stop(asyncio.to_thread(compile_all))
     session.hosts.gather("compiled", None)
+
+
+def shapes_of(batches: Sequence[Batch]) -> set[Shapes]:
+    """Return the shapes of the arrays of each batch: an update whose batches have known shapes compiles nothing."""
+    return {tuple(array.shape for array in jax.tree.leaves(batch)) for batch in batches}
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,7 @@ async def make_update(
 async def wait_for(future: asyncio.Future[T]) -> tuple[T | None, bool]:
     """Return a future's result, and whether this task was cancelled during the wait.
 
-    A future that was cancelled itself counts as such, with the result None: another host was told to stop."""
+    A future that was cancelled itself counts as such, with the result None: another host was stopped."""
     cancelled = False
     while not future.done():
         try:
@@ -227,7 +235,7 @@ def fetch_metrics(metrics: Metrics) -> tuple[Metrics, float]:
     return jax.device_get(metrics), time.perf_counter()
 
 
-def with_reference(policy: Policy, batch: Batch, settings: StepSettings, run: Run = call) -> Batch:
+def with_reference(policy: Policy, batch: Batch, settings: StepSettings, execute: Execute = call) -> Batch:
     """Return the batch with its completions' log-probabilities under `policy`, for the KL."""
-    logps, _ = run(completion_logps, policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
+    logps, _ = execute(completion_logps, policy, batch, temperature=settings.temperature, forbidden=settings.forbidden)
     return replace(batch, reference_logps=logps)

@@ -25,5 +25,5 @@ class OneInstruction:
     def demonstrations(
         self, count: int, seed: int, style: DemonstrationStyle, split: Split = Split.TRAIN
     ) -> Iterator[Trajectory]:
-        """See TaskSuite. Nobody has shown how to carry it out."""
+        """See TaskSuite. An instruction has no demonstrations."""
         raise NotImplementedError("an instruction has no demonstrations")

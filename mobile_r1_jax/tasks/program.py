@@ -1,4 +1,4 @@
-"""The shell lines of a task: what prepares the phone, what decides the outcome, and what puts the phone in order again.
+"""The shell lines of a task: preparation of the phone, checks of the outcome, and teardown.
 
 These are plain data. `phones/adb/task_program.py` runs them on a phone.
 """
@@ -42,7 +42,7 @@ class Check:
     negated: bool = False
 
     def outcome(self, answer: ShellAnswer) -> Outcome:
-        """Return what the answer to `shell` says."""
+        """Return the outcome by the answer to `shell`."""
         if failure(answer):
             return Outcome.UNKNOWN
         output = answer.stdout.replace("\r\n", "\n")

@@ -148,12 +148,12 @@ def _one_or_more(node: Node | None) -> list[Node]:
 
 
 def _values(node: Node) -> dict[str, dict[str, str]]:
-    """Return slot -> what the instruction says -> what the lines say. A list says the same in both."""
+    """Return slot -> text in the instruction -> text in the lines. A list has the same text for both."""
     values: dict[str, dict[str, str]] = {}
     for slot, listed in fields(node, "values").items():
         what = f"values of {slot}"
         if slots(f"{{{slot}}}") != [slot]:
-            raise wrong(listed, f"values: {slot!r} is no name for a slot; use letters, digits and '_'")
+            raise wrong(listed, f"values: {slot!r} is not a name for a slot; use letters, digits and '_'")
         if isinstance(listed, SequenceNode):
             texts = [text_of(item, what) for item in listed.value]
             if twice := [text for text in texts if texts.count(text) > 1]:
@@ -229,7 +229,7 @@ def _check(node: Node, texts: _Slots) -> Check:
         try:
             re.compile(fill_pattern(expected, dict.fromkeys(slots(expected), "x")), re.M)
         except (re.error, OverflowError, RecursionError) as error:
-            raise wrong(keys[key], f"{key}: {expected!r} is no regular expression: {error}") from error
+            raise wrong(keys[key], f"{key}: {expected!r} is not a regular expression: {error}") from error
     return Check(texts.line(keys["shell"], "shell"), operator, expected, negated)
 
 

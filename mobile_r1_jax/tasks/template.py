@@ -12,15 +12,15 @@ from mobile_r1_jax.tasks.slots import fill, fill_line, fill_pattern
 from mobile_r1_jax.tasks.suite import Split
 from mobile_r1_jax.tasks.task import Risk, Task
 
-Labels = dict[str, str]  # slot -> what the instruction says
+Labels = dict[str, str]  # slot -> its text in the instruction
 
 
 @dataclass(frozen=True)
 class TaskTemplate:
     """A task of a file, whose texts may have slots.
 
-    instructions: wordings, such as one for each language. values: slot -> what the instruction says -> what the shell
-    lines and checks say. held_out: slot -> what only the split unseen_parameters says. program: its lines and the link
+    instructions: wordings, such as one for each language. values: slot -> text in the instruction -> text in shell
+    lines and checks. held_out: slot -> texts that only the split unseen_parameters has. program: its lines and the link
     in `opens` have slots too.
     """
 

@@ -18,7 +18,7 @@ _COMMENT = re.compile(r"[ \t]+#([^\s#!\0][^\s\0]*)")  # as in `Open room #5`
 
 
 class WrongYamlError(Exception):
-    """What is wrong in a file, and the line (from 1)."""
+    """A fault of a file, and its line (from 1)."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)

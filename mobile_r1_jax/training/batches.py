@@ -39,7 +39,7 @@ def micro_batches(
     """Return all groups in batches of `rows` prompts.
 
     There are two shapes: one for groups with one completion, one for up to `group` completions. One shared shape would
-    waste most of its room. Prompts of similar length share a batch. Empty rows pad the last batch of a shape.
+    be mostly padding. Prompts of similar length share a batch. Empty rows pad the last batch of a shape.
 
     Args:
       tokens: length C of a completion. mesh: places the arrays.

@@ -1,40 +1,47 @@
 """Checkpoints of a training run, by Orbax: the whole state, and the position in the data as JSON.
 
-Orbax writes into a temporary folder and renames it when it is complete. So a killed process keeps its finished
-checkpoints. Arrays are stored whole, under their names in the state ("trained.text.embedding"): a run may resume on
-another mesh. Large stacked parameters have one chunk per layer, so that one layer can be read alone. If a run trains
-adapters, its frozen weights are not stored: they are those of the policy that the run started from, and a resumed run
-loads them again.
+They lie in a local folder or in a bucket (checkpoint_storage.py). A checkpoint counts only when it is complete, so a
+killed process keeps its finished checkpoints. Arrays are stored whole, under their names in the state
+("trained.text.embedding"): a run may resume on another mesh. Large stacked parameters have one chunk per layer, so that
+one layer can be read alone. If a run trains adapters, its frozen weights are not stored: they are those of the policy
+that the run started from, and a resumed run loads them again.
 
 Every finished checkpoint holds the checksums of its files. A damaged checkpoint is skipped, and the newest intact one
 is used.
 """
 
 import logging
+import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
+from etils import epath
 from jax.experimental import multihost_utils
 
 from mobile_r1_jax.agent.errors import OneLineError
+from mobile_r1_jax.training.checkpoint_storage import (
+    COMMITTED,
+    as_folder,
+    drafts,
+    in_bucket,
+    steps_in,
+    store_spec,
+)
 from mobile_r1_jax.training.checksums import find_damage, write_checksums
 from mobile_r1_jax.training.state import NonFiniteError, TrainState, is_finite
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 ORBAX_LOG = logging.getLogger("absl")
-DRAFT = ".orbax-checkpoint-tmp"  # part of the name of an unfinished checkpoint
-WRITTEN_LATER = frozenset({"_CHECKPOINT_METADATA", "commit_success.txt"})  # by Orbax; a restore does not need them
+WRITTEN_LATER = frozenset({"_CHECKPOINT_METADATA", COMMITTED})  # by Orbax; a restore does not need them
 LONGEST_REASON = 160  # characters
 OS_ERROR = re.compile(r": ([^:\[]+) \[os_error_code=")  # finds "No space left on device" in tensorstore's errors
 STATE, POSITION = "state", "position"
@@ -54,14 +61,14 @@ class NoCheckpointError(CheckpointError):
 
 @contextmanager
 def open_checkpoints(
-    directory: Path, *, keep: int = 2, keep_every: int | None = None
+    directory: os.PathLike[str], *, keep: int = 2, keep_every: int | None = None
 ) -> Iterator[ocp.CheckpointManager]:
     """Open (or create) a directory of checkpoints for writing. Keep the last `keep` of them, and those whose number of
     updates is a multiple of `keep_every`.
 
     Leaving the context waits until everything is written. Raises CheckpointError if that fails.
     """
-    directory = Path(directory).absolute()
+    directory = as_folder(directory)
     with_checksums = ocp.options.AsyncOptions(post_finalization_callback=lambda: _write_draft_checksums(directory))
     _silence_tracebacks()
     kept = {"max_to_keep": keep, "keep_period": keep_every}
@@ -98,13 +105,13 @@ def save(checkpoints: ocp.CheckpointManager, state: TrainState, step: int, posit
     arguments = ocp.args.Composite(
         **{STATE: ocp.args.StandardSave(arrays, save_args=chunks), POSITION: ocp.args.JsonSave(dict(position))}
     )
-    with _write_errors(Path(checkpoints.directory)):
+    with _write_errors(checkpoints.directory):
         checkpoints.save(step, args=arguments, force=True)
 
 
 def finish(checkpoints: ocp.CheckpointManager) -> None:
     """Wait until the last checkpoint is written. Raises CheckpointError as `save`."""
-    with _write_errors(Path(checkpoints.directory)):
+    with _write_errors(checkpoints.directory):
         checkpoints.wait_until_finished()
 
 
@@ -121,7 +128,7 @@ def restore(
     Raises:
       CheckpointError: there is no checkpoint, none is intact, or its arrays do not match `state`.
     """
-    directory, steps = Path(checkpoints.directory), checkpoints.all_steps()
+    directory, steps = checkpoints.directory, checkpoints.all_steps()
     if not steps:
         raise NoCheckpointError(f"no finished checkpoint in {directory}; start this run without resuming")
     if step is not None and step not in steps:
@@ -143,16 +150,17 @@ def restore(
     found, items, damaged = _newest_intact(directory, steps if step is None else [step], read)
     if damaged:
         if jax.process_index() == 0:
-            for other in damaged:
-                shutil.rmtree(aside := directory / f"damaged-{other}", ignore_errors=True)
-                (directory / str(other)).rename(aside)
+            with _read_errors(directory):
+                for other in damaged:
+                    (aside := directory / f"damaged-{other}").rmtree(missing_ok=True)
+                    (directory / str(other)).rename(aside)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints are renamed")
         checkpoints.reload()
     return _state_from(items[STATE], state), found, items[POSITION]
 
 
-def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.TensorStore]]:
+def stored_parameters(directory: os.PathLike[str]) -> tuple[int, dict[str, tensorstore.TensorStore]]:
     """Return the policy's parameters in the newest intact checkpoint of a directory. They are read when sliced.
 
     The directory is not changed, since a run may be writing to it. A damaged checkpoint is logged in one line.
@@ -163,7 +171,7 @@ def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.Tenso
     Raises:
       NoCheckpointError: there is no checkpoint; CheckpointError: none is intact.
     """
-    directory = directory.absolute()
+    directory = as_folder(directory)
     ORBAX_LOG.addFilter(_is_not_about_reading)
     options = {"read_only": True, "create": False, "save_interval_steps": 0}
     with _manager(directory, **options) if directory.is_dir() else nullcontext() as checkpoints:
@@ -183,10 +191,12 @@ def stored_parameters(directory: Path) -> tuple[int, dict[str, tensorstore.Tenso
         return _newest_intact(directory, steps, read)[:2]
 
 
-def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
+def _manager(directory: epath.Path, **options: Any) -> ocp.CheckpointManager:
     # Without named handlers, a manager that has saved nothing cannot read the checkpoints of another one.
     handlers = {STATE: ocp.StandardCheckpointHandler(), POSITION: ocp.JsonCheckpointHandler()}
-    return ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers)
+    with _read_errors(directory):
+        options = ocp.CheckpointManagerOptions(**options)
+        return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
 
 
 def _silence_tracebacks() -> None:
@@ -220,24 +230,40 @@ def _is_not_about_reading(record: logging.LogRecord) -> bool:
     return "is read only" not in str(record.msg)
 
 
-def _write_draft_checksums(directory: Path) -> None:
+def _write_draft_checksums(directory: epath.Path) -> None:
     """Write checksums into the draft before Orbax renames it, so that every finished checkpoint has them."""
     if jax.process_index() == 0:
-        for draft in directory.glob(f"*{DRAFT}*"):
+        for draft in drafts(directory):
             write_checksums(draft, leave_out=WRITTEN_LATER)
 
 
 @contextmanager
-def _write_errors(directory: Path) -> Iterator[None]:
+def _write_errors(directory: epath.Path) -> Iterator[None]:
     """Raise errors of Orbax and its threads as CheckpointError, and remove the unfinished checkpoint."""
     try:
         yield
     except Exception as error:
-        for draft in directory.glob(f"*{DRAFT}*"):
-            shutil.rmtree(draft, ignore_errors=True)
-        finished = sorted(int(path.name) for path in directory.glob("*") if path.name.isdecimal())
-        last = f"checkpoint {finished[-1]} is the last one there" if finished else "there is none yet"
+        try:
+            finished = steps_in(directory)
+            for draft in drafts(directory):
+                draft.rmtree(missing_ok=True)
+            last = f"checkpoint {finished[-1]} is the last one there" if finished else "there is none yet"
+        except Exception:  # a bucket that does not answer; the caller gets the first error
+            last = "the finished ones stay"
         raise CheckpointError(f"a checkpoint cannot be written to {directory}: {_reason(error)}; {last}") from error
+
+
+@contextmanager
+def _read_errors(directory: epath.Path) -> Iterator[None]:
+    """Raise the errors of a bucket that does not answer as CheckpointError. They say nothing about its files."""
+    try:
+        yield
+    except (CheckpointError, MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        if not in_bucket(directory):
+            raise
+        raise CheckpointError(f"{directory} does not answer: {_reason(error)}; start again when it does") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -252,16 +278,21 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]
 
 
-def _newest_intact(directory: Path, steps: Sequence[int], read: Callable[[int], T]) -> tuple[int, T, dict[int, str]]:
+def _newest_intact(
+    directory: epath.Path, steps: Sequence[int], read: Callable[[int], T]
+) -> tuple[int, T, dict[int, str]]:
     """Return the newest intact step, the result of `read` for it, and the problem of each newer step.
 
     It logs a line for each damaged checkpoint. Raises CheckpointError if none is intact.
     """
     damaged: dict[int, str] = {}
     for step in sorted(steps, reverse=True):
-        if not (problem := _find_damage(directory / str(step))):
+        with _read_errors(directory):
+            problem = _find_damage(directory / str(step))
+        if not problem:
             try:
-                result = read(step)
+                with _read_errors(directory):
+                    result = read(step)
             except (CheckpointError, MemoryError, jax.errors.JaxRuntimeError):  # not an error of the files
                 raise
             except Exception as error:  # Orbax has no narrower class for unreadable files
@@ -277,7 +308,7 @@ def _newest_intact(directory: Path, steps: Sequence[int], read: Callable[[int], 
     raise CheckpointError(f"no intact checkpoint in {directory} ({each}); to do this stage again, remove the directory")
 
 
-def _find_damage(folder: Path) -> str | None:
+def _find_damage(folder: epath.Path) -> str | None:
     """Return the problem of a checkpoint's files, in words; None if they are intact. All processes get a result."""
     problem = None
     if jax.process_index() == 0:
@@ -291,7 +322,7 @@ def _find_damage(folder: Path) -> str | None:
     return problem
 
 
-def _unreadable(folder: Path) -> str | None:
+def _unreadable(folder: epath.Path) -> str | None:
     """Read all arrays of a checkpoint without checksums. Return the problem, in words; None if they are readable."""
     try:
         database = tensorstore.KvStore.open(_database(folder)).result()
@@ -302,9 +333,9 @@ def _unreadable(folder: Path) -> str | None:
     return None
 
 
-def _database(folder: Path) -> dict[str, Any]:
+def _database(folder: epath.Path) -> dict[str, Any]:
     """Return tensorstore's spec of the OCDBT database that holds a checkpoint's arrays."""
-    return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder / STATE}/"}}
+    return {"driver": "ocdbt", "base": store_spec(folder / STATE)}
 
 
 def _metadata(checkpoints: ocp.CheckpointManager, step: int) -> Mapping[str, Any]:

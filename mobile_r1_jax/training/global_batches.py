@@ -1,7 +1,7 @@
 """Micro-batches of a run on several hosts: each host makes its own rows of every batch, from its own groups.
 
-Hosts only tell each other how much room their rows need, so that each array has one shape on all of them. No picture
-leaves the host that has it. Which rows share a batch depends on the number of hosts. Their sum does not: every
+Hosts exchange only the sizes that their rows need, so that each array has one shape on all of them. Screenshots stay
+on their host. Which rows share a batch depends on the number of hosts. Their sum does not: every
 micro-batch is divided by the tokens of the whole update (`train_step`).
 """
 
@@ -80,7 +80,7 @@ def global_batches(
 
 
 def needs_of(groups: Sequence[PromptGroup]) -> Needs:
-    """Return what the rows of these groups need."""
+    """Return the sizes that the rows of these groups need."""
     prompts = [one.prompt for one in groups]
     sizes = [size for _, size in distinct_screens(prompts).values()]
     return Needs(max(len(prompt.ids) for prompt in prompts), sizes, is_truncated(groups))
@@ -90,7 +90,7 @@ def place_batch_rows(batch: Batch, mesh: Mesh, vision: VisionConfig, dtype: np.d
     """Return a batch over the mesh, of which each host gives its own rows; `image_index` then counts all screens."""
     screens, prompts = batch.screens, batch.prompts
     if isinstance(screens, EncodedScreens):
-        screens = EncodedScreens(screens.tokens.astype(dtype))  # a host without screens has none to know it from
+        screens = EncodedScreens(screens.tokens.astype(dtype))  # a host without screens cannot read it from them
         tokens, own = screens.tokens.shape[1], len(screens.tokens)
     else:
         tokens, own = screens.screen.shape[1] * vision.window_tokens, len(screens.screen)

@@ -1,4 +1,4 @@
-"""Metrics of a run: a line of JSON per step, and the same curves for TensorBoard and, if asked for, Weights & Biases.
+"""Metrics of a run: a line of JSON per step, and the same curves for TensorBoard and, if enabled, Weights & Biases.
 
 When a run resumes from step 7, rows after step 7 are removed, since the run repeats these steps.
 """

@@ -24,7 +24,7 @@ from mobile_r1_jax.training.state import TrainState
 Metrics = dict[str, jax.Array]
 Gradients = tuple[nnx.State, Metrics]
 Core = tuple[jax.Array, nnx.State, optax.OptState]  # step, trained parameters, optimizer state
-Run = Callable[..., Any]  # (jitted function, its arguments) -> its results
+Execute = Callable[..., Any]  # (jitted function, its arguments) -> its results
 Placement = tuple[NamedSharding | None, ...]  # shardings of a tree's arrays, in the order of its leaves
 ROUNDING = 2**31 - 1  # folded into the run's PRNG key; far above any number of updates
 
@@ -86,7 +86,7 @@ def completion_logps(
 
 
 def train_step(
-    state: TrainState, *batches: Batch, settings: StepSettings, run: Run = call
+    state: TrainState, *batches: Batch, settings: StepSettings, execute: Execute = call
 ) -> tuple[TrainState, Metrics]:
     """Run one update on one batch, or on several micro-batches as if they were one batch.
 
@@ -96,19 +96,19 @@ def train_step(
 
     An update whose loss or gradient is not finite is skipped: step, parameters and optimizer state stay unchanged.
 
-    run: `compile_only` compiles the programs of the update, runs none of them, and donates nothing.
+    execute: `compile_only` compiles the programs of the update, runs none of them, and donates nothing.
 
     Returns:
       the next state, and metrics: float32 scalars, still on the device, so that the call does not wait. They are loss,
       grad_norm (before clipping), learning_rate, tokens, skipped (1 or 0), and those of `grpo_loss` or
       `likelihood_loss`.
     """
-    totals, *others = [run(count_totals, batch.completions.mask) for batch in batches]
+    totals, *others = [execute(count_totals, batch.completions.mask) for batch in batches]
     for other in others:
-        totals = run(add_totals, totals, other)
+        totals = execute(add_totals, totals, other)
     gradients: Gradients | None = None
     for batch in batches:
-        new = run(
+        new = execute(
             batch_gradients,
             state.trained,
             state.frozen,
@@ -118,10 +118,10 @@ def train_step(
             placement=placement_of(state.trained),
             **settings.objective,
         )
-        gradients = new if gradients is None else run(add_gradients, gradients, new)
+        gradients = new if gradients is None else execute(add_gradients, gradients, new)
     core = (state.step, state.trained, state.optimizer)
     update = update_program(placement_of(core))
-    leaves, metrics = run(update, core, gradients, totals, state.key, settings=settings.optimizer)
+    leaves, metrics = execute(update, core, gradients, totals, state.key, settings=settings.optimizer)
     step, trained, optimizer = jax.tree.unflatten(jax.tree.structure(core), leaves)
     return replace(state, step=step, trained=trained, optimizer=optimizer), metrics
 

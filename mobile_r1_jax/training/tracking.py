@@ -1,4 +1,4 @@
-"""Metrics for Weights & Biases, beside TensorBoard. The library is imported only if it is asked for."""
+"""Metrics for Weights & Biases, in addition to TensorBoard. The library is imported only if it is enabled."""
 
 import importlib
 import logging
@@ -28,7 +28,7 @@ def check_tracking(settings: TrackingSettings) -> None:
 class WandbCurves:
     """The metrics of one stage as a run of Weights & Biases; the stages of a run are a group.
 
-    A stage that goes on after a kill goes on with its run there. Steps that it repeats are already there and stay.
+    A stage that resumes after a kill continues its run there. Steps that it repeats are already there and stay.
     Without a connection the metrics are kept in the run directory, for `wandb sync`.
     """
 
@@ -47,7 +47,7 @@ class WandbCurves:
         file, name = folder / f"{stage}.id", settings.name or directory.name
         if after_step <= 0 or not file.is_file():
             write_whole(file, secrets.token_hex(4))
-        # Nothing about the machine and the command line: they may hold what is nobody's business there.
+        # Nothing about the machine and the command line: they may contain private data.
         private = {"x_disable_meta": True, "x_disable_machine_info": True, "disable_git": True, "disable_code": True}
         options = {
             "project": settings.project,

@@ -1,11 +1,11 @@
-"""Settings of trackers: what else gets the metrics, beside metrics.jsonl and TensorBoard."""
+"""Settings of trackers: further receivers of the metrics in metrics.jsonl and TensorBoard."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """Weights & Biases, beside TensorBoard. Needs the extra `wandb`."""
+    """Weights & Biases, in addition to TensorBoard. Needs the extra `wandb`."""
 
     wandb: bool = False  # send the metrics to Weights & Biases; with WANDB_MODE=offline they are kept for `wandb sync`
     project: str = "mobile-r1-jax"  # project there

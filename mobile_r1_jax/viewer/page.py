@@ -132,7 +132,7 @@ def _results(results: Sequence[Result]) -> Html:
 
 
 def _table(results: Sequence[Result]) -> Html:
-    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage", *SHARES)))
+    head = tag("tr", *(tag("th", column, scope="col") for column in ("Stage (in per cent)", *SHARES)))
     rows = [
         tag(
             "tr",

@@ -168,7 +168,7 @@ def _read_config(directory: Path) -> tuple[dict[str, Any], str, Resizing | None]
                 config = yaml.safe_load(text) or {}
                 resizing = Resizing(**config["resizing"]) if "resizing" in config else Resizing()
             except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
-                raise ReportError(f"{path} is no config of a run: {' '.join(str(error).split())}") from error
+                raise ReportError(f"{path} is not a config of a run: {' '.join(str(error).split())}") from error
             return (config, text, resizing) if folder == directory else ({}, "", resizing)
     return {}, "", None
 

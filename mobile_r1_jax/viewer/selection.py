@@ -90,7 +90,7 @@ def choose(strips: Sequence[Strip], most: int) -> Strips:
 
 def _kind(strip: Strip) -> int:
     """Return the kind, by interest: 0 recovery, 1 failure, 2 plain success, 3 ended by the phone."""
-    if not strip.ending.tells_of_policy:
+    if not strip.ending.depends_on_policy:
         return 3
     if strip.ending is Ending.SUCCESS:
         return 0 if strip.off_path else 2

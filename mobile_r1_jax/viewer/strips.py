@@ -33,6 +33,7 @@ ENDINGS = {
     Ending.OUT_OF_STEPS: ("…", "out of steps"),
     Ending.INFRASTRUCTURE_FAILURE: ("⚠", "infrastructure failure"),
     Ending.SECURE_PAGE: ("◼", "secure page"),
+    Ending.INTERRUPTED: ("■", "interrupted"),
 }
 # CSS pixels: screens narrower than _SMALL are shown at twice their size, pixel by pixel; others get the width _WIDTH.
 _SMALL, _WIDTH = 160, 216

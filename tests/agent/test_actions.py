@@ -44,12 +44,12 @@ EVERY = [
 
 
 @pytest.mark.parametrize(("action", "arguments"), EVERY, ids=lambda value: type(value).__name__)
-def test_every_action_is_read_and_printed_with_its_arguments_in_order(action: Action, arguments: dict) -> None:
+def test_every_action_parses_and_prints_its_arguments_in_order(action: Action, arguments: dict) -> None:
     assert parse_action(arguments, FRAME) == action
     assert json.dumps(action_arguments(action)) == json.dumps(arguments)
 
 
-def test_the_table_has_the_papers_nine_actions() -> None:
+def test_action_table_has_nine_actions_of_paper() -> None:
     assert [arguments["action"] for _, arguments in EVERY] == list(ACTIONS)
 
 
@@ -64,14 +64,14 @@ def test_the_table_has_the_papers_nine_actions() -> None:
         (None, "must be an object"),
         ({"action": "click"}, "'coordinate' is missing"),
         ({"action": "click", "coordinate": [1, 2], "text": "x"}, "unknown argument 'text'"),
-        ({"action": "click", "coordinate": [112, 2]}, "off the 112x224 model image"),
-        ({"action": "click", "coordinate": [0, -1]}, "off the 112x224 model image"),
+        ({"action": "click", "coordinate": [112, 2]}, "outside the 112x224 model image"),
+        ({"action": "click", "coordinate": [0, -1]}, "outside the 112x224 model image"),
         ({"action": "click", "coordinate": [1.0, 2]}, "whole numbers"),
         ({"action": "click", "coordinate": [True, 2]}, "whole numbers"),
         ({"action": "click", "coordinate": ["1", 2]}, "whole numbers"),
         ({"action": "click", "coordinate": [1, 2, 3]}, "whole numbers"),
         ({"action": "click", "coordinate": [math.nan, 2]}, "whole numbers"),
-        ({"action": "click", "coordinate": [10**5000, 2]}, "off the"),
+        ({"action": "click", "coordinate": [10**5000, 2]}, "outside the"),
         ({"action": "swipe", "coordinate": [1, 2]}, "'coordinate2' is missing"),
         ({"action": "long_press", "coordinate": [1, 2], "time": "1"}, "number of seconds"),
         ({"action": "wait", "time": True}, "number of seconds"),
@@ -86,20 +86,20 @@ def test_the_table_has_the_papers_nine_actions() -> None:
         ({"action": "terminate", "status": None}, "one of ['success', 'failure']"),
     ],
 )
-def test_what_is_wrong_with_an_action_is_said_and_never_raised(arguments: object, reason: str) -> None:
+def test_malformed_actions_return_a_reason_and_never_raise(arguments: object, reason: str) -> None:
     parsed = parse_action(arguments, FRAME)
     assert isinstance(parsed, Malformed) and reason in parsed.reason
     assert "\n" not in parsed.reason and len(parsed.reason) < 250
 
 
-def test_points_change_frame_and_everything_else_stays() -> None:
+def test_changing_the_frame_changes_points_only() -> None:
     device = Frame("device", 1120, 2240)
     assert to_frame(Swipe(A, B), device) == Swipe(A.to(device), B.to(device))
     assert to_frame(LongPress(A, 1.5), device) == LongPress(Point(145, 425, device), 1.5)
     assert to_frame(Type("x"), device) == Type("x")
 
 
-def test_the_tool_schema_names_every_action_and_argument_of_the_table() -> None:
+def test_tool_schema_names_every_action_and_argument() -> None:
     parameters = tool_schema()["function"]["parameters"]
     assert parameters["properties"]["action"]["enum"] == list(ACTIONS)
     named = {argument.name for row in ACTIONS.values() for argument in row.arguments}
@@ -107,7 +107,7 @@ def test_the_tool_schema_names_every_action_and_argument_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("text", ["42", "今天 21 度", "yes; rm -rf /", " a "])
-def test_answer_is_an_action_where_the_space_has_it(text: str) -> None:
+def test_answer_parses_only_in_an_action_space_that_has_it(text: str) -> None:
     arguments = {"action": "answer", "text": text}
     assert parse_action(arguments, FRAME) == Malformed("unknown action 'answer'")
     assert parse_action(arguments, FRAME, WITH_ANSWER) == Reply(text)
@@ -119,7 +119,7 @@ def test_an_answer_without_text_is_malformed(arguments: dict) -> None:
     assert isinstance(parse_action({"action": "answer", **arguments}, FRAME, WITH_ANSWER), Malformed)
 
 
-def test_the_schema_has_answer_only_where_the_space_has_it() -> None:
+def test_schema_has_answer_only_if_the_action_space_has_it() -> None:
     assert "answer" not in json.dumps(tool_schema())
     schema = tool_schema(WITH_ANSWER)["function"]
     assert schema["parameters"]["properties"]["action"]["enum"] == [*ACTIONS, "answer"]

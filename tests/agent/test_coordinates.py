@@ -16,10 +16,10 @@ CALL = '<think></think><action></action><tool_call>{{"name": "mobile_use", "argu
     [
         ([(1400, 3100), (30, 40), (700, 900)], "screenshot"),
         ([(419, 923), (30, 40), (200, 900)], "resized"),
-        ([(400, 100)] * 30 + [(700, 900)], "resized"),  # one slip does not turn the file over
+        ([(400, 100)] * 30 + [(700, 900)], "resized"),  # one wrong point does not change the frame of the file
     ],
 )
-def test_coordinates_beyond_the_resized_image_are_screenshot_pixels(points: list[tuple[int, int]], kind: str) -> None:
+def test_coordinates_outside_the_resized_image_are_screenshot_pixels(points: list[tuple[int, int]], kind: str) -> None:
     found = detect_frame([CoordinateGroup(tuple(points), 1440, 3200)], KIN)
     assert found.kind == kind and f"in {kind} pixels" in found.reason
 
@@ -29,13 +29,13 @@ def test_the_reason_names_the_largest_coordinates() -> None:
     assert "of 2, the largest (1400, 3100), 2 lie beyond the resized image" in found.reason
 
 
-def test_where_the_model_sees_a_larger_image_coordinates_beyond_the_screenshot_are_its_pixels() -> None:
+def test_coordinates_outside_the_screenshot_are_pixels_of_a_larger_model_image() -> None:
     double = Resizing(scale=2.0)
     assert detect_frame([CoordinateGroup(((200, 400), (10, 10)), 112, 224)], double).kind == "resized"
     assert detect_frame([CoordinateGroup(((100, 220), (10, 10)), 112, 224)], double).kind == "screenshot"
 
 
-def test_screens_of_several_sizes_are_each_held_against_their_own() -> None:
+def test_coordinates_are_compared_with_the_size_of_their_own_screen() -> None:
     seen = [
         CoordinateGroup(((300, 700),), 1080, 2400),
         CoordinateGroup(((1300, 3000),), 1440, 3200),
@@ -44,13 +44,13 @@ def test_screens_of_several_sizes_are_each_held_against_their_own() -> None:
     assert detect_frame(seen, KIN).kind == "screenshot"
 
 
-def test_the_frame_of_one_screenshot_follows() -> None:
+def test_detected_frame_gives_the_size_for_one_screenshot() -> None:
     assert detect_frame([], KIN).of(1440, 3200) == Frame("resized", 420, 924)
     found = detect_frame([CoordinateGroup(((1400, 3100),), 1440, 3200)], KIN)
     assert found.of(1080, 2400) == Frame("screenshot", 1080, 2400)
 
 
-def test_points_are_read_from_a_response_whatever_their_pixels() -> None:
+def test_points_of_a_response_are_read_in_any_frame() -> None:
     swipe = '{"action": "swipe", "coordinate": [1, 2], "coordinate2": [9000, 9001]}'
     assert response_points(CALL.format(swipe)) == [(1, 2), (9000, 9001)]
     assert response_points(CALL.format('{"action": "wait", "time": 1}')) == []
@@ -59,7 +59,7 @@ def test_points_are_read_from_a_response_whatever_their_pixels() -> None:
 
 @pytest.mark.parametrize("points", [[], [(5, 5)], [(1400, 3100)] * 9])
 @pytest.mark.parametrize("setting", ["screenshot", "resized"])
-def test_a_setting_decides_whatever_the_coordinates_look_like(points: list[tuple[int, int]], setting: str) -> None:
+def test_setting_overrides_the_detected_frame(points: list[tuple[int, int]], setting: str) -> None:
     found = detect_frame([CoordinateGroup(tuple(points), 1440, 3200)], KIN, setting)
     assert (found.kind, found.doubt) == (setting, "")
 
@@ -74,24 +74,24 @@ SPREAD = [(x, y) for x in range(10, 1000, 88) for y in range(10, 1000, 88)]  # i
         ([(30, 40)], (1080, 2400), "resized", "so few"),
         ([(x * 420 // 1000, y * 924 // 1000) for x, y in SPREAD], (1440, 3200), "resized", ""),
         ([(x * 1440 // 1000, y * 3200 // 1000) for x, y in SPREAD], (1440, 3200), "screenshot", ""),
-        # Made at 448x1036, at half the size, and in thousandths: neither image.
+        # Points at 448x1036, at half the size and in thousandths fit neither image.
         ([(x * 448 // 1000, y * 1036 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 41%"),
         ([(x * 540 // 1000, y * 1200 // 1000) for x, y in SPREAD], (1080, 2400), "screenshot", "they reach over 49%"),
         (SPREAD, (1440, 3200), "screenshot", "they reach over 68% of the image's width and 31% of its height"),
         ([(x * 112 // 1000, y * 224 // 1000) for x, y in SPREAD], (112, 224), "screenshot", ""),  # too small to resize
     ],
 )
-def test_a_file_that_may_be_read_wrong_says_why(points, size, kind: str, doubt: str) -> None:
+def test_ambiguous_coordinates_give_a_warning_with_the_reason(points, size, kind: str, doubt: str) -> None:
     found = detect_frame([CoordinateGroup(tuple(points), *size)], KIN)
     assert found.kind == kind and doubt in found.doubt and bool(doubt) == bool(found.doubt)
 
 
-def test_pictures_stored_in_another_size_are_counted() -> None:
+def test_images_of_another_size_than_declared_are_counted() -> None:
     seen = [CoordinateGroup(((900, 2000),), 1080, 2400, scaled=True), CoordinateGroup(((900, 2000),), 1080, 2400)]
     assert "1 pictures are stored in another size than declared" in detect_frame(seen, KIN).reason
 
 
-def test_a_screen_that_cannot_be_resized_has_no_say() -> None:
+def test_screens_that_cannot_be_resized_are_ignored() -> None:
     seen = [CoordinateGroup(((1400, 3100),), 1440, 3200), CoordinateGroup(((9, 1900),), 10, 2001)]
     assert detect_frame(seen, KIN).kind == "screenshot"
     with pytest.raises(ValueError, match="200 times"):

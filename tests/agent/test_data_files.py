@@ -1,4 +1,4 @@
-"""The file of a directory's trajectories: encodings, compression, and where it lies."""
+"""The file of a directory's trajectories: encodings, compression and path."""
 
 import gzip
 from pathlib import Path
@@ -19,12 +19,14 @@ BOM = b"\xef\xbb\xbf"
     ids=["plain", "mark", "gzip under a plain name", "mark in gzip"],
 )
 @pytest.mark.parametrize("name", ["data.jsonl", "data.jsonl.gz"])
-def test_lines_are_read_whatever_a_writer_put_around_them(tmp_path: Path, content: bytes, name: str) -> None:
+def test_lines_are_read_with_byte_order_marks_line_ends_and_compression(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     assert list(read_lines(tmp_path)) == LINES
 
 
-def test_files_put_one_after_another_keep_every_line(tmp_path: Path) -> None:
+def test_concatenated_files_keep_every_line(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_bytes(BOM + b"[1]\r\n" + BOM + b"[2]\n" + BOM)
     assert list(read_lines(tmp_path)) == [(1, "[1]\r\n"), (2, "[2]\n")]
     (tmp_path / "data.jsonl").write_bytes(gzip.compress(b"[1]\n") + gzip.compress(b"[2]\n"))
@@ -32,14 +34,14 @@ def test_files_put_one_after_another_keep_every_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_another_encoding_is_named_once(tmp_path: Path, encoding: str) -> None:
+def test_wrong_encoding_is_reported_once(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "data.jsonl").write_bytes(TEXT.encode(encoding))
     [(number, line)] = read_lines(tmp_path)
     assert number == 1 and isinstance(line, Malformed) and "UTF-16 or UTF-32; save it as UTF-8" in line.reason
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: data + b"junk", lambda data: data[:5]])
-def test_a_damaged_gzip_file_gives_what_comes_before_the_damage(tmp_path: Path, damage) -> None:
+def test_damaged_gzip_file_gives_the_lines_before_the_damage(tmp_path: Path, damage) -> None:
     lines = b"".join(b'{"number": %d}\n' % number for number in range(20_000))
     (tmp_path / "data.jsonl.gz").write_bytes(damage(gzip.compress(lines)))
     *good, (number, last) = read_lines(tmp_path)
@@ -47,7 +49,7 @@ def test_a_damaged_gzip_file_gives_what_comes_before_the_damage(tmp_path: Path, 
     assert all(isinstance(line, str) for _, line in good)
 
 
-def test_the_plain_file_is_taken_where_both_are(tmp_path: Path) -> None:
+def test_plain_file_is_preferred_over_compressed_file(tmp_path: Path) -> None:
     assert not has_data(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no data\.jsonl in"):
         data_file(tmp_path)

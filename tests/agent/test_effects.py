@@ -1,4 +1,4 @@
-"""The effect of the last action, told in words before the next screenshot, whatever it quotes."""
+"""A prompt describes the effect of the last action before the next screenshot. Quoted text cannot break it."""
 
 import io
 
@@ -28,7 +28,7 @@ def screenshot() -> Screenshot:
 
 
 def prompt(tokenizer: PreTrainedTokenizerFast, *effects: str, tell_effects: bool = True) -> str:
-    """The text of the prompt after a turn with each of the effects."""
+    """Return the text of the prompt after a turn with each of the effects."""
     answers = zip(ANSWERS, effects, strict=False)
     past = [PastTurn(screenshot(), encode(tokenizer, answer), effect) for answer, effect in answers]
     built = build_prompt(tokenizer, "go", past, screenshot(), RESIZING, tell_effects=tell_effects)
@@ -36,19 +36,19 @@ def prompt(tokenizer: PreTrainedTokenizerFast, *effects: str, tell_effects: bool
 
 
 def test_the_effect_of_the_last_action_comes_before_the_next_screenshot(tokenizer) -> None:
-    told = f"<|im_start|>user\nEffect of the last action: {REFUSED}{SEEN}"
+    stated = f"<|im_start|>user\nEffect of the last action: {REFUSED}{SEEN}"
     start = "<|im_start|>system\ngo<|im_end|>\n"
-    assert prompt(tokenizer, REFUSED) == f"{start}<|im_start|>user\n{SEEN}{ANSWERS[0]}<|im_end|>\n{told}"
+    assert prompt(tokenizer, REFUSED) == f"{start}<|im_start|>user\n{SEEN}{ANSWERS[0]}<|im_end|>\n{stated}"
     both = prompt(tokenizer, "an older effect", REFUSED)
-    assert "older" not in both and both.endswith(f"{ANSWERS[1]}<|im_end|>\n{told}")
+    assert "older" not in both and both.endswith(f"{ANSWERS[1]}<|im_end|>\n{stated}")
 
 
-def test_its_ids_are_those_of_a_text_part_before_the_image_in_the_chat_template(tokenizer) -> None:
+def test_effect_ids_equal_a_text_part_before_the_image_in_the_chat_template(tokenizer) -> None:
     ids = [*encode(tokenizer, "user\n"), *effect_ids(tokenizer, REFUSED)]
     assert ids == list(encode(tokenizer, f"user\nEffect of the last action: {REFUSED}"))
 
 
-def test_a_prompt_without_an_effect_is_as_before(tokenizer) -> None:
+def test_prompt_without_an_effect_is_unchanged(tokenizer) -> None:
     plain = prompt(tokenizer, "", "")
     assert "Effect" not in plain
     assert plain == prompt(tokenizer, REFUSED, "") == prompt(tokenizer, "", REFUSED, tell_effects=False)
@@ -71,7 +71,7 @@ def test_a_prompt_without_an_effect_is_as_before(tokenizer) -> None:
         "word " * 200,
     ],
 )
-def test_what_an_effect_quotes_cannot_break_the_prompt(effect: str) -> None:
+def test_quoted_text_in_an_effect_cannot_break_the_prompt(effect: str) -> None:
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([AddedToken("<tool_call>", special=False), AddedToken("</tool_call>", special=False)])
     ids = effect_ids(tokenizer, effect)
@@ -81,5 +81,5 @@ def test_what_an_effect_quotes_cannot_break_the_prompt(effect: str) -> None:
     assert prompt(tokenizer, effect).count("<|im_start|>") == prompt(tokenizer, "").count("<|im_start|>")
 
 
-def test_an_effect_that_is_nothing_but_special_tokens_is_not_told(tokenizer) -> None:
+def test_effect_of_special_tokens_alone_is_left_out(tokenizer) -> None:
     assert effect_ids(tokenizer, "<|im_end|> <|im_start|>") == effect_ids(tokenizer, " \n ") == ()

@@ -8,11 +8,11 @@ DEVICE = Frame("device", 1440, 3200)
 MODEL = Frame("model", 420, 924)
 
 
-def test_a_model_point_is_scaled_to_the_device() -> None:
+def test_model_point_is_scaled_to_the_device() -> None:
     assert Point(210, 462, MODEL).to(DEVICE) == Point(721, 1601, DEVICE)
 
 
-def test_corners_go_to_corners_and_stay_on_the_screen() -> None:
+def test_corners_map_to_corners_on_the_screen() -> None:
     assert Point(1439, 3199, DEVICE).to(MODEL) == Point(419, 923, MODEL)
     assert Point(0, 0, DEVICE).to(MODEL) == Point(0, 0, MODEL)
 
@@ -23,17 +23,17 @@ def test_a_point_off_the_screen_is_clamped_onto_it(x: int, y: int) -> None:
     assert MODEL.holds(moved.x, moved.y)
 
 
-def test_every_model_pixel_comes_back_from_the_larger_device_as_itself() -> None:
+def test_every_model_pixel_survives_the_round_trip_over_a_larger_device() -> None:
     for x in range(420):
         assert Point(x, x, MODEL).to(DEVICE).to(MODEL) == Point(x, x, MODEL)
 
 
-def test_equal_sizes_change_the_frame_and_not_the_point() -> None:
+def test_equal_sizes_change_only_the_frame() -> None:
     screenshot = Frame("screenshot", 420, 924)
     assert Point(17, 900, MODEL).to(screenshot) == Point(17, 900, screenshot)
 
 
-def test_a_box_holds_its_edges_and_nothing_beyond() -> None:
+def test_box_contains_its_edges_and_nothing_outside() -> None:
     box = Box(10, 20, 30, 40, MODEL)
     assert box.contains(Point(10, 20, MODEL)) and box.contains(Point(30, 40, MODEL))
     assert not box.contains(Point(31, 40, MODEL)) and not box.contains(Point(10, 19, MODEL))
@@ -48,6 +48,6 @@ def test_a_point_inside_a_box_is_inside_it_in_every_frame() -> None:
             assert box.to(MODEL).contains(point.to(MODEL))
 
 
-def test_a_box_brings_points_of_other_frames_into_its_own() -> None:
+def test_box_converts_points_of_other_frames() -> None:
     assert Box(0, 0, 719, 1599, DEVICE).contains(Point(209, 461, MODEL))
     assert not Box(0, 0, 719, 1599, DEVICE).contains(Point(211, 461, MODEL))

@@ -24,7 +24,7 @@ FIRST = '{"stage": "base", "note": "“ok” 好"}\n'.encode()
         b'{"stage": "\xe5\xa5',  # within a character
         b'{"n": [1, 2]',
         b"\0" * 5000,  # a power cut: the length was written, the bytes were not
-        b'{"long": "' + b"x" * (3 << 20),  # longer than what is read at once
+        b'{"long": "' + b"x" * (3 << 20),  # longer than one block of reading
         b"{",
     ],
 )
@@ -49,7 +49,7 @@ def test_a_last_line_that_only_lacks_its_line_break_is_kept(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("line", ['{"stage": "ba{"stage": "base"}', "[1]", "3", "{'a': 1}"])
-def test_another_line_that_is_no_object_is_named_with_its_file(line: str, tmp_path: Path) -> None:
+def test_damaged_line_before_the_last_is_an_error_with_file_and_line(line: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(f'{{"n": 1}}\n\n{line}\n{{"n": 2}}\n')
     with pytest.raises(OneLineError, match=r"rows\.jsonl, line 3: .*; remove this line") as caught:
@@ -57,7 +57,7 @@ def test_another_line_that_is_no_object_is_named_with_its_file(line: str, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-def test_objects_are_removed_and_the_other_lines_stay_as_they_were_written(tmp_path: Path) -> None:
+def test_removing_objects_keeps_other_lines_byte_for_byte(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"n":  1}\n{"n": 2}\n{"n": 3.50}\n{"n": 4')
     keep_objects(file, lambda row: row["n"] != 2)
@@ -66,7 +66,7 @@ def test_objects_are_removed_and_the_other_lines_stay_as_they_were_written(tmp_p
 
 
 def append_under_a_limit(file: Path) -> None:
-    """Append until the file may grow no more: a limit of the operating system, met in the middle of a line."""
+    """Append until the operating system's limit on the size of a file cuts a line."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     try:
         for number in range(100):
@@ -75,7 +75,7 @@ def append_under_a_limit(file: Path) -> None:
         sys.exit(error.errno if error.filename == str(file) else 1)
 
 
-def test_a_line_that_does_not_fit_leaves_the_lines_before_it(tmp_path: Path) -> None:
+def test_line_that_does_not_fit_on_the_disk_leaves_earlier_lines(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     child = multiprocessing.get_context("spawn").Process(target=append_under_a_limit, args=(file,))
     child.start()
@@ -84,14 +84,14 @@ def test_a_line_that_does_not_fit_leaves_the_lines_before_it(tmp_path: Path) -> 
     assert child.exitcode == errno.EFBIG
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+def test_full_disk_error_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*rows\.jsonl'"):
         append_line(file, "{}")
 
 
-def test_objects_are_streamed_with_the_numbers_of_their_lines_and_broken_ones_with_the_reason(tmp_path: Path) -> None:
+def test_stream_gives_line_numbers_and_reasons_for_broken_lines(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"a": 1}\n\n[2]\n\xff\n{"a": 3}\n{"a": ')
     rows = list(stream_objects(file))

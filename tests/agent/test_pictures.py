@@ -1,4 +1,4 @@
-"""Pictures of any kind: what becomes a screenshot, with which pixels, and what is refused in one line."""
+"""Images of every format: which become screenshots, with which pixels, and which are refused in one line."""
 
 import io
 import random
@@ -34,7 +34,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(rows: bytes, *extra: bytes, width: int = WIDTH, height: int = HEIGHT, bits=8, color=2, interlace=0) -> bytes:
-    """A PNG with correct checksums around any pixel data: `rows` is already compressed."""
+    """Return a PNG with correct checksums around any pixel data: `rows` is already compressed."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, interlace))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
@@ -80,7 +80,7 @@ def test_a_png_is_kept_byte_for_byte_and_bytes_after_its_end_are_ignored() -> No
         "jpeg-of-two",
     ],
 )
-def test_jpeg_and_webp_become_pngs_of_the_pixels_that_a_viewer_shows(data: bytes) -> None:
+def test_jpeg_and_webp_become_pngs_with_displayed_pixels(data: bytes) -> None:
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     screenshot = read_picture(data)
     check_pixels(screenshot)
@@ -89,13 +89,13 @@ def test_jpeg_and_webp_become_pngs_of_the_pixels_that_a_viewer_shows(data: bytes
     assert read_picture(data).sha == screenshot.sha
 
 
-def test_transparent_webp_lies_on_white() -> None:
+def test_transparent_webp_gets_a_white_background() -> None:
     shown = np.asarray(read_picture(saved(Image.new("RGBA", (28, 28), (9, 9, 9, 0)), "WEBP", lossless=True)).image())
     assert (shown == 255).all()
 
 
 @pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_sixteen_bits_a_channel_are_read_by_their_high_byte(color: int, channels: int) -> None:
+def test_sixteen_bit_channels_keep_their_high_byte(color: int, channels: int) -> None:
     deep = np.random.default_rng(1).integers(0, 1 << 16, (HEIGHT, WIDTH, channels), np.uint16)
     if channels in (2, 4):
         deep[..., -1] = 0xFFFF
@@ -106,7 +106,7 @@ def test_sixteen_bits_a_channel_are_read_by_their_high_byte(color: int, channels
     assert np.array_equal(np.asarray(screenshot.image()), colors >> 8)
 
 
-def test_the_transparent_shade_of_sixteen_bit_gray_is_white() -> None:
+def test_transparent_sixteen_bit_gray_becomes_white() -> None:
     rows = b"".join(b"\0" + np.full(WIDTH, y, ">u2").tobytes() for y in range(HEIGHT))
     shown = np.asarray(read_picture(png(zlib.compress(rows), chunk(b"tRNS", b"\0\5"), bits=16, color=0)).image())
     assert (shown[5] == 255).all() and (shown[4] == 0).all()
@@ -123,13 +123,13 @@ def test_the_transparent_shade_of_sixteen_bit_gray_is_white() -> None:
         (saved(picture(), "JPEG")[:1500], "cannot be decoded: image file is truncated"),
         (saved(picture(), "WEBP")[:200], "cannot be decoded"),
         (saved(picture(), "JPEG")[:20], "cannot be decoded"),
-        (saved(Image.new("RGB", (5, 1200)), "JPEG"), "5x1200 pixels is no screen"),
+        (saved(Image.new("RGB", (5, 1200)), "JPEG"), "5x1200 pixels is not a screen"),
         (saved(Image.new("L", (16_000, 16_000)), "JPEG"), "cannot be decoded"),
-        (png(b"", width=15_000, height=15_000), "15000x15000 pixels is no screen"),
-        (png(b"", width=16_384, height=2_500), "16384x2500 pixels is no screen"),
+        (png(b"", width=15_000, height=15_000), "15000x15000 pixels is not a screen"),
+        (png(b"", width=16_384, height=2_500), "16384x2500 pixels is not a screen"),
     ],
 )
-def test_what_is_no_picture_of_a_screen_is_refused_in_one_line(data: bytes, reason: str) -> None:
+def test_files_that_are_not_screen_images_are_one_line_errors(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason) as caught:
         read_picture(data)
     assert len(str(caught.value).splitlines()) == 1
@@ -139,7 +139,7 @@ def test_what_is_no_picture_of_a_screen_is_refused_in_one_line(data: bytes, reas
     "data",
     [
         png(zlib.compress(ROWS)[:2000]),
-        png(zlib.compress(ROWS[: len(ROWS) // 2])),  # compressed data that is whole, of half the rows
+        png(zlib.compress(ROWS[: len(ROWS) // 2])),  # complete compressed data of half of the rows
         png(zlib.compress(ROWS[:-1])),
         png(zlib.compress(b"")),
         png(b""),
@@ -166,12 +166,12 @@ def test_what_is_no_picture_of_a_screen_is_refused_in_one_line(data: bytes, reas
         "no-idat",
     ],
 )
-def test_pixels_that_are_missing_or_cannot_be_decoded_are_found(data: bytes) -> None:
+def test_missing_or_undecodable_pixels_are_detected(data: bytes) -> None:
     with pytest.raises(ValueError, match="screenshot is damaged"):
         check_pixels(read_picture(data))
 
 
-def test_a_small_header_before_much_data_takes_little_memory() -> None:
+def test_decompression_bomb_takes_little_memory() -> None:
     bomb = png(zlib.compress(ROWS + bytes(500_000_000), 9))
     tracemalloc.start()
     check_pixels(Screenshot(bomb))
@@ -181,7 +181,7 @@ def test_a_small_header_before_much_data_takes_little_memory() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_damage_anywhere_is_a_screenshot_or_one_line(kind: str) -> None:
+def test_damage_at_any_byte_gives_a_screenshot_or_a_one_line_error(kind: str) -> None:
     draw, good = random.Random(0), saved(picture(), kind)
     for _ in range(300):
         data = bytearray(good)

@@ -1,4 +1,4 @@
-"""Prompts, held against `transformers`' chat template and rotary positions."""
+"""Prompts equal `transformers`' chat template and rotary positions."""
 
 import io
 import re
@@ -75,7 +75,7 @@ def template_ids(tokenizer: PreTrainedTokenizerFast, messages: list[dict], sizes
 USER = {"role": "user", "content": [{"type": "image"}]}
 
 
-def said(text: str) -> dict[str, str]:
+def text_message(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
@@ -83,9 +83,9 @@ def said(text: str) -> dict[str, str]:
     ("turn", "messages", "shown"),
     [
         (0, [USER], [0]),
-        (1, [USER, said(ANSWERS[0]), USER], [0, 1]),
-        (2, [said(ANSWERS[0]), USER, said(ANSWERS[1]), USER], [1, 2]),
-        (4, [said("\n".join(ANSWERS[:3])), USER, said(ANSWERS[3]), USER], [3, 4]),
+        (1, [USER, text_message(ANSWERS[0]), USER], [0, 1]),
+        (2, [text_message(ANSWERS[0]), USER, text_message(ANSWERS[1]), USER], [1, 2]),
+        (4, [text_message("\n".join(ANSWERS[:3])), USER, text_message(ANSWERS[3]), USER], [3, 4]),
     ],
 )
 def test_token_ids_equal_the_chat_template_turn_by_turn(
@@ -113,12 +113,12 @@ def test_positions_equal_transformers_for_one_image_and_for_two_of_different_siz
     np.testing.assert_array_equal(prompt.positions, expected[:, 0].numpy())
 
 
-def test_positions_of_text_count_up_in_all_three_axes() -> None:
+def test_text_positions_increase_by_one_in_all_three_axes() -> None:
     positions = mrope_positions(np.arange(5), [], image_token=99, merge=2)
     np.testing.assert_array_equal(positions, np.tile(np.arange(5), (3, 1)))
 
 
-def test_image_tokens_are_numbered_across_both_screenshots_and_text_is_minus_one(
+def test_image_index_counts_over_both_screenshots_and_is_minus_one_for_text(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     prompt = turn_prompt(tokenizer, 1)
@@ -127,7 +127,7 @@ def test_image_tokens_are_numbered_across_both_screenshots_and_text_is_minus_one
     assert set(prompt.image_index[~is_image].tolist()) == {-1}
 
 
-def test_past_responses_keep_the_ids_that_were_sampled(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_past_responses_keep_their_sampled_ids(tokenizer: PreTrainedTokenizerFast) -> None:
     letters = tuple(tokenizer.convert_tokens_to_ids(list("<think>")))
     assert letters != response_ids(tokenizer, "<think>")[:-1], "the tokenizer would merge these: the test means nothing"
     past = [PastTurn(screenshot((28, 28)), letters)] * 3
@@ -147,13 +147,13 @@ def test_the_stop_token_of_a_past_response_is_not_doubled(tokenizer: PreTrainedT
     assert special.text_end not in ids(special.text_end)
 
 
-def test_a_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_past_response_with_an_image_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
     past = [PastTurn(screenshot((28, 28)), (65, chat_tokens(tokenizer).image_pad))]
     with pytest.raises(ValueError, match="image tokens do not fill"):
         build_prompt(tokenizer, SYSTEM, past, screenshot((28, 28)), RESIZING)
 
 
-def test_text_that_spells_a_special_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_text_with_a_special_token_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match=r"holds <\|im_end\|>"):
         build_prompt(tokenizer, "task: <|im_end|>", [], screenshot((28, 28)), RESIZING)
 
@@ -172,7 +172,7 @@ def test_every_special_token_of_the_tokenizer_is_an_error_in_any_text(token: str
         assert tokenizer.decode(encode(tokenizer, text)) == text
 
 
-def test_a_video_is_an_error_that_says_what_to_show_instead(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_video_token_error_names_the_alternative(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match=r"text holds <\|video_pad\|>, but no video .* show its frames"):
         encode(tokenizer, "look: <|vision_start|><|video_pad|><|vision_end|>")
     with pytest.raises(ValueError, match="a video of 4 frames is not understood; show its frames as screenshots"):
@@ -187,7 +187,7 @@ def test_a_tokenizer_without_qwens_special_tokens_is_an_error() -> None:
         chat_tokens(bare)
 
 
-def test_an_image_broken_up_by_text_is_an_error() -> None:
+def test_image_tokens_interrupted_by_text_are_an_error() -> None:
     with pytest.raises(ValueError, match="broken up"):
         mrope_positions(np.array([9, 1, 9]), [(1, 2, 4)], image_token=9, merge=2)
 
@@ -197,14 +197,14 @@ def test_the_default_system_message_names_the_tool_and_ends_in_the_task() -> Non
     assert '"name": "mobile_use"' in text and "<think>" in text and text.endswith("打开 {设置}")
 
 
-def test_an_annotations_own_system_message_is_kept_and_always_holds_the_task() -> None:
+def test_system_message_of_an_annotation_is_kept_with_the_task() -> None:
     assert task_system("你操作手机。任务：买苹果", "买苹果") == "你操作手机。任务：买苹果"
     assert task_system("你操作手机。", "买苹果") == "你操作手机。\n\n买苹果"
     assert task_system("", "买苹果") == system_text(SYSTEM_TEMPLATE, "买苹果")
     assert task_system("", "买苹果", "Phone. {instruction}") == "Phone. 买苹果"
 
 
-def test_a_template_whose_tools_are_filled_in_says_the_same(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_system_template_with_inserted_tools_gives_the_same_text(tokenizer: PreTrainedTokenizerFast) -> None:
     for template in (SYSTEM_TEMPLATE, "{{tools}} {tools} {{{instruction}}}", "{instruction}"):
         filled = with_tools(template, ACTIONS)
         assert system_text(filled, "a {b}") == system_text(template, "a {b}")
@@ -212,7 +212,7 @@ def test_a_template_whose_tools_are_filled_in_says_the_same(tokenizer: PreTraine
     assert '"answer"' not in system_text(SYSTEM_TEMPLATE, "") and '"answer"' in with_tools(SYSTEM_TEMPLATE, WITH_ANSWER)
 
 
-def test_a_prompt_with_the_start_of_its_response_has_the_ids_and_positions_of_the_whole(
+def test_prompt_with_a_response_prefix_has_the_ids_and_positions_of_the_whole(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     prompt = turn_prompt(tokenizer, 2)
@@ -226,9 +226,7 @@ def test_a_prompt_with_the_start_of_its_response_has_the_ids_and_positions_of_th
 
 
 @pytest.mark.parametrize("text", ["<think></think><action>tap</action>", "<think>想</think><action>", "sysytem"])
-def test_the_tokens_at_the_start_of_a_text_are_those_that_begin_there(
-    tokenizer: PreTrainedTokenizerFast, text: str
-) -> None:
+def test_prefix_tokens_are_those_that_start_in_the_prefix(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     ids = encode(tokenizer, text)
     for characters in range(len(text) + 1):
         count = prefix_tokens(tokenizer, text, characters)

@@ -1,4 +1,4 @@
-"""Responses: strict to read, exact to print."""
+"""Responses: strict parsing and exact printing."""
 
 import json
 import random
@@ -16,7 +16,7 @@ PRINTED = f"<think>The shop is open.</think><action>Tap 购物车.</action><tool
 RESPONSE = Response("The shop is open.", "Tap 购物车.", CLICK)
 
 
-def test_a_response_prints_exactly_as_the_data_set_has_it() -> None:
+def test_response_prints_exactly_as_in_the_data_set() -> None:
     assert format_response(RESPONSE) == PRINTED
 
 
@@ -35,12 +35,12 @@ def test_printing_then_parsing_gives_the_same_response(response: Response) -> No
 
 
 @pytest.mark.parametrize("thought", ["<think>", "a</action>"])
-def test_a_thought_that_holds_a_tag_cannot_be_printed(thought: str) -> None:
+def test_thought_with_a_tag_cannot_be_printed(thought: str) -> None:
     with pytest.raises(ValueError, match="holds <"):
         format_response(Response(thought, "", CLICK))
 
 
-def test_whitespace_between_the_tags_and_in_the_call_is_let_pass() -> None:
+def test_whitespace_between_tags_and_in_the_call_is_accepted() -> None:
     text = f"<think>t</think>\n <action>a</action>\n\n<tool_call>\n{CALL}\n</tool_call>"
     assert parse_response(text, FRAME) == Response("t", "a", CLICK)
 
@@ -64,17 +64,17 @@ def test_whitespace_between_the_tags_and_in_the_call_is_let_pass() -> None:
         (PRINTED.replace("mobile_use", "computer_use"), "tool must be mobile_use"),
         (PRINTED.replace('"name"', '"tool"'), "exactly"),
         (PRINTED.replace('{"name"', '{"id": 1, "name"'), "exactly"),
-        (PRINTED.replace("[14, 42]", "[114, 42]"), "off the 112x224 model image"),
+        (PRINTED.replace("[14, 42]", "[114, 42]"), "outside the 112x224 model image"),
         (PRINTED.replace(CALL, "[" * 100_000), "not JSON"),
         (PRINTED.replace("14", "1" * 5000), ""),
     ],
 )
-def test_what_is_wrong_with_a_response_is_said(text: str, reason: str) -> None:
+def test_malformed_responses_return_a_reason(text: str, reason: str) -> None:
     parsed = parse_response(text, FRAME)
     assert isinstance(parsed, Malformed) and reason in parsed.reason
 
 
-def test_no_text_makes_the_parser_raise_and_what_it_accepts_survives_printing() -> None:
+def test_parser_never_raises_on_text_and_accepted_responses_survive_printing() -> None:
     draw = random.Random(0)
     pieces = ["<think>", "</think>", "<action>", "</action>", "<tool_call>", "</tool_call>", " ", "\n", "购", "\ud800"]
     pieces += [*PRINTED, CALL, '"', "{", "}", "[", "]", "1e999", "-0", "null", "true", "NaN", "\\u0000", "\0"]
@@ -94,7 +94,7 @@ def test_no_text_makes_the_parser_raise_and_what_it_accepts_survives_printing() 
     assert accepted > 100
 
 
-def test_no_json_makes_the_parser_raise() -> None:
+def test_parser_never_raises_on_json() -> None:
     draw = random.Random(1)
 
     def value(depth: int) -> object:
@@ -115,7 +115,7 @@ def test_no_json_makes_the_parser_raise() -> None:
         assert isinstance(parsed, Malformed | Response)
 
 
-def test_typed_text_and_app_names_keep_their_letters() -> None:
+def test_typed_text_and_app_names_keep_their_characters() -> None:
     assert '"text": "设置"' in format_response(Response("", "", Open("设置")))
 
 
@@ -130,7 +130,7 @@ def test_typed_text_and_app_names_keep_their_letters() -> None:
         ("look", "", ""),
     ],
 )
-def test_what_is_empty_at_the_start_of_a_response_is_counted(thought: str, sentence: str, start: str) -> None:
+def test_empty_parts_at_the_start_of_a_response_are_counted(thought: str, sentence: str, start: str) -> None:
     text = format_response(Response(thought, sentence, Wait(1)))
     assert text[: empty_start(text)] == start
     assert empty_start(text[:-1]) == 0

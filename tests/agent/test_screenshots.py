@@ -38,12 +38,12 @@ def test_size_and_hash_are_known_without_decoding() -> None:
         (b"error: device offline", "no PNG"),
         (b"\0\0\0\x18ftypmp42" + bytes(40), "is a video of 52 bytes; give its frames as PNGs"),
         (png(28, 28)[:200], "cut short"),
-        (png(28, 28)[:16] + bytes(8) + png(28, 28)[24:], "0x0 pixels is no screen"),
-        (png(28, 28)[:16] + b"\0\2\0\0" * 2 + png(28, 28)[24:], "131072x131072 pixels is no screen"),
-        (png(10, 2001), "10x2001 pixels is no screen"),
+        (png(28, 28)[:16] + bytes(8) + png(28, 28)[24:], "0x0 pixels is not a screen"),
+        (png(28, 28)[:16] + b"\0\2\0\0" * 2 + png(28, 28)[24:], "131072x131072 pixels is not a screen"),
+        (png(10, 2001), "10x2001 pixels is not a screen"),
     ],
 )
-def test_bytes_that_are_no_whole_png_are_refused(content: bytes, reason: str) -> None:
+def test_bytes_that_are_not_a_complete_png_are_refused(content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Screenshot(content)
 
@@ -67,7 +67,7 @@ def test_a_flipped_bit_is_found_by_its_checksum() -> None:
         ((30, 30), 10**9, (56, 56)),
     ],
 )
-def test_known_sizes(size: tuple[int, int], max_pixels: int, expected: tuple[int, int]) -> None:
+def test_smart_resize_gives_known_sizes(size: tuple[int, int], max_pixels: int, expected: tuple[int, int]) -> None:
     assert smart_resize(*size, min_pixels=56 * 56, max_pixels=max_pixels) == expected
 
 
@@ -87,7 +87,7 @@ def test_an_aspect_ratio_over_200_is_an_error() -> None:
         smart_resize(201, 1, min_pixels=1, max_pixels=10**6)
 
 
-def test_the_published_resizing_makes_420_by_924_of_1440_by_3200() -> None:
+def test_published_resizing_maps_1440x3200_to_420x924() -> None:
     assert Resizing().model_size(1440, 3200) == (420, 924)
 
 
@@ -98,7 +98,7 @@ def test_scaling_comes_before_rounding() -> None:
     assert Resizing(scale=1.0).model_size(112, 224) == (112, 224)
 
 
-def test_the_model_frame_follows_from_the_screenshot() -> None:
+def test_model_frame_depends_on_the_screenshot_size() -> None:
     assert Resizing(scale=1.0).model_frame(Screenshot(png(100, 230))) == Frame("model", 112, 224)
 
 
@@ -110,14 +110,14 @@ def processed(content: bytes, **size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
-def test_patches_equal_transformers_where_nothing_is_resized(mode: str) -> None:
+def test_patches_equal_transformers_without_resizing(mode: str) -> None:
     content = png(84, 56, mode)
     ours = patches(Screenshot(content), (84, 56))
     assert ours.dtype == np.float32 and ours.shape == (4 * 6, 1176)
     np.testing.assert_allclose(ours, processed(content, min_pixels=784, max_pixels=10**6), atol=1e-5)
 
 
-def test_patches_equal_transformers_where_the_image_is_resized() -> None:
+def test_patches_equal_transformers_with_resizing() -> None:
     content = png(101, 190)
     resizing = Resizing(scale=1.0, min_pixels=784, max_pixels=15_000)
     screenshot = Screenshot(content)
@@ -134,8 +134,8 @@ def test_patches_of_another_merge_size_keep_every_pixel() -> None:
     assert sorted(map(zlib.crc32, ours)) == sorted(map(zlib.crc32, plain))
 
 
-def test_a_size_that_patches_do_not_fill_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no multiple of 28"):
+def test_size_that_patches_do_not_fill_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not a multiple of 28"):
         patches(Screenshot(png(84, 56)), (84, 42))
 
 

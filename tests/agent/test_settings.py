@@ -1,4 +1,4 @@
-"""agent.json: how a policy was prompted travels with its weights."""
+"""agent.json: the prompt settings of a policy are stored with its weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from mobile_r1_jax.agent.settings import FILE, AgentSettings, differences, read_
 from mobile_r1_jax.config import Run
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_settings_survive_writing_and_reading(tmp_path: Path) -> None:
     settings = AgentSettings("你操作手机。{instruction} {tools}", Resizing(scale=1.0, max_pixels=500_000))
     settings.write(tmp_path)
     assert read_agent_settings(tmp_path) == settings and settings.action_space == "mobile_use"
@@ -19,14 +19,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_agent_settings(tmp_path) == answering
 
 
-def test_a_policy_from_before_answer_and_effects_knows_neither(tmp_path: Path) -> None:
+def test_agent_json_without_answer_and_effects_has_neither(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(
         '{"system": "{instruction}", "resizing": {"scale": 1.0}, "action_space": "mobile_use"}'
     )
     assert read_agent_settings(tmp_path) == AgentSettings("{instruction}", Resizing(scale=1.0), tell_effects=False)
 
 
-def test_a_policy_of_another_trainer_has_none(tmp_path: Path) -> None:
+def test_policy_without_agent_json_has_no_settings(tmp_path: Path) -> None:
     assert read_agent_settings(tmp_path) is None
 
 
@@ -41,7 +41,7 @@ def test_a_broken_file_is_named_in_one_line(text: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_equal_settings_differ_in_nothing() -> None:
+def test_equal_settings_have_no_differences() -> None:
     settings = AgentSettings("Phone. {instruction}", Resizing(scale=1.0))
     assert differences(settings, settings) == differences(None, settings) == []
     assert differences(AgentSettings(Run().system, Run().resizing), Run()) == []
@@ -59,7 +59,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("run", "said"), OTHERS)
-def test_each_difference_is_a_line_with_both_values(run: Run, said: list[str]) -> None:
+def test_every_difference_is_a_line_with_both_values(run: Run, said: list[str]) -> None:
     lines = differences(AgentSettings(Run().system, Run().resizing), run)
     assert len(lines) == len(said) and all("\n" not in line for line in lines)
     assert all(line.startswith(words) for line, words in zip(lines, said, strict=True))

@@ -1,4 +1,4 @@
-"""Trajectories on disk: the published schema, what is added to it, and lines that are broken."""
+"""Trajectories on disk: the published schema, added fields, and broken lines."""
 
 import io
 import json
@@ -50,7 +50,7 @@ ROLLOUT = Trajectory(
 
 
 def published(**changes: object) -> dict[str, object]:
-    """A line as the published data has it; `step` changes its only step."""
+    """Return a line of the published data; `step` changes its only step."""
     step = {"image": "a.png", "thought": "商店", "subtask": "点购物车", "action": CALL, "response": RESPONSE}
     step |= changes.pop("step", {})
     line = {"app_name": "商店", "trajectory_length": 1, "instruction": "买苹果", "system": "你操作手机"}
@@ -64,7 +64,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_a_rollout_comes_back_from_disk_as_it_went(tmp_path: Path) -> None:
+def test_rollout_survives_writing_and_reading(tmp_path: Path) -> None:
     write_trajectories(tmp_path, [ROLLOUT])
     assert list(read_trajectories(tmp_path)) == [(1, ROLLOUT)]
 
@@ -79,7 +79,7 @@ def test_each_screenshot_is_stored_once_and_lines_are_appended(tmp_path: Path) -
     }
 
 
-def test_a_line_that_a_kill_cut_short_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+def test_line_cut_by_a_kill_does_not_damage_the_next_line(tmp_path: Path) -> None:
     write_trajectories(tmp_path, [ROLLOUT])
     whole = (tmp_path / "data.jsonl").read_bytes()
     (tmp_path / "data.jsonl").write_bytes(whole + whole[:99])
@@ -87,7 +87,7 @@ def test_a_line_that_a_kill_cut_short_does_not_spoil_the_next_one(tmp_path: Path
     assert (tmp_path / "data.jsonl").read_bytes() == whole * 2
 
 
-def test_a_picture_that_cannot_be_written_is_named_and_leaves_no_line_and_no_draft(tmp_path: Path) -> None:
+def test_unwritable_image_error_names_it_and_leaves_no_line_and_no_draft(tmp_path: Path) -> None:
     write_trajectories(tmp_path, [])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
@@ -123,7 +123,7 @@ def test_a_published_line_is_an_annotation_that_succeeded(images: Path) -> None:
 
 
 @pytest.mark.parametrize("foreign", [7, None, ["a"], "\ud800"])
-def test_a_task_id_that_another_writer_means_otherwise_breaks_no_line(images: Path, foreign: object) -> None:
+def test_task_id_of_another_type_breaks_no_line(images: Path, foreign: object) -> None:
     trajectory = trajectory_from_json(json.dumps(published(task_id=foreign)), images)
     assert trajectory == trajectory_from_json(json.dumps(published()), images) and trajectory.task_id == ""
 
@@ -158,21 +158,21 @@ def test_a_task_id_that_another_writer_means_otherwise_breaks_no_line(images: Pa
         (published(step={"logps": ["x"], "response_ids": [1]}), "step 0: logps must be finite"),
     ],
 )
-def test_what_is_wrong_with_a_line_is_said_and_never_raised(images: Path, line: object, reason: str) -> None:
+def test_broken_lines_return_a_reason_and_never_raise(images: Path, line: object, reason: str) -> None:
     text = line if isinstance(line, str) else json.dumps(line)
     parsed = trajectory_from_json(text, images)
     assert isinstance(parsed, Malformed) and reason in parsed.reason
 
 
 @pytest.mark.parametrize("key", ["app_name", "instruction", "trajectory", "image_width", "trajectory_length"])
-def test_a_missing_field_is_named(images: Path, key: str) -> None:
+def test_missing_field_is_named(images: Path, key: str) -> None:
     line = published()
     del line[key]
     parsed = trajectory_from_json(json.dumps(line), images)
     assert parsed == Malformed(f"{key} is missing")
 
 
-def test_an_image_that_is_no_png_or_damaged_is_said(images: Path) -> None:
+def test_damaged_image_or_other_format_is_reported(images: Path) -> None:
     (images / "b.png").write_bytes(b"hello")
     damaged = bytearray(screenshot().png)
     damaged[45] ^= 255
@@ -199,7 +199,7 @@ def sized(width: int, height: int) -> bytes:
         ((540, 1200), (540, 1200), (540, 1200)),
     ],
 )
-def test_the_declared_size_is_that_of_the_coordinates(images: Path, declared, picture, frame) -> None:
+def test_declared_size_is_the_frame_of_the_coordinates(images: Path, declared, picture, frame) -> None:
     (images / "a.png").write_bytes(sized(*picture))
     read = trajectory_from_json(json.dumps(published(image_width=declared[0], image_height=declared[1])), images)
     assert (read.turns[0].frame.width, read.turns[0].frame.height) == frame
@@ -208,7 +208,7 @@ def test_the_declared_size_is_that_of_the_coordinates(images: Path, declared, pi
 
 
 @pytest.mark.parametrize("picture", [(1080, 2340), (1080, 1080), (720, 1280), (1080, 2410)])
-def test_a_picture_of_another_shape_than_declared_breaks_the_line(images: Path, picture: tuple[int, int]) -> None:
+def test_image_with_another_aspect_ratio_than_declared_breaks_the_line(images: Path, picture: tuple[int, int]) -> None:
     (images / "a.png").write_bytes(sized(*picture))
     read = trajectory_from_json(json.dumps(published(image_width=1080, image_height=2400)), images)
     reason = f"step 0: the picture is {picture[0]}x{picture[1]}, but 1080x2400 is declared"
@@ -216,19 +216,19 @@ def test_a_picture_of_another_shape_than_declared_breaks_the_line(images: Path, 
 
 
 @pytest.mark.parametrize("size", [0, [1], [1, 2, 3], [0, 5], [1.5, 2], [20_000, 40_000]])
-def test_an_impossible_size_of_a_step_is_said(images: Path, size: object) -> None:
+def test_impossible_size_of_a_step_is_reported(images: Path, size: object) -> None:
     read = trajectory_from_json(json.dumps(published(step={"size": size})), images)
     assert isinstance(read, Malformed) and read.reason.startswith("step 0: size must be")
 
 
-def test_a_trajectory_over_screens_of_several_shapes_comes_back_from_disk(tmp_path: Path) -> None:
+def test_trajectory_with_screens_of_several_shapes_survives_writing_and_reading(tmp_path: Path) -> None:
     turns = tuple(Turn(Screenshot(sized(*size)), RESPONSE) for size in ((28, 56), (56, 28), (90, 90), (56, 112)))
     folded = Trajectory("t", "a", "s", (*turns, replace(turns[0], size=(56, 112))), Ending.SUCCESS)
     write_trajectories(tmp_path, [folded])
     assert list(read_trajectories(tmp_path)) == [(1, folded)]
 
 
-def test_pixels_that_end_early_break_the_line_and_known_pictures_are_not_decoded_again(images: Path) -> None:
+def test_incomplete_pixels_break_the_line_and_known_images_are_decoded_once(images: Path) -> None:
     whole = screenshot().png
     start, content = whole.index(b"IDAT") - 4, b"IDAT" + zlib.compress(b"\0" * 29 * 20)  # 20 rows of 56
     chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
@@ -245,7 +245,7 @@ def test_pixels_that_end_early_break_the_line_and_known_pictures_are_not_decoded
     assert isinstance(trajectory_from_json(lines[1], images, {short.sha}), Trajectory)
 
 
-def test_reading_goes_on_after_a_broken_line_and_keeps_count_of_lines(images: Path) -> None:
+def test_reading_continues_after_a_broken_line_and_counts_lines(images: Path) -> None:
     good = json.dumps(published()).encode()
     (images.parent / "data.jsonl").write_bytes(b"\n".join([good, b"\xff", b"", b"{", good]))
     read = list(read_trajectories(images.parent))
@@ -264,7 +264,7 @@ def test_a_trajectory_without_turns_cannot_be_written(tmp_path: Path) -> None:
         write_trajectories(tmp_path, [empty])
 
 
-def test_what_a_conversion_adds_comes_back_from_disk(tmp_path: Path) -> None:
+def test_converted_fields_survive_writing_and_reading(tmp_path: Path) -> None:
     elements = (Element((0, 0, 28, 56)), Element((3, 4, 10, 12), "确定"))
     turn = replace(ROLLOUT.turns[0], elements=elements)
     added = replace(ROLLOUT, turns=(turn,), coordinates="screenshot", origin="a-00000:7", subsets=("IDD", "app_unseen"))
@@ -285,6 +285,6 @@ def test_what_a_conversion_adds_comes_back_from_disk(tmp_path: Path) -> None:
         ({"step": {"elements": [{"bbox": [1, 2, 3, 4], "text": 5}]}}, "step 0: text must be str"),
     ],
 )
-def test_what_is_wrong_with_what_a_conversion_adds_is_said(images: Path, changes: dict, reason: str) -> None:
+def test_wrong_converted_fields_are_reported(images: Path, changes: dict, reason: str) -> None:
     read = trajectory_from_json(json.dumps(published(**changes)), images)
     assert isinstance(read, Malformed) and reason in read.reason

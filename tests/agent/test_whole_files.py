@@ -1,4 +1,4 @@
-"""A file that is written whole or not at all."""
+"""A file is written completely or not at all."""
 
 import os
 import resource
@@ -9,14 +9,14 @@ import pytest
 from mobile_r1_jax.agent.whole_files import write_whole
 
 
-def test_the_text_replaces_what_was_there_and_no_draft_is_left(tmp_path: Path) -> None:
+def test_text_replaces_the_old_file_and_leaves_no_draft(tmp_path: Path) -> None:
     for text in ("{}\n", "", "手机 " * 1000):
         write_whole(tmp_path / "file.json", text)
         assert (tmp_path / "file.json").read_text(encoding="utf-8") == text
     assert os.listdir(tmp_path) == ["file.json"]
 
 
-def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path) -> None:
+def test_full_disk_error_names_the_file_and_keeps_the_old_file(tmp_path: Path) -> None:
     write_whole(tmp_path / "inputs.json", "old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))

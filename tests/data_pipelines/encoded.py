@@ -88,7 +88,7 @@ def record(data: bytes) -> bytes:
 
 
 def write_records(path: Path, *records: bytes, members: bool = True) -> Path:
-    """A GZIP TFRecord file; members: each record is a GZIP member of its own."""
+    """A GZIP TFRecord file; members: each record is a separate GZIP member."""
     framed = [record(data) for data in records]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(map(gzip.compress, framed)) if members else gzip.compress(b"".join(framed)))
@@ -104,7 +104,7 @@ def rect(left: int, top: int, right: int, bottom: int) -> bytes:
 def node(
     bounds: Sequence[int], text: str = "", *, described: str = "", package: str = "", visible: bool = True
 ) -> bytes:
-    """An AndroidAccessibilityNodeInfo, with fields that a reader has no use for."""
+    """An AndroidAccessibilityNodeInfo, with fields that no reader uses."""
     parts = [number_field(1, 7), bytes_field(2, rect(*bounds)), bytes_field(3, "android.widget.Button")]
     parts += [bytes_field(4, described)] * bool(described) + [bytes_field(6, package), bytes_field(7, text)]
     parts += [number_field(8, -1), number_field(14, 1), number_field(23, int(visible)), number_field(27, 2)]

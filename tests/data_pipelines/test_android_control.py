@@ -1,4 +1,4 @@
-"""AndroidControl, from bytes that are encoded by the tables of its format."""
+"""AndroidControl is read from bytes encoded by the tables of its format."""
 
 import json
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_the_box_of_a_click_is_the_smallest_visible_node_around_it(tmp_path: Pat
     assert one.app == "com.shop"
 
 
-def test_the_app_is_in_front_most_often_and_the_launcher_only_if_nothing_else_is(tmp_path: Path) -> None:
+def test_app_is_the_most_frequent_foreground_package_before_the_launcher(tmp_path: Path) -> None:
     def screen(package: str, kind: int = 1) -> bytes:
         return forest(node((0, 0, 9, 9), package=package), kind=kind)
 
@@ -120,7 +120,7 @@ def test_the_app_is_in_front_most_often_and_the_launcher_only_if_nothing_else_is
     assert [one.app for one in read(tmp_path, *records)] == ["com.shop", "com.google.android.apps.nexuslauncher", ""]
 
 
-def test_terminate_is_added_on_the_last_screen_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_terminate_is_added_on_the_last_screen_if_requested(tmp_path: Path) -> None:
     record = android_control(1, "x", {"action_type": "wait"}, click(5, 6))
     assert len(read_one(tmp_path, record).turns) == 2
     [one] = read(tmp_path, record, completing=Completing(terminate=True))
@@ -140,7 +140,7 @@ def test_a_template_fills_in_missing_thoughts(tmp_path: Path) -> None:
     assert one.turns[0].response == f"<think>x</think><action>Wait.</action>{CALL}"
 
 
-def test_the_subsets_of_the_test_split_come_with_an_episode(tmp_path: Path) -> None:
+def test_episode_has_its_subsets_of_the_test_split(tmp_path: Path) -> None:
     (tmp_path / "test_subsplits.json").write_text(json.dumps({"IDD": [7], "app_unseen": [1, 2], "task_unseen": [2, 9]}))
     records = [android_control(number, "x", {"action_type": "wait"}) for number in (1, 2, 3)]
     write_records(tmp_path / "android_control-00000-of-00020", *records)
@@ -166,8 +166,8 @@ BROKEN = [
         "action_type 'type' has no counterpart",
     ),
     (android_control(1, "x", {"action_type": "click", "x": 1}), "step 0: y is missing"),
-    (android_control(1, "x", click(108, 5)), "step 0: click at (108, 5) lies off the 108x240 picture"),
-    (android_control(1, "x", click(5, -1)), "step 0: click at (5, -1) lies off"),
+    (android_control(1, "x", click(108, 5)), "step 0: click at (108, 5) is outside the 108x240 picture"),
+    (android_control(1, "x", click(5, -1)), "step 0: click at (5, -1) is outside"),
     (android_control(1, "x", {"action_type": "click", "x": 1.5, "y": 2}), "step 0: x must be int"),
     (android_control(1, "x", {"action_type": "scroll", "direction": "in"}), "step 0: scroll direction 'in' is none of"),
     (android_control(1, "x", {"action_type": "open_app", "app_name": " "}), "step 0: open: text must not be empty"),
@@ -199,9 +199,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("record", "reason"), BROKEN, ids=[reason for _, reason in BROKEN])
-def test_what_is_wrong_with_an_episode_is_said_with_its_file_and_record(
-    tmp_path: Path, record: bytes, reason: str
-) -> None:
+def test_broken_episode_is_reported_with_file_and_record(tmp_path: Path, record: bytes, reason: str) -> None:
     good = android_control(9, "good", WAIT)
     before, broken, after = read(tmp_path, good, record, good)
     assert isinstance(broken, Malformed)

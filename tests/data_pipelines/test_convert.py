@@ -1,4 +1,4 @@
-"""The convert command: what it writes, that it continues, and what it says."""
+"""The convert command: its output, its continuation after a kill, and its messages."""
 
 import fcntl
 import io
@@ -61,9 +61,7 @@ def left_out(out: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (out / "left_out.jsonl").read_text().splitlines()]
 
 
-def test_a_data_set_becomes_a_directory_for_each_of_its_splits(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_set_becomes_one_directory_per_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert convert("--source=android_control", downloaded(tmp_path / "in"), out) == 0
     assert tasks(out / "train") == ["goal 0", "goal 1", "goal 2", "goal 3"]
@@ -75,14 +73,14 @@ def test_a_data_set_becomes_a_directory_for_each_of_its_splits(
         "android_control-00000-of-00020:3",
         "android_control-00001-of-00020:1",
     ]
-    assert left_out(out)[0]["reason"] == "step 0: click at (500, 60) lies off the 108x240 picture"
+    assert left_out(out)[0]["reason"] == "step 0: click at (500, 60) is outside the 108x240 picture"
     printed = " ".join(capsys.readouterr().out.split())
     for words in ("trajectories", "click 4, wait 4", "1: com.shop 4", "108x240 8", "Left out: 2 episodes", "no action"):
         assert words in printed
     assert f"train: --annotations.directory={out / 'train'}" in printed and "leak" not in printed
 
 
-def test_what_is_converted_trains(tmp_path: Path) -> None:
+def test_converted_data_trains(tmp_path: Path) -> None:
     assert convert("--source=android_control", downloaded(tmp_path / "in"), tmp_path / "out") == 0
     table = step_table(prepare([tmp_path / "out" / "train"], tmp_path / "p").as_data_source("train"), Resizing())
     assert len(table.steps) == 8 == len(table.thoughtless) and not table.broken
@@ -90,7 +88,7 @@ def test_what_is_converted_trains(tmp_path: Path) -> None:
     assert found.kind == "screenshot" and "as the file says" in found.reason
 
 
-def test_a_limit_that_grows_gives_the_same_as_one_conversion(tmp_path: Path) -> None:
+def test_larger_limit_continues_to_the_result_of_one_conversion(tmp_path: Path) -> None:
     source, flags = downloaded(tmp_path / "in"), ["--source=android_control", "--append_terminate"]
     assert convert(*flags, source, tmp_path / "whole") == 0
     for limit in (1, 3, 3, 2, 5, 100):
@@ -104,7 +102,7 @@ def test_a_limit_that_grows_gives_the_same_as_one_conversion(tmp_path: Path) -> 
     ("limit", "torn"), [(2, "left_out.jsonl"), (3, "train/data.jsonl"), (6, "validation/data.jsonl")]
 )
 @pytest.mark.parametrize("cut", [5, -30, -2, -1])  # -1: only the line break is missing
-def test_a_line_that_a_kill_cut_short_is_written_once(tmp_path: Path, limit: int, torn: str, cut: int) -> None:
+def test_line_cut_by_a_kill_is_written_once(tmp_path: Path, limit: int, torn: str, cut: int) -> None:
     source = downloaded(tmp_path / "in")
     assert convert("--source=android_control", source, tmp_path / "whole") == 0
     assert convert("--source=android_control", source, tmp_path / "out", f"--limit={limit}") == 0
@@ -121,7 +119,7 @@ def test_a_line_that_a_kill_cut_short_is_written_once(tmp_path: Path, limit: int
         assert lines == (tmp_path / "whole" / name).read_bytes().splitlines()
 
 
-def test_a_killed_conversion_goes_on_without_a_duplicate(tmp_path: Path) -> None:
+def test_killed_conversion_resumes_without_duplicates(tmp_path: Path) -> None:
     records = [android_control(n, f"goal {n}", *[WAIT] * 4, size=(270, 600)) for n in range(60)]
     source = write_records(tmp_path / "in" / "android_control-00000-of-00020", *records).parent
     command = [sys.executable, "-m", "data_pipelines.convert", "--source=android_control"]
@@ -165,12 +163,14 @@ def test_other_settings_another_source_and_a_foreign_folder_are_refused(
         "--source=android_control", source, tmp_path / "a", "--thought={task}"
     )
     (source / "splits.json").write_text('{"../x": [3], "train": [4]}')
-    assert "'../x' is no name of a split" in refused("--source=android_control", source, tmp_path / "a")
+    assert "'../x' is not a name of a split" in refused("--source=android_control", source, tmp_path / "a")
     (source / "splits.json").write_text('{"train": 4}')
     assert "splits.json: train must be list" in refused("--source=android_control", source, tmp_path / "a")
 
 
-def test_nothing_usable_is_an_error_with_the_first_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_without_usable_episodes_is_an_error_with_the_first_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = write_records(tmp_path / "in" / "android_control-00000-of-00020", android_control(1, "x", b"{")).parent
     assert convert("--source=android_control", source, tmp_path / "out") == 2
     printed = " ".join(capsys.readouterr().out.split())
@@ -180,7 +180,7 @@ def test_nothing_usable_is_an_error_with_the_first_reason(tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize("flag", ["--limit=0", "--limit=x", "--test_share=2", "--source=nope"])
-def test_a_flag_that_is_wrong_is_refused(tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_flag_is_refused(tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         convert("--source=android_control", downloaded(tmp_path / "in"), tmp_path / "out", flag)
     assert flag.split("=")[0] in capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_missing_thoughts_and_added_terminates_are_counted(tmp_path: Path, capsy
     assert "<think>To goal 0: step 0 of 0</think>" in first.turns[0].response
 
 
-def test_a_split_by_instruction_keeps_an_instruction_on_one_side(tmp_path: Path) -> None:
+def test_split_by_instruction_keeps_each_instruction_in_one_split(tmp_path: Path) -> None:
     goals = [f"goal {n % 30}" + "." * (n > 29) for n in range(60)]
     records = [android_control(n, goal, WAIT) for n, goal in enumerate(goals)]
     source = write_records(tmp_path / "in" / "android_control-00000-of-00020", *records).parent
@@ -258,7 +258,7 @@ def test_a_split_file_is_chosen_by_name_and_must_name_an_episode_once(tmp_path: 
     ]
 
 
-def test_a_test_set_stays_one_and_folders_are_splits(tmp_path: Path) -> None:
+def test_test_set_stays_a_test_set_and_folders_become_splits(tmp_path: Path) -> None:
     episode(tmp_path / "c" / "domestic" / "1", [cagui_step(0, 1, 6)], "JPEG", "jpeg")
     assert convert("--source=cagui", tmp_path / "c", tmp_path / "cagui") == 0
     assert tasks(tmp_path / "cagui" / "test") == ["打开闹钟"] and not (tmp_path / "cagui" / "train").exists()
@@ -321,7 +321,7 @@ def test_the_card_has_counts_licence_and_the_files_of_the_splits(tmp_path: Path)
     assert str(tmp_path) not in card
 
 
-def test_a_picture_whose_pixels_end_early_leaves_out_its_episode(tmp_path: Path) -> None:
+def test_incomplete_image_leaves_out_its_episode(tmp_path: Path) -> None:
     whole = picture((108, 240))
     start, content = whole.index(b"IDAT") - 4, b"IDAT" + zlib.compress(bytes(1000))
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
@@ -335,7 +335,7 @@ def test_a_picture_whose_pixels_end_early_leaves_out_its_episode(tmp_path: Path)
     assert row["origin"].endswith(":1") and row["reason"].startswith("step 1: screenshot is damaged")
 
 
-def test_two_conversions_do_not_write_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_conversion_into_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = downloaded(tmp_path / "in"), tmp_path / "out"
     assert convert("--source=android_control", source, out) == 0
     handle = os.open(out, os.O_RDONLY)
@@ -347,7 +347,7 @@ def test_two_conversions_do_not_write_one_folder(tmp_path: Path, capsys: pytest.
     assert "another conversion writes" in capsys.readouterr().out
 
 
-def test_the_command_loads_no_slow_library() -> None:
+def test_command_imports_no_slow_library() -> None:
     code = "import sys, data_pipelines.convert; print(sorted({name.split('.')[0] for name in sys.modules}))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for library in ("jax", "flax", "transformers", "tensorflow", "tensorflow_datasets", "grain"):
@@ -364,7 +364,7 @@ print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) 
 
 
 @pytest.mark.slow
-def test_a_conversion_takes_no_more_memory_for_a_larger_source(tmp_path: Path) -> None:
+def test_memory_of_a_conversion_does_not_grow_with_the_source(tmp_path: Path) -> None:
     peaks, noise = {}, random.Random(0)
     for megabytes in (12, 72):
         records = []

@@ -1,4 +1,4 @@
-"""Steps that no prompt can be built for, or that there is no room for, are left out and named."""
+"""Steps whose prompt is invalid or longer than the shapes are left out and reported."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def origins(table: StepTable) -> Iterator[str]:
         (trajectory(turn(), turn("<|im_end|>", mistake=True), turn()), 1, "<|im_end|>"),
     ],
 )
-def test_a_special_token_in_any_field_costs_the_steps_from_there_on(
+def test_special_token_in_any_field_leaves_out_the_steps_from_there_on(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, bad: Trajectory, step: int, token: str
 ) -> None:
     table = fitting_steps(table_of(tmp_path, GOOD, bad, GOOD), tokenizer, ROOM)
@@ -77,12 +77,12 @@ def test_a_special_token_in_any_field_costs_the_steps_from_there_on(
     assert len(list(stream_steps(table, tokenizer, seed=0, epochs=1))) == 4 + step
 
 
-def test_healthy_steps_keep_their_order(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_usable_steps_keep_their_order(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     table = table_of(tmp_path, *(trajectory(*[turn()] * 3, task=str(index)) for index in range(5)))
     assert fitting_steps(table, tokenizer, ROOM).steps == table.steps
 
 
-def test_a_prompt_too_long_is_left_out_and_named(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_too_long_prompt_is_left_out_and_reported(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     # The screen of step 1 is the largest: its prompt and the next one are longer than the last.
     table = table_of(tmp_path, GOOD, trajectory(turn(), turn(size=(560, 1120)), turn(), turn(), turn()))
     lengths = [len(load_step(table, tokenizer, *step).prompt.ids) for step in table.steps]
@@ -94,7 +94,7 @@ def test_a_prompt_too_long_is_left_out_and_named(tmp_path: Path, tokenizer: PreT
     assert re.search(rf"jsonl:2: step 2: a prompt of {max(lengths)} tokens, prompt_tokens leaves room", less.broken[0])
 
 
-def test_a_response_too_long_is_left_out_unless_it_is_a_mistake(
+def test_too_long_response_is_left_out_unless_it_is_a_mistake(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     long = "x" * 300
@@ -104,7 +104,7 @@ def test_a_response_too_long_is_left_out_unless_it_is_a_mistake(
     assert re.search(r"jsonl:1: step 1: a response of \d+ tokens, response_tokens leaves room for 200", table.broken[0])
 
 
-def test_a_screen_that_is_refused_is_left_out(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_refused_screen_is_left_out(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     def check(size: tuple[int, int]) -> None:
         if size[0] > 100:
             raise ValueError(f"a screen of {size} is too large")
@@ -115,7 +115,7 @@ def test_a_screen_that_is_refused_is_left_out(tmp_path: Path, tokenizer: PreTrai
     assert "jsonl:2: step 1: a screen of (112, 56) is too large (2 steps left out)" in table.broken[0]
 
 
-def test_nothing_left_is_an_error_that_names_the_first(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_error_names_the_first_step_if_no_step_is_left(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(
         ValueError, match=r"no usable step: all 2 were left out; the first: .*jsonl:1: step 0: a prompt"
     ):

@@ -1,4 +1,4 @@
-"""AITZ, CAGUI and GUI-Odyssey: JSON files beside pictures, written by the tables of their formats."""
+"""AITZ, CAGUI and GUI-Odyssey: JSON files and images, written by the tables of their formats."""
 
 import json
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def cagui_step(index: int, length: int, number: int, **changes: object) -> dict[
 
 
 def episode(folder: Path, steps: object, kind: str = "PNG", ending: str = "png") -> Path:
-    """Write folder/NAME.json and a picture for each step."""
+    """Write folder/NAME.json and an image for each step."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(len(steps) if isinstance(steps, list) else 0):
         (folder / f"{folder.name}_{index}.{ending}").write_bytes(picture((54, 120), index, kind))
@@ -105,7 +105,7 @@ AITZ_STEPS: list[tuple[int, dict, Action]] = [
 ]
 
 
-def test_aitz_has_thoughts_sentences_boxes_in_pixels_and_its_split_in_its_folders(tmp_path: Path) -> None:
+def test_aitz_gives_thoughts_sentences_pixel_boxes_and_splits_by_folder(tmp_path: Path) -> None:
     count = len(AITZ_STEPS)
     steps = [aitz_step(index, count, number, **more) for index, (number, more, _) in enumerate(AITZ_STEPS)]
     episode(tmp_path / "test" / "general" / "GENERAL-1", steps[::-1])
@@ -137,7 +137,7 @@ CAGUI_STEPS: list[tuple[int, dict, Action]] = [
 ]
 
 
-def test_cagui_has_sentences_boxes_in_shares_of_the_sides_and_jpeg_pictures(tmp_path: Path) -> None:
+def test_cagui_gives_sentences_relative_boxes_and_jpeg_images(tmp_path: Path) -> None:
     count = len(CAGUI_STEPS)
     steps = [cagui_step(index, count, number, **more) for index, (number, more, _) in enumerate(CAGUI_STEPS)]
     episode(tmp_path / "CAGUI_agent" / "domestic" / "1", steps, "JPEG", "jpeg")
@@ -164,7 +164,7 @@ BROKEN_STEPS = [
     ({"image_path": "general/gone.png"}, "step 1: image gone.png: No such file"),
     ({"image_path": "../../../../etc/passwd"}, "step 1: image passwd: No such file"),
     ({"image_path": 7}, "step 1: image_path must be str"),
-    ({"step_id": 0}, "an episode of 2 steps, of which these were found: [0, 0]"),
+    ({"step_id": 0}, "an episode of 2 steps; found: [0, 0]"),
     ({"step_id": None}, "step_id must be int"),
     ({"instruction": "something else"}, "2 different instructions"),
 ]
@@ -172,7 +172,7 @@ BROKEN_STEPS = [
 
 @pytest.mark.parametrize(("changes", "reason"), BROKEN_STEPS, ids=[reason for _, reason in BROKEN_STEPS])
 @pytest.mark.parametrize("make", [aitz_step, cagui_step])
-def test_a_broken_step_leaves_out_its_episode_and_is_named(
+def test_broken_step_leaves_out_its_episode_and_is_reported(
     tmp_path: Path, changes: dict, reason: str, make: Callable[..., dict]
 ) -> None:
     name, kind, ending = ("GENERAL-1", "PNG", "png") if make is aitz_step else ("1", "JPEG", "jpeg")
@@ -193,7 +193,7 @@ def test_a_broken_step_leaves_out_its_episode_and_is_named(
         ("[" * 99_999, "not JSON"),
     ],
 )
-def test_a_broken_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
+def test_broken_file_is_reported_with_its_name(tmp_path: Path, text: str, reason: str) -> None:
     episode(tmp_path / "x" / "a", text)
     [broken] = SOURCES["aitz"].read(tmp_path)
     assert broken.reason.startswith("x/a/a.json:1: ") and reason in broken.reason
@@ -208,7 +208,7 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
         ({"duration": -5}, "duration must be milliseconds"),
     ],
 )
-def test_a_frame_or_a_duration_of_cagui_that_cannot_be_is_said(tmp_path: Path, changes: dict, reason: str) -> None:
+def test_impossible_frame_or_duration_of_cagui_is_reported(tmp_path: Path, changes: dict, reason: str) -> None:
     episode(tmp_path / "domestic" / "1", [cagui_step(0, 1, 6, **changes)], "JPEG", "jpeg")
     [broken] = SOURCES["cagui"].read(tmp_path)
     assert reason in broken.reason
@@ -267,7 +267,7 @@ ODYSSEY_STEPS: list[tuple[str, object, Action]] = [
 
 
 @pytest.mark.parametrize("folder", ["data", "."])
-def test_odyssey_has_coordinates_of_a_thousand_and_semantic_fields(tmp_path: Path, folder: str) -> None:
+def test_odyssey_gives_coordinates_per_thousand_and_semantic_fields(tmp_path: Path, folder: str) -> None:
     steps = [odyssey_step(index, kind, info) for index, (kind, info, _) in enumerate(ODYSSEY_STEPS)]
     steps[0]["sam2_bbox"] = [400, 200, 600, 300.5]
     odyssey(tmp_path / folder, *steps)
@@ -280,7 +280,7 @@ def test_odyssey_has_coordinates_of_a_thousand_and_semantic_fields(tmp_path: Pat
     assert one.origin.endswith("annotations/0001.json:1") and one.ending is Ending.SUCCESS
 
 
-def test_the_first_release_of_odyssey_has_no_semantic_fields(tmp_path: Path) -> None:
+def test_first_release_of_odyssey_has_no_semantic_fields(tmp_path: Path) -> None:
     step = odyssey_step(0, "IMPOSSIBLE")
     for key in ("description", "intention", "context", "low_level_instruction", "sam2_bbox"):
         del step[key]
@@ -307,7 +307,7 @@ def test_the_first_release_of_odyssey_has_no_semantic_fields(tmp_path: Path) -> 
         (odyssey_step(2, "BACK"), "its number is 2"),
     ],
 )
-def test_a_broken_step_of_odyssey_is_named(tmp_path: Path, step: dict, reason: str) -> None:
+def test_broken_step_of_odyssey_is_reported(tmp_path: Path, step: dict, reason: str) -> None:
     odyssey(tmp_path, odyssey_step(0, "BACK"), step)
     [broken] = SOURCES["gui_odyssey"].read(tmp_path)
     assert broken.reason.startswith("annotations/0001.json:1: step 1: ") and reason in broken.reason
@@ -322,7 +322,7 @@ def test_a_broken_step_of_odyssey_is_named(tmp_path: Path, step: dict, reason: s
         ({"steps": [], "step_length": 0}, "no action"),
     ],
 )
-def test_a_broken_annotation_of_odyssey_is_named(tmp_path: Path, changes: dict, reason: str) -> None:
+def test_broken_annotation_of_odyssey_is_reported(tmp_path: Path, changes: dict, reason: str) -> None:
     odyssey(tmp_path, odyssey_step(0, "BACK"), **changes)
     [broken] = SOURCES["gui_odyssey"].read(tmp_path)
     assert broken.reason.startswith("annotations/0001.json:1: ") and reason in broken.reason

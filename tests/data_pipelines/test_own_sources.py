@@ -1,4 +1,4 @@
-"""The published layout and runs as sources, and what is said of a directory of another kind."""
+"""The published layout and runs as sources, and errors for directories of other formats."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def actions(one: Trajectory | Malformed) -> list[tuple[int, int]]:
     return [(response.action.point.x, response.action.point.y) for response in read]
 
 
-def test_published_lines_in_resized_pixels_become_pixels_of_the_pictures(tmp_path: Path) -> None:
+def test_published_lines_in_resized_pixels_become_image_pixels(tmp_path: Path) -> None:
     points = [(x, y) for x in (20, 150, 290) for y in (30, 400, 690)]
     write_trajectories(tmp_path, [clicks(*points), clicks((250, 600), app="")])
     assert Resizing().model_size(*SIZE) == (336, 728)
@@ -56,7 +56,7 @@ def test_published_lines_in_resized_pixels_become_pixels_of_the_pictures(tmp_pat
     assert (first.system, first.origin, first.app) == ("Phone. buy", "data.jsonl:1", "shop")
 
 
-def test_what_was_converted_is_read_again_as_it_is(tmp_path: Path) -> None:
+def test_converted_data_is_a_source_without_changes(tmp_path: Path) -> None:
     one = clicks((20, 30), (150, 400), coordinates="screenshot", subsets=("IDD",))
     elements = (Element((0, 0, 1079, 2399), "all"),)
     one = replace(one, turns=(replace(one.turns[0], elements=elements), replace(one.turns[1], mistake=True)))
@@ -65,7 +65,7 @@ def test_what_was_converted_is_read_again_as_it_is(tmp_path: Path) -> None:
     assert again == replace(one, origin="data.jsonl:1")
 
 
-def test_broken_lines_and_those_of_a_policy_are_named(tmp_path: Path) -> None:
+def test_broken_lines_and_lines_of_a_policy_are_reported(tmp_path: Path) -> None:
     one = clicks((20, 30), coordinates="screenshot")
     sampled = replace(one, turns=(replace(one.turns[0], completion=Completion((1, 2))),))
     off = replace(one, turns=(replace(one.turns[0], bbox=(0, 0, 1080, 5)),))
@@ -80,7 +80,7 @@ def test_broken_lines_and_those_of_a_policy_are_named(tmp_path: Path) -> None:
             broken,
             [
                 "written by a policy; convert its run directory with --source=runs",
-                "step 0: bbox lies off the 1080x2400 screenshot image",
+                "step 0: bbox is outside the 1080x2400 screenshot image",
                 "step 0: <think> occurs 0 times",
                 "not JSON",
                 "not UTF-8",
@@ -103,13 +103,16 @@ def run_directory(path: Path, config: str = "resizing: {scale: 0.5}\n") -> Path:
     return path
 
 
-def test_rollouts_that_succeeded_are_annotations_in_pixels_of_their_pictures(tmp_path: Path) -> None:
+def test_successful_rollouts_become_annotations_in_image_pixels(tmp_path: Path) -> None:
     source = SOURCES["runs"]
     run_directory(tmp_path, "resizing: {scale: 0.5, max_pixels: 1000000}\n")
     found = list(source.read(tmp_path))
     assert [isinstance(one, Malformed) for one in found] == [True, False, False, True]
-    assert found[0].reason == "trajectories/evaluation-base/data.jsonl:1: it ended as out_of_steps, so it is no example"
-    assert found[3].reason == "trajectories/task_level/data.jsonl:2: it ended as failure, so it is no example"
+    assert (
+        found[0].reason
+        == "trajectories/evaluation-base/data.jsonl:1: it ended as out_of_steps, so it is not an example"
+    )
+    assert found[3].reason == "trajectories/task_level/data.jsonl:2: it ended as failure, so it is not an example"
     # Of the 532x1204 pixels that the policy saw.
     assert actions(found[1]) == [(41, 60), (1016, 2373)] and found[1].turns[0].completion is None
     assert found[2].origin == "trajectories/task_level/data.jsonl:1"
@@ -117,7 +120,7 @@ def test_rollouts_that_succeeded_are_annotations_in_pixels_of_their_pictures(tmp
 
 
 @pytest.mark.parametrize("config", ["", "resizing: 3", "resizing: {scale: -1}", "resizing: {nope: 1}", "a: ["])
-def test_a_broken_config_of_a_run_is_one_line(tmp_path: Path, config: str) -> None:
+def test_broken_config_of_a_run_is_a_one_line_error(tmp_path: Path, config: str) -> None:
     with pytest.raises(OneLineError, match=r"config\.yaml is broken") as caught:
         list(SOURCES["runs"].read(run_directory(tmp_path, config)))
     assert "\n" not in str(caught.value)
@@ -144,7 +147,7 @@ def make(name: str, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", list(SOURCES))
-def test_a_directory_of_another_kind_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+def test_directory_of_another_format_is_a_one_line_error_with_its_format(tmp_path: Path, name: str) -> None:
     path = make(name, tmp_path / "in")
     assert get_source(name, path).name == name
     for other in SOURCES.keys() - {name}:
@@ -153,7 +156,7 @@ def test_a_directory_of_another_kind_is_named_in_one_line(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", list(SOURCES))
-def test_a_directory_of_no_known_kind_says_what_is_expected(tmp_path: Path, name: str) -> None:
+def test_directory_of_unknown_format_error_says_what_is_expected(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.json").write_text("[1, 2]")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "b.json").write_text("{")

@@ -1,4 +1,4 @@
-"""What the TFDS builder makes of a directory, and of lines that are broken."""
+"""The TFDS builder: records of a directory, and broken lines."""
 
 import gzip
 import io
@@ -52,7 +52,7 @@ def directory(path: Path, *lines: str | bytes) -> Path:
     return path
 
 
-def test_a_published_line_becomes_a_record_with_its_screenshot_as_it_was(tmp_path: Path) -> None:
+def test_published_line_becomes_a_record_with_an_unchanged_screenshot(tmp_path: Path) -> None:
     dataset = prepare([directory(tmp_path / "data", record(step={"bbox": [1, 2, 3, 4]}))], tmp_path / "prepared")
     assert dataset.info.metadata["broken"] == []
     (example,) = dataset.as_data_source("train")
@@ -86,20 +86,20 @@ def test_broken_lines_are_reported_counted_and_left_out(tmp_path: Path, caplog: 
     assert "6 broken lines left out" in caplog.text
 
 
-def test_the_count_of_broken_lines_outlives_the_preparation(tmp_path: Path) -> None:
+def test_count_of_broken_lines_is_stored_with_the_prepared_data(tmp_path: Path) -> None:
     source = directory(tmp_path / "data", record(), "{")
     prepare([source], tmp_path / "prepared")
     assert len(prepare([source], tmp_path / "prepared").info.metadata["broken"]) == 1
 
 
-def test_changed_data_is_prepared_anew(tmp_path: Path) -> None:
+def test_changed_data_is_prepared_again(tmp_path: Path) -> None:
     source = directory(tmp_path / "data", record())
     assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 1
     (source / "data.jsonl").write_text(record() + "\n" + record() + "\n")
     assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 2
 
 
-def test_records_come_in_the_same_order_wherever_their_files_lie(tmp_path: Path) -> None:
+def test_order_of_records_does_not_depend_on_file_paths(tmp_path: Path) -> None:
     lines, orders = [record() for _ in range(20)], []
     for place in ("here", "there"):
         sources = [directory(tmp_path / place / name, *lines) for name in ("first", "second")]
@@ -108,7 +108,7 @@ def test_records_come_in_the_same_order_wherever_their_files_lie(tmp_path: Path)
     assert orders[0] == orders[1] and len(set(orders[0])) == 40
 
 
-def test_no_usable_line_is_an_error_that_names_the_first(tmp_path: Path) -> None:
+def test_error_names_the_first_line_if_no_line_is_usable(tmp_path: Path) -> None:
     source = directory(tmp_path / "data", "{", "[]")
     with pytest.raises(
         ValueError, match=r"no usable trajectory in .*2 lines, all broken; the first: .*jsonl:1: not JSON"
@@ -116,24 +116,24 @@ def test_no_usable_line_is_an_error_that_names_the_first(tmp_path: Path) -> None
         prepare([source], tmp_path / "prepared")
 
 
-def test_a_directory_without_data_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
+def test_directory_without_data_is_an_error_before_reading_starts(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no data\.jsonl in"):
         prepare([tmp_path], tmp_path / "prepared")
 
 
-def test_an_empty_file_says_so(tmp_path: Path) -> None:
+def test_empty_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no usable trajectory in .*: no line in it"):
         prepare([directory(tmp_path / "data")], tmp_path / "prepared")
 
 
-def test_a_mended_picture_is_prepared_anew(tmp_path: Path) -> None:
+def test_repaired_image_is_prepared_again(tmp_path: Path) -> None:
     source = directory(tmp_path / "data", record(), record(step={"image": "b.png"}))
     assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 1
     (source / "images" / "b.png").write_bytes(png())
     assert len(prepare([source], tmp_path / "prepared").as_data_source("train")) == 2
 
 
-def test_jpeg_scaled_pictures_and_a_compressed_file_with_a_mark_are_read(tmp_path: Path) -> None:
+def test_jpeg_scaled_images_and_compressed_files_with_a_mark_are_read(tmp_path: Path) -> None:
     source = directory(tmp_path / "data")
     (source / "data.jsonl").unlink()
     lines = record(step={"image": "a.jpg"}) + "\n" + record(image_width=56, image_height=112) + "\n"
@@ -147,7 +147,7 @@ def test_jpeg_scaled_pictures_and_a_compressed_file_with_a_mark_are_read(tmp_pat
     assert [list(example["trajectory"]["size"][0]) for example in (first, second)] == [[28, 56], [56, 112]]
 
 
-def test_data_beyond_what_tfds_keeps_in_memory_needs_no_tensorflow(tmp_path: Path, monkeypatch) -> None:
+def test_data_over_the_memory_limit_of_tfds_needs_no_tensorflow(tmp_path: Path, monkeypatch) -> None:
     names = [f"{number}.png" for number in range(20)]
     source = directory(tmp_path / "data", *(record(step={"image": name}) for name in names * 2))
     for number, name in enumerate(names):
@@ -164,7 +164,7 @@ def test_data_beyond_what_tfds_keeps_in_memory_needs_no_tensorflow(tmp_path: Pat
     assert all(path.stat().st_mtime_ns == time for path, time in stored.items())
 
 
-def test_prepared_screenshots_that_are_gone_are_an_error_at_the_start(tmp_path: Path) -> None:
+def test_missing_prepared_screenshots_are_an_error_at_the_start(tmp_path: Path) -> None:
     source = directory(tmp_path / "data", record())
     prepare([source], tmp_path / "prepared")
     shutil.rmtree(tmp_path / "prepared" / "pictures")

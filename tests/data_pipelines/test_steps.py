@@ -1,4 +1,4 @@
-"""What a prepared directory of trajectories gives to training, step by step."""
+"""Training steps of a prepared directory of trajectories."""
 
 import io
 import json
@@ -67,16 +67,14 @@ def origins(steps: Iterable[Step]) -> list[str]:
     return [step.origin.rsplit("data.jsonl", 1)[1] for step in steps]
 
 
-def test_every_step_of_every_trajectory_comes_up_once_an_epoch(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_every_step_occurs_once_per_epoch(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     source = prepared(tmp_path, trajectory("买苹果", 3), trajectory("set an alarm", 2)).as_data_source("train")
     table = step_table(source, RESIZING)
     epoch = origins(stream_steps(table, tokenizer, seed=1, epochs=1))
     assert sorted(epoch) == [":1: step 0", ":1: step 1", ":1: step 2", ":2: step 0", ":2: step 1"]
 
 
-def test_a_step_holds_two_screenshots_golden_history_and_the_golden_answer_with_its_stop_token(
+def test_step_has_two_screenshots_golden_history_and_golden_answer_with_stop_token(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     source = prepared(tmp_path, trajectory("买苹果", 4)).as_data_source("train")
@@ -94,14 +92,14 @@ def test_a_step_holds_two_screenshots_golden_history_and_the_golden_answer_with_
     assert last.action == Terminate("success") and last.box is None
 
 
-def test_the_order_is_the_seeds_and_another_one_each_epoch(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_order_depends_on_the_seed_and_the_epoch(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     table = step_table(prepared(tmp_path, trajectory("a", 8), trajectory("b", 8)).as_data_source("train"), RESIZING)
     one, again, other = (origins(stream_steps(table, tokenizer, seed=seed, epochs=2)) for seed in (3, 3, 4))
     assert one == again and one != other
     assert one[:16] != one[16:] and sorted(one[:16]) == sorted(one[16:])
 
 
-def test_a_stream_goes_on_where_its_saved_position_was(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_stream_resumes_at_its_saved_position(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     table = step_table(prepared(tmp_path, trajectory("a", 8)).as_data_source("train"), RESIZING)
     stream = iter(stream_steps(table, tokenizer, seed=5))
     for _ in range(5):
@@ -113,13 +111,13 @@ def test_a_stream_goes_on_where_its_saved_position_was(tmp_path: Path, tokenizer
     assert [next(resumed).origin for _ in range(10)] == expected
 
 
-def test_held_out_instructions_stay_out_to_the_letter(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_held_out_instructions_are_excluded_by_exact_text(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     source = prepared(tmp_path, trajectory("买苹果", 2), trajectory("买苹果。", 2)).as_data_source("train")
     table = step_table(source, RESIZING, held_out=["买苹果"])
     assert {step.task for step in stream_steps(table, tokenizer, seed=0, epochs=1)} == {"买苹果。"}
 
 
-def test_a_broken_response_is_reported_and_takes_its_later_steps_with_it(
+def test_broken_response_is_reported_and_excludes_later_steps(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = trajectory("good", 2), trajectory("bad", 4)
@@ -144,16 +142,16 @@ def test_a_box_off_the_screen_is_reported(tmp_path: Path) -> None:
     turns = (Turn(task.turns[0].screenshot, task.turns[0].response, bbox=(0, 0, 500, 10)), task.turns[1])
     source = prepared(tmp_path, trajectory("ok", 2), Trajectory("far", "", "", turns, Ending.SUCCESS))
     table = step_table(source.as_data_source("train"), RESIZING)
-    assert len(table.steps) == 2 and "bbox lies off" in table.broken[0]
+    assert len(table.steps) == 2 and "bbox is outside" in table.broken[0]
 
 
-def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_data_without_usable_steps_is_an_error_with_the_reason(tmp_path: Path) -> None:
     source = prepared(tmp_path, trajectory("a", 2)).as_data_source("train")
     with pytest.raises(ValueError, match="no usable step in 1 trajectories"):
         step_table(source, RESIZING, held_out=["a"])
 
 
-def test_coordinates_in_screenshot_pixels_reach_training_in_model_pixels(
+def test_coordinates_in_screenshot_pixels_become_model_pixels_for_training(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     resizing = Resizing(scale=0.3, min_pixels=28 * 28)  # 1000 x 2000 becomes 308 x 588
@@ -183,7 +181,7 @@ def click_at(x: int, y: int, picture: tuple[int, int], **annotated: object) -> T
         (SHIPPED, {"frame": "resized", "annotated": SHIPPED}, (259, 526)),
     ],
 )
-def test_the_runs_own_resizing_does_not_decide_how_data_is_read(tmp_path: Path, run, settings, point) -> None:
+def test_resizing_of_the_run_does_not_change_the_frame_of_the_data(tmp_path: Path, run, settings, point) -> None:
     clicks = [click_at(259, 526, (1440, 3200)), *(click_at(x, 920, (1440, 3200)) for x in (10, 200, 400, 419))]
     table = step_table(prepared(tmp_path, *clicks).as_data_source("train"), run, **settings)
     first = next(index for index, record in enumerate(table.source) if record["instruction"] == b"click 259")
@@ -193,7 +191,7 @@ def test_the_runs_own_resizing_does_not_decide_how_data_is_read(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("point", [(1000, 2300), (540, 1200), (900, 100), (100, 2000)])
-def test_coordinates_in_a_declared_size_reach_the_scaled_picture(tmp_path: Path, point: tuple[int, int]) -> None:
+def test_coordinates_in_a_declared_size_are_scaled_to_the_image(tmp_path: Path, point: tuple[int, int]) -> None:
     declared = click_at(*point, (540, 1200), size=(1080, 2400), bbox=(point[0] - 4, point[1] - 4, *point))
     run = Resizing(scale=1.0, max_pixels=10**8)
     table = step_table(prepared(tmp_path, declared).as_data_source("train"), run, frame="screenshot")
@@ -211,7 +209,7 @@ def test_a_size_that_cannot_be_resized_is_reported(tmp_path: Path) -> None:
     assert "data.jsonl:2: step 0: cannot resize" in table.broken[0]
 
 
-def test_a_mistake_is_history_for_the_step_that_undoes_it_and_never_a_target(tmp_path, tokenizer) -> None:
+def test_mistake_is_history_of_the_next_step_and_never_a_target(tmp_path, tokenizer) -> None:
     tasks = draw_tasks(12, seed=0, apps=("shop", "settings"), held_out=False, popups=0)
     written = list(annotate(tasks, system="{instruction}", size=(112, 224), resizing=RESIZING, mistakes=1.0, seed=0))
     write_trajectories(tmp_path / "annotated", written)
@@ -230,20 +228,20 @@ def thoughtless(task: str, *sentences: str) -> Trajectory:
     return Trajectory(task, "a", "", tuple(Turn(screenshot((0, 0, 9)), text) for text in texts), Ending.SUCCESS)
 
 
-def test_an_empty_thought_and_sentence_are_not_learned(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_empty_thought_and_sentence_carry_no_loss(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     source = prepared(tmp_path, thoughtless("x", "Tap it", ""), trajectory("y", 2)).as_data_source("train")
     table = step_table(source, RESIZING)
     starts = {}
     for step in stream_steps(table, tokenizer, seed=0, epochs=1):
         starts[step.origin.rsplit("data.jsonl", 1)[1]] = tokenizer.decode(step.response_ids[: step.unlearned])
-    # The tokenizer of these tests joins no characters across a tag.
+    # The tokenizer of these tests merges no characters over the end of a tag.
     assert starts[":1: step 0"] == "<think></think>" and starts[":1: step 1"] == "<think></think><action></action>"
     assert starts[":2: step 0"] == starts[":2: step 1"] == ""
     assert {(source[record]["line"], turn) for record, turn in table.thoughtless} == {(1, 0), (1, 1)}
 
 
 @pytest.mark.parametrize("declared", ["screenshot", "resized"])
-def test_a_file_that_declares_its_pixels_is_read_in_them(tmp_path: Path, declared: str) -> None:
+def test_file_with_a_declared_frame_is_read_in_that_frame(tmp_path: Path, declared: str) -> None:
     one = replace(trajectory("a", 3, size=(1080, 2400)), coordinates=declared)
     [found] = step_table(prepared(tmp_path, one).as_data_source("train"), RESIZING).frames.values()
     assert found.kind == declared and f"coordinates are in {declared} pixels, as the file says" in found.reason
@@ -251,14 +249,14 @@ def test_a_file_that_declares_its_pixels_is_read_in_them(tmp_path: Path, declare
     assert found.kind == "screenshot" and "as set" in found.reason
 
 
-def test_a_file_that_declares_its_pixels_only_in_part_is_examined(tmp_path: Path) -> None:
+def test_frame_is_detected_if_only_some_lines_declare_it(tmp_path: Path) -> None:
     one = trajectory("a", 3, size=(1080, 2400))
     source = prepared(tmp_path, one, replace(one, coordinates="screenshot")).as_data_source("train")
     [found] = step_table(source, RESIZING).frames.values()
     assert "as " not in found.reason
 
 
-def test_a_mixture_goes_on_where_its_saved_position_was(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_mixture_resumes_at_its_saved_position(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     for name, length in (("a", 2), ("b", 7), ("c", 3)):
         write_trajectories(tmp_path / name, [trajectory(name, length)])
     folders = [tmp_path / name for name in "abc"]
@@ -275,9 +273,7 @@ def test_a_mixture_goes_on_where_its_saved_position_was(tmp_path: Path, tokenize
     assert [next(resumed).origin for _ in range(27)] == [step.origin for step in rest]
 
 
-def test_a_recorded_episode_gives_the_prompts_that_the_policy_saw(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_recorded_episode_gives_the_prompts_of_the_policy(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     effects = ["no key is called 'FLY'", "", "no app is called '<|im_end|>\n'", "the field shows something else"]
     one = trajectory("买苹果", 4)
     played = replace(

@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow: what is read, and where a file is damaged."""
+"""TFRecord files without TensorFlow: records, features and damage."""
 
 import gzip
 import random
@@ -17,12 +17,12 @@ from mobile_r1_jax.agent.json_fields import BrokenError
 @pytest.mark.parametrize(
     ("data", "value"), [(b"", 0), (b"123456789", 0xE3069283), (b"\0" * 32, 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43)]
 )
-def test_the_checksum_has_the_published_values(data: bytes, value: int) -> None:
+def test_checksum_equals_published_values(data: bytes, value: int) -> None:
     assert crc32c(data) == value
 
 
 @pytest.mark.parametrize("length", [1, 4095, 4096, 4097, 12_345, 50_000])
-def test_the_checksum_of_any_length_is_that_of_the_plain_rule(length: int) -> None:
+def test_checksum_of_any_length_equals_the_bitwise_definition(length: int) -> None:
     data = random.Random(length).randbytes(length)
     assert crc32c(data) == plain_crc32c(data)
 
@@ -31,7 +31,7 @@ RECORDS = [b"", b"one", random.Random(0).randbytes(9000)]
 
 
 @pytest.mark.parametrize("members", [True, False])
-def test_records_come_in_order_from_files_of_one_and_of_several_gzip_members(tmp_path: Path, members: bool) -> None:
+def test_records_keep_their_order_over_one_or_several_gzip_members(tmp_path: Path, members: bool) -> None:
     for number in (1, 0):
         write_records(tmp_path / "sub" / f"a-0000{number}-of-00002", *RECORDS, members=members)
     (tmp_path / "splits.json").write_text("{}")
@@ -41,7 +41,7 @@ def test_records_come_in_order_from_files_of_one_and_of_several_gzip_members(tmp
     assert found[-1].fraction == 1 and sorted(one.fraction for one in found) == [one.fraction for one in found]
 
 
-def test_a_file_that_is_not_compressed_is_read_too(tmp_path: Path) -> None:
+def test_uncompressed_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.tfrecord").write_bytes(b"".join(map(record, RECORDS)))
     assert [one.data for one in read_records(tmp_path / "a.tfrecord")] == RECORDS
 
@@ -70,7 +70,7 @@ def flipped(data: bytes, place: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_damaged_record_is_named_and_the_others_are_read(
+def test_damaged_record_is_reported_and_the_others_are_read(
     tmp_path: Path, data: bytes, expected: list, compressed: bool
 ) -> None:
     (tmp_path / "a-00000-of-00001").write_bytes(gzip.compress(data) if compressed else data)
@@ -80,7 +80,7 @@ def test_a_damaged_record_is_named_and_the_others_are_read(
         assert one == meant if isinstance(meant, bytes) else isinstance(one, BrokenError) and meant in str(one)
 
 
-def test_a_record_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
+def test_record_with_a_huge_declared_length_takes_no_memory(tmp_path: Path) -> None:
     length = struct.pack("<Q", 1 << 40)
     (tmp_path / "a.tfrecord").write_bytes(length + masked(length) + b"x")
     [one] = read_records(tmp_path)
@@ -88,7 +88,7 @@ def test_a_record_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("cut", [10, 40, -6])
-def test_a_gzip_file_that_is_cut_short_says_so_and_the_next_file_is_read(tmp_path: Path, cut: int) -> None:
+def test_truncated_gzip_file_is_reported_and_the_next_file_is_read(tmp_path: Path, cut: int) -> None:
     whole = gzip.compress(record(random.Random(1).randbytes(500)))
     (tmp_path / "a-00000-of-00002").write_bytes(whole[:cut])
     write_records(tmp_path / "a-00001-of-00002", b"whole")
@@ -96,7 +96,7 @@ def test_a_gzip_file_that_is_cut_short_says_so_and_the_next_file_is_read(tmp_pat
     assert "gzip file is damaged" in str(damaged.data) and following.data == b"whole"
 
 
-def test_features_are_read_packed_and_not_packed_and_may_be_absent() -> None:
+def test_packed_unpacked_and_absent_features_are_read() -> None:
     for packed in (True, False):
         data = example(
             {"i": int_feature(0, -1, 1 << 40, packed=packed), "f": float_feature(0.5, -1, packed=packed), "e": b""}
@@ -118,12 +118,12 @@ def test_features_are_read_packed_and_not_packed_and_may_be_absent() -> None:
         (bytes_feature(b"\xff"), str, "x is not UTF-8"),
     ],
 )
-def test_a_feature_that_is_wrong_is_named(feature: bytes, kind: type, reason: str) -> None:
+def test_wrong_feature_is_reported_with_its_name(feature: bytes, kind: type, reason: str) -> None:
     with pytest.raises(BrokenError, match=reason):
         get_one(parse_example(example({"x": feature})), "x", kind)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff", b"\x0a\x05ab", random.Random(3).randbytes(60)])
-def test_bytes_that_are_no_example_are_an_error(data: bytes) -> None:
+def test_bytes_that_are_not_an_example_are_an_error(data: bytes) -> None:
     with pytest.raises(BrokenError, match="the record cannot be decoded"):
         parse_example(data)

@@ -1,4 +1,4 @@
-"""Calibration: what the table says of good and of deliberately bad judges, and the pictures of what they got wrong."""
+"""Calibration: the table for good and deliberately bad judges, and the page of their worst errors."""
 
 import asyncio
 import io
@@ -34,7 +34,7 @@ def known() -> list[tuple[str, Trajectory]]:
     return list(known_episodes(PHONES, 40, 0, STYLE))
 
 
-def test_the_kinds_have_the_grades_that_they_should_have(known) -> None:
+def test_calibration_episodes_have_their_known_grades(known) -> None:
     grades: dict[str, set[int]] = {}
     for kind, one in known:
         grades.setdefault(kind, set()).add(StateJudge().score(one).grade)
@@ -43,13 +43,13 @@ def test_the_kinds_have_the_grades_that_they_should_have(known) -> None:
     assert grades["near miss"] <= {0, 1} and grades["false claim"] <= {0, 1} and len(grades) == 4
 
 
-def test_the_same_seed_gives_the_same_episodes_and_another_seed_others(known) -> None:
+def test_seed_determines_the_episodes(known) -> None:
     assert list(known_episodes(PHONES, 40, 0, STYLE)) == known
     assert list(known_episodes(PHONES, 8, 1, STYLE)) != known[:8]
 
 
 class Says:
-    """A judge that says a grade by the known one."""
+    """A judge whose grade is a function of the known grade."""
 
     def __init__(self, of: dict[int, int]) -> None:
         self.of = of
@@ -69,7 +69,7 @@ class Says:
         ({3: 3, 4: 4}, math.nan, 0.0, 1.0),  # gone for failures
     ],
 )
-def test_the_table_shows_how_bad_a_judge_is(known, of, false_complete, false_reject, within_one) -> None:
+def test_table_shows_the_errors_of_a_judge(known, of, false_complete, false_reject, within_one) -> None:
     judged = asyncio.run(judge_known(Says(of), known))
     agreement = agreement_of(judged)
     shares = (agreement.false_complete, agreement.false_reject, agreement.within_one)
@@ -84,12 +84,12 @@ def test_the_table_shows_how_bad_a_judge_is(known, of, false_complete, false_rej
     assert len(worst) <= 20 and all(one.difference for one in worst)
 
 
-def test_a_task_that_is_done_without_saying_so_is_in_neither_rate() -> None:
+def test_completed_task_without_a_claim_is_in_neither_rate() -> None:
     agreement = measure_agreement([Score(4, opinion=4), None, JudgeOutage("")], [Score(2), Score(4), Score(0)])
     assert agreement.as_metrics() == {"judge_within_one": 0.0}
 
 
-def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_more_values() -> None:
+def test_bootstrap_interval_contains_the_mean_and_narrows_with_more_values() -> None:
     few, many = mean_interval([1.0, 3.0] * 4), mean_interval([1.0, 3.0] * 400)
     assert few[0] == many[0] == 2 and few[1] < many[1] < 2 < many[2] < few[2]
     assert mean_interval([5.0]) == (5.0, 5.0, 5.0) and all(map(math.isnan, mean_interval([])))
@@ -109,7 +109,7 @@ class Page(HTMLParser):
 
 
 def believing(body: Body) -> Reply:
-    """A judge that takes every claim of success for a complete task, and says so in markup."""
+    """A judge that grades every claim of success as a complete task, with markup in its reason."""
     claims = any('"terminate", "status": "success"' in answer for answer in data_of(body, "Answer"))
     return graded(4 if claims else 0, "<b>it says so</b>")
 
@@ -125,7 +125,7 @@ def measure(run: Run, **options: object) -> tuple[str, list]:
     return console.file.getvalue(), judged
 
 
-def test_the_command_prints_the_table_and_draws_the_worst_disagreements(tmp_path, monkeypatch) -> None:
+def test_command_prints_the_table_and_draws_the_worst_disagreements(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with chat_server(believing) as server:
         printed, judged = measure(run_of(tmp_path, server.url), count=40)
@@ -144,7 +144,7 @@ def test_the_command_prints_the_table_and_draws_the_worst_disagreements(tmp_path
     assert "<b>it says so</b>" in page.text
 
 
-def test_episodes_of_a_run_can_be_read_and_others_are_refused(tmp_path, monkeypatch, known) -> None:
+def test_episodes_of_a_run_are_read_and_other_directories_are_refused(tmp_path, monkeypatch, known) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     write_trajectories(tmp_path / "played", [one for _, one in known[:8]])
     write_trajectories(
@@ -161,7 +161,7 @@ def test_episodes_of_a_run_can_be_read_and_others_are_refused(tmp_path, monkeypa
         measure(replace(run, judge=JudgeSettings()))
 
 
-def test_a_perfect_judge_leaves_a_page_without_disagreements(tmp_path, monkeypatch, known) -> None:
+def test_perfect_judge_gives_a_page_without_disagreements(tmp_path, monkeypatch, known) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     truth = {json.dumps([t.response for t in one.turns]) + one.task: StateJudge().score(one).grade for _, one in known}
 

@@ -1,7 +1,8 @@
-"""Evaluation metrics: what counts as a hit, and how uncertain a share is."""
+"""Evaluation metrics: what counts as a success, and the uncertainty of a share."""
 
 import io
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -28,12 +29,12 @@ from mobile_r1_jax.rollouts.failures import Failure
         (10, 10, 0.7225, 1.0),
     ],
 )
-def test_intervals_are_wilsons(hits: int, of: int, low: float, high: float) -> None:
+def test_intervals_are_wilson_intervals(hits: int, of: int, low: float, high: float) -> None:
     assert Share(hits, of).interval == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize("of", [1, 7, 60, 200, 1000])
-def test_an_interval_holds_its_share_and_lies_between_0_and_1(of: int) -> None:
+def test_interval_contains_its_share_and_is_within_0_and_1(of: int) -> None:
     for hits in {0, 1, of // 3, of - 1, of}:
         low, high = Share(hits, of).interval
         assert 0 <= low <= hits / of <= high <= 1
@@ -45,32 +46,32 @@ def test_more_episodes_make_an_interval_narrower() -> None:
     assert widths == sorted(widths, reverse=True)
 
 
-def test_a_share_of_nothing_is_no_number_and_shown_as_a_dash() -> None:
+def test_empty_share_is_nan_and_printed_as_a_dash() -> None:
     assert math.isnan(Share(0, 0).value) and Share(0, 0).interval == (0, 1) and str(Share(0, 0)) == "-"
 
 
-def test_a_share_is_shown_in_per_cent_with_its_interval() -> None:
+def test_share_is_printed_in_per_cent_with_its_interval() -> None:
     assert str(Share(50, 100)) == "50.0 [40.4, 59.6]"
 
 
-def test_a_turn_is_right_when_it_brings_the_phone_nearer_or_ends_a_task_that_is_done() -> None:
+def test_turn_is_right_if_it_makes_progress_or_ends_a_completed_task() -> None:
     assert STRAIGHT.made_progress == (True, True, True)
     assert ASTRAY.made_progress == (False, True, True, True, True)
     assert LOST.made_progress == (False, False)
 
 
-def test_ending_a_task_that_is_not_done_is_a_wrong_turn() -> None:
+def test_ending_an_incomplete_task_is_a_wrong_turn() -> None:
     assert episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).made_progress == (True, False)
     assert episode(Ending.GAVE_UP, (3, 2, 2), MOVE, GIVEN_UP).made_progress == (True, False)
 
 
-def test_an_episode_left_the_path_when_a_turn_before_its_last_came_no_nearer() -> None:
+def test_episode_is_off_path_if_a_turn_before_its_last_made_no_progress() -> None:
     assert not STRAIGHT.off_path and ASTRAY.off_path and LOST.off_path
     assert not episode(Ending.FAILURE, (3, 2, 2), MOVE, DONE).off_path  # it stopped on the path, too early
     assert episode(Ending.SUCCESS, (3, 3, 2, 1, 1), GARBAGE, MOVE, MOVE, DONE).off_path
 
 
-def test_a_phone_that_cannot_tell_has_no_right_and_no_wrong_turns() -> None:
+def test_phone_without_progress_has_neither_right_nor_wrong_turns() -> None:
     silent = episode(Ending.SUCCESS, (), MOVE, DONE)
     assert silent.made_progress == () and not silent.off_path
 
@@ -79,7 +80,7 @@ def measured(stage: str, episodes: list[Episode], unseen_app: list[Episode], rep
     return measure(stage, *([*map(summarize, some)] for some in (episodes, unseen_app)), repeats=repeats)
 
 
-def test_what_is_measured_is_counted_over_the_right_things() -> None:
+def test_metrics_have_the_right_denominators() -> None:
     result = measured("base", [STRAIGHT, ASTRAY, LOST, BROKEN], [LOST, STRAIGHT, STRAIGHT, BROKEN])
     assert result == Result(
         "base",
@@ -95,7 +96,7 @@ def test_what_is_measured_is_counted_over_the_right_things() -> None:
     )
 
 
-def test_a_claim_counts_as_success_only_when_a_verifier_agrees() -> None:
+def test_claim_counts_as_success_only_if_a_verifier_agrees() -> None:
     false = episode(Ending.FAILURE, (), MOVE, DONE)
     claimed = replace(false, trajectory=replace(false.trajectory, ending=Ending.CLAIMED, outcome=Outcome.UNKNOWN))
     result = measured("base", [STRAIGHT, false, claimed, LOST, BROKEN], [])
@@ -104,21 +105,21 @@ def test_a_claim_counts_as_success_only_when_a_verifier_agrees() -> None:
     assert "unknown outcomes 1" in ended_by_phones(result)
 
 
-def test_pass_at_k_is_the_share_of_tasks_with_a_success_in_any_of_k_episodes() -> None:
+def test_pass_at_k_is_the_share_of_tasks_with_a_success_in_k_episodes() -> None:
     played = [LOST, LOST, BROKEN, BROKEN, STRAIGHT, LOST, LOST, BROKEN]
     result = measured("base", played, [], repeats=2)
     assert result.success == Share(1, 5) and result.any_success == Share(1, 3) and result.repeats == 2
     assert measured("base", played, []).any_success == Share(0, 0)
 
 
-def test_a_secure_page_is_in_no_share_and_counted_by_itself() -> None:
+def test_secure_pages_are_counted_separately_and_are_in_no_share() -> None:
     result = measured("base", [STRAIGHT, HIDDEN, BROKEN], [HIDDEN])
     assert result.success == Share(1, 1) and result.unseen_app == Share(0, 0)
     assert (result.infrastructure_failures, result.secure_pages) == (1, 2)
     assert result.reasons == {"a page forbids screenshots": 2, "no answer within N s": 1}
 
 
-def test_the_table_counts_by_reason_what_phones_ended() -> None:
+def test_table_counts_episodes_ended_by_phones_by_reason() -> None:
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(results_table([measured("base", [STRAIGHT, HIDDEN, BROKEN], []), measured("last", [STRAIGHT], [])]))
     text = " ".join(console.export_text().split())
@@ -127,14 +128,15 @@ def test_the_table_counts_by_reason_what_phones_ended() -> None:
     assert ended_by_phones(measured("last", [STRAIGHT], [])) == ""
 
 
-def test_four_stages_fit_a_terminal_of_80_characters_and_every_number_is_whole() -> None:
+def test_table_of_four_stages_fits_80_characters_without_cut_numbers() -> None:
     stages = ("base", "format finetuning", "action-level", "task-level")
     console = Console(width=80, record=True, file=io.StringIO())
     results = [measured(stage, [STRAIGHT, ASTRAY, LOST] * 40, [LOST]) for stage in stages]
     console.print(results_table(results))
     text = console.export_text()
-    assert "…" not in text and text.count("66.7") == 8 and "False completion %" in text
+    assert "…" not in text and text.count("66.7") == 8 and "False completion" in text
     assert all(f"[{100 * low:.1f}, {100 * high:.1f}]" in text for low, high in [results[0].success.interval])
+    assert not re.search(r"\[[\d.]+, +│", text)  # no interval is broken over two lines
 
 
 @pytest.mark.parametrize(
@@ -146,12 +148,12 @@ def test_four_stages_fit_a_terminal_of_80_characters_and_every_number_is_whole()
         ("no size in 'Error: 0x7f'", 'no size in "it"'),
     ],
 )
-def test_failures_of_one_cause_have_one_kind(one: str, other: str) -> None:
+def test_failures_with_one_cause_have_one_kind(one: str, other: str) -> None:
     kinds = {Failure(reason, "", 0, "").kind for reason in (one, other, f"{one}: {'x' * 99}")}
     assert len(kinds) == 2 and all(len(kind) <= 60 for kind in kinds)
 
 
-def test_nothing_played_is_measured_as_nothing() -> None:
+def test_metrics_without_played_episodes_have_empty_shares() -> None:
     result = measured("base", [BROKEN], [])
     assert result.success == Share(0, 0) and result.infrastructure_failures == 1
     assert table_rows([result]) == []

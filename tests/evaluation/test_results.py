@@ -1,4 +1,4 @@
-"""Evaluation results in a run directory: kept in order, and reused only where nothing that they depend on changed."""
+"""Evaluation results in a run directory: stored in order, and reused only if nothing that they depend on changed."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ def measured(stage: str, episodes: list[Episode], unseen_app: list[Episode], *mo
     return measure(stage, [*map(summarize, episodes)], [*map(summarize, unseen_app)], *more)
 
 
-def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
+def test_results_are_stored_in_the_run_directory_in_order(tmp_path: Path) -> None:
     assert read_results(tmp_path) == []
     results = [
         measured("base", [LOST], []),
@@ -37,7 +37,7 @@ def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
     write_result(tmp_path, newer)
     assert read_results(tmp_path) == [newer, results[1]]  # the newest of each stage
     rows = table_rows(results)
-    assert [row[0] for row in rows] == [title for title in SHARES if title not in ("pass@K %",)]
+    assert [row[0] for row in rows] == [title for title in SHARES if title not in ("pass@K",)]
     assert all(len(row) == 3 for row in rows)
     assert rows[0][2] == str(Share(1, 2))
 
@@ -54,7 +54,7 @@ def test_results_are_kept_in_the_run_directory_in_order(tmp_path: Path) -> None:
         {"weights": "other"},
     ],
 )
-def test_a_result_is_used_again_only_for_the_same_weights_tasks_and_settings(changed: dict, tmp_path: Path) -> None:
+def test_result_is_reused_only_for_the_same_weights_tasks_and_settings(changed: dict, tmp_path: Path) -> None:
     now = {"run": Run(), "tasks": [[Task("shop", "Buy tea", {"seed": 1})], []], "weights": "some"}
 
     def provenance(run: Run, tasks: list[list[Task]], weights: str) -> dict[str, str]:
@@ -69,6 +69,6 @@ def test_a_result_is_used_again_only_for_the_same_weights_tasks_and_settings(cha
     assert find_result(tmp_path, "task-level", provenance(**now)) is None
 
 
-def test_the_summary_of_an_episode_is_read_as_it_was_written() -> None:
+def test_summary_of_an_episode_survives_writing_and_reading() -> None:
     for episode in (STRAIGHT, ASTRAY, LOST, BROKEN):
         assert summary_from_json(json.loads(json.dumps(summarize(episode).as_json()))) == summarize(episode)

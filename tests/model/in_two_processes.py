@@ -1,4 +1,4 @@
-"""Run twice by test_huggingface_processes.py: one of two processes loads a policy onto their devices and saves it.
+"""Load a policy onto the devices of two processes and save it. test_huggingface_processes.py runs this twice.
 
 python in_two_processes.py ADDRESS PROCESS DIRECTORY SAVE_TO
 """
@@ -15,7 +15,7 @@ from mobile_r1_jax.model.sharding import make_mesh
 
 def main(address: str, process: str, directory: str, save_to: str) -> None:
     jax.distributed.initialize(address, num_processes=2, process_id=int(process))
-    huggingface.WHOLE = 16 * 2**10  # so that parameters go both ways, whole and layer by layer
+    huggingface.WHOLE = 16 * 2**10  # so that some parameters are loaded whole and others by layer
     policy = load_policy(directory, jnp.bfloat16, mesh=make_mesh("2x2"))
     assert not policy.text.embedding[...].is_fully_addressable
     save_policy(policy, save_to)

@@ -1,9 +1,9 @@
-"""Run by test_huggingface_memory.py in a process of its own: loads a checkpoint, or saves one, and says when.
+"""Load a checkpoint, or save one, and report its memory. test_huggingface_memory.py runs this in a separate process.
 
     python loading_memory.py DIRECTORY MESH [SAVE_TO]
 
-Prints "ready" when everything that is not measured has happened (what is compiled first is compiled in a rehearsal on
-`DIRECTORY`), waits for a line, and prints as JSON what Python and NumPy held at most and what the devices hold.
+Print "ready" after the warm-up, which compiles all programs on `DIRECTORY`. Then wait for a line, measure, and print as
+JSON the peak memory of Python and NumPy and the memory of the devices.
 """
 
 import gc

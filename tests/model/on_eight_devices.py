@@ -1,4 +1,4 @@
-"""Run by test_sharding.py with eight fake devices: prints what it found as one line of JSON.
+"""Compute on eight fake devices and print the results as one line of JSON. test_sharding.py runs this.
 
 python on_eight_devices.py [MESH ...]: the meshes on which gradients and samples are computed too (compiling is slow).
 """
@@ -65,7 +65,7 @@ def error_of(action: Callable[[], object]) -> str:
 
 
 def compute(policy: Policy, batch: Batch, report: dict, name: str, mesh: Mesh | None = None) -> Policy:
-    """Enter loss and samples, greedy ones, drawn ones and those of slots, under `name`; returns the gradient."""
+    """Store the loss and the samples (greedy, drawn, and of slots) under `name`; return the gradient."""
     value, gradient = jax.jit(jax.value_and_grad(loss))(policy, *batch)
     report["loss"][name] = float(value)
     keys = jax.random.split(jax.random.key(0), batch[1].ids.shape[0])
@@ -80,8 +80,8 @@ def compute(policy: Policy, batch: Batch, report: dict, name: str, mesh: Mesh | 
 
 
 def decode_in_slots(sampler: Policy, batch: Batch, mesh: Mesh | None) -> dict:
-    """Greedy completions of the prompts, one in each slot; the share of the prompts' caches that one device holds; and
-    whether every cache stays placed as it was."""
+    """Return greedy completions of the prompts, one per slot, the share of the KV caches that one device holds, and
+    whether every KV cache keeps its sharding."""
     sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(ROW_AXES))
     slots = empty_slots(sampler, rows=ROWS, prompt_tokens=LENGTH, own_tokens=TOKENS, sharding=sharding)
     placed, share = [leaf.sharding for leaf in jax.tree.leaves(slots)], held(jax.tree.leaves(slots.prompt))
@@ -94,12 +94,12 @@ def decode_in_slots(sampler: Policy, batch: Batch, mesh: Mesh | None) -> dict:
 
 
 def held(leaves: list[jax.Array]) -> float:
-    """The share of the arrays that one device holds."""
+    """Return the share of the arrays that one device holds."""
     return sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
 
 
 def difference(ours: Policy, theirs: Policy) -> float:
-    """The largest difference of two gradients, each parameter's as a share of its largest number."""
+    """Return the largest relative difference of two gradients: per parameter, relative to its largest number."""
     shares = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), ours, theirs)
     return max(jax.tree.leaves(shares))
 
@@ -109,7 +109,7 @@ def main(meshes: list[str]) -> None:
         key: {}
         for key in ("loss", "gradient", "samples", "slots", "largest_whole", "held", "sampler_held", "errors", "loaded")
     }
-    # Initial weights are too small for samples that tell one context from another; norms stay 1.
+    # Initial weights are too small for samples that depend on the context; norms stay 1.
     policy = jax.tree.map(lambda x: x if (x == 1).all() else 6 * x, Policy(CONFIG, rngs=nnx.Rngs(0)))
     batch = make_batch()
     gradient = compute(policy, batch, report, "one")

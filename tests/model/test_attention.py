@@ -1,4 +1,4 @@
-"""What sees what is said once; every kernel makes the same of it."""
+"""Each case has one mask, and every kernel computes the same attention for it."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ B, N, K, H = 2, 4, 2, 64
 
 @dataclass(frozen=True)
 class Case:
-    """Queries [B, G, T], parts of keys with so many members and tokens; which key each query sees, flat."""
+    """A shape of queries [B, G, T], the (members, tokens) of each part of keys, and the mask of all keys."""
 
     group: int
     length: int
@@ -37,7 +37,7 @@ def _lengths(*lengths: int, room: int) -> np.ndarray:
 
 
 def _windows(groups: int, length: int) -> Case:
-    """Segments in each of `groups` rows of their own, as windows in blocks are and (one group) screens in a row."""
+    """Return segments in `groups` rows: windows in blocks, or with one group, screens in a row."""
     ids = np.sort(np.random.default_rng(0).integers(0, 4, (B, groups, length)), axis=-1).astype(np.int32)
     flat = (ids + 10 * np.arange(groups)[:, None]).reshape(B, -1)
     return Case(groups, length, ((groups, length),), Segments(ids, (ids,)), False, flat[:, :, None] == flat[:, None, :])
@@ -49,7 +49,7 @@ def _prompt(length: int) -> Case:
 
 
 def _completions(prompt: int, group: int, tokens: int) -> Case:
-    """By the definition: whole prompts, but for their padding, and one's own completion up to oneself."""
+    """Return the mask by definition: the prompt without padding, and the own completion up to the token itself."""
     there = _lengths(prompt - 5, prompt, room=prompt)
     own = np.kron(np.eye(group), np.tri(tokens)).astype(bool)
     shown = np.broadcast_to(there[:, None].astype(bool), (B, group * tokens, prompt))
@@ -91,7 +91,7 @@ def arrays(case: Case, dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, list[
 
 
 def by_definition(case: Case, q: jax.Array, parts: list[KV]) -> np.ndarray:
-    """The textbook's formula over all keys in one row, in float64."""
+    """Return attention by the textbook formula over all keys in one row, in float64."""
     queries = np.asarray(q, np.float64).reshape(B, -1, N, H)
     k, v = (
         np.concatenate([np.asarray(part[i], np.float64).reshape(B, -1, K, H) for part in parts], axis=1).repeat(
@@ -118,7 +118,7 @@ def gradients(case: Case, kernel: str, q: jax.Array, parts: list[KV]) -> list[ja
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_plain_products_are_attention_by_definition(name: str) -> None:
+def test_plain_products_equal_attention_by_definition(name: str) -> None:
     case = SMALL[name]
     q, parts = arrays(case)
     np.testing.assert_allclose(attend(case, q, *parts, kernel="xla"), by_definition(case, q, parts), atol=2e-6)
@@ -126,12 +126,12 @@ def test_plain_products_are_attention_by_definition(name: str) -> None:
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pallas kernels run without a TPU."""
+    """Run Pallas kernels without a TPU."""
     monkeypatch.setattr(splash, "make_splash_mha", partial(splash.make_splash_mha, interpret=True))
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_splash_attention_agrees_and_so_do_its_gradients(name: str, interpreted: None) -> None:
+def test_splash_attention_and_its_gradients_equal_plain_products(name: str, interpreted: None) -> None:
     case = LARGE[name]
     q, parts = arrays(case)
     np.testing.assert_allclose(attend(case, q, *parts, kernel="splash"), by_definition(case, q, parts), atol=1e-5)
@@ -152,14 +152,12 @@ def check_cudnn(name: str) -> None:
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN needs a GPU")
 @pytest.mark.parametrize("name", LARGE)
-def test_cudnn_agrees_within_bfloat16_and_so_do_its_gradients(name: str) -> None:
+def test_cudnn_and_its_gradients_equal_plain_products_within_bfloat16(name: str) -> None:
     check_cudnn(name)
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_what_cudnn_is_asked_for_is_attention_when_plain_products_answer(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arguments_for_cudnn_give_attention_with_plain_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, attend = [], jax.nn.dot_product_attention
 
     def answer(*arrays: jax.Array, implementation: str, **options: object) -> jax.Array:
@@ -171,7 +169,7 @@ def test_what_cudnn_is_asked_for_is_attention_when_plain_products_answer(
     assert set(asked) == {"cudnn"}
 
 
-def test_a_platform_has_its_kernel_and_short_sequences_are_plain_products_everywhere() -> None:
+def test_platform_determines_the_kernel_and_short_sequences_use_plain_products() -> None:
     assert [kernel_for(platform) for platform in ("tpu", "gpu", "cpu")] == ["splash", "cudnn", "xla"]
 
     def program(case: Case) -> str:
@@ -182,7 +180,7 @@ def test_a_platform_has_its_kernel_and_short_sequences_are_plain_products_everyw
     assert not any("pallas_call" in program(case) for case in SMALL.values())
 
 
-def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_products_in_decoding() -> None:
+def test_policy_uses_its_kernel_everywhere_except_in_decoding() -> None:
     config = PolicyConfig(
         text=TextConfig(vocab=64, width=128, feed_forward=64, layers=1, heads=2, kv_heads=1, mrope_section=(8, 12, 12)),
         vision=VisionConfig(width=128, feed_forward=64, layers=2, heads=2, out_width=128, full_attention=(1,)),
@@ -218,7 +216,7 @@ def test_a_policy_uses_its_kernel_in_screens_prompts_and_completions_and_plain_p
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu, the TPU's compiler, is not installed")
 @pytest.mark.parametrize("name", LARGE)
-def test_the_tpu_compiler_takes_splash_attention_and_its_gradients_on_a_mesh(name: str, monkeypatch) -> None:
+def test_tpu_compiler_accepts_splash_attention_and_its_gradients_on_a_mesh(name: str, monkeypatch) -> None:
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     from jax.experimental.topologies import get_topology_desc
     from jax.sharding import NamedSharding, PartitionSpec

@@ -1,4 +1,4 @@
-"""A file that is cut, empty or no such file at all, and a wrong field, are one line with the file's name."""
+"""Truncated, empty and missing files and wrong fields are one-line errors with the file's name."""
 
 import json
 from pathlib import Path
@@ -21,19 +21,19 @@ def refusal(directory: Path) -> str:
 
 
 @pytest.mark.parametrize("kept", [0, 4, 8, 100, 5000, -1], ids=lambda kept: f"{kept} bytes")
-def test_a_cut_safetensors_file_is_named_with_its_size(tied_pair, tmp_path, kept) -> None:
+def test_truncated_safetensors_file_is_reported_with_its_size(tied_pair, tmp_path, kept) -> None:
     whole = (tied_pair.directory / "model.safetensors").read_bytes()
     directory = copy_of(tied_pair.directory, tmp_path / "model", files={"model.safetensors": whole[:kept]})
-    assert f"model.safetensors ({len(whole[:kept])} bytes) is no complete safetensors file" in refusal(directory)
+    assert f"model.safetensors ({len(whole[:kept])} bytes) is not a complete safetensors file" in refusal(directory)
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"<html>404</html>", bytes(64)])
-def test_another_file_of_that_name_is_no_safetensors_file(tied_pair, tmp_path, content) -> None:
+def test_file_of_another_format_is_reported_as_not_safetensors(tied_pair, tmp_path, content) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", files={"model.safetensors": content})
-    assert "is no complete safetensors file" in refusal(directory)
+    assert "is not a complete safetensors file" in refusal(directory)
 
 
-def test_one_cut_file_of_several_is_named(tied_pair, tmp_path) -> None:
+def test_one_truncated_file_of_several_is_named(tied_pair, tmp_path) -> None:
     directory = save_torch_model(tied_pair.torch, tmp_path / "model", max_shard_size="200KB")
     cut = sorted(directory.glob("*.safetensors"))[1]
     cut.write_bytes(cut.read_bytes()[:-7])
@@ -50,20 +50,20 @@ def test_one_cut_file_of_several_is_named(tied_pair, tmp_path) -> None:
         ({"weight_map": {"a": "model-00001-of-00009.safetensors"}}, "no model-00001-of-00009.safetensors, named by"),
     ],
 )
-def test_a_broken_index_is_named(tied_pair, tmp_path, content, said) -> None:
+def test_broken_index_is_reported_with_its_name(tied_pair, tmp_path, content, said) -> None:
     files = {"model.safetensors": None, "model.safetensors.index.json": content}
     printed = refusal(copy_of(tied_pair.directory, tmp_path / "model", files=files))
     assert said in printed and "model.safetensors.index.json" in printed
 
 
-def test_a_long_list_of_missing_files_is_cut_after_five_with_a_count(tied_pair, tmp_path) -> None:
+def test_list_of_missing_files_is_cut_after_five_with_a_count(tied_pair, tmp_path) -> None:
     places = {f"tensor{n}": f"model-{n:05d}-of-00012.safetensors" for n in range(1, 13)}
     files = {"model.safetensors": None, "model.safetensors.index.json": {"weight_map": places}}
     said = refusal(copy_of(tied_pair.directory, tmp_path / "model", files=files))
     assert "model-00005-of-00012.safetensors and 7 more" in said and "00006-of" not in said
 
 
-def test_long_lists_of_tensors_are_cut_after_five_with_a_count(tied_pair, tmp_path) -> None:
+def test_lists_of_tensors_are_cut_after_five_with_a_count(tied_pair, tmp_path) -> None:
     strange = {f"strange{n}": value for n, value in enumerate(load_weights(tied_pair.directory).values())}
     said = refusal(copy_of(tied_pair.directory, tmp_path / "model", tensors=lambda tensors: strange))
     assert said.count("missing") == 1 and said.count("and 75 more") == 2
@@ -80,11 +80,11 @@ def test_long_lists_of_tensors_are_cut_after_five_with_a_count(tied_pair, tmp_pa
         ("\ufeff{}", "config.json is not valid JSON"),
     ],
 )
-def test_a_broken_config_json_is_named(tied_pair, tmp_path, content, said) -> None:
+def test_broken_config_json_is_reported_with_its_name(tied_pair, tmp_path, content, said) -> None:
     assert said in refusal(copy_of(tied_pair.directory, tmp_path / "model", files={"config.json": content}))
 
 
-def test_a_directory_in_place_of_a_file_is_named(tied_pair, tmp_path) -> None:
+def test_directory_in_place_of_a_file_is_reported(tied_pair, tmp_path) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", files={"generation_config.json": None})
     (directory / "model.safetensors").unlink()
     (directory / "model.safetensors").mkdir()
@@ -125,12 +125,12 @@ def with_value(value: Any, *path: str) -> Any:
         (with_value([1], "text_config"), "text_config is [1], need an object"),
     ],
 )
-def test_a_missing_section_and_a_wrong_field_are_named(tied_pair, tmp_path, config, said) -> None:
+def test_missing_section_and_wrong_field_are_named(tied_pair, tmp_path, config, said) -> None:
     printed = refusal(copy_of(tied_pair.directory, tmp_path / "model", config=config))
     assert "config.json: " in printed and said in printed
 
 
-def test_the_config_alone_is_read_with_the_same_checks(tied_pair, tmp_path) -> None:
+def test_reading_the_config_alone_makes_the_same_checks(tied_pair, tmp_path) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", files={"model.safetensors": b""})
     with pytest.raises(ValueError, match="0 bytes"):
         policy_config(directory)

@@ -1,4 +1,4 @@
-"""Every exported policy has a chat template, and it renders the prompts that the policy is trained on."""
+"""Every exported policy has a chat template that renders the prompts of its training."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tools.base_policy.tokenizer import save_tokenizer, train_tokenizer
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"
 SYSTEM = "Phone. Task: 查看 Anna's <cart> & pay \n twice"
 ANSWERS = ["<think>a</think>\nfirst", "second", '{"third": [1, 2]}', "fourth"]
-PUBLISHED = (  # Qwen2.5-VL's own form of a conversation, written out
+PUBLISHED = (  # a conversation in Qwen2.5-VL's format
     "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{text}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
@@ -45,7 +45,7 @@ def conversation(answers: Sequence[str]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("turns", range(5))
 @pytest.mark.parametrize("shipped", [True, False], ids=["shipped", "exported"])
-def test_it_renders_the_prompts_of_the_agent(exported, turns, shipped) -> None:
+def test_chat_template_renders_the_prompts_of_the_agent(exported, turns, shipped) -> None:
     tokenizer = AutoTokenizer.from_pretrained(TINY_BASE if shipped else exported)
     screenshot = Screenshot(Device((112, 224)).screenshot())
     past = [PastTurn(screenshot, response_ids(tokenizer, answer)) for answer in ANSWERS[:turns]]
@@ -58,7 +58,7 @@ def test_it_renders_the_prompts_of_the_agent(exported, turns, shipped) -> None:
 
 
 @pytest.mark.parametrize("image", [{"type": "image"}, {"image": "a.png"}, {"type": "image_url", "image_url": {}}])
-def test_other_conversations_are_rendered_as_by_qwens_template(exported, image) -> None:
+def test_other_conversations_render_as_with_the_template_of_qwen(exported, image) -> None:
     tokenizer = AutoTokenizer.from_pretrained(exported)
     user = {"role": "user", "content": [image, {"type": "text", "text": "Where?\n"}]}
     rendered = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
@@ -71,7 +71,7 @@ def test_other_conversations_are_rendered_as_by_qwens_template(exported, image) 
 
 
 @pytest.mark.parametrize("where", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
-def test_a_template_that_the_policy_has_is_kept(tmp_path, where) -> None:
+def test_existing_template_of_a_policy_is_kept(tmp_path, where) -> None:
     own = {"chat_template": "mine"}
     if where == "tokenizer_config.json":
         own |= json.loads((TINY_BASE / where).read_text())
@@ -82,7 +82,7 @@ def test_a_template_that_the_policy_has_is_kept(tmp_path, where) -> None:
     assert where.endswith("jinja") or not (tmp_path / "out" / "chat_template.jinja").exists()
 
 
-def test_a_new_base_policy_has_the_template_too(tmp_path) -> None:
+def test_new_base_policy_has_the_template(tmp_path) -> None:
     save_tokenizer(train_tokenizer(), tmp_path)
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == CHAT_TEMPLATE
     assert (TINY_BASE / "chat_template.jinja").read_text() == CHAT_TEMPLATE

@@ -1,4 +1,4 @@
-"""Which files and tensors of a directory are taken: those that transformers takes."""
+"""The files and tensors of a directory that are loaded are those that transformers loads."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ def other_weights(tensors: Tensors) -> Tensors:
     "beside",
     ["adapter_model.safetensors", "consolidated.safetensors", "model.fp16.safetensors", "training_state.safetensors"],
 )
-def test_other_safetensors_files_beside_the_model_are_ignored(tied_pair, tmp_path, beside) -> None:
+def test_other_safetensors_files_in_the_directory_are_ignored(tied_pair, tmp_path, beside) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", tensors=other_weights)
     shutil.move(directory / "model.safetensors", directory / beside)
     shutil.copy(tied_pair.directory / "model.safetensors", directory)
@@ -45,7 +45,7 @@ def test_other_safetensors_files_beside_the_model_are_ignored(tied_pair, tmp_pat
     assert_transformers_takes_the_same(directory, tied_pair.torch)
 
 
-def test_the_single_file_wins_over_an_index_and_files_outside_the_index_are_ignored(tied_pair, tmp_path) -> None:
+def test_single_file_wins_over_an_index_and_unindexed_files_are_ignored(tied_pair, tmp_path) -> None:
     directory = save_torch_model(tied_pair.torch, tmp_path / "model", max_shard_size="200KB")
     save_file({"strange": np.zeros(3, np.float32)}, directory / "consolidated.safetensors")
     assert_same_weights(load_policy(directory), tied_pair.policy)
@@ -53,7 +53,7 @@ def test_the_single_file_wins_over_an_index_and_files_outside_the_index_are_igno
     assert load_policy(directory).text.embedding[0, 0] == tied_pair.policy.text.embedding[0, 0] + 1
 
 
-def test_the_file_that_config_json_names_is_taken(tied_pair, tmp_path) -> None:
+def test_file_named_by_config_json_is_loaded(tied_pair, tmp_path) -> None:
     directory = copy_of(
         tied_pair.directory,
         tmp_path / "model",
@@ -91,7 +91,7 @@ def renamed(pattern: str, by: str) -> Callable[[Tensors], Tensors]:
     ("pattern", "by"),
     [(r"^model\.", "model.language_model."), (r"^model\.", "language_model."), (r"^(?=model|visual)", "model.")],
 )
-def test_names_of_other_modules_of_transformers_are_taken(tied_pair, tmp_path, pattern, by) -> None:
+def test_tensor_names_of_other_transformers_modules_are_accepted(tied_pair, tmp_path, pattern, by) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", tensors=renamed(pattern, by))
     assert_same_weights(load_policy(directory), tied_pair.policy)
     assert_transformers_takes_the_same(directory, tied_pair.torch)
@@ -108,7 +108,7 @@ def test_names_of_other_modules_of_transformers_are_taken(tied_pair, tmp_path, p
         (r"^(visual|model)\.(?=.*norm)", r"base_model.model.\1.", "base_model.model."),
     ],
 )
-def test_a_wrappers_prefix_is_named_in_one_line(tied_pair, tmp_path, pattern, prefix, said) -> None:
+def test_prefix_of_a_wrapper_is_a_one_line_error(tied_pair, tmp_path, pattern, prefix, said) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", tensors=renamed(pattern, prefix))
     with pytest.raises(ValueError) as error:
         load_policy(directory)
@@ -117,7 +117,7 @@ def test_a_wrappers_prefix_is_named_in_one_line(tied_pair, tmp_path, pattern, pr
     assert "\n" not in printed and len(printed) < 300
 
 
-def test_a_tensor_stored_under_two_names_is_refused(tied_pair, tmp_path) -> None:
+def test_tensor_stored_under_two_names_is_refused(tied_pair, tmp_path) -> None:
     def twice(tensors: Tensors) -> Tensors:
         return tensors | {"model.language_model.norm.weight": tensors["model.norm.weight"] + 1}
 

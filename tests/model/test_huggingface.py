@@ -1,4 +1,4 @@
-"""Weights go to Hugging Face format and come back, bit by bit, and what doesn't fit is said in one error."""
+"""Weights survive Hugging Face format bit by bit, and one error names everything that does not fit."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def altered_copy(directory: Path, target: Path, **tensors: np.ndarray | None) ->
     return target
 
 
-def test_what_transformers_saved_is_saved_again_bit_by_bit(pair, tmp_path) -> None:
+def test_checkpoint_of_transformers_is_saved_again_bit_by_bit(pair, tmp_path) -> None:
     save_policy(pair.policy, tmp_path)
     theirs, ours = load_file(pair.directory / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert theirs.keys() == ours.keys()
@@ -45,7 +45,7 @@ def test_what_transformers_saved_is_saved_again_bit_by_bit(pair, tmp_path) -> No
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
-def test_transformers_loads_what_we_save_and_computes_the_same(pair, tmp_path) -> None:
+def test_transformers_loads_our_checkpoint_and_computes_the_same_logits(pair, tmp_path) -> None:
     save_policy(pair.policy, tmp_path)
     model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -64,7 +64,7 @@ def test_bfloat16_weights_make_the_round_trip_bit_by_bit(tied_pair, tmp_path) ->
     assert mixed.text.embedding.dtype == jnp.float32 and mixed.text.dtype == jnp.bfloat16
 
 
-def test_a_checkpoint_in_several_files_loads_as_one(pair, tmp_path) -> None:
+def test_checkpoint_in_several_files_equals_one_file(pair, tmp_path) -> None:
     pair.torch.save_pretrained(tmp_path, max_shard_size="200KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     assert_same_weights(load_policy(tmp_path), pair.policy)
@@ -74,7 +74,7 @@ def test_a_checkpoint_in_several_files_loads_as_one(pair, tmp_path) -> None:
         load_policy(tmp_path)
 
 
-def test_tensor_names_as_transformers_holds_them_in_memory_load_too(tied_pair, tmp_path) -> None:
+def test_tensor_names_of_transformers_in_memory_are_accepted(tied_pair, tmp_path) -> None:
     target = altered_copy(tied_pair.directory, tmp_path / "model")
     weights = load_file(target / "model.safetensors")
     renamed = {re.sub("^model.", "model.language_model.", name): value for name, value in weights.items()}
@@ -105,12 +105,12 @@ def test_missing_extra_and_misshapen_tensors_are_named_in_one_error(tied_pair, t
         assert part in str(error.value)
 
 
-def test_a_directory_without_a_model_is_a_clear_error(tmp_path) -> None:
+def test_directory_without_a_model_is_a_one_line_error(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no config\.json"):
         load_policy(tmp_path)
 
 
-def test_our_config_json_says_what_transformers_says(pair) -> None:
+def test_our_config_json_equals_that_of_transformers(pair) -> None:
     theirs = json.loads((pair.directory / "config.json").read_text())
     ours = config_to_json(pair.policy.config, "float32")
     for part in ("text_config", "vision_config"):
@@ -119,7 +119,7 @@ def test_our_config_json_says_what_transformers_says(pair) -> None:
     assert top.items() <= theirs.items()
 
 
-def test_the_flat_config_json_that_qwen_published_is_read() -> None:
+def test_flat_config_json_published_by_qwen_is_read() -> None:
     """The published Qwen2.5-VL-3B config.json, in the style of 2025."""
     config = config_from_json(
         {
@@ -180,7 +180,7 @@ def test_the_flat_config_json_that_qwen_published_is_read() -> None:
         ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "rope type 'dynamic' is not built here"),
     ],
 )
-def test_a_config_that_asks_for_what_is_not_built_is_refused(pair, change, line) -> None:
+def test_config_with_unsupported_settings_is_refused(pair, change, line) -> None:
     values = config_to_json(pair.policy.config, "float32")
     target = values if "model_type" in change else values["text_config"]
     target.update(change)

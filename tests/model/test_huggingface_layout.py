@@ -1,4 +1,4 @@
-"""A written model directory has the layout of the published ones, in one file or in several."""
+"""A written model directory has the published layout, in one file or several."""
 
 import json
 from pathlib import Path
@@ -28,12 +28,12 @@ def assert_same_weights(one: Policy, other: Policy) -> None:
 
 @pytest.fixture
 def streamed(monkeypatch) -> None:
-    """Every parameter takes the way of the large ones, and every tensor is written in several blocks."""
+    """Load every parameter like a large one, and write every tensor in several blocks."""
     monkeypatch.setattr(huggingface, "WHOLE", 0)
     monkeypatch.setattr(huggingface, "BLOCK", 1000)
 
 
-def test_several_files_are_named_filled_and_indexed_like_the_published_ones(pair, tmp_path) -> None:
+def test_several_files_have_published_names_sizes_and_index(pair, tmp_path) -> None:
     save_policy(pair.policy, tmp_path, max_file_bytes=LIMIT)
     files = sorted(tmp_path.glob("*.safetensors"))
     assert [file.name for file in files] == [
@@ -46,7 +46,7 @@ def test_several_files_are_named_filled_and_indexed_like_the_published_ones(pair
     assert max(sizes) <= LIMIT and index["metadata"] == {"total_size": sum(sizes)}
 
 
-def test_transformers_computes_the_same_from_several_files(pair, tmp_path) -> None:
+def test_transformers_computes_the_same_logits_from_several_files(pair, tmp_path) -> None:
     save_policy(pair.policy, tmp_path, max_file_bytes=LIMIT)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path)
     inputs = torch_inputs(make_prompt(pair.torch, SIZES))
@@ -54,7 +54,7 @@ def test_transformers_computes_the_same_from_several_files(pair, tmp_path) -> No
         assert torch.equal(model(**inputs).logits, pair.torch(**inputs).logits)
 
 
-def test_a_model_written_over_another_leaves_nothing_of_it(tied_pair, tmp_path) -> None:
+def test_overwriting_a_model_leaves_no_old_files(tied_pair, tmp_path) -> None:
     save_policy(tied_pair.policy, tmp_path, max_file_bytes=LIMIT)
     save_policy(tied_pair.policy, tmp_path)
     assert [file.name for file in tmp_path.glob("model*")] == ["model.safetensors"]
@@ -62,7 +62,7 @@ def test_a_model_written_over_another_leaves_nothing_of_it(tied_pair, tmp_path) 
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_large_parameters_are_read_and_written_tensor_by_tensor_bit_by_bit(pair, dtype, streamed, tmp_path) -> None:
+def test_large_parameters_are_read_and_written_by_tensor_bit_by_bit(pair, dtype, streamed, tmp_path) -> None:
     policy = load_policy(pair.directory, dtype)
     save_policy(policy, tmp_path, max_file_bytes=LIMIT)
     assert_same_weights(load_policy(tmp_path, dtype), policy)
@@ -73,7 +73,7 @@ def test_large_parameters_are_read_and_written_tensor_by_tensor_bit_by_bit(pair,
         np.testing.assert_array_equal(ours[name], value.astype(dtype), err_msg=name)
 
 
-def test_bfloat16_comes_back_bit_by_bit_from_float32_master_weights(tied_pair, tmp_path) -> None:
+def test_bfloat16_survives_float32_master_weights_bit_by_bit(tied_pair, tmp_path) -> None:
     save_policy(load_policy(tied_pair.directory, jnp.bfloat16), tmp_path / "published")
     masters = load_policy(tmp_path / "published", jnp.bfloat16, param_dtype=jnp.float32)
     save_policy(masters, tmp_path / "again", dtype=jnp.bfloat16)
@@ -81,7 +81,7 @@ def test_bfloat16_comes_back_bit_by_bit_from_float32_master_weights(tied_pair, t
     assert files[0] == files[1]
 
 
-def test_what_stands_beside_the_weights_is_kept_and_the_config_names_the_new_dtype(tmp_path) -> None:
+def test_other_files_are_copied_and_the_config_has_the_new_dtype(tmp_path) -> None:
     source = tmp_path / "published"
     save_policy(load_policy(TINY_BASE), source)
     config = json.loads((source / "config.json").read_text())
@@ -99,13 +99,13 @@ def test_what_stands_beside_the_weights_is_kept_and_the_config_names_the_new_dty
     assert json.loads((tmp_path / "written" / "config.json").read_text()) == {**config, "torch_dtype": "bfloat16"}
 
 
-def test_a_preprocessor_that_transformers_reads_is_written_where_there_was_none(tied_pair, tmp_path) -> None:
+def test_missing_preprocessor_config_is_written_for_transformers(tied_pair, tmp_path) -> None:
     save_policy(tied_pair.policy, tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     vision = tied_pair.policy.config.vision
     assert (processor.patch_size, processor.merge_size) == (vision.patch, vision.merge)
 
 
-def test_a_source_of_another_architecture_is_refused(tied_pair, tmp_path) -> None:
+def test_source_of_another_architecture_is_refused(tied_pair, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"tiny-base: its config\.json is of another architecture"):
         save_policy(tied_pair.policy, tmp_path, like=TINY_BASE)

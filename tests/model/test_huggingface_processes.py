@@ -1,4 +1,4 @@
-"""Two processes that share a policy load it together and save it once."""
+"""Two processes with a shared policy load it together and save it once."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 TINY_BASE = Path(__file__).resolve().parents[2] / "assets" / "tiny-base"
 
 
-def test_two_processes_write_what_one_has_read_bit_by_bit(tmp_path) -> None:
+def test_two_processes_load_and_save_a_policy_bit_by_bit(tmp_path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"

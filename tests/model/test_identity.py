@@ -1,4 +1,4 @@
-"""Hashes that tell one policy from another."""
+"""Hashes that identify a policy."""
 
 import shutil
 from pathlib import Path
@@ -20,14 +20,14 @@ def directory(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TINY_BASE, tmp_path / "policy"))
 
 
-def test_a_copy_of_a_policy_is_the_same_policy(directory: Path) -> None:
+def test_copy_of_a_policy_has_the_same_identity(directory: Path) -> None:
     (directory / "README.md").write_text("moved here")
     assert policy_files_hash(directory) == policy_files_hash(TINY_BASE)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "generation_config.json"])
 @pytest.mark.parametrize("whole", [True, False], ids=["read whole", "sampled"])
-def test_a_changed_file_makes_it_another(file: str, whole: bool, directory: Path, monkeypatch) -> None:
+def test_changed_file_changes_the_identity(file: str, whole: bool, directory: Path, monkeypatch) -> None:
     if not whole:
         monkeypatch.setattr(identity, "WHOLE", 0)
         monkeypatch.setattr(identity, "SAMPLE", 16)
@@ -40,7 +40,7 @@ def test_a_changed_file_makes_it_another(file: str, whole: bool, directory: Path
     assert policy_files_hash(directory) != before
 
 
-def test_weights_are_the_same_only_bit_by_bit() -> None:
+def test_one_changed_bit_changes_the_hash_of_weights() -> None:
     policy = tiny_run.make_policy()
     before = weights_hash(policy)
     assert weights_hash(tiny_run.make_policy()) == before
@@ -57,7 +57,7 @@ def test_weights_are_the_same_only_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_rows_that_changed_places_are_noticed(dtype) -> None:
+def test_swapped_rows_change_the_hash(dtype) -> None:
     graph, state = nnx.split(jax.tree.map(lambda leaf: leaf.astype(dtype), tiny_run.make_policy()))
     swapped = jax.tree.map(lambda leaf: leaf[::-1] if leaf.shape == (64, 32) else leaf, state)
     assert weights_hash(nnx.merge(graph, state)) != weights_hash(nnx.merge(graph, swapped))

@@ -1,4 +1,4 @@
-"""Screens are stored once, and found again through the prompt's image index."""
+"""Every screen is stored once, and the image index of a prompt refers to it."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SIZE = (140, 168)  # 5 x 6 merged tokens
 
 
 def screen(name: str, size: tuple[int, int]) -> Screen:
-    """Patches that say which merged token (in raster order) and which of its four patches they are."""
+    """Return patches whose values are the merged token (in raster order) and the index among its four patches."""
     tokens = size[0] * size[1] // 28**2
     number = 100 * np.arange(tokens)[:, None] + np.arange(4)
     return Screen(name, np.broadcast_to(number.reshape(-1, 1), (tokens * 4, CONFIG.patch_values)).astype(np.float32))
@@ -33,11 +33,11 @@ def assemble(prompts: list[SmallPrompt], **buckets: tuple[int, ...]) -> tuple:
     return collate(prompts, lambda shot, size: shot.patches, config=CONFIG, **buckets)
 
 
-def test_a_published_qwen_window_has_64_patches_of_1176_values() -> None:
+def test_published_window_has_64_patches_of_1176_values() -> None:
     assert (CONFIG.window_patches, CONFIG.patch_values, CONFIG.window_tokens) == (64, 1176, 16)
 
 
-def test_each_distinct_screenshot_and_size_is_stored_once_and_every_prompt_finds_it() -> None:
+def test_distinct_screenshots_and_sizes_are_stored_once_and_indexed_by_prompts() -> None:
     small = (56, 56)
     prompts = [prompt({"a": SIZE, "b": small}), prompt({"b": small}), prompt({"a": SIZE})]
     screens, batch = assemble(prompts)
@@ -45,7 +45,7 @@ def test_each_distinct_screenshot_and_size_is_stored_once_and_every_prompt_finds
     first_patches = screens.patches[..., 0].reshape(-1, 4)[:, 0]
     for row, expected in zip(batch.image_index, ([*range(30), *range(4)], range(4), range(30)), strict=True):
         np.testing.assert_array_equal(first_patches[row[row >= 0]], 100 * np.array(expected))
-    # Which screen: b's tokens are none of a's.
+    # The tokens of screen b differ from those of screen a.
     assert not set(batch.image_index[1]) & set(batch.image_index[2]) - {-1}
     assert batch.image_index[0, :3].tolist() == [-1, -1, -1]
 
@@ -68,12 +68,12 @@ def test_prompts_are_padded_on_the_right_to_the_smallest_bucket_that_fits() -> N
         ([replace(prompt({}), image_index=np.array([0, -1, -1]))], "prompt 0: 1 image tokens, its screenshots give 0"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_line(prompts, line) -> None:
+def test_inputs_over_the_declared_shapes_are_one_line_errors(prompts, line) -> None:
     with pytest.raises(ValueError) as error:
         assemble(prompts)
     assert line in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_impossible_policy_config_says_which_numbers_disagree() -> None:
+def test_impossible_policy_config_error_names_the_numbers() -> None:
     with pytest.raises(ValueError, match=r"vision\.out_width 2048 differs from text\.width 1024"):
         PolicyConfig(text=TextConfig(width=1024, heads=8))

@@ -1,4 +1,4 @@
-"""On a CPU layers are written out, and decoding reads them apart: the same answers, and nothing is copied."""
+"""On a CPU layers are unrolled and decoding reads unstacked layers: equal answers, and no copies."""
 
 import re
 from collections import Counter
@@ -34,7 +34,7 @@ def with_loop(policy: Policy, loop: str) -> Policy:
 
 
 def adapted(policy: Policy) -> Policy:
-    """With adapters as if these had learnt."""
+    """Return the policy with random adapters."""
     policy = with_adapters(policy, LoRA(rank=3), key=jax.random.key(1))
     return jax.tree.map(lambda leaf: leaf + 0.1 * jnp.ones_like(leaf), policy)
 
@@ -44,7 +44,7 @@ def sampled(policy: Policy, inputs: tuple[Screens, Prompts]) -> Samples:
 
 
 @pytest.mark.parametrize("adapters", [False, True], ids=["plain", "with adapters"])
-def test_layers_apart_sample_the_same_tokens(tied_pair, inputs, adapters) -> None:
+def test_unstacked_layers_sample_the_same_tokens(tied_pair, inputs, adapters) -> None:
     policy = adapted(tied_pair.policy) if adapters else tied_pair.policy
     apart = sampling_copy(policy)
     assert len(apart.text.decode_layers) == policy.config.text.layers and policy.text.decode_layers is None
@@ -54,13 +54,13 @@ def test_layers_apart_sample_the_same_tokens(tied_pair, inputs, adapters) -> Non
     assert len(np.unique(expected.ids)) > 5
 
 
-def test_elsewhere_layers_stay_in_one_stack(tied_pair) -> None:
+def test_layers_stay_stacked_with_scan(tied_pair) -> None:
     assert sampling_copy(with_loop(tied_pair.policy, "scan")).text.decode_layers is None
 
 
 @pytest.mark.parametrize("remat", ["none", "matmuls"])
-def test_written_out_or_in_a_loop_gradients_are_the_same(tied_pair, inputs, remat) -> None:
-    """The last written-out layer computes of a prompt what is read, the loop all."""
+def test_unrolled_layers_and_scan_give_the_same_gradients(tied_pair, inputs, remat) -> None:
+    """The last unrolled layer skips prompt tokens whose output is unused; the scan computes all."""
     rng = np.random.default_rng(0)
     ids = jnp.asarray(rng.integers(0, 140, (2, 3, 7)), jnp.int32)
     mask = jnp.asarray(np.arange(7) < rng.integers(3, 8, (2, 3, 1)))
@@ -81,15 +81,15 @@ def test_written_out_or_in_a_loop_gradients_are_the_same(tied_pair, inputs, rema
         np.testing.assert_allclose(one, other, atol=2e-5 * float(jnp.abs(other).max()) + 1e-7)
 
 
-def test_written_out_or_in_a_loop_samples_are_the_same(tied_pair, inputs) -> None:
+def test_unrolled_layers_and_scan_give_the_same_samples(tied_pair, inputs) -> None:
     written_out, looped = (sampled(with_loop(tied_pair.policy, loop), inputs) for loop in ("unroll", "scan"))
     np.testing.assert_array_equal(written_out.ids, looped.ids)
     np.testing.assert_allclose(written_out.logps, looped.logps, atol=1e-5)
 
 
-def test_the_decoding_loop_copies_no_weights_and_no_prompt_and_writes_every_own_cache_once(tied_pair, inputs) -> None:
+def test_decoding_loop_copies_neither_weights_nor_prompts_and_writes_each_cache_once(tied_pair, inputs) -> None:
     def written(policy: Policy) -> Counter[str]:
-        """Shapes that the body of the loop computes."""
+        """Return the shapes that the body of the loop computes."""
         program = sample.lower(policy, *inputs, KEYS, group=3, sampling=WARM).compile().as_text()
         bodies = re.findall(r"^%?\S*(?:region|while|body)\S* \(.*?^}", program, re.MULTILINE | re.DOTALL)
         return Counter(re.findall(r" = f32\[([\d,]+)\]\S* (?:copy|slice|fusion)\(", max(bodies, key=len)))

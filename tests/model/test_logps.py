@@ -27,7 +27,7 @@ def tokens() -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(20 * rng.normal(size=(*SHAPE, WIDTH)), jnp.float32), jnp.asarray(rng.integers(5, VOCAB, SHAPE))
 
 
-def test_they_are_the_softmax_of_the_tempered_logits_without_the_forbidden_ids(policy, tokens) -> None:
+def test_log_probabilities_are_the_tempered_softmax_without_forbidden_ids(policy, tokens) -> None:
     hidden, ids = tokens
     logps, entropies = token_logps(policy, hidden, ids, temperature=0.7, forbidden=(0, 3))
     logits = np.asarray(hidden, np.float64) @ np.asarray(policy.text.embedding[...], np.float64).T / 0.7
@@ -56,7 +56,7 @@ def test_chunks_change_neither_values_nor_gradients(policy, tokens, chunk, monke
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
-def test_no_array_holds_the_logits_of_all_tokens_not_even_for_the_gradient(policy, tokens, monkeypatch) -> None:
+def test_no_array_holds_the_logits_of_all_tokens_in_either_pass(policy, tokens, monkeypatch) -> None:
     hidden, ids = tokens
     monkeypatch.setattr(logps_module, "CHUNK_LOGITS", 2 * SHAPE[0] * VOCAB)
     program = jax.jit(jax.grad(lambda hidden: token_logps(policy, hidden, ids)[0].sum())).lower(hidden).compile()
@@ -64,7 +64,7 @@ def test_no_array_holds_the_logits_of_all_tokens_not_even_for_the_gradient(polic
     assert program.memory_analysis().temp_size_in_bytes < 5 * largest_chunk < ids.size * VOCAB * 4
 
 
-def test_any_leading_shape_is_kept(policy, tokens) -> None:
+def test_leading_shape_is_kept(policy, tokens) -> None:
     hidden, ids = tokens
     flat, _ = token_logps(policy, hidden.reshape(-1, WIDTH), ids.reshape(-1))
     logps, entropies = token_logps(policy, hidden, ids)

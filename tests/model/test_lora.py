@@ -1,4 +1,4 @@
-"""Adapters: nothing at first, then the same function in training, in sampling and, merged, in `transformers`."""
+"""New adapters change nothing. Training, sampling and, after merging, `transformers` compute the same function."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ WARM = Sampling(max_tokens=6, stop_ids=(STOP,), forbidden_ids=FORBIDDEN)
 
 
 def adapted(policy: Policy, settings: LoRA = SETTINGS, *, size: float = 0.1) -> Policy:
-    """The policy with adapters as if these had learnt: neither of their matrices is zero."""
+    """Return the policy with random adapters: neither of their matrices is zero."""
     policy = with_adapters(policy, settings, key=jax.random.key(1))
     learnt = jax.tree.map(
         lambda leaf: leaf + size * jax.random.normal(jax.random.key(2), leaf.shape), nnx.state(policy, nnx.LoRAParam)
@@ -56,18 +56,18 @@ def prompt(tied_pair) -> SmallPrompt:
     return make_prompt(tied_pair.torch, SIZES)
 
 
-def test_new_adapters_change_no_logit_by_a_single_bit(pair, prompt) -> None:
+def test_new_adapters_leave_all_logits_bit_by_bit(pair, prompt) -> None:
     policy = with_adapters(pair.policy, SETTINGS, key=jax.random.key(0))
     np.testing.assert_array_equal(logits_of(policy, prompt), logits_of(pair.policy, prompt))
 
 
-def test_a_policy_with_adapters_shares_its_weights_with_the_one_without_and_leaves_it_as_it_is(tied_pair) -> None:
+def test_policy_with_adapters_shares_unchanged_weights_with_its_base(tied_pair) -> None:
     policy = with_adapters(tied_pair.policy, SETTINGS, key=jax.random.key(0))
     assert policy.text.layers.q.kernel[...] is tied_pair.policy.text.layers.q.kernel[...]
     assert not adapters_of(tied_pair.policy) and set(adapters_of(policy)) == set(PROJECTIONS.values())
 
 
-def test_adapters_are_where_the_settings_say_and_as_large(tied_pair) -> None:
+def test_settings_determine_places_and_sizes_of_adapters(tied_pair) -> None:
     policy = with_adapters(tied_pair.policy, LoRA(rank=5, projections=("v", "down")), key=jax.random.key(0))
     assert {path: (a.shape, b.shape) for path, (a, b, _) in adapters_of(policy).items()} == {
         "text.layers.v": ((3, 64, 5), (3, 5, 32)),
@@ -77,7 +77,7 @@ def test_adapters_are_where_the_settings_say_and_as_large(tied_pair) -> None:
     assert shapes == {"text.layers.v.adapter.a": (3, 64, 5), "text.layers.v.adapter.b": (3, 5, 32)}
 
 
-def test_merged_into_the_weights_they_give_transformers_the_same_logits(pair, prompt, tmp_path) -> None:
+def test_merged_adapters_give_the_same_logits_in_transformers(pair, prompt, tmp_path) -> None:
     policy = adapted(pair.policy)
     save_policy(policy, tmp_path)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path)
@@ -87,7 +87,7 @@ def test_merged_into_the_weights_they_give_transformers_the_same_logits(pair, pr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_base_held_in_the_compute_dtype_answers_as_one_held_in_float32(tied_pair, prompt, dtype) -> None:
+def test_base_in_the_compute_dtype_equals_a_base_in_float32(tied_pair, prompt, dtype) -> None:
     held = {
         kept: adapted(load_policy(tied_pair.directory, jnp.dtype(dtype), param_dtype=jnp.dtype(kept)))
         for kept in ("float32", dtype)
@@ -96,8 +96,8 @@ def test_a_base_held_in_the_compute_dtype_answers_as_one_held_in_float32(tied_pa
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-4), ("bfloat16", 0.05)])
-def test_what_samples_gives_the_log_probabilities_that_training_recomputes(tied_pair, prompt, dtype, most) -> None:
-    """One shot and in the engine's slots. What samples is a copy in the compute dtype, which shares the base."""
+def test_sampling_and_training_give_the_same_log_probabilities(tied_pair, prompt, dtype, most) -> None:
+    """In one call and in the engine's slots. The sampling copy in the compute dtype shares the base."""
     policy = adapted(load_policy(tied_pair.directory, jnp.dtype(dtype)))
     sampler = to_compute_dtype(policy)
     assert sampler.text.layers.q.kernel[...] is policy.text.layers.q.kernel[...]
@@ -122,7 +122,7 @@ def test_what_samples_gives_the_log_probabilities_that_training_recomputes(tied_
 
 
 def difference(policy: Policy, inputs: tuple[Screens, Prompts], samples: Samples) -> float:
-    """Of the samples' log-probabilities to those under the policy as training computes them, at most."""
+    """Return the largest difference between the samples' log-probabilities and those that training computes."""
     hidden = policy.completion_hidden(*inputs, samples.ids, samples.mask)
     logps, _ = token_logps(policy, hidden, samples.ids, forbidden=FORBIDDEN)
     return float(np.abs(np.where(samples.mask, logps - samples.logps, 0)).max())

@@ -1,4 +1,4 @@
-"""Adapters as PEFT has them: it loads ours, begins as we do, and computes the same logits and gradients."""
+"""PEFT loads our adapters, initialises its own like ours, and computes the same logits and gradients."""
 
 import json
 
@@ -21,21 +21,21 @@ from mobile_r1_jax.model.policy import Policy
 
 @pytest.fixture
 def loaded(pair, tmp_path) -> tuple[Policy, PeftModel]:
-    """A policy with adapters, and what PEFT makes of these on the base in `transformers`."""
+    """A policy with adapters, and PEFT's model with them on the base in `transformers`."""
     policy = adapted(pair.policy)
     write_adapters(tmp_path, adapters_of(policy), SETTINGS, base=str(pair.directory), dtype=np.dtype("float32"))
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(pair.directory)
     return policy, PeftModel.from_pretrained(base, tmp_path, is_trainable=True).eval()
 
 
-def test_peft_loads_them_onto_the_base_and_gives_the_same_logits(pair, loaded) -> None:
+def test_peft_loads_adapters_onto_the_base_with_the_same_logits(pair, loaded) -> None:
     policy, model = loaded
     prompt = make_prompt(pair.torch, SIZES)
     np.testing.assert_allclose(logits_of(policy, prompt), torch_logits(model, prompt), atol=1e-4)
     assert np.abs(torch_logits(model, prompt) - torch_logits(pair.torch, prompt)).max() > 0.1
 
 
-def test_peft_finds_the_projections_of_the_language_model_and_none_of_the_vision_tower(loaded) -> None:
+def test_peft_adapts_projections_of_the_language_model_only(loaded) -> None:
     wanted = {module_name(path, layer) for path in PROJECTIONS.values() for layer in range(3)}
     assert set(loaded[1].targeted_module_names) == wanted
     assert "model.language_model.layers.0.self_attn.q_proj" in wanted
@@ -67,7 +67,7 @@ def test_gradients_of_every_adapter_equal_those_of_peft(pair, loaded) -> None:
     assert compared == len(theirs) == 7 * 2 * 3
 
 
-def test_adapters_begin_as_those_of_peft_do(pair) -> None:
+def test_adapters_are_initialised_like_those_of_peft(pair) -> None:
     """A uniform over the same interval, B zero."""
     torch.manual_seed(0)
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(pair.directory)
@@ -83,7 +83,7 @@ def test_adapters_begin_as_those_of_peft_do(pair) -> None:
         assert of(a[0]) == pytest.approx(of(expected), rel=0.05)
 
 
-def test_its_config_names_the_base_and_the_settings(pair, tmp_path) -> None:
+def test_adapter_config_names_the_base_and_the_settings(pair, tmp_path) -> None:
     settings = LoRA(rank=2, alpha=3.5, projections=("q", "up"))
     policy = with_adapters(pair.policy, settings, key=jax.random.key(0))
     write_adapters(tmp_path, adapters_of(policy), settings, base="Qwen/base", dtype=np.dtype("float32"))

@@ -1,4 +1,4 @@
-"""Screens are laid out by windows, several to a row, and little of what the tower is given is padding."""
+"""Screens are packed by windows, several per row, with little padding."""
 
 from dataclasses import replace
 
@@ -20,13 +20,13 @@ CONFIG = VisionConfig()
 
 
 def numbered(size: Size) -> np.ndarray:
-    """Patches that say which merged token (in raster order) and which of its four patches they are."""
+    """Return patches whose values are the merged token (in raster order) and the index among its four patches."""
     tokens = size[0] * size[1] // 28**2
     number = 100 * np.arange(tokens)[:, None] + np.arange(4)
     return np.broadcast_to(number.reshape(-1, 1), (tokens * 4, CONFIG.patch_values)).astype(np.float32)
 
 
-def test_merged_tokens_go_to_the_slots_that_the_picture_in_packing_shows() -> None:
+def test_merged_tokens_go_to_the_slots_drawn_in_packing() -> None:
     slots, windows, positions, blocks = screen_layout(6, 5, CONFIG)
     assert blocks == 2
     by_slot, window = np.full((2, 32), -1)
@@ -37,8 +37,8 @@ def test_merged_tokens_go_to_the_slots_that_the_picture_in_packing_shows() -> No
     assert positions[7].tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]  # token 7: merged row 1, column 2
 
 
-def test_windows_of_a_block_are_those_of_the_screen_and_no_two_of_them_have_one_number() -> None:
-    """On every grid up to 9 x 9, against the definition: two tokens see each other where // side is the same."""
+def test_windows_of_a_block_are_windows_of_the_screen_with_unique_numbers() -> None:
+    """On every grid up to 9 x 9, by definition: two tokens attend to each other if // side is equal."""
     for rows, columns in np.ndindex(9, 9):
         slots, windows, _, _ = screen_layout(rows + 1, columns + 1, CONFIG)
         row, column = (axis.reshape(-1) for axis in np.mgrid[: rows + 1, : columns + 1])
@@ -48,7 +48,7 @@ def test_windows_of_a_block_are_those_of_the_screen_and_no_two_of_them_have_one_
         assert len(set(slots)) == len(slots)
 
 
-def test_several_screens_share_a_row_and_each_finds_its_tokens_again() -> None:
+def test_screens_that_share_a_row_are_unpacked_separately() -> None:
     sizes = [(56, 56), (140, 168), (112, 112)]  # 1, 2 and 1 blocks
     screens, places = pack_screens([numbered(size) for size in sizes], sizes, config=CONFIG, shape=Shape(2, 5))
     assert screens.screen.tolist() == [[1, 1, 2, 3, 0], [0] * 5]  # the largest first, then in their order
@@ -58,14 +58,14 @@ def test_several_screens_share_a_row_and_each_finds_its_tokens_again() -> None:
     assert (screens.window > 0).sum() == 4 * (4 + 30 + 16) and not screens.window[1].any()
 
 
-def test_first_fit_fills_bins_with_the_largest_first_and_refuses_what_is_larger_than_one() -> None:
+def test_first_fit_takes_the_largest_first_and_refuses_items_larger_than_a_bin() -> None:
     assert first_fit([2, 5, 3, 5, 1], 6) == [[1, 4], [3], [2, 0]]
     assert first_fit([], 6) == []
     with pytest.raises(ValueError, match="item 1 of size 7 is larger than a bin of 6"):
         first_fit([1, 7], 6)
 
 
-def test_of_the_declared_shapes_the_smallest_is_taken() -> None:
+def test_smallest_sufficient_shape_is_used() -> None:
     def shape(*sizes: Size, rows=(1, 2, 4), blocks=(4, 6)) -> Shape:
         return smallest_shape(sizes, config=CONFIG, row_buckets=rows, block_buckets=blocks)
 
@@ -88,9 +88,9 @@ PHONES = ((1080, 2400), (1080, 1920), (720, 1280), (1440, 3120), (1080, 2280))
     [parse_run("launch", ["--config", str(TINY.with_name("3b-v5e-8.yaml"))]), Run()],
     ids=["3b-v5e-8", "default"],
 )
-def test_of_what_the_programs_are_given_of_a_mix_of_phones_less_than_15_percent_is_padding(run, each) -> None:
-    """As a run's screen cache gives it to the tower on one device, program by program."""
-    config = replace(CONFIG, channels=1, temporal_patch=1)  # grey stills, to be fast
+def test_padding_stays_below_15_percent_for_a_mix_of_phones(run, each) -> None:
+    """The screen cache of a run batches the screens for the tower on one device."""
+    config = replace(CONFIG, channels=1, temporal_patch=1)  # grey images, to be fast
     given = []
 
     def place(screens: Screens) -> Screens:

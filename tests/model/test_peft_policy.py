@@ -1,4 +1,4 @@
-"""A PEFT directory is a policy: its adapters, merged into their base, give the logits of `peft`, and it is exported."""
+"""A PEFT directory is a policy: its merged adapters give the logits of `peft`, and it can be exported."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 def write(base: Path, directory: Path, **settings: object) -> PeftModel:
-    """Adapters as if they had learnt, saved by PEFT; returns PEFT's model."""
+    """Save random adapters by PEFT and return PEFT's model."""
     torch.manual_seed(1)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(base)
     model = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM"} | settings)).eval()
@@ -62,13 +62,13 @@ def write(base: Path, directory: Path, **settings: object) -> PeftModel:
 
 @pytest.fixture(scope="module")
 def adapted(tied_pair, tmp_path_factory) -> SimpleNamespace:
-    """One adapter directory, and PEFT's model of it."""
+    """An adapter directory, and PEFT's model of it."""
     directory = tmp_path_factory.mktemp("adapters")
     return SimpleNamespace(model=write(tied_pair.directory, directory, **SETTINGS["both towers"]), directory=directory)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_logits_equal_those_of_peft(pair, tmp_path, settings) -> None:
+def test_merged_adapters_give_the_logits_of_peft(pair, tmp_path, settings) -> None:
     model, prompt = write(pair.directory, tmp_path, **SETTINGS[settings]), make_prompt(pair.torch, SIZES)
     policy = load_policy(tmp_path)
     assert policy.config == pair.policy.config
@@ -77,7 +77,7 @@ def test_logits_equal_those_of_peft(pair, tmp_path, settings) -> None:
     assert np.abs(logits - torch_logits(pair.torch, prompt)).max() > 0.01
 
 
-def test_merged_part_by_part_they_are_what_peft_merges(tied_pair, adapted, tmp_path, monkeypatch) -> None:
+def test_merging_in_parts_equals_merging_by_peft(tied_pair, adapted, tmp_path, monkeypatch) -> None:
     """Large parameters are read in parts, and written layer by layer in blocks."""
     monkeypatch.setattr(huggingface, "WHOLE", 0)
     monkeypatch.setattr(huggingface, "BLOCK", 1000)
@@ -93,7 +93,7 @@ def test_merged_part_by_part_they_are_what_peft_merges(tied_pair, adapted, tmp_p
     assert not (tmp_path / "adapter_config.json").exists()
 
 
-def test_names_of_older_transformers_and_a_base_that_has_moved(tied_pair, adapted, tmp_path) -> None:
+def test_names_of_older_transformers_and_a_moved_base_are_accepted(tied_pair, adapted, tmp_path) -> None:
     prompt = make_prompt(tied_pair.torch, SIZES)
     moved = shutil.copytree(adapted.directory, tmp_path / "adapters")
     config = json.loads((moved / "adapter_config.json").read_text())
@@ -111,7 +111,7 @@ def test_names_of_older_transformers_and_a_base_that_has_moved(tied_pair, adapte
     np.testing.assert_allclose(logits_of(policy, prompt), torch_logits(adapted.model, prompt), atol=1e-4)
 
 
-def test_a_whole_model_with_adapters_beside_it_is_both_as_in_transformers(tied_pair, adapted, tmp_path) -> None:
+def test_model_directory_with_adapters_loads_both_like_transformers(tied_pair, adapted, tmp_path) -> None:
     both = shutil.copytree(tied_pair.directory, tmp_path / "both")
     for file in adapted.directory.glob("adapter_*"):
         shutil.copy(file, both)
@@ -121,8 +121,8 @@ def test_a_whole_model_with_adapters_beside_it_is_both_as_in_transformers(tied_p
 
 
 @pytest.mark.parametrize("began", ["weights", "adapters"])
-def test_a_run_that_began_with_adapters_is_exported(tied_pair, adapted, tmp_path, began, capsys) -> None:
-    """Weights that learnt are written; adapters that learnt are merged into base and adapters."""
+def test_run_that_started_with_adapters_is_exported(tied_pair, adapted, tmp_path, began, capsys) -> None:
+    """Trained weights are written; trained adapters are merged into the base and its first adapters."""
     run, lora = tmp_path / "run", LoRA(rank=2, alpha=4, projections=("q",))
     policy = load_policy(adapted.directory)
     if began == "adapters":
@@ -141,7 +141,7 @@ def test_a_run_that_began_with_adapters_is_exported(tied_pair, adapted, tmp_path
         assert "which --peft cannot stack; leave --peft out" in capsys.readouterr().err
 
 
-def test_the_tokenizer_is_that_of_the_adapters_if_they_have_one_else_of_the_base(tmp_path) -> None:
+def test_tokenizer_of_the_adapters_wins_over_that_of_the_base(tmp_path) -> None:
     write_config = {"peft_type": "LORA", "base_model_name_or_path": str(TINY_BASE)}
     (tmp_path / "adapter_config.json").write_text(json.dumps(write_config))
     assert len(load_tokenizer(tmp_path)) == 1061 and find_model(tmp_path).tokenizer == TINY_BASE
@@ -177,7 +177,7 @@ def test_the_tokenizer_is_that_of_the_adapters_if_they_have_one_else_of_the_base
         ({}, lambda t: {name: value[:, :-1] if "lora_A" in name else value for name, value in t.items()}, "don't fit"),
     ],
 )
-def test_other_adapters_are_refused_in_one_line(adapted, tmp_path, config, tensors, said) -> None:
+def test_unsupported_adapters_are_one_line_errors(adapted, tmp_path, config, tensors, said) -> None:
     directory = shutil.copytree(adapted.directory, tmp_path / "adapters")
     values = json.loads((directory / "adapter_config.json").read_text())
     (directory / "adapter_config.json").write_text(json.dumps(values | config))
@@ -207,6 +207,6 @@ def test_broken_adapter_files_are_named(adapted, tmp_path, break_it, said) -> No
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_base_for_a_policy_that_is_no_adapter_is_refused(tied_pair) -> None:
+def test_base_for_a_policy_without_adapters_is_refused(tied_pair) -> None:
     with pytest.raises(ValueError, match="holds no adapters; leave policy_base out"):
         load_policy(tied_pair.directory, base=tied_pair.directory)

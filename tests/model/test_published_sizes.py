@@ -1,4 +1,4 @@
-"""The published sizes of Qwen2.5-VL, from their config.json alone: what transformers makes of each, we make too."""
+"""The published sizes of Qwen2.5-VL, from their config.json alone, have the tensors of transformers."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from mobile_r1_jax.model.checkpoints.tensors import describe_mismatches, layout_
 from mobile_r1_jax.model.config import config_from_json, config_to_json
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "qwen2.5-vl"
-# Parameters in the published safetensors; of 72B as its shape gives.
+# Parameters in the published safetensors; for 72B computed from its shapes.
 PARAMETERS = {"3b": 3_754_622_976, "7b": 8_292_166_656, "32b": 33_452_718_336, "72b": 73_410_777_344}
 
 
@@ -21,7 +21,7 @@ def read(size: str) -> dict:
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
-def test_every_size_has_the_tensors_that_transformers_gives_it_and_the_published_number_of_parameters(size) -> None:
+def test_every_size_has_the_tensors_of_transformers_and_the_published_parameter_count(size) -> None:
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**read(size)))
     theirs = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
@@ -33,14 +33,14 @@ def test_every_size_has_the_tensors_that_transformers_gives_it_and_the_published
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
-def test_every_size_goes_through_our_own_config_json_unchanged(size) -> None:
+def test_config_json_of_every_size_survives_reading_and_writing(size) -> None:
     config = config_from_json(read(size))
     assert config_from_json(config_to_json(config, "bfloat16")) == config
     assert config.text.tied == (size == "3b") and config.text.head_width == 128
 
 
-def test_a_vision_config_that_names_only_what_differs_is_read_with_the_defaults_of_transformers() -> None:
-    """As Qwen2.5-VL-32B's was published."""
+def test_missing_fields_of_a_vision_config_have_the_defaults_of_transformers() -> None:
+    """The config.json of Qwen2.5-VL-32B was published like this."""
     values = read("32b")
     named = ("hidden_size", "in_chans", "intermediate_size", "out_hidden_size", "spatial_patch_size")
     short = {**values, "vision_config": {key: values["vision_config"][key] for key in named}}

@@ -27,7 +27,7 @@ def linear_maps(tensors: Tensors) -> list[str]:
 
 
 def packed(*parts: str, dtype: str = "int32") -> object:
-    """Replace each linear map by parts, as AWQ and GPTQ do."""
+    """Replace each linear map by several tensors, as AWQ and GPTQ do."""
 
     def change(tensors: Tensors) -> Tensors:
         maps = linear_maps(tensors)
@@ -38,7 +38,7 @@ def packed(*parts: str, dtype: str = "int32") -> object:
 
 
 def scaled(dtype: str, *scales: str) -> object:
-    """Replace each linear map by numbers of the same shape in a small dtype, beside their scales."""
+    """Replace each linear map by numbers of the same shape in a small dtype, with scales."""
 
     def change(tensors: Tensors) -> Tensors:
         for name in linear_maps(tensors):
@@ -90,7 +90,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_method_and_layout_is_one_short_line_that_names_it(tied_pair, tmp_path, case) -> None:
+def test_every_quantisation_method_is_a_one_line_error_that_names_it(tied_pair, tmp_path, case) -> None:
     tensors, config, named = CASES[case]
     said = refusal(copy_of(tied_pair.directory, tmp_path / "model", tensors=tensors, config=config))
     assert named in said and "give the checkpoint that it was made from" in said
@@ -104,26 +104,26 @@ def test_every_method_and_layout_is_one_short_line_that_names_it(tied_pair, tmp_
         ("hf_quant_config.json", {"quantization": {"quant_algo": "FP8"}}, "modelopt; hf_quant_config.json"),
     ],
 )
-def test_settings_beside_config_json_count_too(tied_pair, tmp_path, name, content, named) -> None:
+def test_quantisation_settings_outside_config_json_are_detected(tied_pair, tmp_path, name, content, named) -> None:
     assert named in refusal(copy_of(tied_pair.directory, tmp_path / "model", files={name: content}))
 
 
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "int8", "uint8", "int32"])
-def test_a_small_dtype_is_enough_where_shapes_fit_and_nothing_is_declared(tied_pair, tmp_path, dtype) -> None:
+def test_small_dtype_alone_is_detected_as_quantisation(tied_pair, tmp_path, dtype) -> None:
     directory, name = copy_of(tied_pair.directory, tmp_path / "model"), "model.layers.0.mlp.up_proj.weight"
     tensors = load_file(directory / "model.safetensors")
     save_file(tensors | {name: tensors[name].to(getattr(torch, dtype))}, directory / "model.safetensors")
     assert re.search(rf"{re.escape(name)} is stored as [FIU]\d+", refusal(directory))
 
 
-def test_a_gguf_file_alone_is_named(tied_pair, tmp_path) -> None:
+def test_gguf_file_alone_is_refused_with_its_name(tied_pair, tmp_path) -> None:
     files = {"model.safetensors": None, "model-q4_k_m.gguf": b"GGUF"}
     with pytest.raises(FileNotFoundError, match=r"no model\.safetensors.*but model-q4_k_m\.gguf"):
         load_policy(copy_of(tied_pair.directory, tmp_path / "model", files=files))
 
 
 @pytest.mark.parametrize("empty", [None, {}, False])
-def test_an_empty_declaration_and_plain_dtypes_are_no_quantisation(tied_pair, tmp_path, empty) -> None:
+def test_empty_declaration_and_plain_dtypes_are_not_quantisation(tied_pair, tmp_path, empty) -> None:
     dtypes = {"model.layers.0.self_attn.q_proj.weight": "BF16", "visual.blocks.0.norm1.weight": "F32", "a.bias": "F16"}
     refuse_quantized(tmp_path, {"quantization_config": empty}, dtypes)
     directory = copy_of(

@@ -1,6 +1,6 @@
-"""Screens of five phones, small ones in a row with large ones, are to the tower what they are to `transformers`' tower.
+"""The vision tower encodes packed screens of five phones like `transformers`' tower.
 
-The phones are real, their screens are shrunk to a few windows so that it is fast.
+The phones are real. Their screens are scaled down to a few windows so that the test is fast.
 """
 
 import jax
@@ -26,7 +26,7 @@ def patches() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def packed(tied_pair, patches) -> tuple[Screens, np.ndarray]:
-    """The five in two rows, and where their tokens are, one screen after the other."""
+    """Return the five screens in two rows, and the indices of their tokens, screen by screen."""
     config = tied_pair.policy.config.vision
     shape = smallest_shape(SIZES, config=config, row_buckets=(1, 2), block_buckets=(6, 13))
     screens, places = pack_screens(patches, SIZES, config=config, shape=shape)
@@ -38,7 +38,7 @@ def torch_tokens(model: torch.nn.Module, patches: list[np.ndarray]) -> torch.Ten
     return model.model.visual(torch.tensor(np.concatenate(patches)), grid_of(SIZES)).pooler_output
 
 
-def test_the_mix_is_encoded_as_by_transformers_with_less_than_15_percent_of_padding(tied_pair, patches, packed) -> None:
+def test_mixed_screens_are_encoded_like_transformers_with_below_15_percent_padding(tied_pair, patches, packed) -> None:
     screens, place = packed
     assert (screens.window == 0).mean() < 0.15
     ours = np.asarray(jax.jit(VisionTower.__call__)(tied_pair.policy.vision, screens))
@@ -47,7 +47,7 @@ def test_the_mix_is_encoded_as_by_transformers_with_less_than_15_percent_of_padd
     np.testing.assert_allclose(ours.reshape(-1, ours.shape[-1])[place], expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_gradients_through_the_tower_are_those_of_transformers(tied_pair, patches, packed) -> None:
+def test_gradients_of_the_vision_tower_equal_those_of_transformers(tied_pair, patches, packed) -> None:
     screens, place = packed
     weights = np.random.default_rng(1).normal(size=(len(place), tied_pair.policy.config.vision.out_width))
 

@@ -1,4 +1,4 @@
-"""On eight devices (fake ones of the CPU) a policy computes what it computes on one."""
+"""A policy computes the same on eight devices (fake devices of the CPU) as on one."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ON_EIGHT_DEVICES = Path(__file__).with_name("on_eight_devices.py")
 
 
 def on_eight_devices(*meshes: str) -> dict:
-    """What on_eight_devices.py found; a process of its own, since the number of devices is fixed when JAX starts."""
+    """Return the results of on_eight_devices.py. A separate process: JAX fixes the number of devices when it starts."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # fast to compile
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     result = subprocess.run(
@@ -41,18 +41,18 @@ def every_mesh() -> dict:
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2", "2x2x2"])
-def test_loss_is_that_of_one_device(report, mesh) -> None:
+def test_loss_equals_that_of_one_device(report, mesh) -> None:
     assert report["loss"][mesh] == pytest.approx(report["loss"]["one"], abs=1e-5)
 
 
 @pytest.mark.parametrize("mesh", ["4x2", "2x2x2"])
-def test_gradients_and_samples_are_those_of_one_device(report, mesh) -> None:
+def test_gradients_and_samples_equal_those_of_one_device(report, mesh) -> None:
     assert report["gradient"][mesh] < 1e-4  # of every parameter, as a share of its largest
     assert report["samples"][mesh] == report["samples"]["one"]
 
 
 @pytest.mark.parametrize(("mesh", "share"), [("4x2", 1 / 8), ("2x2x2", 1 / 8)])
-def test_slots_are_split_by_rows_and_heads_and_decode_what_one_device_samples(report, mesh, share) -> None:
+def test_slots_split_by_rows_and_heads_decode_the_samples_of_one_device(report, mesh, share) -> None:
     assert report["slots"][mesh] == {
         "ids": [one for one, _ in report["samples"]["one"][0]],
         "held": share,
@@ -60,8 +60,8 @@ def test_slots_are_split_by_rows_and_heads_and_decode_what_one_device_samples(re
     }
 
 
-def test_every_replica_holds_all_of_the_policy(report) -> None:
-    assert report["held"]["2x2x2"] == pytest.approx(1 / 4, abs=0.1)  # norms and few keys are whole anyway
+def test_every_replica_holds_the_whole_policy(report) -> None:
+    assert report["held"]["2x2x2"] == pytest.approx(1 / 4, abs=0.1)  # norms and a few key projections are never split
 
 
 @pytest.mark.slow
@@ -74,20 +74,22 @@ def test_every_mesh_has_the_loss_gradients_and_samples_of_one_device(every_mesh,
     assert greedy != drawn
     slots = every_mesh["slots"][mesh]
     assert slots["ids"] == [one for one, _ in greedy] and slots["stays"]
-    # Two heads of keys and values are split in two, or whole on each of more devices.
+    # Two heads of keys and values are split over two devices, or copied onto each of more devices.
     replicas, fsdp, tensor = mesh_shape(mesh, 8)
     assert slots["held"] == 1 / (replicas * fsdp * (1 if 2 % tensor else tensor))
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2"])
 def test_every_large_parameter_is_split_over_all_devices(report, mesh) -> None:
-    """Parameters that are whole somewhere are norms, biases, and the keys and values that are fewer than devices."""
+    """Only norms, biases, and projections with fewer key-value heads than devices are not split."""
     assert report["largest_whole"][mesh] <= 512
-    assert report["held"][mesh] < 0.2  # the share of the weights that one device holds; 0.125 were ideal
+    assert report["held"][mesh] < 0.2  # the share of the weights that one device holds; the ideal is 0.125
 
 
-def test_what_samples_is_whole_along_fsdp_so_that_no_token_gathers_weights(report) -> None:
-    assert report["sampler_held"]["4x2"] == pytest.approx(1 / 2, abs=0.05)  # norms and few keys are whole anyway
+def test_sampling_weights_are_not_split_along_fsdp(report) -> None:
+    assert report["sampler_held"]["4x2"] == pytest.approx(
+        1 / 2, abs=0.05
+    )  # norms and a few key projections are never split
 
 
 @pytest.mark.parametrize(
@@ -110,16 +112,16 @@ def test_what_samples_is_whole_along_fsdp_so_that_no_token_gathers_weights(repor
         ),
     ],
 )
-def test_an_impossible_mesh_is_one_line_that_names_the_dimension(report, mesh, line) -> None:
+def test_impossible_mesh_is_a_one_line_error_with_the_dimension(report, mesh, line) -> None:
     assert report["errors"][mesh] == line
 
 
-def test_no_mesh_is_all_devices_along_fsdp() -> None:
+def test_default_mesh_has_all_devices_along_fsdp() -> None:
     assert mesh_shape(None, 8) == (1, 8, 1)
 
 
 @pytest.mark.parametrize("way", ["whole", "streamed"])
-def test_a_checkpoint_loads_straight_onto_the_mesh(report, way) -> None:
+def test_checkpoint_loads_directly_onto_the_mesh(report, way) -> None:
     """On the host where parameters are small; layer by layer on the devices where they are large."""
     assert report["loaded"][way] == "equal"
 
@@ -137,7 +139,7 @@ def test_a_checkpoint_loads_straight_onto_the_mesh(report, way) -> None:
         ("72b", "1x256", "nearest that do: 16x16, 32x8, 64x4"),
     ],
 )
-def test_published_sizes_say_which_meshes_they_divide_by(size, mesh, said) -> None:
+def test_meshes_that_do_not_divide_published_sizes_are_errors(size, mesh, said) -> None:
     config = config_from_json(json.loads((CONFIGS / f"{size}.json").read_text()))
     devices = AbstractMesh((1, *map(int, mesh.split("x"))), AXES)
     with pytest.raises(ValueError, match=re.escape(said)):

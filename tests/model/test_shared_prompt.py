@@ -1,4 +1,4 @@
-"""A prompt computed once for its group is the prompt repeated, to the last gradient."""
+"""A prompt computed once for its group equals the repeated prompt, in losses and gradients."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def shared(tied_pair, inputs) -> tuple[jax.Array, Policy]:
     return value_and_grad(tied_pair.policy, *inputs)
 
 
-def test_loss_and_gradients_are_those_of_the_prompt_repeated(tied_pair, inputs, shared) -> None:
+def test_loss_and_gradients_equal_those_of_repeated_prompts(tied_pair, inputs, shared) -> None:
     screens, prompts, *completions = inputs
     repeated = jax.tree.map(lambda x: np.repeat(x, GROUP, axis=0), replace(prompts, positions=prompts.ids))
     repeated = replace(repeated, positions=np.repeat(prompts.positions, GROUP, axis=1))
@@ -67,7 +67,7 @@ def test_rematerialisation_changes_no_gradient(tied_pair, inputs, shared) -> Non
     assert_same(ours, shared)
 
 
-def test_padding_of_prompts_and_completions_is_not_read(tied_pair, inputs, shared) -> None:
+def test_padding_of_prompts_and_completions_has_no_effect(tied_pair, inputs, shared) -> None:
     screens, prompts, ids, mask, weights = inputs
     garbage = np.random.default_rng(5).integers(0, 140, prompts.ids.shape)
     prompts = replace(prompts, ids=np.where(prompts.mask, prompts.ids, garbage))
@@ -75,7 +75,7 @@ def test_padding_of_prompts_and_completions_is_not_read(tied_pair, inputs, share
     np.testing.assert_allclose(value, shared[0], rtol=1e-6)
 
 
-def test_a_completion_does_not_see_its_siblings_nor_its_own_future(tied_pair, inputs) -> None:
+def test_completion_attends_to_neither_siblings_nor_later_tokens(tied_pair, inputs) -> None:
     screens, prompts, ids, mask, _ = inputs
     mask = jnp.ones_like(mask)
     hidden = jax.jit(Policy.completion_hidden)
@@ -83,18 +83,18 @@ def test_a_completion_does_not_see_its_siblings_nor_its_own_future(tied_pair, in
     after = hidden(tied_pair.policy, screens, prompts, ids.at[0, 1, 3].add(1), mask)
     changed = np.abs(np.asarray(after - before)).max(-1) > 1e-6
     expected = np.zeros_like(changed)
-    expected[0, 1, 4:] = True  # token 3 is what the states from 4 on have read
+    expected[0, 1, 4:] = True  # the states from 4 on have attended to token 3
     np.testing.assert_array_equal(changed, expected)
 
 
-def test_an_unknown_remat_policy_is_an_error_that_names_the_known_ones(tied_pair, inputs) -> None:
+def test_unknown_remat_policy_error_names_the_known_policies(tied_pair, inputs) -> None:
     policy = nnx.clone(tied_pair.policy)
     policy.text.remat = "some"
     with pytest.raises(ValueError, match="'some' is unknown, choose one of none, matmuls, full"):
         jax.eval_shape(Policy.completion_hidden, policy, *inputs[:4])
 
 
-def test_in_bfloat16_nothing_on_the_way_is_promoted_and_the_logits_stay_close(tied_pair, inputs) -> None:
+def test_bfloat16_is_never_promoted_and_its_logits_stay_close(tied_pair, inputs) -> None:
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tied_pair.policy)
     half.text.dtype = half.vision.dtype = jnp.bfloat16
     hidden = jax.jit(Policy.completion_hidden)

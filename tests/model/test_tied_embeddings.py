@@ -1,4 +1,4 @@
-"""config.json says tied, and the tensors say otherwise: what is stored counts, as in transformers."""
+"""If config.json and the tensors disagree on tied embeddings, the tensors count, as in transformers."""
 
 import json
 from collections.abc import Callable
@@ -40,9 +40,7 @@ def flat(values: dict) -> None:
 
 @pytest.mark.parametrize("config", [None, flag_inside, flag_twice, flat], ids=["root", "inside", "twice", "flat"])
 @pytest.mark.parametrize("head", [lambda head: head[::-1], one_number_changed], ids=["other", "one number"])
-def test_a_stored_head_that_differs_is_loaded_and_gives_the_logits_of_transformers(
-    tied_pair, tmp_path, config, head, monkeypatch
-) -> None:
+def test_stored_head_that_differs_from_the_embedding_is_loaded(tied_pair, tmp_path, config, head, monkeypatch) -> None:
     monkeypatch.setattr(stored_policy, "COMPARED_ROWS", 7)
     directory = copy_of(tied_pair.directory, tmp_path / "model", tensors=with_head(head), config=config)
     policy = load_policy(directory)
@@ -60,7 +58,7 @@ def test_a_stored_head_that_differs_is_loaded_and_gives_the_logits_of_transforme
 
 
 @pytest.mark.parametrize("embedding", [True, False], ids=["beside it", "in its place"])
-def test_a_head_that_is_the_embedding_is_loaded_once(tied_pair, tmp_path, embedding) -> None:
+def test_stored_head_that_equals_the_embedding_is_loaded_once(tied_pair, tmp_path, embedding) -> None:
     kept = set() if embedding else {EMBEDDING}
     directory = copy_of(
         tied_pair.directory,
@@ -73,7 +71,7 @@ def test_a_head_that_is_the_embedding_is_loaded_once(tied_pair, tmp_path, embedd
         np.testing.assert_array_equal(one[1][...], other[1][...])
 
 
-def test_a_head_of_another_shape_and_an_untied_one_that_is_missing_are_one_line(tied_pair, tmp_path) -> None:
+def test_misshapen_and_missing_heads_are_one_line_errors(tied_pair, tmp_path) -> None:
     short = copy_of(tied_pair.directory, tmp_path / "short", tensors=with_head(lambda head: head[:-1]))
     with pytest.raises(ValueError, match=r"lm_head\.weight is \(159, 64\), need \(160, 64\)"):
         load_policy(short)

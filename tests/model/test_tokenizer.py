@@ -1,4 +1,4 @@
-"""The tokenizer is compared with config.json, and stop tokens are read, before anything expensive starts."""
+"""Before anything expensive starts, the tokenizer is compared with config.json and stop tokens are read."""
 
 import json
 from collections.abc import Callable
@@ -31,17 +31,17 @@ def flat(values: dict) -> None:
     values |= values.pop("text_config") | {"model_type": "qwen2_5_vl"}
 
 
-def test_the_shipped_policy_has_a_tokenizer_that_fits() -> None:
+def test_tokenizer_of_the_shipped_policy_fits_its_config() -> None:
     assert len(load_tokenizer(TINY_BASE)) == 1061
 
 
 @pytest.mark.parametrize("vocab", [1060, 1000, 7])
-def test_more_tokens_than_rows_of_the_embedding_are_refused(tmp_path, vocab) -> None:
+def test_tokenizer_with_more_tokens_than_embedding_rows_is_refused(tmp_path, vocab) -> None:
     directory = copy_of(TINY_BASE, tmp_path / "policy", config=in_text(vocab_size=vocab))
     assert f"ids up to 1060, but config.json has a vocab_size of {vocab}" in refusal(directory)
 
 
-def test_a_token_that_was_added_without_enlarging_the_embedding_is_refused(tmp_path) -> None:
+def test_added_token_without_an_embedding_row_is_refused(tmp_path) -> None:
     directory = copy_of(TINY_BASE, tmp_path / "policy", config=in_text(vocab_size=1061))
     tokenizer = AutoTokenizer.from_pretrained(directory)
     assert len(load_tokenizer(directory)) == 1061
@@ -51,13 +51,13 @@ def test_a_token_that_was_added_without_enlarging_the_embedding_is_refused(tmp_p
 
 
 @pytest.mark.parametrize("token", ["image", "video", "vision_start", "vision_end"])
-def test_a_special_token_with_another_id_than_config_json_says_is_refused(tmp_path, token) -> None:
+def test_special_token_with_another_id_than_in_config_json_is_refused(tmp_path, token) -> None:
     directory = copy_of(TINY_BASE, tmp_path / "policy", config=lambda values: values.update({f"{token}_token_id": 500}))
     said = refusal(directory)
     assert "config.json has" in said and "500: this is the tokenizer of another model" in said
 
 
-def test_ids_that_config_json_leaves_out_are_the_published_ones(tmp_path) -> None:
+def test_ids_missing_in_config_json_have_published_values(tmp_path) -> None:
     assert "id 6, but config.json has image_token_id 151655" in refusal(
         copy_of(TINY_BASE, tmp_path / "policy", config=lambda values: values.pop("image_token_id"))
     )
@@ -93,7 +93,7 @@ EOS = {
 
 
 @pytest.mark.parametrize("where", EOS)
-def test_stop_tokens_are_those_of_transformers_wherever_they_stand(tmp_path, where) -> None:
+def test_stop_tokens_equal_those_of_transformers_in_every_file(tmp_path, where) -> None:
     generation, config, expected = EOS[where]
     directory = copy_of(TINY_BASE, tmp_path / "policy", config=config, files={"generation_config.json": generation})
     assert find_model(directory).config().eos == expected and load_tokenizer(directory)
@@ -111,15 +111,15 @@ def test_stop_tokens_are_those_of_transformers_wherever_they_stand(tmp_path, whe
         ({"pad_token_id": 0}, in_text(eos_token_id=[]), "none"),
     ],
 )
-def test_a_policy_whose_turn_end_stops_nothing_is_refused(tmp_path, generation, config, named) -> None:
+def test_policy_whose_turn_end_is_not_a_stop_token_is_refused(tmp_path, generation, config, named) -> None:
     directory = copy_of(TINY_BASE, tmp_path / "policy", config=config, files={"generation_config.json": generation})
     said = refusal(directory)
-    assert "<|im_end|> (2), which ends a turn, is no stop token" in said and f"(eos_token_id: {named})" in said
+    assert "<|im_end|> (2), which ends a turn, is not a stop token" in said and f"(eos_token_id: {named})" in said
     assert ("in generation_config.json" if generation else "in config.json") in said
 
 
 @pytest.mark.parametrize("value", ["2", [2, "x"], True, -1, {"id": 2}])
-def test_stop_tokens_that_are_no_ids_are_refused(tmp_path, value) -> None:
+def test_stop_tokens_that_are_not_ids_are_refused(tmp_path, value) -> None:
     directory = copy_of(TINY_BASE, tmp_path / "policy", files={"generation_config.json": {"eos_token_id": value}})
     assert "generation_config.json: eos_token_id is" in refusal(directory)
 
@@ -137,12 +137,12 @@ def test_stop_tokens_that_are_no_ids_are_refused(tmp_path, value) -> None:
         ({"generation_config.json": "{"}, "generation_config.json is not valid JSON"),
     ],
 )
-def test_missing_and_broken_files_are_one_line_with_their_name(tmp_path, files, said) -> None:
+def test_missing_and_broken_files_are_one_line_errors_with_their_name(tmp_path, files, said) -> None:
     assert said in refusal(copy_of(TINY_BASE, tmp_path / "policy", files=files))
 
 
-def test_a_tokenizer_in_the_old_files_loads_too(tmp_path) -> None:
-    """vocab.json and merges.txt, as Qwen published them beside tokenizer.json."""
+def test_tokenizer_in_vocab_and_merges_files_is_loaded(tmp_path) -> None:
+    """vocab.json and merges.txt, which Qwen published in addition to tokenizer.json."""
     made = json.loads((TINY_BASE / "tokenizer.json").read_text())
     merges = "\n".join(" ".join(pair) for pair in made["model"]["merges"])
     files = {"tokenizer.json": None, "vocab.json": made["model"]["vocab"], "merges.txt": f"#version: 0.2\n{merges}\n"}

@@ -24,7 +24,7 @@ def prompt_logits(policy: Policy, screens: Screens, prompts: Prompts) -> jax.Arr
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_logits_of_a_prompt_equal_those_of_transformers(pair, content) -> None:
+def test_logits_equal_those_of_transformers(pair, content) -> None:
     prompt = make_prompt(pair.torch, CONTENTS[content])
     with torch.no_grad():
         expected = pair.torch(**torch_inputs(prompt)).logits[0].numpy()
@@ -33,7 +33,7 @@ def test_logits_of_a_prompt_equal_those_of_transformers(pair, content) -> None:
     assert expected.std() > 0.1
 
 
-def test_screens_of_different_prompts_in_one_batch_do_not_mix(tied_pair) -> None:
+def test_screens_of_different_prompts_in_a_batch_are_independent(tied_pair) -> None:
     prompts = [make_prompt(tied_pair.torch, sizes, seed=seed) for seed, sizes in enumerate((SIZES, SIZES[1:], ()))]
     logits = prompt_logits(tied_pair.policy, *batch(prompts, tied_pair.policy.config.vision, rows=4))
     for row, prompt in zip(logits, prompts, strict=False):

@@ -74,7 +74,7 @@ def test_logits_at_short_and_long_positions_equal_those_of_transformers(tied_pai
     policy, model = load_policy(directory), Qwen2_5_VLForConditionalGeneration.from_pretrained(directory).eval()
     ids = np.random.default_rng(0).integers(0, 140, 300).astype(np.int32)  # longer than 4 * 64
     positions = np.tile(np.arange(300, dtype=np.int32), (3, 1))
-    positions[1, 100:] += 7  # as after a screen: the axes differ
+    positions[1, 100:] += 7  # positions after a screen: the axes differ
     with torch.no_grad():
         expected = (
             model(
@@ -108,14 +108,14 @@ def test_frequencies_of_the_published_width_equal_those_of_transformers(rope) ->
     assert yarn.attention_factor == pytest.approx(factor, rel=1e-12)
 
 
-def test_a_factor_that_is_missing_is_the_ratio_of_the_lengths() -> None:
+def test_missing_factor_is_the_ratio_of_the_lengths() -> None:
     yarn = read_yarn(Section({"type": "yarn", "original_max_position_embeddings": 1000}, ""), 3000)
     assert (yarn.factor, yarn.original_positions) == (3.0, 1000)
     assert read_yarn(Section({"type": "yarn", "factor": 2}, ""), 3000).original_positions == 3000
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS, ids=lambda spelling: spelling.__name__)
-def test_a_written_config_json_keeps_it_as_it_was(tied_pair, tmp_path, spelling) -> None:
+def test_written_config_json_keeps_the_yarn_settings(tied_pair, tmp_path, spelling) -> None:
     directory = copy_of(tied_pair.directory, tmp_path / "model", config=spelling)
     policy = load_policy(directory)
     save_policy(policy, tmp_path / "like", like=directory)
@@ -127,7 +127,7 @@ def test_a_written_config_json_keeps_it_as_it_was(tied_pair, tmp_path, spelling)
     assert theirs["rope_type"] == "yarn" and theirs["factor"] == 4.0
 
 
-def test_a_setting_outside_text_config_which_transformers_ignores_is_refused(tied_pair) -> None:
+def test_yarn_setting_ignored_by_transformers_is_refused(tied_pair) -> None:
     values = config_to_json(tied_pair.policy.config, "float32") | {"rope_scaling": YARN}
     with pytest.raises(ValueError, match="move it into text_config"):
         config_from_json(values)

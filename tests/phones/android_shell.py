@@ -1,4 +1,4 @@
-"""A simulated phone of this process without adb: command lines in, outputs and exit status out."""
+"""A simulated phone in this process without adb: it runs command lines and returns outputs and exit status."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class AndroidShell:
         )
 
     def out(self, line: str) -> str:
-        """The standard output of a command that must succeed without a word on standard error."""
+        """Return the standard output of a command that must succeed with empty standard error."""
         answer = self(line)
         assert (answer.error, answer.status) == ("", 0), (line, answer)
         return answer.out

@@ -33,14 +33,14 @@ def phones(server: ServerAddress) -> Iterator[tuple[SimulatedPhone, ...]]:
 
 @pytest.fixture
 def phone(phones: tuple[SimulatedPhone, ...]) -> SimulatedPhone:
-    """One of them, at its home screen with the stock keyboard."""
+    """Return one of the eight phones, at its home screen with the stock keyboard."""
     phones[0].shell("input keyevent WAKEUP HOME; ime set com.android.inputmethod.latin/.LatinIME")
     return phones[0]
 
 
 @pytest.fixture(scope="session")
 def put_on_wire(server: ServerAddress) -> Iterator[Callable[..., ListeningPhone]]:
-    """Puts a device of this process on the wire, in a thread's event loop; `version` is its Android version."""
+    """Serve a device of this process over adb in a thread's event loop; `version` is its Android version."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -59,7 +59,7 @@ def put_on_wire(server: ServerAddress) -> Iterator[Callable[..., ListeningPhone]
 
 @pytest.fixture
 def android() -> Android:
-    """The system of a phone without adb."""
+    """Return the Android system of a phone without adb."""
     return Android(Device(size=SIZE, seed=0), "emulator-5554", COMMANDS, tools=TOOLS)
 
 
@@ -67,7 +67,7 @@ def android() -> Android:
 def scripted(
     put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
 ) -> Callable[..., tuple[AdbPhone, ScriptedAndroid]]:
-    """Makes a phone that answers some commands by a script: scripted({"pm list": "Error"}, timings=…)."""
+    """Return a phone that answers some commands by a script: scripted({"pm list": "Error"}, timings=…)."""
 
     def make(answers: Mapping[str, Answer], device: Device | None = None, **options: Any) -> Any:
         listening = put_on_wire(device or RecordingDevice())
@@ -81,6 +81,6 @@ def scripted(
 def recorded(
     put_on_wire: Callable[..., ListeningPhone], server: ServerAddress
 ) -> tuple[SimulatedPhone, RecordingDevice]:
-    """A phone and the device at its other end."""
+    """Return a phone and the recording device that serves it."""
     device = RecordingDevice()
     return SimulatedPhone(put_on_wire(device).android.serial, server, INSTANT), device

@@ -1,4 +1,4 @@
-"""A simulated phone that remembers what was done to it and can be told to fail."""
+"""A simulated phone that records inputs and can be made to fail."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ SIZE = (112, 224)
 
 
 class RecordingDevice(Device):
-    """The real simulated phone, which also remembers what was done to it and can be told to fail."""
+    """The simulated phone, which also records inputs and can be made to fail."""
 
     def __init__(self) -> None:
         super().__init__(size=SIZE, seed=0)
         self.happened: list[tuple[Any, ...]] = []  # texts, gestures and keys
-        self.failures: list[Exception] = []  # raised one by one by whatever comes next
-        self.pictures: list[bytes] = []  # shown one by one instead of the screen
+        self.failures: list[Exception] = []  # raised one by one by the next calls
+        self.pictures: list[bytes] = []  # returned one by one instead of the screen
 
     @property
     def typed(self) -> list[str]:
-        """Return the texts that were typed, piece by piece."""
+        """Return the typed texts, one per call."""
         return [what[1] for what in self.happened if what[0] == "text"]
 
     @property
@@ -28,7 +28,7 @@ class RecordingDevice(Device):
 
     @property
     def text(self) -> str:
-        """Return what the texts and the keys Enter and Tab wrote."""
+        """Return the text written by typed texts and the keys Enter and Tab."""
         keys = {("key", "ENTER"): "\n", ("key", "TAB"): "\t"}
         return "".join(what[1] if what[0] == "text" else keys.get(what, "") for what in self.happened)
 

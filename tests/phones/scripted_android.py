@@ -1,4 +1,4 @@
-"""A simulated phone that answers chosen commands by a script, for what Android does and the simulator does not."""
+"""A simulated phone that answers some commands by a script, for behaviour that the simulator lacks."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ SECURITY = "java.lang.SecurityException: Shell does not have permission to acces
 
 
 class ScriptedAndroid:
-    """Replaces the commands of a phone. `answers` maps the begin of a command line to its answer; the longest counts.
+    """Replaces commands of a phone. `answers` maps prefixes of command lines to answers; the longest match counts.
 
     lines: every command that was run, oldest first.
     """
@@ -27,7 +27,7 @@ class ScriptedAndroid:
         android.commands = {name: functools.partial(self._answer, name) for name in names}
 
     def ran(self, begin: str) -> list[str]:
-        """Return the commands that begin so."""
+        """Return the commands with this prefix."""
         return [line for line in self.lines if line.startswith(begin)]
 
     def _answer(self, name: str, android: Android, arguments: list[str], stdin: bytes) -> Result:

@@ -1,6 +1,6 @@
 """A program that behaves as the SDK's `emulator`: options, locks, console, discovery file, announcement to adb.
 
-Behind its adb port is a simulated phone. It is started as `emulator -avd NAME -port N …`, by the tests' own SDK folder.
+A simulated phone answers at its adb port. The SDK folder of the tests starts it as `emulator -avd NAME -port N …`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ SIZE = (112, 224)
 
 @dataclass
 class Options:
-    """The command line; every word is one that the real program knows."""
+    """Return the parser of the command line; the real program has all of its options."""
 
     values: dict[str, str] = field(default_factory=dict)
     switches: set[str] = field(default_factory=set)
@@ -48,7 +48,7 @@ def read_options(words: list[str]) -> Options:
 
 
 class StandIn:
-    """One instance. phone: of the simulator, on the adb port."""
+    """One instance. phone: the simulated phone on the adb port."""
 
     def __init__(self, options: Options, avd: Path, phone: ListeningPhone) -> None:
         self.options, self.avd, self.phone = options, avd, phone
@@ -58,7 +58,7 @@ class StandIn:
         self.ended = asyncio.Event()
 
     def command(self, line: str) -> list[str]:
-        """The answer to a console command, without line ends; the last line begins with OK or KO."""
+        """Return the answer to a console command, without line ends; the last line begins with OK or KO."""
         words = line.split()
         if line == "ping":
             return ["I am alive!", "OK"]
@@ -163,7 +163,7 @@ async def main() -> None:
     with (avd / "starts.txt").open("a") as file:
         file.write(" ".join(sys.argv[1:]) + "\n")
     await stand_in.ended.wait()
-    await asyncio.sleep(0.05)  # the last answer is still to be read
+    await asyncio.sleep(0.05)  # the client has not read the last answer yet
     server.close()
     described.unlink()
     for lock in locks:

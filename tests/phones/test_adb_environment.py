@@ -1,4 +1,4 @@
-"""Where the adb server is: adb's own environment variables; and what is said where there is none."""
+"""The address of the adb server: adb's environment variables, and the error without a server."""
 
 import contextlib
 import socket
@@ -26,7 +26,9 @@ SOCKET, HOST, PORT = "ADB_SERVER_SOCKET", "ANDROID_ADB_SERVER_ADDRESS", "ANDROID
         ({SOCKET: "", PORT: ""}, ("127.0.0.1", 5037)),
     ],
 )
-def test_the_servers_address_comes_from_the_environment(environment: dict[str, str], address: tuple[str, int]) -> None:
+def test_environment_determines_the_address_of_the_server(
+    environment: dict[str, str], address: tuple[str, int]
+) -> None:
     assert ServerAddress.from_environment(environment) == ServerAddress(*address)
 
 
@@ -34,7 +36,7 @@ def test_the_servers_address_comes_from_the_environment(environment: dict[str, s
     "environment",
     [{PORT: "adb"}, {PORT: "0"}, {PORT: "65536"}, {SOCKET: "localabstract:adb"}, {SOCKET: "tcp:"}, {SOCKET: "farm:1"}],
 )
-def test_an_address_that_is_none_is_named_with_its_variable(environment: dict[str, str]) -> None:
+def test_invalid_address_error_names_the_variable(environment: dict[str, str]) -> None:
     with pytest.raises(PhonesUnavailable, match=next(iter(environment))):
         ServerAddress.from_environment(environment)
 
@@ -46,7 +48,7 @@ def test_a_phone_uses_the_server_of_the_environment(monkeypatch, server: ServerA
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_without_a_server_it_is_said_how_to_start_one(host: str) -> None:
+def test_missing_server_error_says_how_to_start_one(host: str) -> None:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -55,6 +57,6 @@ def test_without_a_server_it_is_said_how_to_start_one(host: str) -> None:
     assert not caught.value.delivered and SOCKET in str(caught.value)
 
 
-def test_a_host_that_does_not_exist_is_an_error_that_names_it() -> None:
+def test_unknown_host_error_names_the_host() -> None:
     with pytest.raises(PhoneError, match=r"no adb server answers at farm\.invalid:5037 .*adb -a -P 5037 nodaemon"):
         AdbPhone("R58M12", ServerAddress("farm.invalid"), INSTANT).screenshot()

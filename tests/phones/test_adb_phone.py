@@ -1,4 +1,4 @@
-"""AdbPhone: what it makes of actions, and what it makes of phones that misbehave."""
+"""AdbPhone: how it performs actions, and how it handles faulty phones."""
 
 import random
 import socket
@@ -25,21 +25,21 @@ def at(x: int, y: int, frame: Frame = SCREEN) -> Point:
     return Point(x, y, frame)
 
 
-def test_a_screenshot_is_the_devices_own_picture(recorded) -> None:
+def test_screenshot_equals_the_image_of_the_device(recorded) -> None:
     phone, device = recorded
     screenshot = phone.screenshot()
     assert screenshot.png == device.screenshot()
     assert phone.size == (screenshot.width, screenshot.height) == (112, 224)
 
 
-def test_gestures_arrive_where_they_were_aimed(recorded) -> None:
+def test_gestures_reach_their_points(recorded) -> None:
     phone, device = recorded
     for action in (Click(at(5, 6)), LongPress(at(7, 8), 0.1), Swipe(at(50, 200), at(50, 20))):
         assert phone.perform(action) == ""
     assert device.gestures == [("tap", 5, 6), ("long_press", 7, 8), ("swipe", 50, 200, 50, 20)]
 
 
-def test_points_of_the_model_are_brought_into_the_devices_frame(recorded) -> None:
+def test_model_points_are_converted_to_the_frame_of_the_device(recorded) -> None:
     phone, device = recorded
     point = at(28, 28, Frame("model", 56, 56))
     phone.perform(Click(point))
@@ -60,7 +60,7 @@ def test_points_of_the_model_are_brought_into_the_devices_frame(recorded) -> Non
         (Key(" Wakeup "), "WAKEUP"),  # never puts a phone to sleep
     ],
 )
-def test_buttons_and_keys(recorded, action: Key | SystemButton, key: str) -> None:
+def test_buttons_and_keys_send_their_key_codes(recorded, action: Key | SystemButton, key: str) -> None:
     phone, device = recorded
     assert phone.perform(action) == ""
     assert device.gestures == [("key", key)]
@@ -69,7 +69,7 @@ def test_buttons_and_keys(recorded, action: Key | SystemButton, key: str) -> Non
 @pytest.mark.parametrize(
     "name", ["", "BACK; reboot", "$(reboot)", "ä", "FOO", "backspace", "KEYCODE_26", "9999", "-1", "HOME BACK", "２６"]
 )
-def test_a_key_that_cannot_be_is_told_and_not_sent(recorded, name: str) -> None:
+def test_unknown_key_is_reported_and_not_sent(recorded, name: str) -> None:
     phone, device = recorded
     assert "no key" in phone.perform(Key(name))
     assert device.gestures == []
@@ -78,7 +78,7 @@ def test_a_key_that_cannot_be_is_told_and_not_sent(recorded, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["power", "sleep", "KEYCODE_POWER", "26", "026", " Sleep ", "223", "SOFT_SLEEP", "276", "ENDCALL", "6"]
 )
-def test_a_key_that_switches_off_or_sleeps_is_told_and_not_sent(
+def test_power_and_sleep_keys_are_reported_and_not_sent(
     put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress, name: str
 ) -> None:
     listening = put_on_wire(Device(size=(112, 224)))
@@ -86,7 +86,7 @@ def test_a_key_that_switches_off_or_sleeps_is_told_and_not_sent(
     assert listening.android.awake
 
 
-def test_terminating_and_waiting_touch_nothing(recorded) -> None:
+def test_terminate_and_wait_send_nothing(recorded) -> None:
     phone, device = recorded
     started = time.monotonic()
     assert phone.perform(Terminate("success")) == phone.perform(Wait(3600)) == ""
@@ -115,7 +115,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_text_arrives_exactly_as_typed_and_never_runs(recorded, text: str) -> None:
+def test_text_arrives_unchanged_and_is_never_run_by_the_shell(recorded, text: str) -> None:
     phone, device = recorded
     before = phone.shell("ls /sdcard").stdout
     assert phone.perform(Type(text)) == ""
@@ -124,7 +124,7 @@ def test_text_arrives_exactly_as_typed_and_never_runs(recorded, text: str) -> No
     assert phone.shell("ls /sdcard").stdout == before
 
 
-def test_random_text_arrives_exactly_as_typed(recorded) -> None:
+def test_random_text_arrives_unchanged(recorded) -> None:
     phone, device = recorded
     rng = random.Random(0)
     texts = ["".join(rng.choices("ab %s$`'\"\\;&|<>()#\n~*é中", k=rng.randint(1, 40))) for _ in range(100)]
@@ -134,13 +134,13 @@ def test_random_text_arrives_exactly_as_typed(recorded) -> None:
         device.happened.clear()
 
 
-def test_the_shell_would_run_hostile_text_if_it_were_not_quoted(recorded) -> None:
+def test_shell_runs_hostile_text_without_quoting(recorded) -> None:
     phone, device = recorded
     phone.shell("input text $(input keyevent HOME)")
     assert device.gestures == [("key", "HOME")]
 
 
-def test_a_keyboard_that_an_app_took_away_is_put_back(recorded) -> None:
+def test_keyboard_changed_by_an_app_is_selected_again(recorded) -> None:
     phone, device = recorded
     phone.perform(Type("é"))
     phone.shell("ime set com.android.inputmethod.latin/.LatinIME")
@@ -149,7 +149,7 @@ def test_a_keyboard_that_an_app_took_away_is_put_back(recorded) -> None:
 
 
 @pytest.mark.parametrize("text", ["é" * 60_000, "x" * 5_001, "a\n" * 3_000])
-def test_text_too_long_to_type_is_told(recorded, text: str) -> None:
+def test_too_long_text_is_reported(recorded, text: str) -> None:
     phone, device = recorded
     assert "5000 can be typed" in phone.perform(Type(text))
     assert device.happened == []
@@ -162,22 +162,20 @@ def test_the_longest_text_arrives_in_order(recorded, text: str) -> None:
     assert device.text == text
 
 
-def test_a_command_line_too_long_for_adb_is_one_clear_error(recorded) -> None:
+def test_too_long_command_line_is_a_one_line_error(recorded) -> None:
     phone, _ = recorded
     with pytest.raises(PhoneError, match="65535 at most"):
         phone.shell("echo " + "x" * 65_536)
 
 
-def test_apps_open_by_the_names_that_the_phone_gives_them(phone: SimulatedPhone) -> None:
+def test_apps_open_by_their_names_on_the_phone(phone: SimulatedPhone) -> None:
     assert phone.perform(Open(" settings ")) == ""
     assert "com.sim.settings/" in phone.shell("dumpsys window").stdout
     assert "no app" in phone.perform(Open("Nowhere; reboot"))
     assert "nothing to open" in phone.perform(Open("ADB Keyboard"))
 
 
-def test_resetting_a_real_phone_leaves_it_at_home_with_the_used_app_stopped(
-    phone: SimulatedPhone, server: ServerAddress
-) -> None:
+def test_reset_of_a_real_phone_goes_home_and_stops_the_used_app(phone: SimulatedPhone, server: ServerAddress) -> None:
     phone.perform(Open("Shop"))
     AdbPhone(phone.serial, server, INSTANT).reset(Task("Shop", "buy shoes"))
     assert "com.sim.launcher/" in phone.shell("dumpsys window").stdout
@@ -185,9 +183,7 @@ def test_resetting_a_real_phone_leaves_it_at_home_with_the_used_app_stopped(
         AdbPhone(phone.serial, server, INSTANT).reset(Task("Shop", "buy", {"template": "pay"}))
 
 
-def test_the_first_action_of_a_task_settles_longer_and_long_times_are_capped(
-    phone: SimulatedPhone, server: ServerAddress
-) -> None:
+def test_first_action_of_a_task_waits_longer_and_waits_are_capped(phone: SimulatedPhone, server: ServerAddress) -> None:
     slow = AdbPhone(phone.serial, server, replace(INSTANT, first_settle=0.4, settle=0.1, longest_wait=0.2))
 
     def seconds(action: Key | Wait) -> float:
@@ -200,7 +196,7 @@ def test_the_first_action_of_a_task_settles_longer_and_long_times_are_capped(
     assert 0.2 <= seconds(Wait(3600)) < 0.4
 
 
-def test_a_task_is_put_on_a_simulated_phone_and_its_progress_told(phone: SimulatedPhone) -> None:
+def test_simulated_phone_takes_a_task_and_reports_progress(phone: SimulatedPhone) -> None:
     setup = {"template": "pay", "parameters": {}, "seed": 3}
     phone.reset(Task("Shop", "Pay for the cart", setup))
     progress = phone.simulator("progress")
@@ -210,7 +206,7 @@ def test_a_task_is_put_on_a_simulated_phone_and_its_progress_told(phone: Simulat
     assert phone.simulator("state")["page"] == "shop/home"
 
 
-def test_a_setup_that_cannot_be_is_refused_with_the_phones_reason(phone: SimulatedPhone) -> None:
+def test_impossible_setup_is_refused_with_the_reason_of_the_phone(phone: SimulatedPhone) -> None:
     with pytest.raises(PhoneError, match="nonsense"):
         phone.reset(Task("Shop", "?", {"template": "nonsense"}))
 
@@ -230,7 +226,7 @@ def _png() -> bytes:
     ],
     ids=["signature", "cut by one", "half", "corrupt", "newlines changed"],
 )
-def test_a_screenshot_that_is_not_whole_is_an_error_and_never_black(recorded, picture: bytes) -> None:
+def test_incomplete_screenshot_is_an_error_and_never_black(recorded, picture: bytes) -> None:
     phone, device = recorded
     device.pictures = [picture]
     with pytest.raises(PhoneError, match="screenshot") as caught:
@@ -239,13 +235,13 @@ def test_a_screenshot_that_is_not_whole_is_an_error_and_never_black(recorded, pi
     assert phone.screenshot().width == 112  # the next one is good
 
 
-def test_a_warning_before_the_picture_is_passed_over(recorded) -> None:
+def test_warning_before_the_image_is_ignored(recorded) -> None:
     phone, device = recorded
     device.pictures = [b"[Warning] Multiple displays were found\n" + _png()]
     assert phone.screenshot().png == _png()
 
 
-def test_every_cut_of_a_picture_is_noticed(recorded) -> None:
+def test_truncated_image_is_detected_at_every_length(recorded) -> None:
     phone, device = recorded
     png = _png()
     for end in range(8, len(png), 101):
@@ -254,7 +250,7 @@ def test_every_cut_of_a_picture_is_noticed(recorded) -> None:
             phone.screenshot()
 
 
-def test_a_handler_that_breaks_ends_its_stream_and_leaves_the_phone_usable(recorded, caplog) -> None:
+def test_failing_handler_ends_its_stream_and_the_phone_stays_usable(recorded, caplog) -> None:
     phone, device = recorded
     device.failures = [RuntimeError("the tap broke")]
     started = time.monotonic()
@@ -265,7 +261,7 @@ def test_a_handler_that_breaks_ends_its_stream_and_leaves_the_phone_usable(recor
     assert phone.perform(Click(at(2, 2))) == ""
 
 
-def test_a_client_that_speaks_no_adb_is_hung_up_on_and_disturbs_nobody(
+def test_client_of_another_protocol_is_disconnected_without_effect_on_others(
     put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress, caplog
 ) -> None:
     listening = put_on_wire(Device(size=(112, 224)))
@@ -276,8 +272,8 @@ def test_a_client_that_speaks_no_adb_is_hung_up_on_and_disturbs_nobody(
     assert SimulatedPhone(listening.android.serial, server).screenshot().width == 112
 
 
-def test_no_server_is_an_error_at_once_and_none_is_started() -> None:
-    address = ServerAddress(port=9)  # the discard port: nobody listens
+def test_missing_server_is_an_immediate_error_and_none_is_started() -> None:
+    address = ServerAddress(port=9)  # the discard port: no server listens there
     started = time.monotonic()
     with pytest.raises(PhoneError) as caught:
         AdbPhone("emulator-1", address).screenshot()
@@ -285,7 +281,7 @@ def test_no_server_is_an_error_at_once_and_none_is_started() -> None:
     assert not caught.value.delivered
 
 
-def test_a_phone_that_the_server_does_not_know_is_an_error(server: ServerAddress) -> None:
+def test_phone_unknown_to_the_server_is_an_error(server: ServerAddress) -> None:
     with pytest.raises(PhoneError, match="not found") as caught:
         AdbPhone("nobody", server).size  # noqa: B018
     assert not caught.value.delivered

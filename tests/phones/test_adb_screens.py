@@ -1,4 +1,4 @@
-"""Pictures that are no picture of the screen: secure pages, sleep, boots, several displays."""
+"""Captures that do not show the screen: secure pages, sleep, boots, several displays."""
 
 import io
 import time
@@ -20,7 +20,7 @@ IN_FRONT = "  mCurrentFocus=Window{5e9b13b u0 %s}\n"
 
 
 def png(colour: object, *, bar: bool = False, size: tuple[int, int] = (112, 224)) -> bytes:
-    """Return a picture of one colour, with a clock in its status bar."""
+    """Return an image of one colour, with a clock in its status bar."""
     image = Image.new("RGB", size, colour)
     if bar:
         image.paste("white", (5, 2, 30, 8))
@@ -48,7 +48,7 @@ SECURE = {
 
 
 @pytest.mark.parametrize("answer", SECURE.values(), ids=SECURE)
-def test_a_page_that_forbids_pictures_is_told_from_a_broken_phone(scripted, answer: Result) -> None:
+def test_secure_page_is_distinguished_from_a_broken_phone(scripted, answer: Result) -> None:
     phone, android = scripted({"screencap": answer, "dumpsys window": IN_FRONT % BANK})
     with pytest.raises(SecurePage, match="Login forbids screenshots") as caught:
         phone.screenshot()
@@ -59,13 +59,13 @@ def test_a_page_that_forbids_pictures_is_told_from_a_broken_phone(scripted, answ
 
 
 @pytest.mark.parametrize("first", [png("black"), png("white"), b"", b"screencap: not ready\n"])
-def test_a_blank_or_missing_picture_is_taken_again(scripted, first: bytes) -> None:
+def test_blank_or_missing_image_is_captured_again(scripted, first: bytes) -> None:
     pictures = iter([first, good()])
     phone, _ = scripted({"screencap": lambda line: raw(next(pictures))})
     assert phone.screenshot().png == good()
 
 
-def test_a_sleeping_phone_is_woken_and_no_secure_page(scripted) -> None:
+def test_sleeping_phone_is_woken_and_not_taken_for_a_secure_page(scripted) -> None:
     awake = [False]
 
     def wake(line: str) -> None:
@@ -84,20 +84,22 @@ def test_a_sleeping_phone_is_woken_and_no_secure_page(scripted) -> None:
 
 @pytest.mark.parametrize("picture", [png("white"), png("black"), b"", b"screencap: permission denied\n"])
 @pytest.mark.parametrize("window", ["  mCurrentFocus=null\n", "", IN_FRONT % "NotificationShade"])
-def test_without_an_app_in_front_a_blank_picture_is_the_phones_failure(scripted, picture: bytes, window: str) -> None:
+def test_blank_image_without_a_foreground_app_is_an_infrastructure_failure(
+    scripted, picture: bytes, window: str
+) -> None:
     phone, _ = scripted({"screencap": raw(picture), "dumpsys window": window})
     with pytest.raises(PhoneError, match="picture"):
         phone.screenshot()
 
 
 @pytest.mark.parametrize("colour", ["white", "teal", (250, 250, 250)])
-def test_a_page_of_one_light_colour_is_a_page(scripted, colour: object) -> None:
+def test_page_of_one_light_colour_is_valid(scripted, colour: object) -> None:
     phone, _ = scripted({"screencap": raw(png(colour)), "dumpsys window": IN_FRONT % "com.acme.notes/.Main"})
     assert phone.screenshot().png == png(colour)
 
 
 @pytest.mark.parametrize("size", [(112, 224), (720, 1280), (1080, 2400), (1440, 3200)])
-def test_black_and_white_are_recognised_at_every_size_and_true_pages_are_not_decoded(size: tuple[int, int]) -> None:
+def test_black_and_white_are_recognised_at_every_size_without_decoding_other_pages(size: tuple[int, int]) -> None:
     assert blank_shade(Screenshot(png("black", bar=True, size=size))) == 0
     assert blank_shade(Screenshot(png("white", size=size))) == 255
     assert blank_shade(Screenshot(Device(size=size).screenshot())) is None
@@ -130,7 +132,7 @@ def viewports(active: str) -> str:
 
 @pytest.mark.parametrize("warning", WARNINGS.values(), ids=WARNINGS)
 @pytest.mark.parametrize("active", ["4619827259835644672", "4619827259835644673"])
-def test_of_several_displays_the_one_that_is_on_is_shown(scripted, warning: bytes, active: str) -> None:
+def test_capture_uses_the_display_that_is_on(scripted, warning: bytes, active: str) -> None:
     phone, android = scripted(
         {
             "screencap -p": raw(warning + png("teal")),
@@ -143,7 +145,7 @@ def test_of_several_displays_the_one_that_is_on_is_shown(scripted, warning: byte
     assert android.ran("screencap") == ["screencap -p", *[f"screencap -p -d {active}"] * 2]
 
 
-def test_when_a_foldable_is_folded_the_other_display_is_shown(scripted) -> None:
+def test_capture_follows_the_active_display_of_a_foldable(scripted) -> None:
     inner, outer = "4619827259835644672", "4619827259835644673"
     phone, android = scripted(
         {
@@ -163,7 +165,7 @@ def test_when_a_foldable_is_folded_the_other_display_is_shown(scripted) -> None:
 
 
 @pytest.mark.parametrize("pause", [0.2, 0.4])
-def test_the_pause_before_a_picture_is_taken_again_is_a_setting(scripted, pause: float) -> None:
+def test_pause_before_a_repeated_capture_is_configurable(scripted, pause: float) -> None:
     pictures = iter([png("black"), good()])
     take: Callable[[str], Result] = lambda line: raw(next(pictures))  # noqa: E731
     phone, _ = scripted({"screencap": take}, timings=replace(INSTANT, retake=pause))

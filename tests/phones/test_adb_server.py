@@ -1,4 +1,4 @@
-"""Our own adb server and the simulator's process: they keep to themselves and die with their parent."""
+"""Our adb server and the simulator's process: they affect no other server and end with their parent."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def gone(port: int, within: float = 5.0) -> bool:
     return False
 
 
-def test_a_server_answers_knows_no_device_and_is_gone_afterwards() -> None:
+def test_own_server_answers_has_no_device_and_ends_afterwards() -> None:
     with contextlib.closing(AdbServer()) as server:
         address = server.address
         assert int(ask_server(address, "host:version", 2), 16) >= 41
@@ -37,21 +37,21 @@ def test_a_server_answers_knows_no_device_and_is_gone_afterwards() -> None:
     assert not listens(address.port)
 
 
-def test_two_servers_live_side_by_side_and_the_default_one_is_left_alone() -> None:
+def test_two_servers_run_at_once_without_the_default_server() -> None:
     before = listens(5037)
     with contextlib.closing(AdbServer()) as first, contextlib.closing(AdbServer()) as second:
         assert first.address.port != second.address.port
     assert listens(5037) == before
 
 
-def test_an_exception_in_the_block_stops_the_server_too() -> None:
+def test_exception_in_the_block_stops_the_server() -> None:
     with contextlib.suppress(KeyError), contextlib.closing(AdbServer()) as server:
         raise KeyError
     assert not listens(server.address.port)
 
 
 @pytest.mark.parametrize("last_signal", [signal.SIGKILL, signal.SIGTERM])
-def test_server_and_phones_die_with_a_parent_that_crashes(last_signal: signal.Signals) -> None:
+def test_server_and_phones_end_with_a_crashed_parent(last_signal: signal.Signals) -> None:
     program = (
         "import time\n"
         "from mobile_r1_jax.phones.providers.simulated import simulated_fleet\n"
@@ -67,7 +67,7 @@ def test_server_and_phones_die_with_a_parent_that_crashes(last_signal: signal.Si
     assert all(map(gone, ports))
 
 
-def test_32_phones_are_usable_within_seconds_and_gone_afterwards() -> None:
+def test_32_phones_start_within_seconds_and_end_afterwards() -> None:
     started = time.monotonic()
     with simulated_fleet(32, seed=5) as phones:
         assert time.monotonic() - started < 10  # 0.2 s on an idle machine
@@ -78,20 +78,20 @@ def test_32_phones_are_usable_within_seconds_and_gone_afterwards() -> None:
     assert not any(map(listens, ports))
 
 
-def test_the_simulators_process_imports_neither_jax_nor_what_else_is_slow() -> None:
+def test_simulator_process_imports_neither_jax_nor_other_slow_libraries() -> None:
     program = "import sys, mobile_r1_jax.phones.simulator.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"jax", "flax", "transformers", "torch", "numpy", "adbutils"} & set(loaded)
 
 
-def test_an_impossible_screen_is_one_clear_line() -> None:
+def test_impossible_screen_size_is_a_one_line_error() -> None:
     command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--size", "112"]
     answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert answer.returncode == 2
     assert "screen size '112': must be WIDTHxHEIGHT" in answer.stderr.splitlines()[-1]
 
 
-def test_a_phone_sized_screen_works() -> None:
+def test_screen_of_phone_size_works() -> None:
     with simulated_fleet(1, size=(1080, 2400)) as (phone,):
         screenshot = phone.screenshot()
         assert (screenshot.width, screenshot.height) == phone.size == (1080, 2400)

@@ -52,13 +52,13 @@ def to_phone(adb: Adb, phone: SimulatedPhone) -> Adb:
         (("exec-out", "printf 'a\\nb'"), b"", b"a\nb"),
     ],
 )
-def test_standard_input_and_its_variants(
+def test_standard_input_reaches_commands_in_every_form(
     to_phone: Adb, arguments: tuple[str, ...], stdin: bytes, expected: bytes
 ) -> None:
     assert to_phone(*arguments, stdin=stdin).stdout == expected
 
 
-def test_exit_statuses_of_commands_and_of_scripts(to_phone: Adb) -> None:
+def test_commands_and_scripts_return_their_exit_status(to_phone: Adb) -> None:
     assert to_phone("shell", "exit 7").returncode == 7
     assert to_phone("shell", stdin=b"true\nexit 9\necho never\n").returncode == 9
     assert to_phone("shell", stdin=b"nosuch\n").returncode == 127
@@ -74,7 +74,7 @@ def test_input_sent_with_exec_in_reaches_a_file(to_phone: Adb) -> None:
     assert received == content
 
 
-def test_output_arrives_while_a_command_sleeps(phone: SimulatedPhone, server: ServerAddress) -> None:
+def test_output_arrives_while_the_command_still_runs(phone: SimulatedPhone, server: ServerAddress) -> None:
     command = [adb_path(), "-H", server.host, "-P", str(server.port), "-s", phone.serial, "shell"]
     began = time.monotonic()
     with subprocess.Popen([*command, "echo early; sleep 5; echo late"], stdout=subprocess.PIPE) as running:
@@ -84,7 +84,7 @@ def test_output_arrives_while_a_command_sleeps(phone: SimulatedPhone, server: Se
         running.kill()
 
 
-def test_a_command_is_answered_without_the_delay_of_acknowledgements(phone: SimulatedPhone) -> None:
+def test_command_output_arrives_without_delayed_acknowledgements(phone: SimulatedPhone) -> None:
     def seconds() -> float:
         began = time.perf_counter()
         phone.shell("true")
@@ -94,7 +94,7 @@ def test_a_command_is_answered_without_the_delay_of_acknowledgements(phone: Simu
 
 
 class Typist:
-    """Someone who types into `adb shell` on a terminal."""
+    """Types into `adb shell` on a terminal."""
 
     def __init__(self, server: ServerAddress, serial: str) -> None:
         self.pid, self.descriptor = pty.fork()
@@ -126,7 +126,7 @@ def typist(phone: SimulatedPhone, server: ServerAddress) -> Iterator[Typist]:
     os.close(typist.descriptor)
 
 
-def test_an_interactive_shell_on_a_terminal(typist: Typist) -> None:
+def test_interactive_shell_works_on_a_terminal(typist: Typist) -> None:
     prompt = b"simulated:/ $ "
     assert typist.read_to(prompt) == prompt
     assert typist.type(b"echo hi\r") == b"echo hi\r\nhi\r\n" + prompt
@@ -172,7 +172,7 @@ def wait_for(server: ServerAddress, serial: str, seconds: float = 15.0) -> None:
         ("disconnect",),
     ],
 )
-def test_an_announced_phone_comes_back(
+def test_announced_phone_reconnects_after_a_loss(
     adb: Adb, phones: tuple[SimulatedPhone, ...], server: ServerAddress, loss: tuple[str, ...]
 ) -> None:
     phone, other = phones[0], phones[1]
@@ -196,7 +196,7 @@ def test_reboot_in_an_open_shell_ends_it_at_once(to_phone: Adb, phone: Simulated
 
 
 @pytest.mark.parametrize("loss", ["reboot", "shell reboot", "disconnect"])
-def test_a_phone_reached_by_connect_comes_back(
+def test_phone_added_by_adb_connect_reconnects_after_a_loss(
     adb: Adb, phones: tuple[SimulatedPhone, ...], server: ServerAddress, loss: str
 ) -> None:
     phone = phones[2]
@@ -218,7 +218,7 @@ def test_a_phone_reached_by_connect_comes_back(
         adb("disconnect", address)
 
 
-def test_a_reboot_ends_what_ran_on_that_phone_alone(
+def test_reboot_ends_commands_on_that_phone_only(
     adb: Adb, phones: tuple[SimulatedPhone, ...], server: ServerAddress
 ) -> None:
     phone, other = phones[3], phones[4]

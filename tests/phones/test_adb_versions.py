@@ -1,4 +1,4 @@
-"""AdbPhone on simulated phones of every Android version, with the looks that real phones get."""
+"""AdbPhone on simulated phones of every Android version, with the checks that real phones need."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TASK = Task("Messages", "Write to somebody")
 
 
 @pytest.mark.parametrize("version", SDK)
-def test_an_episode_goes_as_it_should_on_every_version(
+def test_episode_succeeds_on_every_android_version(
     put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress, version: int, caplog
 ) -> None:
     listening = put_on_wire(device := Device(size=(112, 224)))

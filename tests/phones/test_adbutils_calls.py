@@ -1,4 +1,4 @@
-"""What people's tools ask of a phone through adbutils and the adb binary, answered by a simulated one."""
+"""Calls that other tools make through adbutils and the adb binary, on a simulated phone."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ def device(phone: SimulatedPhone, server: ServerAddress) -> adbutils.AdbDevice:
     return adbutils.AdbClient(server.host, server.port, socket_timeout=10).device(phone.serial)
 
 
-def test_state_features_and_properties(device: adbutils.AdbDevice) -> None:
+def test_adbutils_reads_state_features_and_properties(device: adbutils.AdbDevice) -> None:
     assert device.get_state() == "device"
     assert {"shell_v2", "stat_v2", "ls_v2"} <= set(device.get_features().split(","))
     assert device.prop.model == "Simulated Phone"
@@ -26,7 +26,7 @@ def test_state_features_and_properties(device: adbutils.AdbDevice) -> None:
     assert int(device.shell("date +%s")) > 1_600_000_000
 
 
-def test_shell_tells_outputs_and_exit_status_apart(device: adbutils.AdbDevice) -> None:
+def test_shell_returns_both_outputs_and_the_exit_status(device: adbutils.AdbDevice) -> None:
     result = device.shell2("echo out; nosuch", v2=True, timeout=5)
     assert (result.stdout, result.stderr, result.returncode) == (
         "out\n",
@@ -36,7 +36,7 @@ def test_shell_tells_outputs_and_exit_status_apart(device: adbutils.AdbDevice) -
     assert device.shell2("false", timeout=5).returncode == 1
 
 
-def test_screen(device: adbutils.AdbDevice) -> None:
+def test_adbutils_reads_and_controls_the_screen(device: adbutils.AdbDevice) -> None:
     assert tuple(device.window_size()) == (112, 224)
     assert device.rotation() == 0
     assert device.is_screen_on()
@@ -48,7 +48,7 @@ def test_screen(device: adbutils.AdbDevice) -> None:
     assert device.is_screen_on()
 
 
-def test_apps(device: adbutils.AdbDevice) -> None:
+def test_adbutils_starts_stops_and_lists_apps(device: adbutils.AdbDevice) -> None:
     assert "com.sim.shop" in device.list_packages()
     assert "com.sim.launcher" not in device.list_packages(["-3"])
     device.app_start("com.sim.shop")
@@ -66,14 +66,14 @@ def test_apps(device: adbutils.AdbDevice) -> None:
     assert "com.sim.shop/.HomeActivity" in device.shell("cmd package resolve-activity --brief com.sim.shop")
 
 
-def test_the_tree_names_what_the_screen_shows(device: adbutils.AdbDevice) -> None:
+def test_ui_tree_names_the_elements_on_the_screen(device: adbutils.AdbDevice) -> None:
     device.app_start("com.sim.settings")
     tree = device.dump_hierarchy()
     assert 'text="Settings"' in tree and 'class="android.widget.Switch"' in tree
     assert "UI hierchary dumped to: /sdcard/window_dump.xml" in device.shell("uiautomator dump")
 
 
-def test_settings_keyboards_and_battery(device: adbutils.AdbDevice) -> None:
+def test_adbutils_reads_settings_keyboards_and_battery(device: adbutils.AdbDevice) -> None:
     device.shell("settings put global window_animation_scale 0")
     assert device.shell("settings get global window_animation_scale") == "0"
     assert device.shell("settings get secure nothing") == "null"
@@ -84,7 +84,7 @@ def test_settings_keyboards_and_battery(device: adbutils.AdbDevice) -> None:
     assert device.battery().level == 100
 
 
-def test_dumps_have_the_lines_that_tools_look_for(device: adbutils.AdbDevice) -> None:
+def test_dumps_have_the_lines_that_tools_parse(device: adbutils.AdbDevice) -> None:
     device.app_start("com.sim.shop")
     lines = {
         "dumpsys window": "mCurrentFocus=Window{",
@@ -101,7 +101,7 @@ def test_dumps_have_the_lines_that_tools_look_for(device: adbutils.AdbDevice) ->
     assert "com.sim.shop" in device.shell("dumpsys window displays | grep -E 'mCurrentFocus|mFocusedApp'")
 
 
-def test_root_reverse_and_sockets_are_refused_without_a_hang(device: adbutils.AdbDevice) -> None:
+def test_root_reverse_and_sockets_are_refused_at_once(device: adbutils.AdbDevice) -> None:
     assert "cannot run as root" in device.root()
     with pytest.raises(AdbError):
         device.reverse("tcp:1", "tcp:2")
@@ -109,7 +109,7 @@ def test_root_reverse_and_sockets_are_refused_without_a_hang(device: adbutils.Ad
         device.create_connection(adbutils.Network.TCP, 80)
 
 
-def test_files_travel_both_ways(device: adbutils.AdbDevice, tmp_path: Path) -> None:
+def test_files_are_pushed_and_pulled(device: adbutils.AdbDevice, tmp_path: Path) -> None:
     content = bytes(range(256)) * 1000
     assert device.sync.push(content, "/sdcard/push/deep/data.bin", mode=0o600) == len(content)
     assert device.sync.read_bytes("/sdcard/push/deep/data.bin") == content
@@ -136,7 +136,9 @@ def test_a_screenshot_saved_on_the_phone_can_be_pulled(device: adbutils.AdbDevic
     assert "No such file" in device.shell("cat /sdcard/x.png")
 
 
-def test_the_adb_binary_itself_is_served(phone: SimulatedPhone, server: ServerAddress, tmp_path: Path) -> None:
+def test_adb_binary_works_with_the_simulated_phone(
+    phone: SimulatedPhone, server: ServerAddress, tmp_path: Path
+) -> None:
     def adb(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [adb_path(), "-H", server.host, "-P", str(server.port), "-s", phone.serial, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)

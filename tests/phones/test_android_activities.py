@@ -1,4 +1,4 @@
-"""am and monkey as Android's: what they print where, by version, and what they open."""
+"""am and monkey behave like Android: their outputs by version, and the activities that they open."""
 
 import re
 
@@ -59,7 +59,7 @@ def test_an_app_starts_by_component_package_or_options(version: int) -> None:
         ("--user 10 com.sim.shop", "Error: Activity not started, not allowed for the given user.\n"),
     ],
 )
-def test_what_does_not_start_is_said_after_the_first_line(line: str, errors: str) -> None:
+def test_failed_start_is_reported_after_the_first_line(line: str, errors: str) -> None:
     for version in VERSIONS:
         shell = AndroidShell(version)
         answer = shell(f"am start {line}")
@@ -70,7 +70,7 @@ def test_what_does_not_start_is_said_after_the_first_line(line: str, errors: str
         assert shell.device.focus[0] == "com.sim.launcher"
 
 
-def test_the_data_of_a_link_is_hidden_from_android_11_on() -> None:
+def test_link_data_is_hidden_since_android_11() -> None:
     line = "am start -a android.intent.action.VIEW -d 'https://example.org/a/b?c#d'"
     assert "dat=https://example.org/a/b?c#d }" in AndroidShell(9)(line).out
     assert "dat=https://example.org/... }" in AndroidShell(14)(line).out
@@ -79,7 +79,7 @@ def test_the_data_of_a_link_is_hidden_from_android_11_on() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_waiting_tells_the_launch(version: int) -> None:
+def test_am_start_with_wait_reports_the_launch(version: int) -> None:
     shell = AndroidShell(version)
     cold = shell.out("am start -W com.sim.shop").splitlines()
     state = [] if version == 9 else ["LaunchState: COLD"]
@@ -128,7 +128,7 @@ def test_links_and_settings_intents_open_their_page(intent: str, package: str, p
 @pytest.mark.parametrize(
     "link", ["https://shop.sim.example.org/item/x", "simshop://item/", "sms:", "geo", "https://x/"]
 )
-def test_links_of_nobody_open_nothing(link: str) -> None:
+def test_links_without_an_app_open_nothing(link: str) -> None:
     shell = AndroidShell()
     assert shell(f"am start -a android.intent.action.VIEW -d {link}").status == 1
     assert shell.device.focus[0] == "com.sim.launcher"
@@ -146,7 +146,7 @@ def test_links_of_nobody_open_nothing(link: str) -> None:
         ("pm list packages --user", 'java.lang.IllegalArgumentException: Argument expected after "--user"'),
     ],
 )
-def test_exceptions_have_androids_frame(line: str, exception: str) -> None:
+def test_exceptions_print_like_android(line: str, exception: str) -> None:
     verb = line.split()[1]
     service = {"am": "cmd activity", "pm": "cmd package"}[line.split()[0]]
     assert AndroidShell(14)(line.replace(line.split()[0], service, 1)) == AndroidShell(14)(line)
@@ -156,7 +156,7 @@ def test_exceptions_have_androids_frame(line: str, exception: str) -> None:
     assert (new.out, new.status, old.status) == ("", 255, 255)
 
 
-def test_an_activity_that_is_not_exported_is_refused() -> None:
+def test_unexported_activity_is_refused() -> None:
     shell = AndroidShell(14)
     shell("am start simshop://item/Tea")
     shell("input keyevent HOME")
@@ -166,7 +166,7 @@ def test_an_activity_that_is_not_exported_is_refused() -> None:
     assert "not exported from uid 10" in answer.error
 
 
-def test_stopping_prints_nothing_whether_there_is_such_an_app_or_not() -> None:
+def test_force_stop_prints_nothing_for_known_and_unknown_apps() -> None:
     shell = AndroidShell()
     shell("am start com.sim.shop")
     for line in ("am force-stop com.none", "am force-stop com.sim.shop", "am force-stop --user 0 com.sim.shop"):
@@ -195,7 +195,7 @@ def test_the_stack_list_names_all_tasks_with_the_front_one_first(version: int) -
     assert shell("am stack remove x").status == shell("am stack foo").status == 255
 
 
-def test_apps_opened_by_hand_are_tasks_too() -> None:
+def test_apps_opened_by_touch_are_in_the_task_list() -> None:
     shell = AndroidShell()
     tile = next(element for element in shell.device.elements() if element.name == "Clock")
     x, y = tile.center(shell.device.size)
@@ -206,7 +206,7 @@ def test_apps_opened_by_hand_are_tasks_too() -> None:
     assert "com.android.deskclock" not in shell.out("dumpsys activity recents")
 
 
-def test_broadcasts_are_told_as_sent_to_whomever() -> None:
+def test_broadcasts_are_reported_as_sent_to_any_package() -> None:
     shell = AndroidShell()
     assert shell.out("am broadcast -a SOME.ACTION -p com.none --es msg x --ei n 3") == (
         "Broadcasting: Intent { act=SOME.ACTION flg=0x400000 pkg=com.none (has extras) }\n"

@@ -1,4 +1,4 @@
-"""dumpsys, wm, uiautomator and screencap as Android's, by version."""
+"""dumpsys, wm, uiautomator and screencap behave like Android, by version."""
 
 import io
 import re
@@ -74,14 +74,14 @@ def opened(version: int, *apps: str) -> AndroidShell:
         ),
     ],
 )
-def test_recents_have_the_lines_of_their_version(version: int, front: str, home: str) -> None:
+def test_recents_have_the_format_of_the_version(version: int, front: str, home: str) -> None:
     shell = opened(version, "camera", "clock")
     lines = shell.out("dumpsys activity recents").splitlines()
     assert lines[0] == "ACTIVITY MANAGER RECENT TASKS (dumpsys activity recents)"
     recents = [line for line in lines if line.startswith("  * Recent #")]
     assert re.search(rf"^  \* Recent #0: {front}$", recents[0])
     assert re.search(rf"^  \* Recent #2: {home}", recents[2])
-    assert ".MainActivity" in recents[1]  # an affinity that is no package
+    assert ".MainActivity" in recents[1]  # an affinity that is not a package
     component = "realActivity" if version <= 10 else "mActivityComponent"
     assert f"    {component}=com.sim.camera/.HomeActivity" in lines
     if version > 10:
@@ -91,7 +91,7 @@ def test_recents_have_the_lines_of_their_version(version: int, front: str, home:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_resumed_activity_is_told_as_in_its_version(version: int) -> None:
+def test_resumed_activity_has_the_format_of_the_version(version: int) -> None:
     shell = opened(version, "shop")
     dump = shell.out("dumpsys activity activities")
     record = r"ActivityRecord\{\w+ u0 com.sim.shop/.HomeActivity t2\}"
@@ -105,7 +105,7 @@ def test_the_resumed_activity_is_told_as_in_its_version(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_focus_is_in_the_part_of_its_version(version: int) -> None:
+def test_focus_is_in_the_section_of_the_version(version: int) -> None:
     shell = opened(version, "shop")
     focus = "mCurrentFocus=Window{"
     assert (focus in shell.out("dumpsys window windows")) == (version == 9)
@@ -134,7 +134,7 @@ def test_a_locked_phone_shows_its_keyguard_until_it_is_dismissed(version: int) -
     assert "mIsShowing=false" in shell.out("dumpsys window policy")
 
 
-def test_a_sleeping_phone_says_so_everywhere() -> None:
+def test_sleeping_phone_is_asleep_in_every_dump() -> None:
     shell = AndroidShell()
     shell("input keyevent SLEEP")
     assert "mWakefulness=Asleep" in shell.out("dumpsys power")
@@ -145,7 +145,7 @@ def test_a_sleeping_phone_says_so_everywhere() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_services_dump_what_tools_look_for(version: int) -> None:
+def test_service_dumps_have_the_lines_that_tools_parse(version: int) -> None:
     shell = opened(version, "shop")
     lines = {
         "power": r"^  mWakefulness=Awake$",
@@ -200,16 +200,16 @@ def test_the_screen_takes_another_size_and_density() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_rotation_is_locked_by_the_words_of_the_version(version: int) -> None:
+def test_rotation_is_locked_by_the_command_of_the_version(version: int) -> None:
     shell = AndroidShell(version)
     if version == 9:
         assert shell("wm user-rotation lock 0") == ("Unknown command: user-rotation\n", "", 255)
         return
     shell("settings put system accelerometer_rotation 1")
     assert shell.out("wm user-rotation") == "free\n"
-    for line, told in (("lock 1", "lock 1"), ("-d 0 lock 3", "lock 3"), ("free", "free"), ("lock", "lock 0")):
+    for line, expected in (("lock 1", "lock 1"), ("-d 0 lock 3", "lock 3"), ("free", "free"), ("lock", "lock 0")):
         assert shell(f"wm user-rotation {line}") == ("", "", 0)
-        assert shell.out("wm user-rotation") == f"{told}\n"
+        assert shell.out("wm user-rotation") == f"{expected}\n"
     assert shell.out("settings get system accelerometer_rotation") == "0\n"
     assert "mUserRotationMode=USER_ROTATION_LOCKED mUserRotation=ROTATION_0" in shell.out("dumpsys window displays")
     assert shell("wm user-rotation lock 9").status == shell("wm user-rotation turn").status == 255
@@ -247,7 +247,7 @@ def test_no_text_breaks_the_tree(text: str) -> None:
     assert re.sub("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]", ".", text) in shown
 
 
-def test_a_dump_that_cannot_be_written_looks_like_a_success() -> None:
+def test_dump_to_an_unwritable_path_looks_like_a_success() -> None:
     shell = AndroidShell()
     assert shell.out("uiautomator dump /system/x.xml") == "UI hierchary dumped to: /system/x.xml\n"
     assert "failed to dump the window" in shell.out("logcat -d -b main")
@@ -260,7 +260,7 @@ def picture(shell: AndroidShell, line: str) -> bytes:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_phone_with_several_displays_shows_the_apps_on_one_that_is_on(version: int) -> None:
+def test_phone_with_several_displays_shows_apps_on_the_active_one(version: int) -> None:
     shell = AndroidShell(version)
     shell.android.hardware.displays = {"4619827259835644672": False, "4619827551948147201": True}
     if version > 9:

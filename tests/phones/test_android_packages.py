@@ -1,4 +1,4 @@
-"""pm and `cmd package` as Android's, and installing by the adb binary and by adbutils."""
+"""pm and `cmd package` behave like Android; the adb binary and adbutils install apps."""
 
 import contextlib
 import struct
@@ -45,7 +45,7 @@ def test_packages_are_listed_by_origin_name_and_detail(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_another_users_packages_may_not_be_listed(version: int) -> None:
+def test_packages_of_another_user_are_not_listed(version: int) -> None:
     shell = AndroidShell(version)
     assert shell.out("pm list users") == "Users:\n\tUserInfo{0:Owner:c13} running\n"
     shell.android.users[150] = "Secure Folder"
@@ -63,7 +63,7 @@ def test_another_users_packages_may_not_be_listed(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_activities_are_resolved_as_the_recipe_for_opening_apps_needs(version: int) -> None:
+def test_resolve_activity_answers_as_opening_apps_needs(version: int) -> None:
     shell = AndroidShell(version)
     brief = "priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=false\n"
     for line in ("com.sim.shop", "-c android.intent.category.LAUNCHER com.sim.shop", f"{LAUNCHERS} com.sim.shop"):
@@ -105,7 +105,7 @@ def test_permissions_are_granted_and_revoked() -> None:
         assert f"java.lang.IllegalArgumentException: {error}\n" in answer.error and answer.status == 255
 
 
-def test_clearing_an_app_makes_it_as_it_was_on_the_new_phone() -> None:
+def test_clearing_an_app_restores_its_initial_state() -> None:
     shell = AndroidShell()
     fresh = shell.device.state()
     shell("am start sms:Anna; input text hello; input keyevent ENTER")
@@ -120,7 +120,7 @@ def test_clearing_an_app_makes_it_as_it_was_on_the_new_phone() -> None:
         assert shell(f"pm clear {package}").status != 0
 
 
-def test_every_app_can_be_cleared_wherever_the_phone_is() -> None:
+def test_every_app_can_be_cleared_from_every_page() -> None:
     shell = AndroidShell()
     for front in ("", "simshop://cart", "sms:Anna", "geo:0,0"):
         for package in shell.device.packages:
@@ -129,7 +129,7 @@ def test_every_app_can_be_cleared_wherever_the_phone_is() -> None:
 
 
 def binary_manifest(package: str, version: int = 1, *, test_only: bool = False, utf8: bool = False) -> bytes:
-    """AndroidManifest.xml as Android's tools compile it: a string pool, <manifest …>, <application …>."""
+    """Return AndroidManifest.xml in Android's binary format: a string pool, <manifest …>, <application …>."""
     words = ["package", "versionCode", "testOnly", "manifest", "application", package]
     if utf8:
         texts = [bytes((len(word), len(word.encode()))) + word.encode() + b"\0" for word in words]
@@ -170,13 +170,13 @@ def test_manifests_are_read(tmp_path: Path, utf8: bool) -> None:
     assert manifest.abis == {"x86_64"}
 
 
-def test_every_damage_of_an_apk_is_noticed(tmp_path: Path) -> None:
+def test_damage_of_an_apk_is_detected_at_every_byte(tmp_path: Path) -> None:
     data = make_apk(tmp_path / "x.apk", "org.example.app").read_bytes()
     for end in range(0, len(data) - 1, 7):
         with pytest.raises(NotApk):
             read_manifest(data[:end])
     for at in range(0, len(data), 3):
-        with contextlib.suppress(NotApk):  # or another manifest, but no other exception
+        with contextlib.suppress(NotApk):  # a different manifest is possible, another exception is not
             read_manifest(data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :])
 
 
@@ -195,7 +195,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("apk", "options", "failure"), FAILURES)
-def test_installations_fail_with_androids_words(tmp_path: Path, apk: dict, options: str, failure: str) -> None:
+def test_failed_installations_have_the_messages_of_android(
+    tmp_path: Path, apk: dict, options: str, failure: str
+) -> None:
     shell = AndroidShell()
     shell.android.files.write("/data/local/tmp/x.apk", make_apk(tmp_path / "x.apk", **apk).read_bytes())
     answer = shell(f"pm install {options} /data/local/tmp/x.apk")
@@ -203,7 +205,7 @@ def test_installations_fail_with_androids_words(tmp_path: Path, apk: dict, optio
     assert (answer.error, answer.status) == ("", 1)
 
 
-def test_what_is_no_apk_is_not_installed() -> None:
+def test_files_that_are_not_apks_are_not_installed() -> None:
     shell = AndroidShell()
     shell.android.files.write("/data/local/tmp/x.apk", b"PK, but not really")
     for line in ("/data/local/tmp/x.apk", "-S 5", "-r -t -S 0 -"):
@@ -216,7 +218,7 @@ def test_what_is_no_apk_is_not_installed() -> None:
 
 
 @pytest.mark.parametrize("streaming", ["--streaming", "--no-streaming"])
-def test_the_adb_binary_installs_and_uninstalls(
+def test_adb_binary_installs_and_uninstalls_apps(
     put_on_wire: Callable[..., ListeningPhone], server: ServerAddress, tmp_path: Path, streaming: str
 ) -> None:
     listening = put_on_wire(Device())
@@ -244,7 +246,7 @@ def test_the_adb_binary_installs_and_uninstalls(
     assert adb("install-multiple", keyboard, other)[0] == 1
 
 
-def test_adbutils_installs_the_keyboard_and_is_told_why_not(
+def test_adbutils_installs_the_keyboard_and_gets_the_reason_for_a_failure(
     put_on_wire: Callable[..., ListeningPhone], server: ServerAddress, tmp_path: Path
 ) -> None:
     listening = put_on_wire(Device(), 11)

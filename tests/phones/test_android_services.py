@@ -1,4 +1,4 @@
-"""svc, `cmd SERVICE`, content and logcat as Android's."""
+"""svc, `cmd SERVICE`, content and logcat behave like Android."""
 
 import re
 import shlex
@@ -28,20 +28,20 @@ from mobile_r1_jax.phones.providers.simulated import SimulatedPhone
         ("cmd location set-location-enabled true", "secure", "location_mode", "3"),
     ],
 )
-def test_switches_set_the_settings_that_android_keeps_for_them(line: str, namespace: str, key: str, value: str) -> None:
+def test_switches_change_the_settings_of_android(line: str, namespace: str, key: str, value: str) -> None:
     shell = AndroidShell()
     assert shell(line) == ("", "", 0)
     assert shell.out(f"settings get {namespace} {key}") == f"{value}\n"
 
 
 @pytest.mark.parametrize("line", ["", "nfc enable", "wifi", "wifi on", "power", "power stayon maybe", "usb x"])
-def test_svc_of_anything_else_shows_its_usage_and_fails(line: str) -> None:
+def test_svc_with_unknown_arguments_prints_usage_and_fails(line: str) -> None:
     answer = AndroidShell()(f"svc {line}")
     assert answer.error.startswith("Available commands:") and answer.status == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_services_have_their_commands_from_their_version_on(version: int) -> None:
+def test_services_have_their_commands_since_their_version(version: int) -> None:
     shell = AndroidShell(version)
     shell("settings put global wifi_on 1; settings put global airplane_mode_on 0; settings put secure location_mode 3")
 
@@ -60,7 +60,7 @@ def test_services_have_their_commands_from_their_version_on(version: int) -> Non
 
 
 @pytest.mark.parametrize("command", ["cmd media_session", "media"])
-def test_the_volume_of_music_is_the_phones_own(command: str) -> None:
+def test_music_volume_equals_the_volume_of_the_phone(command: str) -> None:
     shell = AndroidShell()
     assert shell.out(f"{command} volume --stream 3 --get").splitlines() == [
         "[V] will control stream=3 (STREAM_MUSIC)",
@@ -79,7 +79,7 @@ def test_the_volume_of_music_is_the_phones_own(command: str) -> None:
     ("stream", "name", "low", "high"),
     [(0, "VOICE_CALL", 1, 5), (1, "SYSTEM", 0, 7), (2, "RING", 0, 7), (4, "ALARM", 1, 7), (5, "NOTIFICATION", 0, 7)],
 )
-def test_other_streams_have_their_own_volume(stream: int, name: str, low: int, high: int) -> None:
+def test_other_streams_have_separate_volumes(stream: int, name: str, low: int, high: int) -> None:
     shell = AndroidShell()
     line = f"media volume --stream {stream}"
     assert shell.out(f"{line} --get").startswith(f"[V] will control stream={stream} (STREAM_{name})\n")
@@ -91,7 +91,7 @@ def test_other_streams_have_their_own_volume(stream: int, name: str, low: int, h
     assert "volume is 5 in" in shell.out("media volume --get") and shell.device.state()["volume"] == 5
 
 
-def test_sent_messages_are_content() -> None:
+def test_sent_messages_are_in_the_sms_provider() -> None:
     shell = AndroidShell()
     assert shell.out("content query --uri content://sms/sent") == "No result found.\n"
     for name, text in (("Anna", "hello, you"), ("Bob", "it's late")):
@@ -114,7 +114,7 @@ def test_sent_messages_are_content() -> None:
     "where",
     ["date>$(cat /sdcard/start)000", "date >= $(cat /sdcard/start)000 AND body LIKE 'ne%'", "_id=2", "_id IN (2, 9)"],
 )
-def test_a_message_has_the_time_at_which_it_was_sent(where: str) -> None:
+def test_message_has_the_time_of_sending(where: str) -> None:
     shell, send = AndroidShell(), "am start -d sms:{}; input text {}; input keyevent ENTER; date +%s >/sdcard/start"
     shell(send.format("Carl", "old"))
     time.sleep(1.1)
@@ -157,7 +157,7 @@ def test_contacts_are_inserted_found_changed_and_deleted() -> None:
     ["1 = (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)",
      "length(randomblob(2000000000)) > 1", "1) ; DROP TABLE raw_contacts; --", "load_extension('x')"],
 )  # fmt: skip
-def test_no_condition_stops_the_phone(condition: str) -> None:
+def test_no_query_condition_blocks_the_phone(condition: str) -> None:
     shell, uri = AndroidShell(), "content://com.android.contacts/raw_contacts"
     shell.out(f"content insert --uri {uri}")
     for table in (uri, "content://settings/system"):
@@ -169,7 +169,7 @@ def test_no_condition_stops_the_phone(condition: str) -> None:
 @pytest.mark.parametrize(
     ("hour", "minutes", "shown"), [(6, 45, "06:45"), (0, 0, "00:00"), (23, 59, "23:59"), (7, "", "07:00")]
 )
-def test_the_next_alarm_is_told(hour: int, minutes: int | str, shown: str) -> None:
+def test_next_alarm_is_reported(hour: int, minutes: int | str, shown: str) -> None:
     shell, extra = AndroidShell(), "android.intent.extra.alarm"
     assert shell.out("dumpsys alarm").endswith("Next alarm clock information:\n")
     chosen = f"--ei {extra}.HOUR {hour}" + (f" --ei {extra}.MINUTES {minutes}" if minutes != "" else "")
@@ -187,7 +187,7 @@ def test_the_next_alarm_is_told(hour: int, minutes: int | str, shown: str) -> No
     assert shell.out("pm clear com.android.deskclock") == "Success\n" and not shell.device.alarms
 
 
-def test_an_alarm_that_is_typed_rings_too_and_the_next_one_counts() -> None:
+def test_typed_alarm_is_set_and_the_next_alarm_is_reported() -> None:
     shell = AndroidShell()
     for name in ("6:45", "Tea", "24:00", "6:5", "12:61"):
         shell.device.open("clock/new")
@@ -200,7 +200,7 @@ def test_an_alarm_that_is_typed_rings_too_and_the_next_one_counts() -> None:
     assert 0 < int(re.search(r"time:(\d+)000 =", shell.out("dumpsys alarm"))[1]) - time.time() <= 3600
 
 
-def test_settings_are_content_too() -> None:
+def test_settings_are_in_the_settings_provider() -> None:
     shell = AndroidShell()
     line = "content query --uri content://settings/system --projection value --where \"name='screen_brightness'\""
     assert shell.out(line) == "Row: 0 value=102\n"
@@ -231,12 +231,12 @@ def test_settings_are_content_too() -> None:
         ("", "[ERROR] Unsupported operation: "),
     ],
 )
-def test_content_that_is_not_there_fails_with_androids_words(line: str, error: str) -> None:
+def test_missing_content_fails_with_the_messages_of_android(line: str, error: str) -> None:
     answer = AndroidShell()(f"content {line}")
     assert answer.error.startswith(error) and answer.out == "" and answer.status != 0
 
 
-def test_the_log_tells_what_started() -> None:
+def test_log_contains_started_activities() -> None:
     shell = AndroidShell()
     assert shell.out("logcat -d") == ""
     shell("am start com.sim.shop; am start com.android.deskclock")
@@ -274,12 +274,12 @@ def test_adb_logcat_follows_the_log(phones: tuple[SimulatedPhone, ...], server: 
 
 
 @pytest.mark.parametrize("line", ["-f x", "-d -b nowhere", "-d -v fancy", "-d -t many", "-d tag:Q"])
-def test_what_logcat_cannot_do_fails(line: str) -> None:
+def test_unsupported_logcat_options_fail(line: str) -> None:
     answer = AndroidShell()(f"logcat {line}")
     assert answer.error.startswith("logcat: ") and answer.status == 1
 
 
-def test_a_phone_is_off_hook_as_long_as_it_calls() -> None:
+def test_call_state_is_off_hook_during_a_call() -> None:
     shell = AndroidShell()
 
     def state() -> str:

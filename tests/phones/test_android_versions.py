@@ -35,7 +35,7 @@ def test_properties_follow_the_version(version: int, sdk: int) -> None:
 
 
 @pytest.mark.parametrize("version", ["8", "17", "fourteen", ""])
-def test_a_version_that_cannot_be_is_one_line(version: str) -> None:
+def test_unsupported_version_is_a_one_line_error(version: str) -> None:
     command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", f"--android={version}"]
     answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert answer.returncode == 2 and "argument --android: invalid" in answer.stderr.splitlines()[-1]
@@ -59,7 +59,7 @@ def test_adb_phone_drives_every_version(
 
 
 @pytest.mark.parametrize("line", ["nosuch", "/system/bin/nosuch -x", "./nosuch", "cd /sdcard; echo a | nosuch"])
-def test_the_shell_of_android_9_says_less_of_an_unknown_command(line: str) -> None:
+def test_shell_of_android_9_has_a_shorter_message_for_unknown_commands(line: str) -> None:
     name = re.search(r"[./\w]*nosuch", line)[0]
     for version, words in ((9, "not found"), (10, "inaccessible or not found"), (16, "inaccessible or not found")):
         assert AndroidShell(version)(line) == ("", f"/system/bin/sh: {name}: {words}\n", 127)

@@ -1,4 +1,4 @@
-"""configs/tasks/aosp.yaml: all of it is valid, and what the simulated phone can play comes to a verdict on it."""
+"""configs/tasks/aosp.yaml is valid, and the simulated phone decides the outcome of every task that it supports."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ INSERT = "content insert --uri content://com.android.contacts"
 KEYBOARD = "ime enable com.android.adbkeyboard/.AdbIME; ime set com.android.adbkeyboard/.AdbIME"
 TYPE = "am broadcast -a ADB_INPUT_TEXT --es msg {text}"
 
-# The shell lines that do a task, for the tasks whose commands the simulated phone knows.
+# The shell lines that complete a task, for tasks whose commands the simulated phone has.
 DOINGS = {
     "brightness-max": "settings put system screen_brightness 255",
     "brightness-min": "settings put system screen_brightness 1",
@@ -59,7 +59,7 @@ DOINGS = {
 }
 
 
-def test_the_file_has_thirty_tasks_in_two_languages_for_six_apps() -> None:
+def test_file_has_thirty_tasks_in_two_languages_for_six_apps() -> None:
     assert len(TEMPLATES) == 30
     apps = Counter(template.app for template in SUITE.templates)
     assert set(apps) == {"settings", "clock", "contacts", "messages", "files", "browser"} and min(apps.values()) >= 3
@@ -70,12 +70,12 @@ def test_the_file_has_thirty_tasks_in_two_languages_for_six_apps() -> None:
     assert all(SUITE.draw(5, 0, split) for split in Split)
 
 
-def test_all_but_the_tasks_of_the_browser_are_played_here() -> None:
+def test_every_task_except_those_of_the_browser_is_tested() -> None:
     assert set(DOINGS) == {name for name, template in TEMPLATES.items() if template.app != "browser"}
 
 
 @pytest.mark.parametrize("name", DOINGS)
-def test_a_task_is_not_done_until_it_is_done(
+def test_task_is_done_only_after_its_commands(
     phones: tuple[SimulatedPhone, ...], server: ServerAddress, name: str
 ) -> None:
     phone, template = AdbPhone(phones[3].serial, server, INSTANT), TEMPLATES[name]

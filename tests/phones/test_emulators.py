@@ -1,4 +1,4 @@
-"""Emulators that a run starts: against a stand-in for the SDK's `emulator` that speaks its console protocol."""
+"""A run starts emulators: a stand-in for the SDK's `emulator` with its console protocol."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
 
 
-def test_instances_of_one_avd_start_again_from_the_snapshot_before_each_task(sdk: Path) -> None:
+def test_instances_of_one_avd_restart_from_the_snapshot_before_each_task(sdk: Path) -> None:
     with emulators(settings(count=2), INSTANT) as phones:
         assert [phone.serial for phone in phones] == [f"emulator-{phone._launch.port}" for phone in phones]
         size = phones[0].size
@@ -48,7 +48,7 @@ def test_instances_of_one_avd_start_again_from_the_snapshot_before_each_task(sdk
     assert all("-read-only" in line and "-snapshot clean" in line and "-no-window" in line for line in started)
 
 
-def test_copies_load_the_snapshot_in_place_and_start_again_after_so_many_tasks(sdk: Path) -> None:
+def test_copies_load_the_snapshot_in_place_and_restart_after_a_number_of_tasks(sdk: Path) -> None:
     with emulators(settings(copies=True, loads=4), INSTANT) as (phone,):
         for _ in range(5):
             phone.reset(TASK)
@@ -61,7 +61,7 @@ def test_copies_load_the_snapshot_in_place_and_start_again_after_so_many_tasks(s
     assert "-read-only" not in (copy / "starts.txt").read_text()
 
 
-def test_an_emulator_that_was_killed_is_started_again_in_spite_of_its_locks(sdk: Path) -> None:
+def test_killed_emulator_restarts_despite_its_locks(sdk: Path) -> None:
     with emulators(settings(copies=True), INSTANT) as (phone,):
         phone.reset(TASK)
         (running,) = running_emulators(Sdk(os.environ))
@@ -73,7 +73,7 @@ def test_an_emulator_that_was_killed_is_started_again_in_spite_of_its_locks(sdk:
         assert [other.pid for other in running_emulators(Sdk(os.environ))] != [running.pid]
 
 
-def test_emulators_of_a_killed_run_end_with_it(sdk: Path) -> None:
+def test_emulators_end_with_a_killed_run(sdk: Path) -> None:
     port = next(PORTS)
     program = (
         "from mobile_r1_jax.phones.providers.emulators import emulators\n"
@@ -91,7 +91,7 @@ def test_emulators_of_a_killed_run_end_with_it(sdk: Path) -> None:
     while lives(running.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not lives(running.pid)
-    with emulators(settings(first_port=port), INSTANT) as (phone,):  # its locks and its description are still there
+    with emulators(settings(first_port=port), INSTANT) as (phone,):  # its locks and its discovery file still exist
         assert phone.screenshot().width == 112
 
 
@@ -103,13 +103,13 @@ def test_emulators_of_a_killed_run_end_with_it(sdk: Path) -> None:
         ({"snapshot": "dirty"}, "pixel has no snapshot 'dirty'; it has: clean"),
     ],
 )
-def test_what_cannot_start_is_one_line(values: dict[str, object], said: str, sdk: Path) -> None:
+def test_failed_start_is_a_one_line_error(values: dict[str, object], said: str, sdk: Path) -> None:
     with pytest.raises(PhonesUnavailable, match=said) as caught, emulators(settings(**values), INSTANT):
         pass
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_sdk_or_with_an_emulator_that_ends_the_reason_is_said(sdk: Path, monkeypatch) -> None:
+def test_missing_sdk_and_ended_emulator_are_reported(sdk: Path, monkeypatch) -> None:
     program = sdk / "sdk" / "emulator" / "emulator"
     program.write_text("#!/bin/sh\necho CPU acceleration is not supported on this machine! >&2\nexit 1\n")
     with (
@@ -125,7 +125,7 @@ def test_without_the_sdk_or_with_an_emulator_that_ends_the_reason_is_said(sdk: P
         pass
 
 
-def test_the_console_tells_failures_that_adb_emu_hides(sdk: Path) -> None:
+def test_console_reports_failures_that_adb_emu_hides(sdk: Path) -> None:
     with emulators(settings(), INSTANT) as (phone,):
         port, home = phone._launch.port, sdk / "home"
         assert ask_console(port, "avd name", home=home, seconds=5) == ["pixel"]

@@ -1,4 +1,4 @@
-"""The fleet: many phones at once, and what becomes of an episode whose phone fails."""
+"""The fleet: many phones at once, and the end of an episode whose phone fails."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ TAP = Click(Point(1, 1, Frame("device", 112, 224)))
 PAY = Task("Shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
 
 
-def test_phones_in_parallel_do_not_meet_one_another(phones: tuple[SimulatedPhone, ...]) -> None:
+def test_parallel_episodes_on_different_phones_are_independent(phones: tuple[SimulatedPhone, ...]) -> None:
     apps = ["Shop", "Clock", "Settings", "Messages"]
 
     async def episode(fleet: Fleet[SimulatedPhone], app: str) -> tuple[str, str]:
@@ -48,7 +48,7 @@ def test_phones_in_parallel_do_not_meet_one_another(phones: tuple[SimulatedPhone
     assert len({serial for serial, _ in episodes}) == len(phones)
 
 
-def test_a_phone_is_one_episodes_alone_and_is_passed_on(phones: tuple[SimulatedPhone, ...]) -> None:
+def test_phone_is_leased_to_one_episode_at_a_time(phones: tuple[SimulatedPhone, ...]) -> None:
     holders: list[str] = []
 
     async def episode(fleet: Fleet[SimulatedPhone]) -> None:
@@ -66,7 +66,7 @@ def test_a_phone_is_one_episodes_alone_and_is_passed_on(phones: tuple[SimulatedP
     asyncio.run(main())
 
 
-def test_a_screenshot_that_fails_once_is_taken_again(recorded) -> None:
+def test_failed_screenshot_is_repeated(recorded) -> None:
     phone, device = recorded
     device.failures = [RuntimeError("once")]
 
@@ -78,7 +78,7 @@ def test_a_screenshot_that_fails_once_is_taken_again(recorded) -> None:
     asyncio.run(main())
 
 
-def test_a_tap_that_may_have_happened_is_not_repeated(recorded) -> None:
+def test_tap_with_unknown_effect_is_not_repeated(recorded) -> None:
     phone, device = recorded
     device.failures = [RuntimeError("after the tap")]
 
@@ -91,9 +91,9 @@ def test_a_tap_that_may_have_happened_is_not_repeated(recorded) -> None:
     assert device.gestures == [("tap", 1, 1)]
 
 
-def test_a_connection_lost_between_actions_is_taken_up_again(recorded) -> None:
+def test_phone_reconnects_after_a_loss_between_actions(recorded) -> None:
     phone, device = recorded
-    phone.shell("reboot")  # drops the connection
+    phone.shell("reboot")  # closes the connection
     time.sleep(0.2)
     device.happened.clear()
 
@@ -105,9 +105,7 @@ def test_a_connection_lost_between_actions_is_taken_up_again(recorded) -> None:
     assert device.gestures == [("tap", 1, 1)]
 
 
-def test_a_phone_that_vanishes_ends_its_episode_and_no_other(
-    phones: tuple[SimulatedPhone, ...], server: ServerAddress
-) -> None:
+def test_lost_phone_ends_its_episode_and_no_other(phones: tuple[SimulatedPhone, ...], server: ServerAddress) -> None:
     async def episode(fleet: Fleet[SimulatedPhone], kill: Callable[[], None]) -> str:
         async with fleet.lease() as phone:
             await phone.reset(PAY)
@@ -135,7 +133,7 @@ def test_a_phone_that_vanishes_ends_its_episode_and_no_other(
     assert sorted(endings) == ["fine"] * 7 + ["infrastructure failure"]
 
 
-def test_a_frozen_phone_times_out_in_bounded_time_and_comes_back_when_it_thaws(server: ServerAddress) -> None:
+def test_frozen_phone_times_out_and_is_used_again_after_it_recovers(server: ServerAddress) -> None:
     async def main(group: int) -> None:
         async with Fleet([phone], Retries(calls=1, revivals=5, pause=0.05)) as fleet:
             async with fleet.lease() as leased:
@@ -153,7 +151,7 @@ def test_a_frozen_phone_times_out_in_bounded_time_and_comes_back_when_it_thaws(s
         asyncio.run(main(simulator.child.group))
 
 
-def test_every_call_on_a_frozen_phone_is_bounded(server: ServerAddress) -> None:
+def test_every_call_on_a_frozen_phone_times_out(server: ServerAddress) -> None:
     with closing(Simulator(1, (112, 224), 0)) as simulator:
         phone = SimulatedPhone(connect(server, simulator.ports)[0], server, IMPATIENT)
         os.killpg(simulator.child.group, signal.SIGSTOP)
@@ -172,7 +170,7 @@ def test_every_call_on_a_frozen_phone_is_bounded(server: ServerAddress) -> None:
         os.killpg(simulator.child.group, signal.SIGCONT)
 
 
-def test_when_no_phone_is_left_waiting_episodes_are_told(server: ServerAddress) -> None:
+def test_waiting_episodes_get_an_error_if_no_phone_is_left(server: ServerAddress) -> None:
     async def main(kill: Callable[[], None]) -> None:
         async with Fleet([phone], FEW) as fleet:
             async with fleet.lease() as leased:
@@ -188,7 +186,7 @@ def test_when_no_phone_is_left_waiting_episodes_are_told(server: ServerAddress) 
         asyncio.run(main(lambda: os.killpg(simulator.child.group, signal.SIGKILL)))
 
 
-def test_a_cancelled_episode_gives_its_phone_back_only_when_its_call_has_ended(
+def test_cancelled_episode_releases_its_phone_after_its_last_call(
     put_on_wire: Callable[[Device], ListeningPhone], server: ServerAddress
 ) -> None:
     order: list[str] = []

@@ -1,4 +1,4 @@
-"""Phones enter a fleet checked and prepared, survive pages that forbid pictures, and leave as they came."""
+"""A fleet checks and prepares its phones, survives secure pages, and restores the settings of its phones."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def enter(phones: list[AdbPhone], *, crash: bool = False) -> list[dict[str, str]
     return [asyncio.run(main()), values(phones[0])]
 
 
-def test_a_phone_stays_awake_and_upright_in_a_fleet_and_gets_everything_back(scripted, tmp_path: Path) -> None:
+def test_phone_stays_awake_and_upright_in_a_fleet_and_its_settings_are_restored(scripted, tmp_path: Path) -> None:
     phone, _ = scripted({}, state=tmp_path)
     phone.shell("settings put system accelerometer_rotation 1; settings put system screen_off_timeout 15000")
     phone.shell("settings delete global stay_on_while_plugged_in")
@@ -58,7 +58,7 @@ def test_a_phone_stays_awake_and_upright_in_a_fleet_and_gets_everything_back(scr
     assert not list(tmp_path.iterdir())
 
 
-def test_after_a_crash_the_next_fleet_restores_what_the_first_one_found(scripted, tmp_path: Path) -> None:
+def test_next_fleet_restores_settings_after_a_crash(scripted, tmp_path: Path) -> None:
     phone, _ = scripted({}, state=tmp_path)
     before = values(phone)
     _, after = enter([phone], crash=True)
@@ -67,14 +67,14 @@ def test_after_a_crash_the_next_fleet_restores_what_the_first_one_found(scripted
     assert after == before
 
 
-def test_settings_that_the_phone_refuses_are_named_and_do_not_stop_it(scripted, tmp_path: Path, caplog) -> None:
+def test_refused_settings_are_reported_and_the_phone_is_used(scripted, tmp_path: Path, caplog) -> None:
     refusal = failed("\nException occurred while executing 'put':\njava.lang.SecurityException: WRITE_SECURE", 255)
     phone, _ = scripted({"settings put": refusal}, state=tmp_path)
     enter([phone])
     assert "settings put global stay_on_while_plugged_in 7: java.lang.SecurityException" in caplog.text
 
 
-def test_the_keyboard_is_restored_at_the_end_of_the_lease(scripted, tmp_path: Path) -> None:
+def test_keyboard_is_restored_at_the_end_of_the_lease(scripted, tmp_path: Path) -> None:
     phone, _ = scripted({}, state=tmp_path)
 
     async def main() -> None:
@@ -97,7 +97,7 @@ def test_the_keyboard_is_restored_at_the_end_of_the_lease(scripted, tmp_path: Pa
         ({"ime list": failed("cmd: Can't find service: input_method", 20)}, "input_method"),
     ],
 )
-def test_a_phone_that_cannot_be_used_is_left_out_and_named(scripted, trouble, reason: str, caplog) -> None:
+def test_unusable_phone_is_left_out_and_reported(scripted, trouble, reason: str, caplog) -> None:
     unusable, _ = scripted(trouble)
     good, _ = scripted({})
 
@@ -112,7 +112,7 @@ def test_a_phone_that_cannot_be_used_is_left_out_and_named(scripted, trouble, re
     assert caplog.text.count("it is left out") == 1 and reason in caplog.text
 
 
-def test_a_fleet_without_a_phone_that_can_be_used_says_why_in_one_line(scripted) -> None:
+def test_fleet_without_usable_phones_is_a_one_line_error_with_the_reasons(scripted) -> None:
     unusable, _ = scripted({"screencap": ""})
 
     async def main() -> None:
@@ -128,7 +128,7 @@ LOGIN = "  mCurrentFocus=Window{1 u0 com.acme.bank/com.acme.bank.Login}\n"
 
 
 class Bank:
-    """A phone whose app forbids pictures from the tap that opens it until Home is pressed."""
+    """Return a phone whose app shows a secure page from the tap that opens it until Home is pressed."""
 
     def __init__(self, scripted) -> None:
         self.is_open, self.is_tap_lost = False, False
@@ -149,7 +149,7 @@ class Bank:
         self.is_open = False
 
 
-def test_a_secure_page_ends_an_episode_and_the_phone_goes_on(scripted) -> None:
+def test_secure_page_ends_the_episode_and_the_phone_stays_in_use(scripted) -> None:
     bank = Bank(scripted)
 
     async def main() -> None:
@@ -167,7 +167,7 @@ def test_a_secure_page_ends_an_episode_and_the_phone_goes_on(scripted) -> None:
     asyncio.run(main())
 
 
-def test_a_phone_that_breaks_on_a_secure_page_is_revived_from_its_home_screen(scripted) -> None:
+def test_phone_that_fails_on_a_secure_page_recovers_at_its_home_screen(scripted) -> None:
     bank = Bank(scripted)
     bank.is_tap_lost = True
 
@@ -185,7 +185,7 @@ def test_a_phone_that_breaks_on_a_secure_page_is_revived_from_its_home_screen(sc
     asyncio.run(main())
 
 
-def test_a_start_page_that_gives_no_picture_is_the_phones_failure(scripted) -> None:
+def test_start_page_without_an_image_is_an_infrastructure_failure(scripted) -> None:
     bank = Bank(scripted)
 
     async def main() -> None:
@@ -199,7 +199,7 @@ def test_a_start_page_that_gives_no_picture_is_the_phones_failure(scripted) -> N
     asyncio.run(main())
 
 
-def test_the_record_of_exchanges_is_bounded_and_counts_repetitions(scripted) -> None:
+def test_log_of_exchanges_is_bounded_and_counts_repetitions(scripted) -> None:
     phone, _ = scripted({}, timings=replace(INSTANT, limit=5))
     for number in range(100):
         phone.shell(f"echo {number} " + "x" * 1000)

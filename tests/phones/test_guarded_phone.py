@@ -1,4 +1,4 @@
-"""The guard on simulated phones over real adb: what it lets through, refuses, asks and tells."""
+"""The guard on simulated phones over real adb: allowed, refused and confirmed actions, and its reports."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ TAP = Click(at(56, 98))  # the middle of a button in row 3
 
 
 class PageDevice(RecordingDevice):
-    """A recording device that shows any elements, in any package."""
+    """A recording device with any elements, in any package."""
 
     def __init__(self, *names: str, package: str = "com.acme.shop", kind: str = "button") -> None:
         super().__init__()
@@ -57,7 +57,7 @@ Guard = Callable[..., tuple[GuardedPhone, PageDevice]]
 
 @pytest.fixture
 def guarded(scripted) -> Guard:
-    """Makes a guarded phone that shows a page: guarded("Pay", confirm="risky", ask=None, answers={})."""
+    """Return a guarded phone that shows a page: guarded("Pay", confirm="risky", ask=None, answers={})."""
 
     def make(*names: str, device: Device | None = None, ask: Any = None, answers: Any = None, **settings: Any) -> Any:
         shown = device or PageDevice(*names)
@@ -79,9 +79,7 @@ ENTERS = [SystemButton("Enter"), Key("ENTER"), Key("66"), Key("numpad_enter"), K
 
 
 @pytest.mark.parametrize(("name", "action"), [*((name, TAP) for name in NAMES), *(("Pay", touch) for touch in TOUCHES)])
-def test_a_risky_touch_is_refused_and_told_and_does_not_reach_the_phone(
-    guarded: Guard, name: str, action: Action
-) -> None:
+def test_risky_touch_is_refused_reported_and_not_sent(guarded: Guard, name: str, action: Action) -> None:
     phone, device = guarded(name)
     effect = phone.perform(action)
     assert effect.startswith("the guard refused this: ") and name in effect
@@ -96,7 +94,7 @@ def test_a_risky_touch_is_refused_and_told_and_does_not_reach_the_phone(
     [
         Click(at(56, 126)),  # "Open", below
         Click(at(56, 20)),  # nothing
-        Swipe(at(56, 110), at(56, 10)),  # scrolls, from the button on
+        Swipe(at(56, 110), at(56, 10)),  # scrolls, starting on the button
         SystemButton("Back"),
         Key("volume_up"),
         Key("no such key"),
@@ -104,14 +102,14 @@ def test_a_risky_touch_is_refused_and_told_and_does_not_reach_the_phone(
         Type("Pay"),
     ],
 )
-def test_everything_else_is_performed_and_leaves_no_record(guarded: Guard, action: Action) -> None:
+def test_other_actions_are_performed_and_not_recorded(guarded: Guard, action: Action) -> None:
     phone, device = guarded("Pay", "Open")
     effect = phone.perform(action)
     assert "guard" not in effect and phone.decisions == []
     assert len(device.happened) == (action != Key("no such key"))
 
 
-def test_waiting_ending_keys_text_and_scrolling_read_no_page(guarded: Guard) -> None:
+def test_wait_terminate_keys_text_and_scrolling_read_no_page(guarded: Guard) -> None:
     phone, _ = guarded("Pay")
     for action in (Wait(1), Terminate("success"), Key("HOME"), Type("x"), Swipe(at(56, 200), at(56, 20)), Open("Shop")):
         phone.perform(action)
@@ -120,7 +118,7 @@ def test_waiting_ending_keys_text_and_scrolling_read_no_page(guarded: Guard) -> 
     assert dumps(phone) == 1
 
 
-def test_a_page_is_read_again_only_when_its_picture_has_changed(guarded: Guard) -> None:
+def test_page_is_read_again_only_after_its_image_changed(guarded: Guard) -> None:
     phone, device = guarded("Pay", "Open")
     phone.screenshot()
     assert "refused" in phone.perform(TAP)
@@ -134,7 +132,7 @@ def test_a_page_is_read_again_only_when_its_picture_has_changed(guarded: Guard) 
     assert dumps(phone) == 2
 
 
-def test_the_tasks_permits_lift_the_refusal_until_the_next_reset(guarded: Guard) -> None:
+def test_permits_of_a_task_allow_the_action_until_the_next_reset(guarded: Guard) -> None:
     phone, device = guarded("Pay")
     phone._permits = frozenset({Risk.DELETION})
     assert "does not permit" in phone.perform(TAP)
@@ -143,7 +141,7 @@ def test_the_tasks_permits_lift_the_refusal_until_the_next_reset(guarded: Guard)
     assert [decision.verdict for decision in phone.decisions] == ["refused", "permitted"]
 
 
-def test_a_reset_takes_the_permits_of_its_task_and_forgets_the_decisions(guarded: Guard) -> None:
+def test_reset_sets_the_permits_of_its_task_and_clears_decisions(guarded: Guard) -> None:
     phone, _ = guarded(device=Device(size=SIZE, seed=0))
     phone.reset(Task("Shop", "Pay", permits=frozenset({Risk.PAYMENT})))
     phone.phone.checked("am start -a android.intent.action.VIEW -d simshop://cart")
@@ -159,7 +157,7 @@ def test_a_reset_takes_the_permits_of_its_task_and_forgets_the_decisions(guarded
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_a_person_is_asked_and_the_answer_counts(guarded: Guard, answer: bool) -> None:
+def test_answer_of_the_person_decides(guarded: Guard, answer: bool) -> None:
     asked: list[tuple[Action, Judgement]] = []
     phone, device = guarded("Pay", "Open", ask=lambda *question: asked.append(question) or answer)
     effect = phone.perform(TAP)
@@ -171,7 +169,7 @@ def test_a_person_is_asked_and_the_answer_counts(guarded: Guard, answer: bool) -
     assert len(asked) == 1
 
 
-def test_every_action_is_asked_about_and_never_asks_nothing(guarded: Guard) -> None:
+def test_confirm_every_asks_about_each_action_and_confirm_never_asks_nothing(guarded: Guard) -> None:
     asked: list[Action] = []
     phone, device = guarded("Open", confirm="every", ask=lambda action, _: asked.append(action) or True)
     for action in (TAP, Key("HOME"), Type("x"), Swipe(at(56, 200), at(56, 20)), Wait(0.1)):
@@ -185,12 +183,12 @@ UNREADABLE = [
     failed("ERROR: could not get idle state.", 0),
     failed("ERROR: null root node returned by UiTestAutomationBridge.", 0),
     failed("Killed", 137),
-    printed("UI hierchary dumped to: /data/local/tmp/window_dump.xml\n"),  # and no file is there
+    printed("UI hierchary dumped to: /data/local/tmp/window_dump.xml\n"),  # and the file does not exist
 ]
 
 
 @pytest.mark.parametrize("answer", UNREADABLE)
-def test_a_touch_on_a_page_that_cannot_be_read_may_be_anything(guarded: Guard, answer: Result) -> None:
+def test_touch_on_an_unreadable_page_counts_as_risky(guarded: Guard, answer: Result) -> None:
     phone, device = guarded("Open", answers={"uiautomator dump": answer})
     assert "cannot be read" in phone.perform(TAP)
     assert "cannot be read" in phone.perform(SystemButton("Enter"))
@@ -204,7 +202,7 @@ def test_a_touch_on_a_page_that_cannot_be_read_may_be_anything(guarded: Guard, a
     assert phone.perform(TAP) == "" and len(device.gestures) == 1
 
 
-def test_a_phone_that_fails_while_its_page_is_read_has_not_got_the_action(guarded: Guard, server) -> None:
+def test_failure_while_reading_the_page_sends_no_action(guarded: Guard, server) -> None:
     phone, device = guarded("Open")
     device.failures = []
     phone.script.answers["uiautomator dump"] = lambda line: (_ for _ in ()).throw(RuntimeError("broken"))
@@ -219,7 +217,7 @@ def test_a_phone_that_fails_while_its_page_is_read_has_not_got_the_action(guarde
 
 
 @pytest.mark.parametrize("action", ENTERS)
-def test_enter_is_judged_by_what_the_page_would_send(guarded: Guard, action: Action) -> None:
+def test_enter_is_judged_by_the_send_button_of_the_page(guarded: Guard, action: Action) -> None:
     phone, _ = guarded(device=Device(size=SIZE, seed=0))
     device = phone.script.android.device
     phone.phone.checked("am start -a android.intent.action.SENDTO -d sms:Anna")
@@ -233,7 +231,7 @@ def test_enter_is_judged_by_what_the_page_would_send(guarded: Guard, action: Act
 
 
 @pytest.mark.parametrize("text", ["Hello\n", "\nHello\nBob\n", "你好\n", "Hello\n\n"])
-def test_a_line_break_in_typed_text_is_enter(guarded: Guard, text: str) -> None:
+def test_line_break_in_typed_text_counts_as_enter(guarded: Guard, text: str) -> None:
     phone, _ = guarded(device=Device(size=SIZE, seed=0))
     phone.phone.checked("am start -a android.intent.action.SENDTO -d sms:Anna")
     effect = phone.perform(Type(text))
@@ -250,7 +248,7 @@ def test_enter_in_a_search_field_searches(guarded: Guard) -> None:
     assert "30 lines" in phone.perform(Type("a\n" * 31))
 
 
-def test_a_tab_in_typed_text_does_not_lead_a_blank_to_a_button(guarded: Guard) -> None:
+def test_tab_in_typed_text_cannot_move_the_focus_to_a_button(guarded: Guard) -> None:
     phone, device = guarded("Pay")
     phone.phone._text_input._timings = replace(INSTANT, typed=0.01)
     shown = [f"mInputShown={shown}" for shown in ("true", "false")]
@@ -259,7 +257,7 @@ def test_a_tab_in_typed_text_does_not_lead_a_blank_to_a_button(guarded: Guard) -
     assert device.happened == [("text", "name"), ("key", "TAB")] and device.text == "name\t"
 
 
-def test_only_allowed_apps_are_opened_and_stay_in_front(guarded: Guard) -> None:
+def test_only_allowed_apps_open_and_stay_in_front(guarded: Guard) -> None:
     phone, _ = guarded(device=Device(size=SIZE, seed=0), allow=("com.sim.settings",))
     device = phone.script.android.device
     assert "com.sim.shop is not among the allowed apps" in phone.perform(Open("com.sim.shop"))
@@ -270,13 +268,13 @@ def test_only_allowed_apps_are_opened_and_stay_in_front(guarded: Guard) -> None:
     shop = next(element for element in device.elements() if element.name == "Shop").center(SIZE)
     effect = phone.perform(Click(at(*shop)))  # by its icon
     assert effect.startswith("the guard went") and "com.sim.shop" in effect and device.focus[0] == LAUNCHER
-    phone.phone.checked("am start -a android.intent.action.VIEW -d simshop://cart")  # another app comes by itself
+    phone.phone.checked("am start -a android.intent.action.VIEW -d simshop://cart")  # another app opens by itself
     assert "com.sim.shop" in phone.perform(Click(at(5, 5)))
     assert device.focus[0] == "com.sim.shop" and phone.perform(SystemButton("Back")) != "x"
     assert [decision.risks for decision in phone.decisions if decision.verdict != "refused"] == []
 
 
-def test_words_of_a_screen_never_reach_a_shell(guarded: Guard) -> None:
+def test_text_of_a_screen_never_reaches_a_shell(guarded: Guard) -> None:
     phone, device = guarded("Pay; reboot", "$(reboot) `reboot`")
     device.package = "com.acme;reboot"
     assert "refused" in phone.perform(TAP)
@@ -304,7 +302,7 @@ def test_devices_are_guarded_and_simulated_phones_are_not(put_on_wire, server) -
         assert len(phones) == 1
 
 
-def test_a_guarded_phone_is_leased_and_does_all_that_a_phone_does(guarded: Guard) -> None:
+def test_guarded_phone_has_every_method_of_a_phone(guarded: Guard) -> None:
     phone, _ = guarded("Pay")
 
     async def main() -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""Opening apps as real phones need it: by launcher activity, without `monkey` and without a list of packages."""
+"""Apps on real phones open by launcher activity, without `monkey` and without a list of packages."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from scripted_android import SECURITY, ScriptedAndroid
 
 from mobile_r1_jax.agent.actions import Open
 from mobile_r1_jax.phones.adb.apps import APP_PACKAGES, plain_name
-from mobile_r1_jax.phones.adb.opening import told_labels
+from mobile_r1_jax.phones.adb.opening import reported_labels
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.phone import PhoneError
 from mobile_r1_jax.phones.settings import INSTANT
@@ -47,7 +47,7 @@ def phone_with(
 
 
 @pytest.mark.parametrize("name", ["微信", "WeChat", " wechat ", "ＷｅＣｈａｔ", "com.tencent.mm"])
-def test_an_app_is_started_by_its_launcher_activity(scripted, name: str) -> None:
+def test_app_is_started_by_its_launcher_activity(scripted, name: str) -> None:
     phone, android = phone_with(scripted, WECHAT)
     assert phone.perform(Open(name)) == ""
     [start] = android.ran("am start")
@@ -69,20 +69,20 @@ def test_an_app_is_started_by_its_launcher_activity(scripted, name: str) -> None
         ("org.example.notes", "org.example.notes/.ErrorExceptionActivity"),
     ],
 )
-def test_common_apps_are_known_by_english_and_chinese_names_and_by_package(scripted, name: str, component: str) -> None:
+def test_common_apps_have_english_and_chinese_names_and_packages(scripted, name: str, component: str) -> None:
     phone, android = phone_with(scripted, component, start=f"Starting: Intent {{ cmp={component} }}\n")
     assert phone.perform(Open(name)) == ""
     assert f"-n {component} " in android.ran("am start")[0]
 
 
-def test_every_name_of_the_table_is_plain_and_has_packages() -> None:
+def test_every_name_of_the_table_is_normalised_and_has_packages() -> None:
     assert len(APP_PACKAGES) > 150
     for name, packages in APP_PACKAGES.items():
         assert name == plain_name(name) and packages
         assert all(re.fullmatch(r"[A-Za-z]\w*(\.\w+)+", package) for package in packages)
 
 
-def test_an_app_that_is_open_already_or_opened_before_costs_one_command(scripted) -> None:
+def test_app_that_is_open_or_was_opened_before_takes_one_command(scripted) -> None:
     phone, android = phone_with(
         scripted,
         WECHAT,
@@ -94,14 +94,14 @@ def test_an_app_that_is_open_already_or_opened_before_costs_one_command(scripted
 
 
 @pytest.mark.parametrize("name", ["Nowhere", "微信; reboot", "$(reboot)", "com..x", "a/b", "pkg"])
-def test_an_unknown_name_is_told_and_nothing_is_started(scripted, name: str) -> None:
+def test_unknown_name_is_reported_and_nothing_is_started(scripted, name: str) -> None:
     phone, android = phone_with(scripted, WECHAT)
     assert "no app is called" in phone.perform(Open(name))
     assert not android.ran("am start") and not android.ran("reboot")
 
 
 @pytest.mark.parametrize("name", ["淘宝", "Taobao", "com.taobao.taobao", "Netflix"])
-def test_an_app_that_is_not_installed_is_told(scripted, name: str) -> None:
+def test_missing_app_is_reported(scripted, name: str) -> None:
     phone, android = phone_with(scripted, WECHAT)
     assert "not installed" in phone.perform(Open(name))
     assert not android.ran("am start")
@@ -118,19 +118,19 @@ def test_an_app_that_is_not_installed_is_told(scripted, name: str) -> None:
         printed(f"{STARTING}java.lang.SecurityException: Permission Denial: starting Intent\n", 0),
     ],
 )
-def test_an_app_that_the_phone_refuses_to_open_is_told(scripted, refusal: Result) -> None:
+def test_refused_app_is_reported(scripted, refusal: Result) -> None:
     phone, _ = phone_with(scripted, WECHAT, start=refusal)
     assert "refuses to open" in phone.perform(Open("微信"))
 
 
-def test_an_app_that_does_not_start_is_an_error_with_the_phones_reason(scripted) -> None:
+def test_failed_start_is_an_error_with_the_reason_of_the_phone(scripted) -> None:
     error = f"Error type 3\nError: Activity class {{{WECHAT}}} does not exist.\n".encode()
     phone, _ = phone_with(scripted, WECHAT, start=Result(((1, STARTING.encode()), (2, error)), 1))
     with pytest.raises(PhoneError, match="LauncherUI} does not exist"):
         phone.perform(Open("微信"))
 
 
-def test_an_update_of_an_app_may_rename_its_activity(scripted) -> None:
+def test_renamed_activity_of_an_updated_app_is_found(scripted) -> None:
     phone, android = phone_with(scripted, WECHAT)
     phone.perform(Open("微信"))
     new = "com.tencent.mm/.Main"
@@ -142,7 +142,7 @@ def test_an_update_of_an_app_may_rename_its_activity(scripted) -> None:
     assert new in android.lines[-1]
 
 
-def test_of_several_launchers_the_apps_own_first_one_is_started(scripted) -> None:
+def test_first_launcher_activity_of_the_app_is_started(scripted) -> None:
     listed = "com.android.settings/.Other\ncom.tencent.mm/.First\ncom.tencent.mm/.Second\n"
     phone, android = scripted(
         {
@@ -174,8 +174,8 @@ QUERIED = """2 activities found:
 """
 
 
-def test_labels_that_the_phone_tells_are_names(scripted) -> None:
-    assert told_labels(QUERIED) == {"My Notes": "com.acme.notes"}
+def test_labels_reported_by_the_phone_are_names(scripted) -> None:
+    assert reported_labels(QUERIED) == {"My Notes": "com.acme.notes"}
     phone, android = phone_with(scripted, "com.acme.notes/.Main", labels=QUERIED)
     for name in ("my notes", "MY  NOTES", "My Notes"):
         assert phone.perform(Open(name)) == ""
@@ -183,17 +183,17 @@ def test_labels_that_the_phone_tells_are_names(scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("label", "name"),
     [("Clock", "时钟"), ("闹钟", "clock"), ("Files", "文件管理"), ("图库", "Gallery"), ("相册", "图库")],
 )
-def test_a_label_in_another_language_is_the_apps_name_too(scripted, told: str, said: str) -> None:
-    labels = QUERIED.replace("nonLocalizedLabel=My Notes", f"nonLocalizedLabel={told}")
+def test_label_in_another_language_is_a_name_of_the_app(scripted, label: str, name: str) -> None:
+    labels = QUERIED.replace("nonLocalizedLabel=My Notes", f"nonLocalizedLabel={label}")
     phone, android = phone_with(scripted, "com.acme.notes/.Main", labels=labels)
-    assert phone.perform(Open(said)) == "" and "com.acme.notes/.Main" in android.ran("am start")[0]
+    assert phone.perform(Open(name)) == "" and "com.acme.notes/.Main" in android.ran("am start")[0]
 
 
 @pytest.mark.parametrize("status", [255, 0])  # 0: Galaxy, Android 16
-def test_a_secure_folder_or_work_profile_is_in_nobodys_way(scripted, status: int) -> None:
+def test_apps_open_for_the_current_user_despite_a_secure_folder_or_work_profile(scripted, status: int) -> None:
     def for_user(answer: Callable[[str], str]) -> Callable[[str], str | Result]:
         return lambda line: answer(line) if "--user 10" in line else printed(f"Error: {SECURITY}\n", status)
 
@@ -224,7 +224,7 @@ ICONS = """<?xml version='1.0' encoding='UTF-8' standalone='yes' ?><hierarchy ro
         ("Gallery", ["input tap 90 60"], ""),  # its icon has the Chinese name
         ("图库", ["input tap 90 60"], ""),
         ("Shopping", [], "no app is called 'Shopping'"),
-        ("Wallet", ["input tap 90 40"], ""),  # of a package that nobody knows
+        ("Wallet", ["input tap 90 40"], ""),  # of an unknown package
         ("Netflix", [], "'Netflix' is not installed, or has nothing to open"),
         ("", [], "no app is called ''"),
     ],
@@ -250,7 +250,7 @@ WINDOWS = "  mCurrentFocus=Window{5e9b13b u0 %s}\n"
         "Application Not Responding: com.tencent.mm",
     ],
 )
-def test_an_opened_app_is_waited_for_until_it_or_a_dialog_is_in_front(scripted, front: str) -> None:
+def test_open_waits_until_the_app_or_a_dialog_is_in_front(scripted, front: str) -> None:
     focus = iter(["  mCurrentFocus=null\n", WINDOWS % "com.acme.home/com.acme.home.Launcher", WINDOWS % front])
     phone, _ = scripted(
         {
@@ -264,7 +264,7 @@ def test_an_opened_app_is_waited_for_until_it_or_a_dialog_is_in_front(scripted, 
     assert next(focus, None) is None
 
 
-def test_the_wait_for_an_app_that_never_comes_is_bounded(scripted) -> None:
+def test_wait_for_an_app_that_never_appears_is_bounded(scripted) -> None:
     phone, android = scripted(
         {
             "cmd package resolve-activity": installed(WECHAT),

@@ -1,4 +1,4 @@
-"""Android's settings and the Settings app of a simulated phone show one state."""
+"""Android's settings and the Settings app of a simulated phone share one state."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def android() -> Android:
     return Android(Device(seed=3), "emulator-1", COMMANDS)
 
 
-def said(android: Android, line: str) -> str:
+def output_of(android: Android, line: str) -> str:
     result = run(android, line)
     assert result.status == 0, result
     return result.output(1).decode()
@@ -27,12 +27,12 @@ def said(android: Android, line: str) -> str:
 
 def show(android: Android, name: str) -> None:
     """Open the page of the Settings app with the switch `name`."""
-    said(android, "am start -n com.sim.settings/.HomeActivity")
+    output_of(android, "am start -n com.sim.settings/.HomeActivity")
     page = next((page for page, names in PAGES.items() if name in names), name)
     for _ in range(2):
         if page in {element.name for element in android.device.elements()}:
             break
-        said(android, "input swipe 56 168 56 40")
+        output_of(android, "input swipe 56 168 56 40")
     if page != name:
         tap(android, page)
 
@@ -43,7 +43,7 @@ def element_of(android: Android, name: str) -> Element:
 
 def tap(android: Android, name: str) -> None:
     x, y = element_of(android, name).center(android.device.size)
-    said(android, f"input tap {x} {y}")
+    output_of(android, f"input tap {x} {y}")
 
 
 def test_every_switch_of_the_app_has_a_setting() -> None:
@@ -52,40 +52,40 @@ def test_every_switch_of_the_app_has_a_setting() -> None:
 
 
 @pytest.mark.parametrize(("namespace", "key", "switch"), EVERY, ids=lambda value: getattr(value, "name", str(value)))
-def test_a_setting_and_its_switch_are_one_state_both_ways(android: Android, namespace: str, key: str, switch) -> None:
+def test_setting_and_switch_share_one_state(android: Android, namespace: str, key: str, switch) -> None:
     show(android, switch.name)
     for value, shown in [*((value, "on") for value in switch.on), (switch.off, "off")]:
-        said(android, f"settings put {namespace} {key} {value}")
+        output_of(android, f"settings put {namespace} {key} {value}")
         assert element_of(android, switch.name).value == shown
-        assert said(android, f"settings get {namespace} {key}") == f"{value}\n"
-        assert f"{key}={value}\n" in said(android, f"settings list {namespace}")
+        assert output_of(android, f"settings get {namespace} {key}") == f"{value}\n"
+        assert f"{key}={value}\n" in output_of(android, f"settings list {namespace}")
         assert android.device.state()["settings"]["on"][switch.name] is (shown == "on")
     tap(android, switch.name)
-    assert said(android, f"settings get {namespace} {key}") == f"{switch.on[0]}\n"
+    assert output_of(android, f"settings get {namespace} {key}") == f"{switch.on[0]}\n"
     tap(android, switch.name)
-    assert said(android, f"settings get {namespace} {key}") == f"{switch.off}\n"
+    assert output_of(android, f"settings get {namespace} {key}") == f"{switch.off}\n"
 
 
-def test_a_value_that_means_neither_is_kept_and_shows_as_off(android: Android) -> None:
-    said(android, "settings put global wifi_on 3")  # off because of airplane mode
-    assert not android.device.switches["Wifi"] and said(android, "settings get global wifi_on") == "3\n"
-    said(android, "settings put secure ui_night_mode 0")  # automatic
-    assert not android.device.switches["Dark"] and said(android, "settings get secure ui_night_mode") == "0\n"
+def test_other_value_of_a_switch_setting_is_kept_and_shown_as_off(android: Android) -> None:
+    output_of(android, "settings put global wifi_on 3")  # off because of airplane mode
+    assert not android.device.switches["Wifi"] and output_of(android, "settings get global wifi_on") == "3\n"
+    output_of(android, "settings put secure ui_night_mode 0")  # automatic
+    assert not android.device.switches["Dark"] and output_of(android, "settings get secure ui_night_mode") == "0\n"
 
 
-def test_a_deleted_switch_setting_is_off(android: Android) -> None:
-    said(android, "settings put global wifi_on 1")
-    assert said(android, "settings delete global wifi_on") == "Deleted 1 rows\n"
+def test_deleted_switch_setting_is_off(android: Android) -> None:
+    output_of(android, "settings put global wifi_on 1")
+    assert output_of(android, "settings delete global wifi_on") == "Deleted 1 rows\n"
     assert not android.device.switches["Wifi"]
 
 
-def test_a_task_puts_its_switches_into_the_settings(android: Android) -> None:
+def test_task_setup_changes_the_settings_of_its_switches(android: Android) -> None:
     setup = {"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0}
-    said(android, "settings put global wifi_on 1; settings put system screen_brightness 7")
+    output_of(android, "settings put global wifi_on 1; settings put system screen_brightness 7")
     android.device.reset(setup)
-    assert said(android, "settings get global wifi_on") == "0\n"
-    assert said(android, "settings get system screen_brightness") == "7\n"
-    said(android, "settings put global wifi_on 1")
+    assert output_of(android, "settings get global wifi_on") == "0\n"
+    assert output_of(android, "settings get system screen_brightness") == "7\n"
+    output_of(android, "settings put global wifi_on 1")
     assert android.device.progress()["done"]
 
 
@@ -100,6 +100,6 @@ def test_a_task_puts_its_switches_into_the_settings(android: Android) -> None:
         ("settings list global x", "Too many arguments"),
     ],
 )
-def test_wrong_settings_commands_fail_with_androids_words(android: Android, line: str, reason: str) -> None:
+def test_wrong_settings_commands_fail_with_the_messages_of_android(android: Android, line: str, reason: str) -> None:
     result = run(android, line)
     assert (result.status, result.output(1), result.output(2).decode()) == (255, b"", f"{reason}\n")

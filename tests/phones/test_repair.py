@@ -1,4 +1,4 @@
-"""Our adb server and simulator are killed or frozen: they start again, and no episode goes on with a fresh phone."""
+"""Killed or frozen adb servers and simulators restart, and no episode continues on a restarted phone."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def source() -> Iterator[SimulatedPhones]:
 
 
 async def play(fleet: Fleet[SimulatedPhone], steps: int, step_taken: Callable[[], None] = lambda: None) -> str:
-    """An episode that goes to the shop; the phone must never have forgotten it."""
+    """Play an episode that opens the shop; the phone must keep that state."""
     async with fleet.lease() as phone:
         try:
             await phone.reset(PAY)
@@ -77,7 +77,7 @@ def run(source: SimulatedPhones, episodes: int, steps: int, at_step: int, blow: 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
 @pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
-def test_children_killed_or_frozen_during_episodes_are_started_again(
+def test_children_killed_or_frozen_during_episodes_restart(
     source: SimulatedPhones, which: str, number: signal.Signals
 ) -> None:
     endings = run(source, 12, steps=4, at_step=8, blow=lambda: hit(which, source, number))
@@ -85,18 +85,18 @@ def test_children_killed_or_frozen_during_episodes_are_started_again(
     assert endings[-4:] == ["fine"] * 4
     assert lost <= 4  # those in flight
     if "simulator" in which:
-        assert lost >= 1  # what they had done is gone
+        assert lost >= 1  # their state is lost
 
 
 @pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
-def test_children_killed_while_no_episode_runs_cost_no_episode(source: SimulatedPhones, which: str) -> None:
+def test_children_killed_between_episodes_cost_no_episode(source: SimulatedPhones, which: str) -> None:
     assert run(source, 4, steps=1, at_step=0, blow=lambda: None) == ["fine"] * 4
     hit(which, source, signal.SIGKILL)
     assert run(source, 8, steps=1, at_step=0, blow=lambda: None) == ["fine"] * 8
 
 
 @pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
-def test_a_reset_that_the_kill_interrupts_is_done_again(source: SimulatedPhones, which: str) -> None:
+def test_reset_interrupted_by_a_kill_is_repeated(source: SimulatedPhones, which: str) -> None:
     async def main() -> None:
         async with asyncio.timeout(30), Fleet(source.phones, RETRIES) as fleet, fleet.lease() as phone:
             killing = threading.Timer(0.05, hit, (which, source, signal.SIGKILL))
@@ -111,7 +111,7 @@ def test_a_reset_that_the_kill_interrupts_is_done_again(source: SimulatedPhones,
     assert source.phones[0].generation == (which != "adb")
 
 
-def test_three_kills_in_a_row_and_one_during_the_restart_are_survived(source: SimulatedPhones) -> None:
+def test_run_survives_three_kills_in_a_row_and_one_during_a_restart(source: SimulatedPhones) -> None:
     old = command(source.simulator.service.child.group)
     for which in ("simulator", "adb", "simulator"):
         hit(which, source, signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_three_kills_in_a_row_and_one_during_the_restart_are_survived(source: Si
 
 
 @pytest.mark.parametrize("which", ["adb", "simulator"])
-def test_a_child_that_ends_again_and_again_ends_the_run_in_one_line(source: SimulatedPhones, which: str) -> None:
+def test_child_that_keeps_ending_is_a_one_line_error(source: SimulatedPhones, which: str) -> None:
     kept = source.adb if which == "adb" else source.simulator
 
     def keep_killing() -> None:
@@ -149,7 +149,7 @@ def test_a_child_that_ends_again_and_again_ends_the_run_in_one_line(source: Simu
     assert "\n" not in str(caught.value)
 
 
-def test_episodes_that_wait_are_told_when_a_child_cannot_be_kept_running(source: SimulatedPhones) -> None:
+def test_waiting_episodes_get_an_error_if_a_child_cannot_be_kept_running(source: SimulatedPhones) -> None:
     async def main() -> None:
         async with asyncio.timeout(20), Fleet(source.phones[:1], RETRIES) as fleet:
             async with fleet.lease() as leased:
@@ -158,11 +158,11 @@ def test_episodes_that_wait_are_told_when_a_child_cannot_be_kept_running(source:
                 async with fleet.lease():
                     pass
 
-    source.close()  # nothing is started again any more
+    source.close()  # nothing restarts after this
     asyncio.run(main())
 
 
-def test_a_server_that_is_not_ours_is_never_started_again() -> None:
+def test_server_of_someone_else_is_never_restarted() -> None:
     with closing(AdbServer()) as server, closing(Simulator(1, SIZE, 0)) as simulator:
         phone = AdbPhone(connect(server.address, simulator.ports)[0], server.address, BRISK)
         os.kill(command(server.child.group), signal.SIGKILL)
@@ -182,7 +182,7 @@ def test_closing_ends_frozen_children_within_seconds(source: SimulatedPhones, wh
     assert not any(map(members, groups))
 
 
-def test_closing_ends_children_whose_guards_are_frozen_too(source: SimulatedPhones) -> None:
+def test_closing_ends_children_with_frozen_watchers(source: SimulatedPhones) -> None:
     groups = [source.adb.service.child.group, source.simulator.service.child.group]
     for group in groups:
         os.killpg(group, signal.SIGSTOP)
@@ -192,7 +192,7 @@ def test_closing_ends_children_whose_guards_are_frozen_too(source: SimulatedPhon
     assert not any(map(members, groups))
 
 
-def test_closing_during_a_repair_leaves_nothing_behind(source: SimulatedPhones) -> None:
+def test_closing_during_a_repair_leaves_no_process(source: SimulatedPhones) -> None:
     groups = {source.adb.service.child.group, source.simulator.service.child.group}
     hit("adb simulator", source, signal.SIGKILL)
     failures: list[Exception] = []

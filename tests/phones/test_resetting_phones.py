@@ -1,4 +1,4 @@
-"""Resetting a real phone: which apps are stopped, and that it is awake, unlocked, upright and still afterwards."""
+"""A reset of a real phone stops the used apps and leaves it awake, unlocked, upright and with a stable screen."""
 
 import io
 import time
@@ -76,12 +76,12 @@ def test_used_apps_are_found_in_the_recents_of_every_version(version: str) -> No
     ],
     ids=["9", "14", "vendor"],
 )
-def test_tasks_that_are_listed_by_activity_alone_count_too(activities: str) -> None:
+def test_tasks_listed_only_by_activity_are_found(activities: str) -> None:
     assert used_packages(f"{HEAD}  (nothing)\n", f"ACTIVITY MANAGER ACTIVITIES\n{activities}") == {"com.acme.notes"}
 
 
 @pytest.mark.parametrize("empty", ["", HEAD, f"{HEAD}  (nothing)\n"])
-def test_nothing_used_is_nothing(empty: str) -> None:
+def test_empty_dumps_have_no_used_apps(empty: str) -> None:
     assert used_packages(empty, "") == set()
 
 
@@ -90,7 +90,7 @@ def needed(line: str) -> str:
 
 
 @pytest.mark.parametrize("version", RECENTS)
-def test_a_reset_stops_what_was_used_system_apps_too_and_neither_launcher_nor_keyboard(scripted, version: str) -> None:
+def test_reset_stops_used_and_system_apps_except_launcher_and_keyboard(scripted, version: str) -> None:
     more = "  * Recent #7: Task{1 #7 A=10001:com.acme.home}\n  * Recent #8: Task{1 #8 A=10001:com.android.systemui}\n"
     more += "  * Recent #9: Task{1 #9 A=10001:com.android.inputmethod.latin}\n"
     phone, android = scripted(
@@ -113,7 +113,7 @@ def test_a_reset_stops_what_was_used_system_apps_too_and_neither_launcher_nor_ke
 
 
 @pytest.mark.parametrize("what", ["dumpsys activity recents", "dumpsys activity activities", "am force-stop"])
-def test_a_reset_that_could_not_stop_apps_is_an_error_and_never_silent(scripted, what: str) -> None:
+def test_reset_that_cannot_stop_apps_is_an_error(scripted, what: str) -> None:
     answers = {"dumpsys activity recents": HEAD + RECENTS["14"]}
     phone, _ = scripted(answers | {what: printed(f"Error: {SECURITY}\n", 0)})
     with pytest.raises(PhoneError, match="SecurityException"):
@@ -128,7 +128,7 @@ MONITOR = (
 
 
 @pytest.mark.parametrize("lock", [LOCKED, MONITOR, "  mShowingLockscreen=true mShowingDream=false\n"])
-def test_a_sleeping_phone_with_a_swipe_lock_is_woken_and_unlocked(scripted, lock: str) -> None:
+def test_sleeping_phone_with_a_swipe_lock_is_woken_and_unlocked(scripted, lock: str) -> None:
     state = {"awake": False, "locked": True}
 
     def dismiss(line: str) -> str:
@@ -152,7 +152,7 @@ def test_a_sleeping_phone_with_a_swipe_lock_is_woken_and_unlocked(scripted, lock
     assert android.ran("settings put system user_rotation 0")
 
 
-def test_a_swipe_unlocks_where_dismissing_does_not(scripted) -> None:
+def test_swipe_unlocks_if_dismiss_keyguard_fails(scripted) -> None:
     locked = [True]
 
     def swipe(line: str) -> str:
@@ -177,7 +177,7 @@ def test_a_swipe_unlocks_where_dismissing_does_not(scripted) -> None:
         ({"dumpsys power": "  mWakefulness=Asleep\n"}, "does not wake up"),
     ],
 )
-def test_a_phone_that_cannot_be_used_says_why(scripted, answers: dict[str, str], reason: str) -> None:
+def test_unusable_phone_error_has_the_reason(scripted, answers: dict[str, str], reason: str) -> None:
     phone, _ = scripted(answers)
     started = time.monotonic()
     with pytest.raises(PhoneError, match=reason):
@@ -186,7 +186,7 @@ def test_a_phone_that_cannot_be_used_says_why(scripted, answers: dict[str, str],
 
 
 class Moving(Device):
-    """A screen that changes `changes` times: a square moves. The clock in the status bar always changes."""
+    """Return captures of a screen that changes `changes` times: a square moves. The clock always changes."""
 
     def __init__(self, changes: int) -> None:
         super().__init__(size=(112, 224))
@@ -207,14 +207,14 @@ class Moving(Device):
 
 
 @pytest.mark.parametrize(("changes", "taken"), [(0, 2), (2, 4)])
-def test_a_reset_waits_until_the_screen_is_still_below_the_status_bar(scripted, changes: int, taken: int) -> None:
+def test_reset_waits_until_the_screen_below_the_status_bar_is_stable(scripted, changes: int, taken: int) -> None:
     device = Moving(changes)
     phone, _ = scripted({}, device, timings=replace(INSTANT, still=5))
     phone.reset(TASK)
     assert device.taken == taken
 
 
-def test_a_screen_that_never_is_still_is_waited_for_in_bounded_time(scripted) -> None:
+def test_wait_for_a_stable_screen_is_bounded(scripted) -> None:
     phone, _ = scripted({}, Moving(999), timings=replace(INSTANT, still=0.6))
     started = time.monotonic()
     phone.reset(TASK)

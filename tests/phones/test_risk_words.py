@@ -1,4 +1,4 @@
-"""Which words on an element are risky: a table of labels by kind and language, near misses, ids and questions."""
+"""Risky words on elements: labels by kind and language, similar harmless labels, ids and questions."""
 
 import pytest
 
@@ -55,12 +55,12 @@ def test_labels_of_each_kind_are_recognised_in_both_languages(kind: Risk) -> Non
 
 
 @pytest.mark.parametrize("label", split(HARMLESS))
-def test_near_misses_are_harmless(label: str) -> None:
+def test_similar_labels_without_risk_are_harmless(label: str) -> None:
     assert risks_of_label(label) == frozenset()
 
 
 def page(*elements: dict) -> Page:
-    """A screen of 100 x 200 pixels with these elements, the first one inside it, the others inside the first."""
+    """Return a screen of 100 x 200 pixels that contains the first element, which contains the others."""
     root = Element(kind="android.widget.FrameLayout", package="com.acme", bounds=(0, 0, 100, 200))
     inside = [
         Element(**{"package": "com.acme", "number": n, "parent": min(n - 1, 1)} | values)
@@ -87,12 +87,12 @@ def judged(*elements: dict, at: tuple[int, int] = (50, 110)) -> Judgement:
         ([BUTTON | {"resource_id": "com.acme:id/btn_pay"}], Risk.PAYMENT),
         ([BUTTON | {"resource_id": "com.acme:id/deleteButton", "text": "OK"}], Risk.DELETION),
         ([BUTTON | {"text": "Delete all of the messages and all of the pictures in them"}], Risk.DELETION),
-        # the words are on a child elsewhere in the row, and on a child under the point
+        # the words are on a child in another place of the row, and on a child under the point
         ([ROW, TEXT | {"text": "删除", "bounds": (70, 100, 90, 120)}], Risk.DELETION),
         ([ALL, TEXT | {"text": "Install", "bounds": (40, 100, 60, 120)}], Risk.INSTALLING),
-        # a transparent element on top takes no touches, so the button below it does
+        # a transparent element on top ignores touches, so the button below it receives them
         ([BUTTON | {"text": "Allow"}, TEXT | {"bounds": (0, 0, 100, 200), "parent": 0}], Risk.PERMISSIONS),
-        # a label that says yes to the question of the page
+        # a label that confirms the question of the page
         ([TEXT | {"text": "Delete this conversation?"}, BUTTON | {"text": "OK", "parent": 0}], Risk.DELETION),
         ([TEXT | {"text": "确定要支付吗？"}, BUTTON | {"text": "确定", "parent": 0}], Risk.PAYMENT),
         ([TEXT | {"text": "All data will be erased."}, BUTTON | {"text": "Continue", "parent": 0}], Risk.DELETION),
@@ -122,12 +122,12 @@ def test_the_element_under_the_point_is_judged(elements: list[dict], risk: Risk)
         [BUTTON | {"text": "Later", "resource_id": "a:id/btn_pay_later"}],
         # the touchable element on top takes the touch
         [BUTTON | {"text": "Pay"}, BUTTON | {"text": "Close", "parent": 0}],
-        # a large touchable page: what is elsewhere on it is not touched
+        # a large touchable page: a touch does not reach elements in other places of it
         [ALL, TEXT | {"text": "Delete"}],
         [TEXT | {"text": "Pay"}],
     ],
 )
-def test_what_is_not_touched_or_not_risky_is_harmless(elements: list[dict]) -> None:
+def test_untouched_or_harmless_elements_are_harmless(elements: list[dict]) -> None:
     assert judged(*elements).risks == frozenset()
 
 
@@ -140,13 +140,13 @@ def test_what_is_not_touched_or_not_risky_is_harmless(elements: list[dict]) -> N
         {"kind": "android.view.View", "bounds": (0, 0, 100, 200)},
     ],
 )
-def test_what_draws_its_own_content_cannot_be_read(element: dict) -> None:
+def test_elements_that_draw_their_own_content_are_unreadable(element: dict) -> None:
     assert judged(element).is_unreadable
     assert judge_touch(None, 50, 110).is_unreadable
     assert not judged(element, TEXT | {"text": "Menu", "bounds": (0, 100, 100, 120)}).is_unreadable
 
 
-def test_words_of_a_screen_are_printable_in_a_message() -> None:
+def test_text_of_a_screen_is_printable_in_a_message() -> None:
     hostile = "Pay \x1b[2J\u202e\nnow \u200b" + "x" * 500
     found = judged(BUTTON | {"text": hostile})
     assert found.risks == {Risk.PAYMENT}

@@ -25,7 +25,7 @@ async def fail(process: Process) -> int:
 
 
 class Host:
-    """`args` prints its arguments in brackets; cat and fail do what they say."""
+    """Return a shell in which `args` prints its arguments in brackets, cat copies its input, and fail fails."""
 
     not_found = "inaccessible or not found"
 
@@ -64,7 +64,7 @@ def out(line: str) -> str:
         ("args a\\\nb", "[ab]"),
     ],
 )  # fmt: skip
-def test_words_are_split_and_expanded_as_posix_says(line: str, printed_arguments: str) -> None:
+def test_words_are_split_and_expanded_by_posix_rules(line: str, printed_arguments: str) -> None:
     assert out(line) == printed_arguments
 
 
@@ -72,7 +72,7 @@ def test_words_are_split_and_expanded_as_posix_says(line: str, printed_arguments
     "text",
     ["", " ", "a b", "'", '"', "'\"'", "; reboot", "$(reboot)", "`reboot`", "a\nb", "\\", "*", "~", "#", "$?", "&"],
 )
-def test_whatever_shlex_quotes_is_one_argument(text: str) -> None:
+def test_text_quoted_by_shlex_is_one_argument(text: str) -> None:
     assert out(f"args {shlex.quote(text)}") == f"[{text}]"
 
 
@@ -96,11 +96,11 @@ def test_whatever_shlex_quotes_is_one_argument(text: str) -> None:
         ("echo kept >/sdcard/f 2>&1; cat </sdcard/f", "kept\n"),
     ],
 )
-def test_connectors_pipes_and_redirections(line: str, expected: str) -> None:
+def test_connectors_pipes_and_redirections_work(line: str, expected: str) -> None:
     assert out(line) == expected
 
 
-def test_an_unknown_command_answers_as_android_does() -> None:
+def test_unknown_command_fails_with_the_message_of_android() -> None:
     result = run(Host(), "nosuch -x")
     assert result.output(2) == b"/system/bin/sh: nosuch: inaccessible or not found\n"
     assert result.status == 127
@@ -109,7 +109,7 @@ def test_an_unknown_command_answers_as_android_does() -> None:
 @pytest.mark.parametrize(
     "line", ["echo 'a", 'echo "a', "echo `a", "echo $(a", "; echo", "echo a &&", "| cat", "echo >", "(echo"]
 )
-def test_what_cannot_be_read_is_a_syntax_error_and_runs_nothing(line: str) -> None:
+def test_unparsable_line_is_a_syntax_error_and_runs_nothing(line: str) -> None:
     result = run(Host(), line)
     assert result.status == 1
     assert b"syntax error" in result.output(2) or result.output(2) == b"/system/bin/sh: no closing quote\n"

@@ -12,7 +12,7 @@ from mobile_r1_jax.phones.simulator.android.shell import Input, Session, Shell, 
 from mobile_r1_jax.phones.simulator.android.system import Android
 
 LANGUAGE = [
-    # globs, variables, assignments, loops, if, test, here-documents, exit, cd: the kinds of the issue
+    # globs, variables, assignments, loops, if, test, here-documents, exit, cd
     ("cd /sdcard; echo x >a.txt; echo y >b.txt; echo *.txt; rm *.txt; ls *.txt", "a.txt b.txt\n"),
     ("cd /sdcard/Pictures/../Download && pwd; cd; pwd; cd - >/dev/null; pwd",
      "/sdcard/Download\n/\n/sdcard/Download\n"),
@@ -77,7 +77,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("line", "expected"), LANGUAGE)
-def test_the_language_of_mksh(android: Android, line: str, expected: str) -> None:
+def test_scripts_print_the_output_of_mksh(android: Android, line: str, expected: str) -> None:
     assert run(android, line).output(1).decode() == expected
 
 
@@ -118,13 +118,13 @@ def test_an_endless_loop_is_killed(android: Android, line: str, monkeypatch: pyt
     ["f() { f; }; f", "x=a; while :; do x=$x$x; done", "(" * 300 + "echo" + ")" * 300, "eval " * 2000 + "echo",
      "echo " + "$(" * 500, "x=x; echo $((x))"],
 )  # fmt: skip
-def test_what_would_exhaust_a_phone_fails_soon(android: Android, line: str) -> None:
+def test_scripts_that_would_exhaust_a_phone_fail_soon(android: Android, line: str) -> None:
     began = time.monotonic()
     assert run(android, line).status != 0
     assert time.monotonic() - began < 5
 
 
-def test_one_shell_that_sleeps_or_loops_does_not_hold_up_another(android: Android) -> None:
+def test_sleeping_or_looping_shell_does_not_block_another(android: Android) -> None:
     async def shell(line: str) -> tuple[bytes, float]:
         session = Session(android)
         await Shell(session, Input(), session.writer(1), session.writer(2)).run(line)
@@ -141,7 +141,7 @@ def test_one_shell_that_sleeps_or_loops_does_not_hold_up_another(android: Androi
     asyncio.run(main())
 
 
-def test_a_script_of_the_standard_input_stops_where_it_exits(android: Android) -> None:
+def test_script_on_standard_input_stops_at_exit(android: Android) -> None:
     result = run(android, "sh", b"cd /sdcard\npwd\nnosuch\nread x\ntaken\necho $x\nexit 4\necho never\n")
     assert (result.output(1), result.status) == (b"/sdcard\ntaken\n", 4)
     assert result.output(2) == b"/system/bin/sh: <stdin>[3]: nosuch: inaccessible or not found\n"

@@ -28,7 +28,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """start(*arguments) -> the command, with no standard input; it is ended after the test."""
+    """Return start(*arguments) -> the process, without standard input; it ends with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
@@ -45,7 +45,7 @@ def start() -> Iterator[Start]:
 
 
 def printed(process: subprocess.Popen[str]) -> str:
-    """What it prints for a person, until the line that is always the last."""
+    """Return the printed text up to its last line."""
     assert process.stdout is not None
     lines = []
     while not lines or "simulator progress" not in lines[-1]:
@@ -64,7 +64,7 @@ def adb(server: ServerAddress) -> Callable[..., str]:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` free ports in a row."""
+    """Return the first of `count` consecutive free ports."""
     for first in range(20_000, 30_000, count):
         with suppress(OSError):
             for port in range(first, first + count):
@@ -73,7 +73,7 @@ def free_ports(count: int) -> int:
     raise AssertionError
 
 
-def test_what_it_prints_can_be_typed(start: Start, adb: Callable[..., str]) -> None:
+def test_printed_commands_work(start: Start, adb: Callable[..., str]) -> None:
     first = free_ports(2)
     text = printed(start("--phones=2", f"--port={first}", "--size=216x480", "--android=12"))
     assert text.startswith("2 simulated phones: 216x480, Android 12. Ctrl-C to stop.\n")
@@ -89,7 +89,7 @@ def test_what_it_prints_can_be_typed(start: Start, adb: Callable[..., str]) -> N
     assert f"127.0.0.1:{first}\tdevice" in adb("devices")
 
 
-def test_a_task_is_done_when_it_is_done(start: Start, adb: Callable[..., str]) -> None:
+def test_task_status_is_done_after_the_task_was_done(start: Start, adb: Callable[..., str]) -> None:
     phone = re.findall(r"adb connect (\S+)", printed(start("--size=216x480")))[0]
     adb("connect", phone)
     assert adb("-s", phone, "shell", "cmd simulator task open_app Shop") == "Open Shop\n"
@@ -99,7 +99,7 @@ def test_a_task_is_done_when_it_is_done(start: Start, adb: Callable[..., str]) -
 
 
 @pytest.mark.parametrize("name", ["send Anna", "send Anna Goodbye", "sned Anna Hello", "'send  Anna Hello'", "x;y"])
-def test_an_unknown_task_is_one_line_and_changes_nothing(
+def test_unknown_task_is_a_one_line_error_without_effect(
     start: Start, adb: Callable[..., str], server: ServerAddress, name: str
 ) -> None:
     phone = re.findall(r"adb connect (\S+)", printed(start("--size=216x480")))[0]
@@ -125,7 +125,7 @@ def test_every_listed_task_can_be_started() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 0)])
 @pytest.mark.parametrize("page", [(), ("--page",)])
-def test_it_runs_without_input_until_a_signal_ends_it(
+def test_simulator_runs_without_input_until_a_signal(
     start: Start, number: signal.Signals, status: int, page: tuple[str, ...]
 ) -> None:
     process = start("--size=112x224", *page)
@@ -137,7 +137,7 @@ def test_it_runs_without_input_until_a_signal_ends_it(
     assert (process.returncode, errors) == (status, "")
 
 
-def test_the_page_is_at_the_printed_address(start: Start) -> None:
+def test_live_page_is_at_the_printed_address(start: Start) -> None:
     text = printed(start("--page", "--phones=3", "--size=112x224"))
     (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", text)
     assert b"<title>Simulated phones</title>" in urllib.request.urlopen(url, timeout=10).read()
@@ -145,7 +145,7 @@ def test_the_page_is_at_the_printed_address(start: Start) -> None:
     assert addresses == re.findall(r"adb connect (\S+)", text)
 
 
-def test_a_program_gets_one_line_and_ends_it_with_its_input() -> None:
+def test_json_mode_prints_one_line_and_ends_with_standard_input() -> None:
     with subprocess.Popen([*COMMAND, "--json", "--phones=2"], stdin=-1, stdout=-1, stderr=-1) as process:
         assert process.stdin is not None and process.stdout is not None
         assert len(json.loads(process.stdout.readline())["ports"]) == 2
@@ -163,13 +163,13 @@ def test_a_program_gets_one_line_and_ends_it_with_its_input() -> None:
         ("--json --page", "not allowed with argument"),
     ],
 )
-def test_arguments_that_do_not_fit_are_one_line(arguments: str, words: str) -> None:
+def test_wrong_arguments_are_one_line_errors(arguments: str, words: str) -> None:
     answer = subprocess.run([*COMMAND, *arguments.split()], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert answer.returncode == 2 and not answer.stdout
     assert words in answer.stderr.splitlines()[-1] and "Traceback" not in answer.stderr
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
+def test_occupied_port_is_a_one_line_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         answer = subprocess.run([*COMMAND, f"--port={port}"], capture_output=True, text=True)
@@ -177,7 +177,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
     assert str(port) in answer.stderr and answer.stderr.count("\n") == 1
 
 
-def test_the_loop_of_the_documentation_works(
+def test_loop_in_the_documentation_works(
     start: Start, adb: Callable[..., str], server: ServerAddress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     phone = re.findall(r"adb connect (\S+)", printed(start("--size=216x480")))[0]

@@ -1,4 +1,4 @@
-"""Annotated trajectories: what the oracle writes can be read, hits what it means, and undoes its mistakes."""
+"""The oracle's annotated trajectories parse, tap the intended elements, and undo their mistakes."""
 
 import re
 from itertools import pairwise
@@ -31,14 +31,14 @@ def write(
 
 
 def read(trajectory: Trajectory, resizing: Resizing = DEMO[1]) -> list[Response]:
-    """The trajectory's responses, read in the pixels that the model sees."""
+    """Return the trajectory's parsed responses, in model pixels."""
     answers = [parse_response(turn.response, resizing.model_frame(turn.screenshot)) for turn in trajectory.turns]
     assert all(isinstance(answer, Response) for answer in answers), answers
     return answers
 
 
 def play(task: Task, trajectory: Trajectory, size: tuple[int, int], resizing: Resizing) -> Device:
-    """Does on a phone what the trajectory says, checking that the phone shows what it shows."""
+    """Perform a trajectory on a phone, and check that the phone shows its screenshots."""
     device, frame = Device(size=size), Frame("device", *size)
     device.reset(task.setup)
     for turn, answer in zip(trajectory.turns, read(trajectory, resizing), strict=True):
@@ -64,7 +64,7 @@ def play(task: Task, trajectory: Trajectory, size: tuple[int, int], resizing: Re
 
 
 @pytest.mark.parametrize(("size", "resizing"), [DEMO, PHONE], ids=["112x224", "1080x2400"])
-def test_doing_what_an_annotation_says_shows_its_screens_and_does_the_task(size, resizing) -> None:
+def test_replayed_annotations_show_their_screens_and_complete_the_task(size, resizing) -> None:
     tasks = TASKS if size == DEMO[0] else TASKS[:5]
     for task, trajectory in zip(tasks, write(tasks, mistakes=0.5, size=size, resizing=resizing), strict=True):
         assert play(task, trajectory, size, resizing).progress()["done"]
@@ -72,7 +72,7 @@ def test_doing_what_an_annotation_says_shows_its_screens_and_does_the_task(size,
 
 
 @pytest.mark.parametrize(("size", "resizing"), [DEMO, PHONE], ids=["112x224", "1080x2400"])
-def test_every_tap_and_long_press_lies_in_its_box_and_nothing_else_has_one(size, resizing) -> None:
+def test_every_tap_and_long_press_is_in_its_box_and_other_actions_have_none(size, resizing) -> None:
     for trajectory in write(TASKS[:8], size=size, resizing=resizing):
         for turn, answer in zip(trajectory.turns, read(trajectory, resizing), strict=True):
             touches = isinstance(answer.action, Click | LongPress)
@@ -83,7 +83,7 @@ def test_every_tap_and_long_press_lies_in_its_box_and_nothing_else_has_one(size,
 
 
 @pytest.mark.parametrize(("size", "resizing"), [DEMO, PHONE], ids=["112x224", "1080x2400"])
-def test_a_box_is_the_element_in_the_pixels_that_the_model_sees(size, resizing) -> None:
+def test_box_is_the_element_in_model_pixels(size, resizing) -> None:
     task = Task("settings", "", {"template": "settings_page", "parameters": {"page": "Sound"}, "seed": 0})
     [trajectory] = write([task], size=size, resizing=resizing)
     device = Device(size=size)
@@ -95,13 +95,13 @@ def test_a_box_is_the_element_in_the_pixels_that_the_model_sees(size, resizing) 
     assert turn.bbox == (shown.x1, shown.y1, shown.x2, shown.y2)
 
 
-def test_without_mistakes_an_annotation_is_as_short_as_can_be() -> None:
+def test_annotations_without_mistakes_have_the_minimum_of_steps() -> None:
     for task, trajectory in zip(TASKS, write(TASKS), strict=True):
         assert len(trajectory.turns) == play(task, trajectory, *DEMO).progress()["shortest"]
 
 
-def test_mistakes_are_undone_and_leave_nothing_behind() -> None:
-    """The same trajectories with and without: the phone ends the same, and says so on the way back."""
+def test_mistakes_are_undone_without_a_trace() -> None:
+    """Trajectories with and without mistakes end in the same state, and thoughts mention the way back."""
     wrong = 0
     tasks = draw_tasks(60, seed=1, apps=ALL_APPS, held_out=False, popups=0)
     for task, plain, other in zip(tasks, write(tasks), write(tasks, mistakes=1.0), strict=True):
@@ -113,7 +113,7 @@ def test_mistakes_are_undone_and_leave_nothing_behind() -> None:
     assert wrong == len(slippery)
 
 
-def test_a_mistake_is_noticed_in_words() -> None:
+def test_thought_after_a_mistake_mentions_it() -> None:
     tasks = draw_tasks(40, seed=2, apps=("settings", "shop", "messages"), held_out=False, popups=0)
     noticed = [
         any("wrong page" in answer.thought for answer in read(trajectory)) for trajectory in write(tasks, mistakes=1.0)
@@ -122,19 +122,19 @@ def test_a_mistake_is_noticed_in_words() -> None:
     assert not any("wrong page" in a.thought for trajectory in write(tasks) for a in read(trajectory))
 
 
-def test_the_share_of_mistakes_is_the_one_asked_for() -> None:
+def test_share_of_mistakes_equals_the_setting() -> None:
     tasks = draw_tasks(100, seed=3, apps=("settings", "shop", "messages"), held_out=False, popups=0)
     plain, some = write(tasks), write(tasks, mistakes=0.2)
     share = sum(len(a.turns) < len(b.turns) for a, b in zip(plain, some, strict=True)) / len(tasks)
     assert 0.1 < share < 0.3
 
 
-def test_the_same_seed_writes_the_same_and_another_seed_other_mistakes() -> None:
+def test_seed_determines_the_mistakes() -> None:
     tasks = TASKS[:10]
     assert write(tasks, mistakes=1.0) == write(tasks, mistakes=1.0) != write(tasks, mistakes=1.0, seed=1)
 
 
-def test_thoughts_say_what_for_then_the_page_then_how_things_stand_there() -> None:
+def test_thoughts_state_the_purpose_the_page_and_its_status() -> None:
     tasks = draw_tasks(60, seed=4, apps=ALL_APPS, held_out=False, popups=2)
     form = re.compile(r"([\w ]+); on ([\w ?]+); (next|done|pop-up|wrong page|not in sight)\.")
     standing: set[str] = set()
@@ -142,7 +142,7 @@ def test_thoughts_say_what_for_then_the_page_then_how_things_stand_there() -> No
         said = [form.fullmatch(answer.thought).groups() for answer in read(trajectory)]
         purposes = {purpose for purpose, _, _ in said}
         assert len(purposes) == (2 if task.setup["template"] == "switch_two" else 1)
-        if task.setup["template"] != "go_home":  # the one parameter that is where it starts, not what it is about
+        if task.setup["template"] != "go_home":  # its parameter is the start page and not the goal
             named = [value for value in task.setup["parameters"].values() if value not in ("on", "off")]
             assert all(any(name in purpose for purpose in purposes) for name in named)
         standing |= {verdict for _, _, verdict in said}
@@ -150,7 +150,7 @@ def test_thoughts_say_what_for_then_the_page_then_how_things_stand_there() -> No
     assert standing == {"next", "done", "pop-up", "wrong page", "not in sight"}
 
 
-def test_the_task_is_in_the_system_message() -> None:
+def test_system_message_contains_the_task() -> None:
     for task, trajectory in zip(TASKS, write(TASKS), strict=True):
         assert trajectory.task == task.instruction and trajectory.app == task.app
         assert trajectory.system == f"Phone. Task: {task.instruction}"
@@ -162,7 +162,7 @@ def test_annotations_survive_the_published_schema(tmp_path: Path) -> None:
     assert [trajectory for _, trajectory in read_trajectories(tmp_path)] == written
 
 
-def test_no_annotation_repeats_a_screen_without_having_gone_somewhere() -> None:
+def test_every_annotated_action_changes_the_screen() -> None:
     for trajectory in write(TASKS):
         for before, after in pairwise(turn.screenshot.sha for turn in trajectory.turns[:-1]):
             assert before != after or "key" in trajectory.turns[0].response

@@ -1,4 +1,4 @@
-"""The simulated phone as a device: apps, focus, tasks and what it tells of itself."""
+"""The simulated phone as a device: apps, focus, tasks and state."""
 
 import json
 
@@ -9,7 +9,7 @@ from mobile_r1_jax.phones.simulator.device import Device
 SETUP = {"template": "open_app", "parameters": {"app": "Shop"}, "seed": 0}
 
 
-def test_there_are_at_least_five_apps_and_each_can_be_launched_by_its_package() -> None:
+def test_at_least_five_apps_launch_by_their_package() -> None:
     device = Device()
     assert {"Launcher", "Settings", "Shop", "Messages", "Clock"} <= set(device.packages.values())
     for package in device.packages:
@@ -17,7 +17,7 @@ def test_there_are_at_least_five_apps_and_each_can_be_launched_by_its_package() 
     assert not device.launch("com.sim.nosuch")
 
 
-def test_a_task_is_done_when_the_phones_state_says_so() -> None:
+def test_state_of_the_phone_decides_if_a_task_is_done() -> None:
     device = Device()
     device.reset(SETUP)
     assert not device.progress()["done"]
@@ -27,12 +27,12 @@ def test_a_task_is_done_when_the_phones_state_says_so() -> None:
     assert device.progress() == {"done": True, "remaining": 1, "shortest": 2, "milestones": [1, 1]}
 
 
-def test_progress_without_a_task_says_what_to_do() -> None:
+def test_progress_without_a_task_is_an_error_with_the_remedy() -> None:
     with pytest.raises(ValueError, match="reset the phone with one first"):
         Device().progress()
 
 
-def test_a_setup_that_is_wrong_leaves_the_phone_as_it_was() -> None:
+def test_wrong_setup_leaves_the_phone_unchanged() -> None:
     device = Device()
     device.reset(SETUP)
     device.launch("com.sim.shop")
@@ -41,7 +41,7 @@ def test_a_setup_that_is_wrong_leaves_the_phone_as_it_was() -> None:
     assert device.focus[0] == "com.sim.shop" and device.progress()["done"]
 
 
-def test_the_state_is_json_and_a_copy() -> None:
+def test_state_is_a_json_copy() -> None:
     device = Device()
     state = device.state()
     assert json.loads(json.dumps(state)) == state
@@ -49,7 +49,7 @@ def test_the_state_is_json_and_a_copy() -> None:
     assert device.state()["shop"]["cart"]
 
 
-def test_gestures_off_any_element_are_harmless() -> None:
+def test_gestures_outside_any_element_do_nothing() -> None:
     device = Device()
     device.tap(111, 223)
     device.long_press(0, 27)

@@ -1,4 +1,4 @@
-"""What taps, presses, swipes, text and keys do: pop-ups, menus, scrolling, typing and the way back."""
+"""Effects of taps, presses, swipes, text and keys: pop-ups, menus, scrolling, typing and Back."""
 
 from random import Random
 
@@ -48,7 +48,7 @@ def interrupted(popup: Popup, page: str) -> State:
 
 
 @pytest.mark.parametrize("popup", POPUPS, ids=lambda popup: popup.title)
-def test_a_pop_up_comes_up_when_its_page_opens_and_covers_everything_but_the_title(popup: Popup) -> None:
+def test_pop_up_opens_with_its_page_and_covers_everything_below_the_title(popup: Popup) -> None:
     state = phone()
     state.waiting = [(2, popup)]
     state.launch("shop")
@@ -60,7 +60,7 @@ def test_a_pop_up_comes_up_when_its_page_opens_and_covers_everything_but_the_tit
 
 
 @pytest.mark.parametrize("page", ["messages/chat/Anna", "settings/home"])
-def test_a_pop_up_blocks_what_is_beneath(page: str) -> None:
+def test_pop_up_blocks_the_elements_under_it(page: str) -> None:
     state = interrupted(POPUPS[0], page)
     before = state.copy()
     buttons = [e.bounds(SIZE) for e in gestures.screen_of(state).elements if e.touchable]
@@ -85,7 +85,7 @@ def test_dismissing_a_pop_up_shows_the_page_again(popup: Popup, page: str) -> No
 
 @pytest.mark.parametrize("popup", ASTRAY, ids=lambda popup: popup.title)
 @pytest.mark.parametrize("page", ["settings/home", "settings/Display", "shop/home", "shop/item/Lamp", "camera/home"])
-def test_accepting_leads_astray_and_back_returns(popup: Popup, page: str) -> None:
+def test_accepting_a_pop_up_opens_another_page_and_back_returns(popup: Popup, page: str) -> None:
     state = interrupted(popup, page)
     tap(state, popup.accept)
     assert state.popup is None and state.page == popup.astray
@@ -101,7 +101,7 @@ def test_back_closes_a_pop_up_before_it_leaves_the_page() -> None:
     assert state.page == "shop/home"
 
 
-def test_a_pop_ups_buttons_change_places_from_task_to_task() -> None:
+def test_order_of_pop_up_buttons_varies_between_tasks() -> None:
     rng = Random(0)
     assert {gestures.shuffled(POPUPS[0], rng).accept_first for _ in range(20)} == {True, False}
 
@@ -139,7 +139,7 @@ def test_every_tile_of_the_launcher_opens_its_app() -> None:
         assert APPS[state.app].label == label and state.page == f"{label.lower()}/home"
 
 
-def test_a_long_press_opens_a_menu_that_a_choice_back_or_a_tap_beside_it_closes() -> None:
+def test_long_press_opens_a_menu_and_a_choice_back_or_outside_tap_closes_it() -> None:
     for close in (
         lambda state: gestures.press(state, "BACK"),
         lambda state: gestures.tap(state, 56, 220, SIZE),
@@ -156,7 +156,7 @@ def test_a_long_press_opens_a_menu_that_a_choice_back_or_a_tap_beside_it_closes(
 @pytest.mark.parametrize(
     ("page", "listing"), [("clock/home", "alarms"), ("messages/home", "chats"), ("shop/cart", "cart")]
 )
-def test_delete_in_the_menu_deletes_what_was_pressed_and_nothing_else(page: str, listing: str) -> None:
+def test_delete_in_the_menu_deletes_only_the_pressed_element(page: str, listing: str) -> None:
     state = phone(page)
     app = page.split("/")[0]
     before = list(state.data[app][listing])
@@ -166,7 +166,7 @@ def test_delete_in_the_menu_deletes_what_was_pressed_and_nothing_else(page: str,
     assert before[1] not in names(state)
 
 
-def test_scrolling_settings_shows_what_is_below_and_above_the_fold() -> None:
+def test_scrolling_settings_shows_rows_below_and_above() -> None:
     state = phone("settings/home")
     rows = state.data["settings"]["rows"]
     assert names(state)[1:] == rows[:VISIBLE]
@@ -176,7 +176,7 @@ def test_scrolling_settings_shows_what_is_below_and_above_the_fold() -> None:
     assert names(state)[1:] == rows[:VISIBLE]
 
 
-def test_a_swipe_shorter_than_a_row_does_not_scroll_and_a_new_page_starts_at_its_top() -> None:
+def test_swipe_shorter_than_a_row_does_not_scroll_and_pages_open_at_the_top() -> None:
     state = phone("settings/home")
     swipe(state, "up", pixels=27)
     assert state.scroll == 0
@@ -186,7 +186,7 @@ def test_a_swipe_shorter_than_a_row_does_not_scroll_and_a_new_page_starts_at_its
     assert state.page == "settings/home" and state.scroll == 0
 
 
-def test_switches_toggle_and_show_which_way_they_are() -> None:
+def test_switches_toggle_and_show_their_state() -> None:
     state = phone("settings/Display")
     was = state.data["settings"]["on"]["Dark"]
     tap(state, "Dark")
@@ -194,7 +194,7 @@ def test_switches_toggle_and_show_which_way_they_are() -> None:
     assert gestures.screen_of(state).find("Dark").value == ("off" if was else "on")
 
 
-def test_a_search_shows_the_item_among_others_and_an_unknown_one_only_others() -> None:
+def test_search_shows_a_known_item_among_others_and_only_others_for_unknown_text() -> None:
     state = phone("shop/search")
     gestures.type_text(state, "Lamp")
     shown = [element.name for element in gestures.screen_of(state).elements if element.kind == "row"]
@@ -203,7 +203,7 @@ def test_a_search_shows_the_item_among_others_and_an_unknown_one_only_others() -
     assert state.page == "shop/results/Lamps x" and "Lamp" not in names(state)
 
 
-def test_a_search_again_replaces_the_results() -> None:
+def test_second_search_replaces_the_results() -> None:
     state = phone("shop/search")
     for text in ("Lam", "p"):
         gestures.type_text(state, text)
@@ -213,7 +213,7 @@ def test_a_search_again_replaces_the_results() -> None:
 
 
 @pytest.mark.parametrize("send", [lambda state: tap(state, "Send"), lambda state: gestures.press(state, "ENTER")])
-def test_a_message_is_written_then_sent_by_its_button_or_by_enter(send) -> None:
+def test_written_message_is_sent_by_its_button_or_enter(send) -> None:
     state = phone("messages/chat/Anna")
     assert gestures.screen_of(state).find("Send") is None
     gestures.type_text(state, "Hello")
@@ -222,7 +222,7 @@ def test_a_message_is_written_then_sent_by_its_button_or_by_enter(send) -> None:
     assert state.data["messages"]["sent"] == {"Anna": ["Hello"]} and not state.text and "Hello" in names(state)
 
 
-def test_text_goes_nowhere_where_there_is_no_field() -> None:
+def test_typing_without_a_field_does_nothing() -> None:
     for page in ("launcher/home", "settings/home", "shop/cart", "messages/home", "clock/home", "camera/home"):
         state = phone(page)
         before = state.copy()
@@ -231,7 +231,7 @@ def test_text_goes_nowhere_where_there_is_no_field() -> None:
         assert state == before
 
 
-def test_a_new_alarm_is_named_then_kept_and_leaving_the_page_forgets_the_name() -> None:
+def test_new_alarm_is_saved_by_keep_and_discarded_by_leaving_the_page() -> None:
     state = phone("clock/home")
     tap(state, "New")
     gestures.type_text(state, "Swim")
@@ -243,7 +243,7 @@ def test_a_new_alarm_is_named_then_kept_and_leaving_the_page_forgets_the_name() 
     assert state.page == "clock/home" and state.data["clock"]["alarms"]["Swim"] and names(state)[1] == "Swim"
 
 
-def test_volume_keys_stop_at_silent_and_at_full() -> None:
+def test_volume_keys_stop_at_minimum_and_maximum() -> None:
     state = phone()
     for key, end in (("VOLUME_UP", 15), ("VOLUME_DOWN", 0)):
         for _ in range(20):
@@ -251,7 +251,7 @@ def test_volume_keys_stop_at_silent_and_at_full() -> None:
         assert state.volume == end
 
 
-def test_keys_that_mean_nothing_here_do_nothing() -> None:
+def test_keys_without_a_function_do_nothing() -> None:
     state = phone("shop/home")
     before = state.copy()
     for key in ("DEL", "TAB", "CAMERA", "A", "CTRL_LEFT+A", "NO_SUCH_KEY", ""):

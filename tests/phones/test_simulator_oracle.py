@@ -1,4 +1,4 @@
-"""The oracle finishes every task from its start, and from wherever a random walk has led, or says that it cannot."""
+"""The oracle finishes every task, from its start and after a random walk, or reports that it is impossible."""
 
 from random import Random
 
@@ -18,7 +18,7 @@ TEXTS = (*ITEMS[:4], "Hello", "Wake", "Swim", "no such thing", "")
 
 
 def follow(placed: Placed, most: int = 2 * MOST_STEPS) -> int | None:
-    """Lets the oracle play: how many steps it took, `finish` included; None where it went on and on."""
+    """Let the oracle play; return its number of steps including `finish`, or None if it does not end."""
     for step in range(1, most + 1):
         move = oracle.next_move(placed.state, placed.goals)
         if move.kind == "finish":
@@ -28,7 +28,7 @@ def follow(placed: Placed, most: int = 2 * MOST_STEPS) -> int | None:
 
 
 def wander(state: State, rng: Random, steps: int) -> None:
-    """Touches, types and presses whatever there is."""
+    """Perform a random input on the current page."""
     for _ in range(steps):
         kind = rng.choices(("touch", "anywhere", "swipe", "key", "type", "open"), (55, 10, 7, 13, 8, 7))[0]
         touchable = [element for element in gestures.screen_of(state).elements if element.touchable]
@@ -49,7 +49,7 @@ def wander(state: State, rng: Random, steps: int) -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 @pytest.mark.parametrize("popups", [0, 3])
-def test_every_task_starts_undone_and_is_done_in_the_number_of_steps_told(template: Template, popups: int) -> None:
+def test_every_task_starts_undone_and_takes_the_reported_number_of_steps(template: Template, popups: int) -> None:
     for parameters in combinations(template, held_out=True) + combinations(template, held_out=False):
         setup = {"template": template.name, "parameters": parameters, "seed": len(str(parameters)), "popups": popups}
         placed = place(setup)
@@ -58,30 +58,30 @@ def test_every_task_starts_undone_and_is_done_in_the_number_of_steps_told(templa
         progress = placed.progress()
         assert (
             progress["done"] and steps == progress["shortest"] <= MOST_STEPS - 3
-        )  # room for a mistake and its undoing
+        )  # steps left for a mistake and its undoing
         assert progress["milestones"] == [placed.start - 1] * 2 and progress["remaining"] == 1
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_from_wherever_a_random_walk_leads_the_oracle_finishes_or_the_task_is_beyond_help(template: Template) -> None:
+def test_oracle_finishes_after_a_random_walk_unless_the_task_is_impossible(template: Template) -> None:
     rng, lost = Random(template.name), 0
     for _ in range(25):
         parameters = rng.choice(combinations(template, held_out=False))
         setup = {"template": template.name, "parameters": parameters, "seed": rng.getrandbits(32), "popups": 2}
         placed = place(setup)
         wander(placed.state, rng, rng.randint(1, 25))
-        placed.state.waiting = []  # `remaining` is about the way without further pop-ups
-        told = oracle.remaining(placed.state, placed.goals)
+        placed.state.waiting = []  # `remaining` does not count pop-ups that open later
+        remaining = oracle.remaining(placed.state, placed.goals)
         steps = follow(placed)
         if steps is None:
-            assert told == MOST_STEPS
+            assert remaining == MOST_STEPS
             lost += 1
         else:
-            assert told == min(steps, MOST_STEPS)
-    assert lost <= 5  # some walks delete the very thing that the task is about
+            assert remaining == min(steps, MOST_STEPS)
+    assert lost <= 5  # some walks delete the object of the task
 
 
-def test_each_step_of_the_oracle_brings_the_goal_one_step_nearer() -> None:
+def test_every_step_of_the_oracle_reduces_the_remaining_steps_by_one() -> None:
     rng = Random(0)
     for template in TEMPLATES.values():
         parameters = rng.choice(combinations(template, held_out=False))
@@ -95,20 +95,20 @@ def test_each_step_of_the_oracle_brings_the_goal_one_step_nearer() -> None:
             assert oracle.remaining(placed.state, placed.goals) == before - 1
 
 
-def test_a_task_whose_object_was_deleted_is_beyond_help() -> None:
+def test_task_with_a_deleted_object_is_impossible() -> None:
     placed = place({"template": "silence", "parameters": {"name": "Anna"}, "seed": 0})
     placed.state.data["messages"]["chats"].remove("Anna")
     assert placed.progress()["remaining"] == MOST_STEPS and follow(placed) is None
 
 
-def test_counting_what_remains_leaves_the_phone_alone() -> None:
+def test_counting_the_remaining_steps_does_not_change_the_phone() -> None:
     placed = place({"template": "cart_add", "parameters": {"item": "Lamp"}, "seed": 0, "popups": 3})
     before = placed.state.copy()
     oracle.remaining(placed.state, placed.goals)
     assert placed.state == before
 
 
-def test_a_wrong_text_is_left_behind_and_not_sent() -> None:
+def test_oracle_leaves_a_wrong_text_unsent() -> None:
     placed = place({"template": "send", "parameters": {"name": "Bob", "word": "Hello"}, "seed": 0})
     placed.state.push("messages/home")
     placed.state.push("messages/chat/Bob")
@@ -118,7 +118,7 @@ def test_a_wrong_text_is_left_behind_and_not_sent() -> None:
     assert placed.state.data["messages"]["sent"] == {"Bob": ["Hello"]}
 
 
-def test_the_oracle_scrolls_to_what_is_below_and_back_to_what_is_above_the_fold() -> None:
+def test_oracle_scrolls_down_and_up_to_hidden_rows() -> None:
     placed = place({"template": "settings_page", "parameters": {"page": "About"}, "seed": 0})
     rows = placed.state.data["settings"]["rows"]
     rows.remove("About")
@@ -131,7 +131,7 @@ def test_the_oracle_scrolls_to_what_is_below_and_back_to_what_is_above_the_fold(
     assert oracle.next_move(placed.state, placed.goals) == Move("swipe", "down")
 
 
-def test_a_pop_up_is_dismissed_before_anything_else() -> None:
+def test_oracle_dismisses_a_pop_up_first() -> None:
     placed = place({"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 3})
     while placed.state.popup is None:
         oracle.apply_move(placed.state, oracle.next_move(placed.state, placed.goals))

@@ -1,4 +1,4 @@
-"""The live page: it shows what adb sees, what is done on it reaches the phone, and no other web page can use it."""
+"""The live page shows the screens of adb, sends inputs to the phone, and is closed to other web pages."""
 
 import hashlib
 import http.client
@@ -60,7 +60,7 @@ def center(page: PageServer, name: str) -> list[int]:
     return list(next(element for element in elements if element.name == name).center(SIZE))
 
 
-def test_it_lists_every_phone_and_shows_what_adb_shows(page: PageServer, phone: SimulatedPhone) -> None:
+def test_page_lists_every_phone_and_shows_the_screen_of_adb(page: PageServer, phone: SimulatedPhone) -> None:
     listed = json.loads(request(page, "GET", "/phones")[1])
     assert [one["name"] for one in listed] == [f"127.0.0.1:{phone.port}" for phone in page.phones]
     assert {(one["width"], one["height"]) for one in listed} == {SIZE}
@@ -69,28 +69,30 @@ def test_it_lists_every_phone_and_shows_what_adb_shows(page: PageServer, phone: 
     phone.shell("input keyevent HOME")
     assert look(page)["screen"] != before["screen"]
     assert request(page, "GET", "/phones/1/screen?1")[1] == phone.screenshot().png
-    assert look(page, 0)["screen"] != before["screen"]  # the other phone has its own
+    assert look(page, 0)["screen"] != before["screen"]  # the other phone has a different screen
 
 
 @pytest.mark.parametrize(
     ("kind", "leave"),
     [("secure", "HOME"), ("slow", "HOME"), ("asleep", "WAKEUP"), ("black", "HOME"), ("truncated", "HOME")],
 )
-def test_looking_at_the_page_is_no_capture(page: PageServer, phone: SimulatedPhone, kind: str, leave: str) -> None:
+def test_viewing_the_page_does_not_count_as_a_capture(
+    page: PageServer, phone: SimulatedPhone, kind: str, leave: str
+) -> None:
     whole = phone.service("exec:screencap -p")
     phone.simulator("trouble", {"script": [{"kind": kind}], "durations": {}})
     troubled = phone.service("exec:screencap -p")
     for _ in range(9):
         seen = look(page)["screen"], request(page, "GET", "/phones/1/screen")[1]
     assert seen[0] == hashlib.sha256(seen[1]).hexdigest()[:16]
-    shows_it = kind in ("secure", "slow", "asleep")  # the others are of the capture alone
+    shows_it = kind in ("secure", "slow", "asleep")  # the other kinds affect only the capture
     assert seen[1] == (troubled if shows_it else whole)
     assert (phone.service("exec:screencap -p") == troubled) == shows_it  # a slow page is slow for one more capture
     phone.shell(f"input keyevent {leave}")
     assert look(page)["screen"] != seen[0]
 
 
-def test_a_click_a_hold_and_a_drag_are_a_tap_a_long_press_and_a_swipe(page: PageServer, phone: SimulatedPhone) -> None:
+def test_click_hold_and_drag_are_tap_long_press_and_swipe(page: PageServer, phone: SimulatedPhone) -> None:
     anna = center(page, "Anna")
     assert act(page, {"touch": [*anna, *anna, 600]}) == 200
     assert "Delete" in phone.shell("uiautomator dump /sdcard/w.xml; cat /sdcard/w.xml").stdout
@@ -110,7 +112,7 @@ def test_keys_reach_the_phone(page: PageServer, phone: SimulatedPhone, key: str,
 
 
 @pytest.mark.parametrize("text", ["Hello", "你好，世界", "a'b\"c $HOME;%s", "é"])
-def test_text_is_typed_and_the_task_is_followed(page: PageServer, phone: SimulatedPhone, text: str) -> None:
+def test_page_types_text_and_shows_the_progress_of_the_task(page: PageServer, phone: SimulatedPhone, text: str) -> None:
     assert look(page)["task"] == "Send Hello to Anna" and not look(page)["done"]
     anna = center(page, "Anna")
     act(page, {"touch": [*anna, *anna, 50]})
@@ -122,7 +124,7 @@ def test_text_is_typed_and_the_task_is_followed(page: PageServer, phone: Simulat
     assert look(page)["done"] is (text == "Hello")
 
 
-def test_what_is_not_an_input_is_refused(page: PageServer, phone: SimulatedPhone) -> None:
+def test_invalid_input_is_refused(page: PageServer, phone: SimulatedPhone) -> None:
     before = phone.simulator("state")
     wrong = ({}, [], 1, "tap", None, {"touch": [1, 2]}, {"touch": [1, 2, 3, 4, "5"]}, {"touch": [1, 2, 3, 4, True]})
     for action in (*wrong, {"key": "HOME; rm"}, {"key": ["HOME"]}, {"text": 1}, {"key": "HOME", "text": "a"}, {"x": 1}):
@@ -143,13 +145,15 @@ def test_points_outside_the_screen_touch_nothing(page: PageServer, phone: Simula
 @pytest.mark.parametrize(
     "path", ["/phones/2", "/phones/-1", "/phones/x", "/../page.py", "/phones/1/other", "/phones/", "/x"]
 )
-def test_there_is_nothing_at_other_paths(page: PageServer, path: str) -> None:
+def test_other_paths_are_not_found(page: PageServer, path: str) -> None:
     assert request(page, "GET", path)[0] == 404
     assert request(page, "POST", path, b"{}", X_Token=page.token)[0] == 404
 
 
 @pytest.mark.parametrize("token", ["", "x", "é", None])
-def test_input_needs_the_token_of_the_page(page: PageServer, phone: SimulatedPhone, token: str | None) -> None:
+def test_input_without_the_token_of_the_page_is_refused(
+    page: PageServer, phone: SimulatedPhone, token: str | None
+) -> None:
     headers = {} if token is None else {"X_Token": token}
     before = phone.simulator("state")
     assert request(page, "POST", "/phones/1", b'{"key": "HOME"}', **headers)[0] == 403
@@ -158,13 +162,13 @@ def test_input_needs_the_token_of_the_page(page: PageServer, phone: SimulatedPho
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost@evil"])
 @pytest.mark.parametrize("path", ["/", "/phones", "/phones/1", "/phones/1/screen"])
-def test_other_host_names_see_nothing(page: PageServer, host: str, path: str) -> None:
+def test_requests_with_other_host_names_are_refused(page: PageServer, host: str, path: str) -> None:
     status, body = request(page, "GET", path, Host=host)
     assert status == 403 and page.token.encode() not in body
     assert request(page, "POST", path, b'{"key": "HOME"}', Host=host, X_Token=page.token)[0] == 403
 
 
-def test_the_page_holds_its_token_and_allows_nothing_from_elsewhere(page: PageServer) -> None:
+def test_page_contains_its_token_and_a_strict_content_policy(page: PageServer) -> None:
     connection = http.client.HTTPConnection("localhost", page.server_port, timeout=10)
     connection.request("GET", "/")
     answer = connection.getresponse()
@@ -174,7 +178,7 @@ def test_the_page_holds_its_token_and_allows_nothing_from_elsewhere(page: PageSe
     assert page.server_address[0] == "127.0.0.1"
 
 
-def test_browsers_that_leave_or_say_nothing_do_no_harm(page: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_aborted_and_silent_connections_have_no_effect(page: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
     for data in (b"", b"GET", b"\x16\x03\x01\x02", b"GET /phones/1/screen HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50):
         with socket.create_connection(("127.0.0.1", page.server_port)) as client:
             client.sendall(data)

@@ -100,7 +100,7 @@ def page(put_on_wire: Callable[[Device], ListeningPhone]) -> Iterator[PageServer
         server.shutdown()
 
 
-def test_a_person_can_do_a_task_with_mouse_and_keyboard(page: PageServer, tmp_path: Path) -> None:
+def test_person_can_do_a_task_with_mouse_and_keyboard(page: PageServer, tmp_path: Path) -> None:
     device = page.phones[1].android.device
     page.run(lambda: device.reset(CHAT))
 
@@ -128,7 +128,7 @@ def test_a_person_can_do_a_task_with_mouse_and_keyboard(page: PageServer, tmp_pa
         wait_until(lambda: any(element.name == "Delete" for element in page.run(device.elements)))
         browser.value("document.querySelectorAll('article')[1].querySelector('.keys button').click()")
         wait_until(lambda: all(element.name != "Delete" for element in page.run(device.elements)))
-        touch("Anna", drag=2)  # a hand that is not quite still
+        touch("Anna", drag=2)  # a small movement of the hand
         wait_until(lambda: state()["page"] == "messages/chat/Anna")
         touch("Write")
         for letter in "你好":

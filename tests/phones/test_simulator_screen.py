@@ -1,4 +1,4 @@
-"""What simulated phones show: the same bytes for the same seed, at any size, and nothing that looks like another."""
+"""Screens of simulated phones: reproducible bytes at any size, and no two elements that look alike."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ print(hashlib.sha256(device.screenshot()).hexdigest())
 
 
 def pixels(png: bytes) -> np.ndarray:
-    """[height, width, 3] uint8."""
+    """Return the pixels [height, width, 3] uint8."""
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
@@ -52,12 +52,12 @@ def settings_screen(size: tuple[int, int], seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_screen(size: tuple[int, int]) -> None:
+def test_seed_determines_the_bytes_of_a_screen(size: tuple[int, int]) -> None:
     assert settings_screen(size, 3) == settings_screen(size, 3)
     assert settings_screen(size, 3) != settings_screen(size, 4)
 
 
-def test_another_process_with_other_string_hashes_draws_the_same_tasks_and_bytes() -> None:
+def test_tasks_and_bytes_do_not_depend_on_string_hashes() -> None:
     def run(hash_seed: str) -> str:
         command = [sys.executable, "-c", OF_ANOTHER_PROCESS]
         return subprocess.run(command, env={"PYTHONHASHSEED": hash_seed}, capture_output=True, check=True).stdout
@@ -68,13 +68,13 @@ def test_another_process_with_other_string_hashes_draws_the_same_tasks_and_bytes
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_screenshot_is_an_rgb_png_of_the_screens_size(size: tuple[int, int]) -> None:
+def test_screenshot_is_an_rgb_png_of_the_screen_size(size: tuple[int, int]) -> None:
     image = Image.open(io.BytesIO(Device(size=size).screenshot()))
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", size)
 
 
 @pytest.mark.parametrize("size", [*SIZES, (720, 1281)])
-def test_the_cells_of_the_grid_cover_the_screen_without_gap_or_overlap(size: tuple[int, int]) -> None:
+def test_grid_cells_cover_the_screen_without_gap_or_overlap(size: tuple[int, int]) -> None:
     covered = np.zeros((size[1], size[0]), int)
     for column, row in itertools.product(range(COLUMNS), range(ROWS)):
         x1, y1, x2, y2 = Element("", "tile", (column, row, 1, 1)).bounds(size)
@@ -83,7 +83,7 @@ def test_the_cells_of_the_grid_cover_the_screen_without_gap_or_overlap(size: tup
 
 
 @pytest.mark.parametrize("names", [launcher.TILES, shop.TABS, clock.TABS], ids=["launcher", "shop", "clock"])
-def test_no_two_nameless_pictures_that_share_a_screen_look_the_same(names: tuple[str, ...]) -> None:
+def test_icons_on_one_screen_all_look_different(names: tuple[str, ...]) -> None:
     def picture(name: str) -> bytes:
         image = Image.new("RGB", (28, 28), "white")
         draw_glyph(ImageDraw.Draw(image), name, (0, 0, 28, 28))
@@ -93,7 +93,7 @@ def test_no_two_nameless_pictures_that_share_a_screen_look_the_same(names: tuple
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_rows_with_other_names_and_switches_the_other_way_look_different(size: tuple[int, int]) -> None:
+def test_rows_with_different_names_or_values_look_different(size: tuple[int, int]) -> None:
     def row(kind: str, name: str, value: str = "") -> bytes:
         return draw(Screen("", 0, (Element(name, kind, (0, 1, 4, 1), value=value),)), size)
 
@@ -105,7 +105,7 @@ def test_rows_with_other_names_and_switches_the_other_way_look_different(size: t
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("text", ["two\nlines", "中文", "😀", "\t\0", "word " * 400, ""])
-def test_whatever_is_typed_can_be_shown(size: tuple[int, int], text: str) -> None:
+def test_any_typed_text_can_be_drawn(size: tuple[int, int], text: str) -> None:
     state = gestures.fresh_state(Random(0))
     state.push("clock/new")
     gestures.type_text(state, text)
@@ -113,7 +113,7 @@ def test_whatever_is_typed_can_be_shown(size: tuple[int, int], text: str) -> Non
     assert pixels(shown).shape == (size[1], size[0], 3)
 
 
-def test_every_task_starts_on_a_screen_whose_elements_lie_on_it() -> None:
+def test_every_task_starts_with_all_elements_on_the_screen() -> None:
     for template in TEMPLATES.values():
         parameters = combinations(template, held_out=False)[0]
         placed = place({"template": template.name, "parameters": parameters, "seed": 1})
@@ -123,7 +123,7 @@ def test_every_task_starts_on_a_screen_whose_elements_lie_on_it() -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (40, 160), (160, 40), (100, 399)])
-def test_every_page_can_be_drawn_at_the_sizes_on_the_border(size: tuple[int, int]) -> None:
+def test_every_page_can_be_drawn_at_extreme_sizes(size: tuple[int, int]) -> None:
     check_size(size)
     tasks = draw_tasks(30, seed=3, apps=tuple(APPS), held_out=False, popups=1)
     drawn = annotate(tasks, system="{instruction}", size=size, resizing=Resizing(scale=1.0), mistakes=0.5, seed=0)
@@ -131,6 +131,6 @@ def test_every_page_can_be_drawn_at_the_sizes_on_the_border(size: tuple[int, int
 
 
 @pytest.mark.parametrize("size", [(39, 40), (0, 0), (40, 161), (161, 40), (9999, 10_000), (-40, 40)])
-def test_sizes_that_cannot_be_drawn_are_refused_by_name(size: tuple[int, int]) -> None:
+def test_impossible_screen_sizes_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=f"screen size {size[0]}x{size[1]}: each side must have 40 to 9999 pixels"):
         check_size(size)

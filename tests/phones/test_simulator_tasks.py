@@ -1,4 +1,4 @@
-"""Tasks: how many and in which languages, how they are drawn and held out, and what counts as progress."""
+"""Tasks: templates, languages, draws, held-out parameters and progress."""
 
 import json
 import re
@@ -26,18 +26,18 @@ def instructions(template: Template, *, held_out: bool) -> set[str]:
     return {w.format(**p) for p in combinations(template, held_out=held_out) for w in wordings}
 
 
-def test_there_are_25_templates_or_more_on_five_apps() -> None:
+def test_at_least_25_templates_cover_five_apps() -> None:
     assert len(TEMPLATES) >= 25 and {template.app for template in TEMPLATES.values()} == set(APPS)
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_each_template_says_the_same_in_english_and_in_chinese(template: Template) -> None:
+def test_english_and_chinese_instructions_have_the_same_parameters(template: Template) -> None:
     assert template.english.isascii() and re.search(r"[\u4e00-\u9fff]", template.chinese)
     assert named(template.english) == named(template.chinese) <= set(template.domains)
 
 
-def test_two_tasks_with_one_instruction_ask_for_the_same_end() -> None:
-    """Only where the phone starts may differ: nobody could tell them apart otherwise."""
+def test_tasks_with_equal_instructions_have_equal_goals() -> None:
+    """Only the start page may differ: an agent cannot distinguish the tasks otherwise."""
     seen: dict[str, tuple[str, tuple[str, ...]]] = {}
     for template in TEMPLATES.values():
         for parameters in combinations(template, held_out=True) + combinations(template, held_out=False):
@@ -47,7 +47,7 @@ def test_two_tasks_with_one_instruction_ask_for_the_same_end() -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_what_is_held_out_is_one_in_eight_and_shares_no_instruction_with_training(template: Template) -> None:
+def test_one_in_eight_parameters_is_held_out_without_shared_instructions(template: Template) -> None:
     held, kept = combinations(template, held_out=True), combinations(template, held_out=False)
     every = [dict(zip(template.domains, values, strict=True)) for values in product(*template.domains.values())]
     assert sorted(map(str, held + kept)) == sorted(map(str, every)) and kept
@@ -55,7 +55,7 @@ def test_what_is_held_out_is_one_in_eight_and_shares_no_instruction_with_trainin
     assert not instructions(template, held_out=True) & instructions(template, held_out=False)
 
 
-def test_tasks_drawn_for_training_and_for_evaluation_never_share_an_instruction() -> None:
+def test_training_and_evaluation_tasks_never_share_an_instruction() -> None:
     training = draw_tasks(600, seed=0, apps=APPS, held_out=False, popups=0.5)
     held_out = draw_tasks(600, seed=0, apps=APPS, held_out=True, popups=0.5)
     assert {task.instruction for task in held_out} <= held_out_instructions()
@@ -65,14 +65,14 @@ def test_tasks_drawn_for_training_and_for_evaluation_never_share_an_instruction(
     )
 
 
-def test_drawn_tasks_go_through_all_templates_of_the_apps_asked_for_and_no_others() -> None:
+def test_drawn_tasks_cover_exactly_the_templates_of_the_requested_apps() -> None:
     tasks = draw_tasks(13, seed=1, apps=("settings", "shop"), held_out=False, popups=0)
     wanted = {template.name for template in TEMPLATES.values() if template.app in ("settings", "shop")}
     assert len(wanted) == 13 and {task.setup["template"] for task in tasks} == wanted
     assert all(task.app in ("settings", "shop") for task in tasks)
 
 
-def test_evaluated_kinds_of_tasks_are_those_that_hold_something_out() -> None:
+def test_evaluated_templates_are_those_with_held_out_parameters() -> None:
     training, held_out = (
         {
             task.setup["template"]
@@ -83,21 +83,21 @@ def test_evaluated_kinds_of_tasks_are_those_that_hold_something_out() -> None:
     assert training == held_out < {template.name for template in TEMPLATES.values()}
 
 
-def test_some_instructions_are_chinese_and_pop_ups_are_as_frequent_as_asked_for() -> None:
+def test_some_instructions_are_chinese_and_pop_ups_have_the_requested_rate() -> None:
     tasks = draw_tasks(800, seed=2, apps=APPS, held_out=False, popups=1.25)
     chinese = sum(not task.instruction.isascii() for task in tasks) / len(tasks)
     popups = sum(task.setup["popups"] for task in tasks) / len(tasks)
     assert 0.24 < chinese < 0.36 and 1.18 < popups < 1.32
 
 
-def test_the_same_seed_draws_the_same_tasks_and_another_seed_others() -> None:
+def test_seed_determines_the_drawn_tasks() -> None:
     def draw(seed: int) -> list:
         return draw_tasks(20, seed=seed, apps=APPS, held_out=False, popups=0.5)
 
     assert draw(0) == draw(0) != draw(1)
 
 
-def test_apps_without_tasks_are_an_error_that_names_those_with() -> None:
+def test_error_for_apps_without_tasks_names_apps_with_tasks() -> None:
     with pytest.raises(ValueError, match=r"\['camera'\].*clock.*shop"):
         draw_tasks(1, seed=0, apps=("camera",), held_out=False, popups=0)
 
@@ -118,25 +118,25 @@ def test_apps_without_tasks_are_an_error_that_names_those_with() -> None:
         ({"pop_ups": 1}, "pop_ups"),
     ],
 )
-def test_a_setup_that_is_wrong_is_refused_in_one_line_that_names_it(change: dict, said: str) -> None:
+def test_wrong_setup_is_a_one_line_error_that_names_it(change: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         place(SETUP | change)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["template", "parameters", "seed"])
-def test_a_setup_lacking_something_says_what_a_setup_takes(missing: str) -> None:
+def test_incomplete_setup_error_names_the_required_keys(missing: str) -> None:
     with pytest.raises(ValueError, match="takes template, parameters, seed, popups"):
         place({name: value for name, value in SETUP.items() if name != missing})
 
 
-def test_a_task_travels_as_json() -> None:
+def test_task_survives_json() -> None:
     for task in draw_tasks(28, seed=3, apps=APPS, held_out=False, popups=1):
         assert place(json.loads(json.dumps(task.setup))).state == place(task.setup).state
 
 
 @pytest.mark.parametrize("popups", [0, 1, 3])
-def test_as_many_pop_ups_come_up_as_the_setup_says_within_the_first_pages(popups: int) -> None:
+def test_first_pages_show_the_number_of_pop_ups_in_the_setup(popups: int) -> None:
     placed = place(SETUP | {"popups": popups})
     shown = set()
     for page in ("settings/Display", "settings/Sound", "settings/About", "settings/Battery", "shop/me", "shop/cart"):
@@ -147,7 +147,7 @@ def test_as_many_pop_ups_come_up_as_the_setup_says_within_the_first_pages(popups
     assert len(shown) == placed.state.popups_shown == popups <= len(POPUPS)
 
 
-def test_milestones_are_the_steps_of_the_shortest_way_and_are_never_lost_again() -> None:
+def test_milestones_are_steps_of_the_shortest_path_and_never_decrease() -> None:
     placed = place({"template": "cart_add", "parameters": {"item": "Lamp"}, "seed": 0})
     assert placed.progress() == {"done": False, "remaining": 6, "shortest": 6, "milestones": [0, 5]}
     oracle.apply_move(placed.state, Move("open", "Camera"))
@@ -161,7 +161,7 @@ def test_milestones_are_the_steps_of_the_shortest_way_and_are_never_lost_again()
     assert placed.progress() == {"done": False, "remaining": 6, "shortest": 6, "milestones": [3, 5]}
 
 
-def test_a_pop_up_in_the_way_lengthens_the_shortest_way_and_one_that_opens_on_the_finish_does_not() -> None:
+def test_only_pop_ups_before_the_last_page_lengthen_the_shortest_path() -> None:
     placed = place({"template": "pay", "parameters": {}, "seed": 0})
     placed.state.waiting = [(2, POPUPS[0]), (3, POPUPS[1])]
     turns = 1

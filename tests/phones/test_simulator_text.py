@@ -1,4 +1,4 @@
-"""Text on simulated screens: Latin as before, Chinese and other scripts legible, and a box for what no font has."""
+"""Text on simulated screens: Latin, Chinese and other scripts are legible, and unknown characters are boxes."""
 
 import itertools
 import subprocess
@@ -24,7 +24,7 @@ def picture(text: str, height: int = 100) -> bytes:
 
 
 def characters(codec: str, first_bytes: range) -> list[str]:
-    """The characters of a national standard that has 94 in each row."""
+    """Return the characters of a national standard with 94 characters per row."""
     pairs = (bytes(pair) for pair in itertools.product(first_bytes, range(0xA1, 0xFF)))
     return list("".join(pair.decode(codec, errors="ignore") for pair in pairs))
 
@@ -44,7 +44,7 @@ def looks(text: list[str], pixels: int) -> set[bytes]:
         ("euc_kr", range(0xB0, 0xC9), 2350),  # Hangul
     ],
 )
-def test_every_common_character_has_its_own_look(codec: str, first_bytes: range, count: int) -> None:
+def test_every_common_character_looks_different(codec: str, first_bytes: range, count: int) -> None:
     text = characters(codec, first_bytes)
     assert len(text) == count
     assert not [character for character in text if not is_shipped(character)]  # none is drawn as a box
@@ -55,14 +55,14 @@ def test_every_common_character_has_its_own_look(codec: str, first_bytes: range,
     "text",
     ["，。！？：；、", "（）「」《》【】", "ＡＢＣ１２３％", "臺灣請問", "éüßçñÅ", "Привет", "Ελλάδα", "ệơư", "€→×≥"],
 )
-def test_other_signs_and_scripts_are_drawn(text: str) -> None:
+def test_other_symbols_and_scripts_are_drawn(text: str) -> None:
     assert all(map(is_shipped, text))
     assert len({picture(character) for character in text}) == len(set(text))
 
 
 @pytest.mark.parametrize("height", HEIGHTS)
 @pytest.mark.parametrize("text", [*NAMES[::8], "Type y, gjp!", "x" * 60, "“quoted” …", "98.6° ™", ""])
-def test_latin_text_has_the_pixels_of_the_built_in_font_alone(text: str, height: int) -> None:
+def test_latin_text_is_drawn_in_the_built_in_font(text: str, height: int) -> None:
     image = Image.new("L", (4 * height, height), 255)
     pen, pixels = ImageDraw.Draw(image), max(8, height * 3 // 7)
     while pixels > 8 and pen.textlength(text, font=built_in_font(pixels)) > 4 * height:
@@ -82,7 +82,7 @@ def test_latin_screens_do_not_read_the_shipped_font() -> None:
 
 @pytest.mark.parametrize("text", ["😀", "สวัสดี", "مرحبا", "\x01", "\ud800", "\ufffe", "\U0010ffff"])
 @pytest.mark.parametrize("height", HEIGHTS)
-def test_what_no_font_has_is_a_visible_box(text: str, height: int) -> None:
+def test_character_without_a_glyph_is_a_visible_box(text: str, height: int) -> None:
     assert min(picture(text, height)) < 128
     assert picture(text[0], height) == picture("\uffff", height)
     assert picture(f"中{text}", height) != picture("中", height)
@@ -107,7 +107,7 @@ def test_both_fonts_share_a_baseline_and_no_character_covers_another() -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (112, 224), (1080, 2400), (2160, 4800)])
-def test_chinese_that_is_typed_is_shown(size: tuple[int, int]) -> None:
+def test_typed_chinese_text_is_drawn(size: tuple[int, int]) -> None:
     def typed(text: str) -> bytes:
         phone = Device(size)
         phone.reset(CHAT)

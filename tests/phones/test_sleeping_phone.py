@@ -1,4 +1,4 @@
-"""A sleeping phone is black and takes nothing but the keys that wake it; a locked one is unlocked first."""
+"""A sleeping phone is black and accepts only keys that wake it; a locked phone must be unlocked first."""
 
 import io
 from random import Random
@@ -30,7 +30,7 @@ def colours(android: Android) -> set[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("key", ["26", "223", "POWER", "KEYCODE_SLEEP"])
-def test_a_sleeping_phone_is_black_and_the_same_after_it_wakes(android: Android, key: str) -> None:
+def test_sleeping_phone_is_black_and_unchanged_after_waking(android: Android, key: str) -> None:
     do(android, "am start -n com.sim.settings/.HomeActivity")
     before = do(android, "screencap -p")
     do(android, f"input keyevent {key}")
@@ -53,7 +53,7 @@ def test_a_sleeping_phone_is_black_and_the_same_after_it_wakes(android: Android,
     ],
 )
 @pytest.mark.parametrize("app", ["settings", "shop"])
-def test_a_sleeping_phone_takes_nothing(android: Android, app: str, line: str) -> None:
+def test_sleeping_phone_ignores_input(android: Android, app: str, line: str) -> None:
     do(android, f"am start -n com.sim.{app}/.HomeActivity; input keyevent SLEEP")
     before = android.device.state()
     do(android, line)
@@ -61,7 +61,7 @@ def test_a_sleeping_phone_takes_nothing(android: Android, app: str, line: str) -
 
 
 @pytest.mark.parametrize("waking", ["WAKEUP", "POWER", "82"])
-def test_an_app_that_is_opened_in_sleep_opens_when_the_phone_wakes(android: Android, waking: str) -> None:
+def test_app_opened_during_sleep_is_shown_after_waking(android: Android, waking: str) -> None:
     do(android, "input keyevent 223; am start -n com.android.deskclock/.HomeActivity")
     assert android.device.focus[0] == "com.sim.launcher" and colours(android) == {(0, 0, 0)}
     do(android, f"input keyevent {waking}")
@@ -71,7 +71,7 @@ def test_an_app_that_is_opened_in_sleep_opens_when_the_phone_wakes(android: Andr
 
 
 @pytest.mark.parametrize("opening", ["input swipe 56 180 56 40", "input keyevent MENU", "wm dismiss-keyguard"])
-def test_a_lock_screen_covers_everything_until_it_is_opened(android: Android, opening: str) -> None:
+def test_lock_screen_covers_everything_until_it_is_unlocked(android: Android, opening: str) -> None:
     do(android, "locksettings set-disabled false; am start -n com.sim.shop/.HomeActivity; input keyevent 26 26")
     assert android.device.awake and android.device.locked and len(colours(android)) > 1
     before = android.device.state()
@@ -89,7 +89,7 @@ def test_without_a_lock_screen_the_phone_never_locks(android: Android) -> None:
     assert android.device.awake and not android.device.locked
 
 
-def test_a_reboot_and_a_task_wake_the_phone(android: Android) -> None:
+def test_reboot_and_reset_wake_the_phone(android: Android) -> None:
     do(android, "am start -n com.android.deskclock/.HomeActivity; input keyevent 223; reboot")
     assert android.device.awake and android.device.focus[0] == "com.sim.launcher"
     do(android, "input keyevent 223")

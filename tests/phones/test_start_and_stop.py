@@ -1,4 +1,4 @@
-"""Phones that cannot be had are one line; whatever ends a run, adb and the simulator end with it."""
+"""Failed starts of phones are one-line errors; adb and the simulator end with the run."""
 
 import os
 import re
@@ -31,7 +31,7 @@ except PhonesUnavailable as error:
 
 
 def start(*arguments: str, **environment: str) -> str:
-    """What a process prints that starts 200 phones."""
+    """Return the output of a process that starts 200 phones."""
     command = [sys.executable, "-c", START, *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | environment)
     assert answer.returncode == 0 and not answer.stderr, answer.stderr
@@ -40,7 +40,7 @@ def start(*arguments: str, **environment: str) -> str:
 
 @pytest.fixture
 def adbutils(tmp_path: Path) -> Path:
-    """A copy of adbutils whose adb can be replaced."""
+    """Return a copy of adbutils with a replaceable adb."""
     spec = find_spec("adbutils")
     assert spec is not None and spec.origin is not None
     shutil.copytree(Path(spec.origin).parent, tmp_path / "adbutils", ignore=lambda *_: {"adb", "__pycache__"})
@@ -57,7 +57,7 @@ def adbutils(tmp_path: Path) -> Path:
         ("#!/bin/sh\necho 1; kill -11 $$\n", 0o755, r"adb server: \S+ does not start: killed by signal 11.*"),
     ],
 )
-def test_an_adb_that_is_missing_or_broken_is_one_line(
+def test_missing_or_broken_adb_is_a_one_line_error(
     adbutils: Path, content: str | None, mode: int, message: str
 ) -> None:
     adb = adbutils / "binaries" / "adb"
@@ -68,7 +68,7 @@ def test_an_adb_that_is_missing_or_broken_is_one_line(
     assert re.fullmatch(message + "\n", said), said
 
 
-def test_an_adb_that_hangs_is_one_line_and_is_ended(adbutils: Path) -> None:
+def test_hanging_adb_is_a_one_line_error_and_is_ended(adbutils: Path) -> None:
     adb = adbutils / "binaries" / "adb"
     adb.write_text(f"#!/bin/sh\necho $$ > {adbutils}/pid\nexec sleep 1000\n")
     adb.chmod(0o755)
@@ -77,7 +77,7 @@ def test_an_adb_that_hangs_is_one_line_and_is_ended(adbutils: Path) -> None:
     assert not Path(f"/proc/{(adbutils / 'pid').read_text().strip()}").exists()
 
 
-def test_the_adb_of_the_path_is_used_where_adbutils_has_none(adbutils: Path, tmp_path: Path) -> None:
+def test_adb_on_the_path_is_used_if_adbutils_has_none(adbutils: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     adb = tmp_path / "bin" / "adb"
     adb.write_text("#!/bin/sh\necho 'from the path' >&2; exit 1\n")
@@ -87,7 +87,7 @@ def test_the_adb_of_the_path_is_used_where_adbutils_has_none(adbutils: Path, tmp
 
 
 @pytest.mark.parametrize("limit", range(3, 24, 4))
-def test_too_few_descriptors_for_a_port_or_a_process_are_one_line(limit: int) -> None:
+def test_too_few_file_descriptors_are_a_one_line_error(limit: int) -> None:
     said = start(str(limit))
     assert re.fullmatch(r"(adb server|simulator): .*Too many open files.*\n", said), said
 
@@ -100,7 +100,7 @@ def test_too_few_descriptors_for_a_port_or_a_process_are_one_line(limit: int) ->
         (1, (112, 22400), "screen size 112x22400: each side"),
     ],
 )
-def test_a_simulator_that_dies_at_its_start_is_one_line(count: int, size: tuple[int, int], words: str) -> None:
+def test_simulator_that_ends_at_its_start_is_a_one_line_error(count: int, size: tuple[int, int], words: str) -> None:
     with pytest.raises(PhonesUnavailable, match=r"simulator: .* exit status 2") as caught, simulated_fleet(count, size):
         pass
     assert words in str(caught.value) and "\n" not in str(caught.value)
@@ -123,7 +123,7 @@ def test_a_simulator_that_dies_at_its_start_is_one_line(count: int, size: tuple[
         ("--listen 5", "unrecognized arguments: --listen 5"),
     ],
 )
-def test_impossible_arguments_of_the_simulator_are_one_line(arguments: str, words: str) -> None:
+def test_impossible_arguments_of_the_simulator_are_one_line_errors(arguments: str, words: str) -> None:
     command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", *arguments.split()]
     answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert answer.returncode == 2 and not answer.stdout
@@ -145,7 +145,7 @@ with closing(SimulatedPhones(2, (112, 224), 0, Timings())) as source:
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_children_end_within_seconds_of_whatever_ends_the_run(number: signal.Signals, frozen: bool) -> None:
+def test_children_end_within_seconds_of_the_run(number: signal.Signals, frozen: bool) -> None:
     with subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdout is not None
         groups = [int(word) for word in parent.stdout.readline().split()]

@@ -1,4 +1,4 @@
-"""The shell lines of a task on a phone behind the real adb: verified resets, outcomes, teardown, dry runs."""
+"""The shell lines of a task on a phone over real adb: verified resets, outcomes, teardown, dry runs."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def task(
 
 @pytest.fixture
 def stock(phones: tuple[SimulatedPhone, ...], server: ServerAddress) -> Iterator[AdbPhone]:
-    """A phone as a user's: only shell commands of Android reach it."""
+    """Return a phone like that of a user: only Android's shell commands reach it."""
     phone = AdbPhone(phones[2].serial, server, INSTANT)
     phone.shell("input keyevent 3; settings delete global probe; rm -f /sdcard/probe")
     yield phone
@@ -38,7 +38,7 @@ def front(phone: AdbPhone) -> str:
     return phone.shell("dumpsys window").stdout.split("mCurrentFocus=")[1].split("}")[0]
 
 
-def test_a_phone_is_prepared_asked_and_cleaned_up(stock: AdbPhone) -> None:
+def test_program_prepares_checks_and_cleans_up_a_phone(stock: AdbPhone) -> None:
     probe = task("settings put global probe 0", SHOP, teardown=("settings delete global probe",))
     prepare(stock, probe)
     assert "launcher" in front(stock)
@@ -49,7 +49,7 @@ def test_a_phone_is_prepared_asked_and_cleaned_up(stock: AdbPhone) -> None:
     assert stock.shell("settings get global probe").stdout == "null\n"
 
 
-def test_a_link_is_the_start_screen(stock: AdbPhone) -> None:
+def test_link_opens_the_start_screen(stock: AdbPhone) -> None:
     prepare(stock, task(opens=SHOP))
     assert "com.sim.shop" in front(stock)
 
@@ -91,7 +91,7 @@ def test_a_task_without_checks_has_an_unknown_outcome(stock: AdbPhone) -> None:
         (task(checks=(Check("cat /sdcard/probe", "equals", "x"), Check("echo x", "equals", "x"))), "a check says done"),
     ],
 )  # fmt: skip
-def test_a_reset_that_does_not_help_is_a_failure_of_the_phone(stock: AdbPhone, probe: Task, reason: str) -> None:
+def test_failed_reset_is_an_infrastructure_failure(stock: AdbPhone, probe: Task, reason: str) -> None:
     attempts: list[str] = []
     with pytest.raises(PhoneError) as caught:
         prepare(stock, probe, stop_apps=lambda: attempts.append("stopped"), patience=0)
@@ -100,7 +100,7 @@ def test_a_reset_that_does_not_help_is_a_failure_of_the_phone(stock: AdbPhone, p
     assert len(attempts) == RESETS
 
 
-def test_a_reset_is_repeated_until_it_helps(stock: AdbPhone, caplog) -> None:
+def test_reset_is_repeated_until_the_start_state_is_right(stock: AdbPhone, caplog) -> None:
     lines = iter(["settings put global probe 1", "echo full > /sdcard/probe", "settings put global probe 0"])
     probe = task("mkdir -p /sdcard/probe; rm -r /sdcard/probe")
     prepare(stock, probe, stop_apps=lambda: stock.shell(next(lines)), patience=0)
@@ -108,7 +108,7 @@ def test_a_reset_is_repeated_until_it_helps(stock: AdbPhone, caplog) -> None:
     assert "reset 1 of 3: a check says done" in caplog.text and "reset 2 of 3: setup: " in caplog.text
 
 
-def test_settings_that_take_effect_late_are_waited_for(stock: AdbPhone) -> None:
+def test_preparation_waits_for_settings_with_a_delayed_effect(stock: AdbPhone) -> None:
     stock.shell("settings put global probe 1")
     late = threading.Timer(0.5, lambda: stock.shell("settings put global probe 0"))
     late.start()
@@ -118,20 +118,20 @@ def test_settings_that_take_effect_late_are_waited_for(stock: AdbPhone) -> None:
     late.join()
 
 
-def test_an_app_in_front_is_not_the_start_screen(stock: AdbPhone) -> None:
+def test_foreground_app_is_not_accepted_as_the_home_screen(stock: AdbPhone) -> None:
     assert await_start(stock, Program(), 0) == ""
     stock.shell(SHOP)
     assert await_start(stock, Program(), 0).startswith("the phone is not at Home: com.sim.shop/")
     assert await_start(stock, Program(opens=SHOP), 0) == ""
 
 
-def test_every_line_of_a_teardown_runs(stock: AdbPhone, caplog) -> None:
+def test_teardown_runs_every_line_despite_errors(stock: AdbPhone, caplog) -> None:
     clean_up(stock, task(teardown=("no_such_command", "settings put global probe 5", "rm /sdcard/probe")))
     assert stock.shell("settings get global probe").stdout == "5\n"
     assert "'no_such_command': exit status 127" in caplog.text and "'rm /sdcard/probe': exit status 1" in caplog.text
 
 
-def test_a_phone_that_is_gone_is_told_at_once(server: ServerAddress) -> None:
+def test_lost_phone_is_reported_at_once(server: ServerAddress) -> None:
     gone = AdbPhone("emulator-1", server, INSTANT)
     for call in (
         lambda: prepare(gone, task()),
@@ -144,7 +144,7 @@ def test_a_phone_that_is_gone_is_told_at_once(server: ServerAddress) -> None:
     assert row.problem == "setup failed" and "emulator-1" in row.setup and row.answers == ()
 
 
-def test_a_dry_run_prints_every_answer(stock: AdbPhone) -> None:
+def test_dry_run_prints_every_output(stock: AdbPhone) -> None:
     tasks = [
         task("settings put global probe 0", teardown=("settings delete global probe",)),
         task("no_such_command"),

@@ -17,7 +17,7 @@ NULL = "java.lang.NullPointerException: Attempt to get length of null array"
 
 
 def phone(page: str = "messages/chat/Anna", version: int = 14) -> Android:
-    """A phone that shows a page, usually one with a text field."""
+    """Return a phone that shows a page, by default one with a text field."""
     android = Android(Device(), "emulator-1", COMMANDS, version)
     android.device._state.push(page)
     return android
@@ -68,11 +68,11 @@ def typed(*lines: str, page: str = "messages/chat/Anna") -> str:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("page", ["messages/chat/Anna", "clock/new", "shop/search"])
-def test_text_is_inserted_at_the_cursor_and_keys_edit_it(page: str, lines: list[str], text: str) -> None:
+def test_text_is_inserted_at_the_cursor_and_edited_by_keys(page: str, lines: list[str], text: str) -> None:
     assert typed(*lines, page=page) == text
 
 
-def test_text_typed_over_adb_is_one_text(phones: tuple[SimulatedPhone, ...]) -> None:
+def test_pieces_of_text_typed_over_adb_are_joined(phones: tuple[SimulatedPhone, ...]) -> None:
     over_adb = phones[1]
     over_adb.shell("am start -n com.sim.messages/.HomeActivity; input tap 56 42; input text hel; input text lo")
     assert over_adb.simulator("state")["text"] == "hello"
@@ -101,7 +101,7 @@ def test_letters_digits_and_punctuation_have_keys_by_name_and_by_number(keys: st
     ("combinations", "text"),
     [("59 29", "A"), ("SHIFT_RIGHT 8", "!"), ("59 KEYCODE_9", "("), ("KEYCODE_SHIFT_LEFT SLASH", "?"), ("113 42", "")],
 )
-def test_shift_gives_capitals_and_signs_and_other_modifiers_nothing(combinations: str, text: str) -> None:
+def test_shift_gives_capitals_and_symbols_and_other_modifiers_give_nothing(combinations: str, text: str) -> None:
     assert typed(f"input keycombination {combinations}") == text
 
 
@@ -116,7 +116,7 @@ def test_a_tap_into_the_field_puts_the_cursor_at_its_end() -> None:
 
 
 @pytest.mark.parametrize("enter", ["input keyevent 66", "input keyevent ENTER", "input keyevent NUMPAD_ENTER"])
-def test_enter_sends_the_message_and_empties_its_field(enter: str) -> None:
+def test_enter_sends_the_message_and_clears_its_field(enter: str) -> None:
     android = phone()
     do(android, "input text hel", "input text lo", enter, "input text again")
     state = android.device.state()
@@ -129,7 +129,7 @@ def test_a_newline_in_input_text_is_the_enter_key() -> None:
     assert android.device.state()["messages"]["sent"] == {"Anna": ["one"]} and android.device.state()["text"] == "two"
 
 
-def test_a_search_is_edited_where_its_results_are_shown() -> None:
+def test_search_text_is_edited_on_the_page_of_results() -> None:
     android = phone("shop/search")
     do(android, "input text Lmp", "input keyevent 122 22", "input text a")
     assert android.device.state()["page"] == "shop/results/Lamp"
@@ -173,7 +173,7 @@ BROADCASTS = [
 
 
 @pytest.mark.parametrize(("broadcast", "text"), BROADCASTS)
-def test_the_adb_keyboard_edits_at_the_cursor_once_it_is_selected(broadcast: str, text: str) -> None:
+def test_selected_adb_keyboard_edits_at_the_cursor(broadcast: str, text: str) -> None:
     android = phone()
     do(android, "input text a")
     assert b"Broadcast completed: result=0" in run(android, f"am broadcast -a {broadcast}").output(1)
@@ -195,7 +195,7 @@ def test_the_adb_keyboard_sends_by_an_editor_action(action: str) -> None:
 
 @pytest.mark.parametrize("version", SDK)
 @pytest.mark.parametrize("text", ["你好", "é", "ok👍", "a\x07b", "''"])
-def test_input_text_fails_as_androids_for_text_that_it_cannot_type(version: int, text: str) -> None:
+def test_input_text_fails_like_android_for_text_that_it_cannot_type(version: int, text: str) -> None:
     android = phone(version=version)
     result = run(android, f"input text {text}")
     reason = result.output(2).decode()
@@ -219,7 +219,7 @@ def test_input_text_fails_as_androids_for_text_that_it_cannot_type(version: int,
         ("input keycombination 113", (255, "", "arguments for command: keycombination"), "Unknown command: keycomb"),
     ],
 )  # fmt: skip
-def test_wrong_input_commands_answer_as_the_version_does(line: str, new: tuple[int, str, str], old: str) -> None:
+def test_wrong_input_commands_fail_like_their_version(line: str, new: tuple[int, str, str], old: str) -> None:
     status, out, err = new
     for version in (11, 14, 16) if "keycombination" not in line else (12, 16):
         result = run(phone(version=version), line)
@@ -228,7 +228,7 @@ def test_wrong_input_commands_answer_as_the_version_does(line: str, new: tuple[i
     assert (result.status, result.output(1)) == (0, b"") and old in result.output(2).decode()
 
 
-def test_a_field_keeps_its_cursor_inside_the_text() -> None:
+def test_cursor_of_a_field_stays_inside_the_text() -> None:
     field = TextField.at_end("ab")
     assert field.move(-5).cursor == 0 and field.move(9).cursor == 2
     assert field.delete(1) == field and field.move(0).delete(-1) == field.move(0)

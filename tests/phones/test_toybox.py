@@ -1,6 +1,6 @@
-"""The simulated phone's Unix commands are toybox's: outputs, messages and exit statuses.
+"""The simulated phone's Unix commands equal toybox: outputs, messages and exit statuses.
 
-The expected outputs were compared with toybox 0.8.9 itself, as far as it has the command.
+The expected outputs were compared with toybox 0.8.9, for the commands that it has.
 """
 
 import re
@@ -14,7 +14,7 @@ from mobile_r1_jax.phones.simulator.android.system import Android
 FILES = "cd /data/local/tmp; printf 'b 2\\na 1\\nc 3\\n' >f; mkdir d; echo x >d/g; "
 
 OUTPUTS = [
-    # the flags that were ignored
+    # flags
     ("grep -c a f; grep -o '[0-9]' f; grep -n b f; grep -l a f d/g; grep -v a f", "1\n2\n1\n3\n1:b 2\nf\nb 2\nc 3\n"),
     ("ls -d d; ls -1 d; ls -a d; ls -R", "d\ng\n.\n..\ng\n.:\nd\nf\n\n./d:\ng\n"),
     ("ls -l f | tr -s ' ' | cut -d' ' -f1,3-5,8", "-rw-rw---- shell shell 12 f\n"),
@@ -82,7 +82,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("line", "expected"), OUTPUTS)
-def test_outputs_are_those_of_toybox(android: Android, line: str, expected: str) -> None:
+def test_outputs_equal_those_of_toybox(android: Android, line: str, expected: str) -> None:
     assert run(android, FILES + line).output(1).decode() == expected
 
 
@@ -111,19 +111,19 @@ WITHOUT_OPTIONS = {
 
 
 @pytest.mark.parametrize("name", sorted(set(TOOLS) - WITHOUT_OPTIONS))
-def test_an_unknown_option_is_refused(android: Android, name: str) -> None:
+def test_unknown_option_is_refused(android: Android, name: str) -> None:
     result = run(android, f"{name} -Y x y")
     assert result.output(2).decode().startswith(f"{name}: Unknown option 'Y' (see \"{name} --help\")")
     assert result.status == {"grep": 2, "egrep": 2, "fgrep": 2, "sort": 2}.get(name, result.status) != 0
 
 
-def test_commands_act_on_the_working_directory(android: Android) -> None:
+def test_commands_use_the_working_directory(android: Android) -> None:
     run(android, "cd /sdcard/Pictures; screencap -p here.png; uiautomator dump tree.xml")
     assert run(android, "cd /sdcard; ls Pictures").output(1) == b"here.png\ntree.xml\n"
     assert run(android, "cat tree.xml").status == 1
 
 
-def test_uptime_and_uname_have_their_forms(android: Android) -> None:
+def test_uptime_and_uname_have_their_formats(android: Android) -> None:
     assert re.fullmatch(r" \d\d:\d\d:\d\d up .*load average: .*\n", run(android, "uptime").output(1).decode())
     assert re.fullmatch(
         r"Linux localhost \S+ #1 SMP PREEMPT .* x86_64 Toybox\n", run(android, "uname -a").output(1).decode()

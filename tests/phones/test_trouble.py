@@ -1,4 +1,4 @@
-"""Trouble on demand: the settings, when it begins, and what adb and a phone's screen show of each kind."""
+"""Simulated trouble: its settings, its start, and what adb and the screen show for each kind."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ PutOnWire = Callable[[Device], ListeningPhone]
 
 @pytest.fixture
 def troubled(put_on_wire: PutOnWire, server: ServerAddress) -> Troubled:
-    """Return a phone, in an app, whose next request meets one kind of trouble, and its device."""
+    """Return a phone, in an app, whose next request causes one kind of trouble, and its device."""
 
     def make(kind: str, version: int = 14, **fields: object) -> tuple[SimulatedPhone, Device]:
         device = Device(SIZE)
@@ -84,7 +84,7 @@ def test_settings_are_read_from_text_and_from_a_file(tmp_path: Path) -> None:
     assert read_trouble(text) == read_trouble(str(tmp_path / "trouble.json")) == chosen
 
 
-def test_a_script_counts_screenshots_or_commands() -> None:
+def test_script_counts_screenshots_or_commands() -> None:
     script = (Event("popup", 2), Event("frozen", 2), Event("latency", 3, "commands"), Event("black", 0))
     schedule = Schedule(Trouble(script=script))
     asked = (True, False, True, False, True, True)
@@ -93,7 +93,7 @@ def test_a_script_counts_screenshots_or_commands() -> None:
     assert schedule.begun == {"popup": 1, "frozen": 1, "latency": 1, "black": 1}
 
 
-def test_rates_are_shares_and_a_seed_repeats_them() -> None:
+def test_rates_are_probabilities_and_a_seed_repeats_the_draws() -> None:
     def begun(seed: int) -> list[list[str]]:
         schedule = Schedule(Trouble({"popup": 0.2, "offline": 0.1}, seed=seed))
         return [[event.kind for event in schedule.next(screenshot=turn % 2 == 0)] for turn in range(2000)]
@@ -114,7 +114,7 @@ def test_rates_are_shares_and_a_seed_repeats_them() -> None:
         ("frozen", "device", "no answer within"),
     ],
 )
-def test_adb_shows_what_is_wrong_and_the_phone_comes_back(
+def test_adb_shows_the_trouble_and_the_phone_recovers(
     troubled: Troubled, server: ServerAddress, kind: str, listed: str | None, reason: str
 ) -> None:
     phone, _ = troubled(kind, duration=1.5)
@@ -140,7 +140,7 @@ def test_adb_shows_what_is_wrong_and_the_phone_comes_back(
     assert phone.simulator("trouble") == {kind: 1}
 
 
-def test_a_disconnect_cuts_the_answer_of_a_command_that_took_effect(troubled: Troubled) -> None:
+def test_disconnect_cuts_the_output_of_a_command_that_took_effect(troubled: Troubled) -> None:
     phone, device = troubled("disconnect", of="commands")
     with pytest.raises(PhoneError, match="hung up"):
         phone.checked("input keyevent HOME; echo done")
@@ -149,7 +149,7 @@ def test_a_disconnect_cuts_the_answer_of_a_command_that_took_effect(troubled: Tr
     assert phone.shell("echo done").stdout == "done\n"
 
 
-def test_a_late_answer_is_complete(troubled: Troubled) -> None:
+def test_delayed_output_is_complete(troubled: Troubled) -> None:
     phone, _ = troubled("latency", of="commands", duration=0.2)
     started = time.monotonic()
     assert phone.shell("echo here").stdout == "here\n"
@@ -159,7 +159,7 @@ def test_a_late_answer_is_complete(troubled: Troubled) -> None:
     assert time.monotonic() - started < 0.2
 
 
-def test_a_truncated_picture_is_refused_and_the_next_one_is_whole(troubled: Troubled) -> None:
+def test_truncated_image_is_refused_and_the_next_one_is_complete(troubled: Troubled) -> None:
     phone, _ = troubled("truncated", duration=2)
     for _ in range(2):
         with pytest.raises(PhoneError, match="cut short"):
@@ -168,13 +168,13 @@ def test_a_truncated_picture_is_refused_and_the_next_one_is_whole(troubled: Trou
 
 
 @pytest.mark.parametrize("kind", ["black", "white"])
-def test_a_picture_in_one_colour_is_shown_once(troubled: Troubled, kind: str) -> None:
+def test_blank_image_occurs_once(troubled: Troubled, kind: str) -> None:
     phone, device = troubled(kind)
     pictures = [phone.service("exec:screencap -p") for _ in range(2)]
     assert pictures == [one_colour(SIZE, kind), device.screenshot()]
 
 
-def test_a_lost_keyboard_is_the_stock_keyboard(troubled: Troubled) -> None:
+def test_lost_keyboard_selects_the_stock_keyboard(troubled: Troubled) -> None:
     phone, _ = troubled("keyboard_lost", of="commands", after=1)
     phone.shell("ime enable com.android.adbkeyboard/.AdbIME; ime set com.android.adbkeyboard/.AdbIME")
     assert phone.shell("settings get secure default_input_method").stdout == (
@@ -182,7 +182,7 @@ def test_a_lost_keyboard_is_the_stock_keyboard(troubled: Troubled) -> None:
     )
 
 
-def test_the_adb_server_is_ended(put_on_wire: PutOnWire) -> None:
+def test_trouble_ends_the_adb_server(put_on_wire: PutOnWire) -> None:
     server = AdbServer()
     port = put_on_wire(Device(SIZE)).port
     phone = SimulatedPhone(connect(server.address, (port,))[0], server.address, QUICK)
@@ -236,7 +236,7 @@ def test_closing_an_app_that_does_not_respond_shows_the_home_screen(troubled: Tr
     assert device.state()["popup"] == "" and device.state()["page"] == "launcher/home"
 
 
-def test_a_phone_that_fell_asleep_is_black_and_locked_until_it_is_woken_and_swiped(troubled: Troubled) -> None:
+def test_sleeping_phone_is_black_and_locked_until_it_is_woken_and_swiped(troubled: Troubled) -> None:
     phone, device = troubled("asleep")
     assert Screenshot(phone.service("exec:screencap -p")).image().getextrema() == ((0, 0),) * 3
     phone.shell("input tap 50 50; input keyevent HOME")
@@ -259,7 +259,7 @@ def test_sleep_is_never_taken_for_a_secure_page(troubled: Troubled, times: int, 
             phone.screenshot()
 
 
-def test_a_slow_page_shows_no_content_and_takes_no_touch_for_two_captures(troubled: Troubled) -> None:
+def test_slow_page_shows_no_content_and_ignores_touches_for_two_captures(troubled: Troubled) -> None:
     phone, device = troubled("slow")
     seen = [phone.screenshot().sha]
     for y in range(40, 220, 10):
@@ -269,7 +269,7 @@ def test_a_slow_page_shows_no_content_and_takes_no_touch_for_two_captures(troubl
     assert seen[0] == seen[1] != seen[2] == seen[3]
 
 
-def test_uiautomator_finds_no_idle_moment_on_a_slow_page(troubled: Troubled) -> None:
+def test_uiautomator_cannot_get_an_idle_state_on_a_slow_page(troubled: Troubled) -> None:
     phone, _ = troubled("slow", duration=3)
     phone.screenshot()
     phone.shell("dumpsys input_method; dumpsys window")  # these do not look at the screen
@@ -280,7 +280,7 @@ def test_uiautomator_finds_no_idle_moment_on_a_slow_page(troubled: Troubled) -> 
 
 
 @pytest.mark.parametrize(("version", "refused"), [(9, True), (11, True), (12, False), (16, False)])
-def test_a_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
+def test_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
     troubled: Troubled, version: int, refused: bool
 ) -> None:
     phone, device = troubled("secure", version)
@@ -292,7 +292,7 @@ def test_a_secure_page_is_refused_or_black_by_version_and_home_leaves_it(
     assert phone.screenshot().png == device.screenshot()
 
 
-def test_the_command_line_chooses_trouble_for_every_phone(server: ServerAddress) -> None:
+def test_command_line_sets_trouble_for_every_phone(server: ServerAddress) -> None:
     trouble = json.dumps({"script": [{"kind": "popup", "after": 1}]})
     command = [sys.executable, "-m", "mobile_r1_jax.phones.simulator", "--phones", "2", "--json", "--size=112x224"]
     with subprocess.Popen(
@@ -309,13 +309,13 @@ def test_the_command_line_chooses_trouble_for_every_phone(server: ServerAddress)
     assert refused.returncode == 2 and "rates: there is no kind 'rain'" in refused.stderr.splitlines()[-1]
 
 
-def test_answers_are_sent_at_once(put_on_wire: PutOnWire, server: ServerAddress) -> None:
+def test_outputs_are_sent_at_once(put_on_wire: PutOnWire, server: ServerAddress) -> None:
     listening = put_on_wire(Device(SIZE))
     [connection] = listening.android.trouble.connections
     accepted = connection.transport.get_extra_info("socket")
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_every_kind_says_when_it_begins_and_how_long_it_lasts() -> None:
+def test_every_kind_of_trouble_states_its_start_and_duration() -> None:
     for kind in KINDS.values():
         assert kind.at in ("screenshot", "command") and (kind.duration > 0) == bool(kind.unit)

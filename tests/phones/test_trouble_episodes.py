@@ -1,4 +1,4 @@
-"""Episodes under every kind of trouble: none is lost, none hangs, and every verdict is the phone's own."""
+"""Episodes under every kind of trouble: none is lost, none hangs, and every outcome agrees with the phone."""
 
 from collections.abc import Iterator
 from contextlib import closing

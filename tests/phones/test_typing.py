@@ -1,4 +1,4 @@
-"""Typing as real phones need it: which way text takes, what is checked, and whose keyboard is selected afterwards."""
+"""Typing on real phones: the input method, its checks, and the keyboard that is selected afterwards."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def without_keyboard(line: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["plain", "100%s", "%s%s", "two\nlines", "tab\tand % sign", 'it\'s "quoted" $HOME'])
-def test_ascii_needs_no_keyboard(scripted, text: str) -> None:
+def test_ascii_text_needs_no_keyboard(scripted, text: str) -> None:
     phone, android = scripted({"ime list": without_keyboard})
     assert phone.perform(Type(text)) == ""
     assert android.android.device.text == text
@@ -35,7 +35,7 @@ def test_ascii_needs_no_keyboard(scripted, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["你好", "é", "emoji 👍", "mixed 价格 50"])
-def test_a_phone_without_the_keyboard_tells_the_policy_and_is_no_failure(scripted, text: str, caplog) -> None:
+def test_missing_keyboard_is_reported_to_the_policy_and_is_not_a_failure(scripted, text: str, caplog) -> None:
     phone, android = scripted({"ime list": without_keyboard})
     for _ in range(3):
         assert "types ASCII alone" in phone.perform(Type(text))
@@ -51,10 +51,10 @@ def test_a_phone_without_the_keyboard_tells_the_policy_and_is_no_failure(scripte
         ("  mInputShown=false\n  mServedView=android.widget.EditText{1}\n", True),  # with a hardware keyboard
         ("  mInputShown=false\n  mServedView=null\n", False),
         ("  mInputShown=false\n", False),
-        ("Can't find service: input_method\n", True),  # the phone does not tell
+        ("Can't find service: input_method\n", True),  # the phone does not report it
     ],
 )
-def test_typing_without_a_field_is_told(scripted, dump: str, is_field: bool) -> None:
+def test_typing_without_a_field_is_reported(scripted, dump: str, is_field: bool) -> None:
     phone, android = scripted({"dumpsys input_method": dump, "uiautomator": ""}, timings=LOOKING)
     effect = phone.perform(Type("hello"))
     assert effect == ("" if is_field else "no text field has the focus; tap one first")
@@ -81,13 +81,13 @@ def tree(text: str, more: str = 'password="false"') -> str:
         ("", ""),
     ],
 )
-def test_lost_text_is_told_where_the_phone_tells(scripted, shown: str, effect: str) -> None:
+def test_lost_text_is_reported_if_the_phone_shows_the_field(scripted, shown: str, effect: str) -> None:
     phone, _ = scripted({"dumpsys input_method": FIELD, "uiautomator": "", "cat": shown}, timings=LOOKING)
     assert phone.perform(Type("hello world")) == effect
 
 
 @pytest.mark.parametrize(("length", "arrives"), [(10, False), (200, True)])
-def test_the_limit_grows_with_the_text(scripted, length: int, arrives: bool) -> None:
+def test_time_limit_grows_with_the_text(scripted, length: int, arrives: bool) -> None:
     def slow(line: str) -> None:
         time.sleep(0.5)
 
@@ -104,7 +104,7 @@ def used(phone: AdbPhone) -> tuple[str, list[str]]:
     return phone.shell(SELECTED).stdout.strip(), phone.shell(ENABLED).stdout.strip().split(":")
 
 
-def test_the_users_keyboard_is_written_down_before_the_change_and_restored_at_the_release(scripted, tmp_path) -> None:
+def test_users_keyboard_is_saved_before_the_change_and_restored_at_the_release(scripted, tmp_path) -> None:
     kept: list[str] = []
 
     def looked_at(line: str) -> None:
@@ -122,7 +122,7 @@ def test_the_users_keyboard_is_written_down_before_the_change_and_restored_at_th
     assert len(android.ran("ime set")) == 2
 
 
-def test_settings_are_kept_in_the_users_state_directory_and_not_for_simulated_phones(
+def test_settings_are_saved_in_the_users_state_directory_except_for_simulated_phones(
     scripted, recorded, state_directory: Path
 ) -> None:
     for phone in (scripted({})[0], recorded[0]):
@@ -134,7 +134,7 @@ def test_settings_are_kept_in_the_users_state_directory_and_not_for_simulated_ph
 
 
 @pytest.mark.parametrize("call", ["enter", "release", "leave"])
-def test_after_a_crash_the_users_keyboard_is_restored(scripted, tmp_path: Path, call: str) -> None:
+def test_users_keyboard_is_restored_after_a_crash(scripted, tmp_path: Path, call: str) -> None:
     crashed, _ = scripted({}, state=tmp_path)
     crashed.perform(Type("é"))
     again = AdbPhone(crashed.serial, crashed.server, INSTANT, tmp_path)
@@ -142,7 +142,7 @@ def test_after_a_crash_the_users_keyboard_is_restored(scripted, tmp_path: Path, 
     assert used(again) == (STOCK, [STOCK])
 
 
-def test_a_keyboard_that_the_user_uses_stays_enabled_and_selected(scripted, tmp_path: Path) -> None:
+def test_adb_keyboard_selected_by_the_user_stays_selected(scripted, tmp_path: Path) -> None:
     phone, _ = scripted({}, state=tmp_path)
     phone.shell(f"ime enable {ADB_KEYBOARD} && ime set {ADB_KEYBOARD}")
     before = used(phone)
@@ -152,7 +152,7 @@ def test_a_keyboard_that_the_user_uses_stays_enabled_and_selected(scripted, tmp_
 
 
 @pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"secure default_input_method": "com.gone/.Keyboard"}'])
-def test_a_file_of_settings_that_helps_nobody_is_in_nobodys_way(scripted, tmp_path: Path, content: str) -> None:
+def test_broken_file_of_saved_settings_is_ignored(scripted, tmp_path: Path, content: str) -> None:
     phone, _ = scripted({}, state=tmp_path)
     (tmp_path / f"{phone.serial}.json").write_text(content)
     phone.enter()
@@ -161,21 +161,21 @@ def test_a_file_of_settings_that_helps_nobody_is_in_nobodys_way(scripted, tmp_pa
     assert used(phone)[0] == STOCK
 
 
-def test_a_keyboard_just_installed_is_waited_for(scripted) -> None:
+def test_typing_waits_for_a_newly_installed_keyboard(scripted) -> None:
     tries = iter([failed(f"Unknown input method {ADB_KEYBOARD} cannot be enabled for user #0", 255), None, None])
     phone, android = scripted({"ime enable": lambda line: next(tries)})
     assert phone.perform(Type("é")) == ""
     assert android.android.device.typed == ["é"] and len(android.ran("ime enable")) == 2
 
 
-def test_a_keyboard_is_waited_for_until_it_is_bound(scripted) -> None:
+def test_typing_waits_until_the_keyboard_is_bound(scripted) -> None:
     bound = iter(["mHaveConnection=false mBoundToMethod=false", "mHaveConnection=true mBoundToMethod=true"])
     phone, _ = scripted({"dumpsys input_method": lambda line: next(bound)})
     assert phone.perform(Type("é")) == ""
     assert next(bound, None) is None
 
 
-def test_a_keyboard_that_cannot_be_selected_is_the_phones_failure(scripted) -> None:
+def test_keyboard_that_cannot_be_selected_is_an_infrastructure_failure(scripted) -> None:
     phone, _ = scripted({"ime set": ""})
     with pytest.raises(PhoneError, match="cannot be selected"):
         phone.perform(Type("é"))

@@ -1,4 +1,4 @@
-"""The device's side of adb's protocol, without a server."""
+"""The device side of adb's protocol, without a server."""
 
 import random
 
@@ -16,7 +16,7 @@ from mobile_r1_jax.phones.simulator.android.wire import (
 )
 
 
-def test_messages_are_read_the_same_however_the_bytes_are_cut() -> None:
+def test_messages_do_not_depend_on_how_bytes_are_split() -> None:
     messages = [Message(CNXN, 1, 2, b"host::\0"), Message(OKAY, 3, 4), Message(WRTE, 5, 6, bytes(range(256)) * 9)]
     data = b"".join(map(encode, messages))
     rng = random.Random(0)
@@ -34,12 +34,12 @@ def test_a_header_is_24_bytes_with_the_inverted_command_last() -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", encode(Message(WRTE, 1, 1))[:20] + bytes(4)])
-def test_what_is_no_header_is_an_error(wrong: bytes) -> None:
+def test_invalid_header_is_an_error(wrong: bytes) -> None:
     with pytest.raises(WireError, match="bad adb header"):
         list(Decoder().feed(wrong))
 
 
-def test_a_payload_longer_than_agreed_is_refused_before_it_is_read() -> None:
+def test_payload_over_the_agreed_size_is_refused_before_reading() -> None:
     header = bytearray(encode(Message(WRTE, 1, 1)))
     header[12:16] = (MAX_PAYLOAD + 1).to_bytes(4, "little")
     with pytest.raises(WireError):

@@ -1,4 +1,4 @@
-"""Clients that speak to a simulated phone's port without an adb server: old and new protocol versions."""
+"""Clients connect to a simulated phone's port without an adb server: old and new protocol versions."""
 
 import socket
 import struct
@@ -86,7 +86,7 @@ def connected(port: int) -> Iterator[Callable[[int], RawClient]]:
 @pytest.mark.parametrize(
     ("offered", "agreed"), [(OLD, OLD), (VERSION, VERSION), (VERSION + 5, VERSION), (OLD - 1, OLD - 1)]
 )
-def test_the_lower_version_is_used_and_old_ones_get_checksums(
+def test_lower_version_is_used_and_old_versions_get_checksums(
     connected: Callable[[int], RawClient], offered: int, agreed: int
 ) -> None:
     client = connected(offered)
@@ -106,7 +106,7 @@ def test_a_checksum_is_the_sum_of_the_bytes() -> None:
 
 @pytest.mark.parametrize("version", [OLD, VERSION])
 @pytest.mark.parametrize("service", ["shell:sleep 9", "shell,v2,raw:cat", "exec:cat", "sync:", "shell:"])
-def test_the_phone_answers_a_close(connected: Callable[[int], RawClient], version: int, service: str) -> None:
+def test_phone_answers_a_close(connected: Callable[[int], RawClient], version: int, service: str) -> None:
     client = connected(version)
     remote = client.open(service)
     client.send(CLSE, 7, remote)
@@ -119,25 +119,25 @@ def test_the_phone_answers_a_close(connected: Callable[[int], RawClient], versio
     assert client.run("echo still here", local=8) == b"still here\n"
 
 
-def test_what_belongs_to_closed_or_foreign_streams_is_ignored(connected: Callable[[int], RawClient]) -> None:
+def test_messages_of_closed_or_unknown_streams_are_ignored(connected: Callable[[int], RawClient]) -> None:
     client = connected(VERSION)
     assert client.run("true") == b""
     for command in (OKAY, WRTE, CLSE):
         client.send(command, 7, 1, b"late" if command == WRTE else b"")
     remote = client.open("shell:cat", local=9)
-    client.send(CLSE, 1234, remote)  # not from its stream
+    client.send(CLSE, 1234, remote)  # of another stream
     client.send(WRTE, 9, remote, b"kept")
     assert client.receive()[:3] == (OKAY, remote, 9)
     assert client.receive() == (WRTE, remote, 9, b"kept")
 
 
-def test_large_answers_are_cut_to_the_payload_that_the_client_takes(connected: Callable[[int], RawClient]) -> None:
+def test_large_outputs_are_split_to_the_payload_of_the_client(connected: Callable[[int], RawClient]) -> None:
     client = connected(OLD)
     assert client.run("seq 5000") == b"".join(b"%d\n" % number for number in range(1, 5001))
     assert len(client.checksums) > 5
 
 
-def test_two_clients_use_a_phone_at_once_and_each_closes_its_own_streams(
+def test_two_clients_use_a_phone_at_once_and_close_their_own_streams(
     connected: Callable[[int], RawClient],
 ) -> None:
     first, second = connected(OLD), connected(VERSION)
@@ -146,7 +146,7 @@ def test_two_clients_use_a_phone_at_once_and_each_closes_its_own_streams(
     assert first.receive() == (WRTE, remote, 7, b"first\n")
 
 
-def test_reconnect_of_the_phone_ends_its_connection(connected: Callable[[int], RawClient]) -> None:
+def test_reconnect_service_ends_the_connection(connected: Callable[[int], RawClient]) -> None:
     leaving, staying = connected(VERSION), connected(VERSION)
     remote = leaving.open("reconnect")
     assert leaving.receive() == (WRTE, remote, 7, b"done")

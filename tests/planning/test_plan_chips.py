@@ -1,4 +1,4 @@
-"""Topologies by name: what is counted, and one line for what there isn't."""
+"""Topologies by name: chips and hosts, and one-line errors for unknown names."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from mobile_r1_jax.planning.measure import refused_bytes
         ("h200:8", "H200 141 GB", 8),
     ],
 )
-def test_a_topology_is_a_kind_of_chip_and_how_many_there_are(name, chip, count) -> None:
+def test_topology_name_gives_the_chip_and_its_count(name, chip, count) -> None:
     topology = parse_topology(name)
     assert (topology.chip.name, topology.count) == (chip, count)
 
@@ -35,7 +35,7 @@ def test_a_topology_is_a_kind_of_chip_and_how_many_there_are(name, chip, count) 
         ("v5e:0x4", "CHIP:SHAPE"),
     ],
 )
-def test_one_that_there_is_not_is_one_line_that_says_what_to_write(name, says) -> None:
+def test_unknown_topology_is_a_one_line_error_with_the_valid_form(name, says) -> None:
     with pytest.raises(PlanError, match=says) as caught:
         parse_topology(name)
     assert "\n" not in str(caught.value) and name in str(caught.value)
@@ -45,12 +45,12 @@ def test_one_that_there_is_not_is_one_line_that_says_what_to_write(name, says) -
     ("name", "devices"),
     [("v5e:2x4", 8), ("v6e:4x4", 4), ("v5p:2x2x1", 4), ("v5p:4x4x4", 4), ("tpu7x:2x2x2", 8), ("h200:8", 8)],
 )
-def test_a_host_has_some_of_the_devices(name, devices) -> None:
+def test_topology_gives_the_devices_of_each_host(name, devices) -> None:
     assert parse_topology(name).per_host == devices
 
 
 @pytest.mark.parametrize(("name", "mesh"), [("v6e:4x4", "2x8"), ("v5p:2x2x2", "1x8"), ("tpu7x:2x2x2", "1x16")])
-def test_a_mesh_whose_policy_no_host_could_hold_is_one_line(name, mesh) -> None:
+def test_mesh_whose_policy_fits_no_host_is_a_one_line_error(name, mesh) -> None:
     with pytest.raises(PlanError, match=r"crosses hosts of .*so none could hold the policy to sample") as caught:
         plan_mesh(Run(mesh=mesh), parse_topology(name))
     assert "\n" not in str(caught.value)
@@ -68,5 +68,5 @@ def test_a_mesh_whose_policy_no_host_could_hold_is_one_line(name, mesh) -> None:
         ("INTERNAL: something else", None),
     ],
 )
-def test_what_a_refused_program_would_need_is_read_from_either_of_the_compilers_messages(message, bytes_needed) -> None:
+def test_memory_of_a_refused_program_is_read_from_compiler_messages(message, bytes_needed) -> None:
     assert refused_bytes(message, arguments=2 * GIB) == bytes_needed

@@ -1,4 +1,4 @@
-"""The command: tables and a verdict for a run that can be planned, one line for one that cannot."""
+"""The command prints tables and a verdict for a run, or a one-line error if it cannot be planned."""
 
 import json
 import re
@@ -17,7 +17,7 @@ TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 ONE = ("--topology=h200:1", f"--policy={TINY_BASE}", "--largest", "--stages=[action_level]")
 
 
-def test_a_run_that_fits_is_told_so_with_what_every_program_takes(capsys) -> None:
+def test_plan_of_a_run_that_fits_lists_the_memory_of_every_program(capsys) -> None:
     assert plan.main(ONE) == 0
     said = capsys.readouterr().out
     for word in (
@@ -34,7 +34,7 @@ def test_a_run_that_fits_is_told_so_with_what_every_program_takes(capsys) -> Non
 
 
 @pytest.mark.slow
-def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(capsys, monkeypatch) -> None:
+def test_plan_of_a_run_that_does_not_fit_gives_the_excess_and_settings_that_help(capsys, monkeypatch) -> None:
     monkeypatch.setitem(chips.CHIPS, "h200", replace(chips.CHIPS["h200"], memory=2**27))
     assert plan.main(ONE) == 1
     said = capsys.readouterr().out
@@ -42,12 +42,12 @@ def test_one_that_does_not_fit_is_told_by_how_much_and_which_settings_free_what(
     freed = {flag: float(bytes_) for flag, bytes_ in re.findall(r"(--\S+) +(-?\d+\.\d\d) +no", said)}
     for flag in ("--action_level.micro_batch=4", "--action_level.group=4", "--precision.compute=bfloat16"):
         assert freed[flag] > 0.1
-    assert freed["--precision.remat=full"] > 0.1 and "--lora.rank=16" in freed  # not the program as it was
+    assert freed["--precision.remat=full"] > 0.1 and "--lora.rank=16" in freed  # the program must differ
     plan.main([*ONE, "--stages=[format_finetuning]", "--format_finetuning.frozen=[]"])
     assert "--format_finetuning.frozen=[vision]" in capsys.readouterr().out
 
 
-def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
+def test_rematerialisation_reduces_the_estimated_memory() -> None:
     def peak(*flags: str) -> float:
         stages = "--stages=[format_finetuning]"
         run = parse_run("plan", [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", stages, *flags])
@@ -60,7 +60,7 @@ def test_rematerialisation_frees_memory_in_the_estimate_too() -> None:
     assert peak("--precision.remat=full") < 0.7 * peak("--precision.remat=none")
 
 
-def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
+def test_every_chip_reads_at_least_half_of_the_weights_for_decoding_on_eight_chips() -> None:
     def read(topology: str, mesh: str) -> float:
         flags = [f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[448]", f"--mesh={mesh}", "--action_level.prompts=8"]
         flags += ["--stages=[action_level]"]
@@ -71,7 +71,7 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
         sampling = next(row.footprint for row in rows if row.program.name.startswith("sample"))
         return sampling.parts["decode 32 tokens"].memory
 
-    weights = 4 * 32 * 2_000_000  # of two million numbers, 32 times
+    weights = 4 * 32 * 2_000_000  # two million numbers, read 32 times
     assert read("h200:1", "1x1") > read("h200:8", "8x1") > 0.5 * weights
 
 
@@ -89,13 +89,13 @@ def test_decoding_on_more_chips_is_no_less_to_read_for_each_of_them() -> None:
         (["--topology=h200:1", "--precision.compute=float8"], "precision"),
     ],
 )
-def test_what_cannot_be_planned_is_one_line(arguments, says, capsys, tmp_path) -> None:
+def test_run_that_cannot_be_planned_is_a_one_line_error(arguments, says, capsys, tmp_path) -> None:
     assert plan.main([f"--policy={TINY_BASE}", *arguments]) == 2
     said = capsys.readouterr().out.strip()
     assert "\n" not in said and re.search(says, said), said
 
 
-def test_a_config_json_alone_is_a_policy_to_plan_for(tmp_path, capsys) -> None:
+def test_config_json_alone_is_enough_for_a_plan(tmp_path, capsys) -> None:
     (tmp_path / "config.json").write_text((TINY_BASE / "config.json").read_text())
     assert plan.main([*ONE, f"--policy={tmp_path}"]) == 0
     file = tmp_path / "other.json"

@@ -1,4 +1,4 @@
-"""Operations and live bytes are counted as a program runs: loops as often as they go, branches by their share."""
+"""Operations and live bytes count every iteration of a loop and branches by their share."""
 
 from functools import partial
 
@@ -21,39 +21,39 @@ def nbytes(aval) -> float:
     return aval.size * aval.dtype.itemsize
 
 
-def test_a_product_is_two_operations_for_each_multiply_and_add_and_reads_and_writes_its_matrices_once() -> None:
+def test_product_counts_two_operations_per_multiply_add_and_each_matrix_once() -> None:
     jaxpr = jaxpr_of(lambda x, w: jnp.tanh(x @ w), X, W)
     assert count_flops(jaxpr, Loops()) == ONE
     assert count_product_bytes(jaxpr, Loops(), nbytes) == 4 * (4 * 8 + 8 * 8 + 4 * 8)
 
 
-def test_a_scan_counts_as_often_as_it_is_long_even_inside_another_program() -> None:
+def test_scan_counts_its_length_also_inside_another_program() -> None:
     inner = jax.jit(lambda x, w: jax.lax.scan(lambda x, w: (x @ w, None), x, jnp.stack([w] * 5))[0])
     assert count_flops(jaxpr_of(lambda x, w: inner(x, w) @ w, X, W), Loops()) == 6 * ONE
 
 
-def test_a_loop_that_ends_by_what_it_computes_counts_as_often_as_one_is_told() -> None:
+def test_while_loop_counts_the_given_number_of_iterations() -> None:
     def function(x, w) -> jax.Array:
         return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ w, x)
 
     assert count_flops(jaxpr_of(function, X, W), Loops(trips=7)) == 7 * ONE
 
 
-def test_branches_count_by_the_share_of_the_last() -> None:
+def test_branches_count_by_the_share_of_the_last_one() -> None:
     def function(p, x, w) -> jax.Array:
         return jax.lax.cond(p, lambda x: x @ w @ w @ w, lambda x: x @ w, x)
 
     assert count_flops(jaxpr_of(function, True, X, W), Loops(last_branch=0.25)) == pytest.approx((0.75 + 0.75) * ONE)
 
 
-def test_a_kernel_counts_as_if_none_of_its_blocks_were_left_out_whatever_branches_the_policy_has() -> None:
+def test_kernel_counts_all_of_its_blocks_for_any_share_of_branches() -> None:
     q = jnp.ones((2, 1, 512, 4, 64))
     keys = KV(q[..., :2, :], q[..., :2, :])
     kernel = jaxpr_of(partial(attention, causal=True, kernel="splash"), q, keys)
     assert count_flops(kernel, Loops(last_branch=0.25)) == 4 * 2 * 4 * 512**2 * 64
 
 
-def test_plain_products_of_a_prompt_count_without_the_blocks_of_keys_that_come_later() -> None:
+def test_plain_products_of_a_prompt_do_not_count_blocks_of_later_keys() -> None:
     q = jnp.ones((2, 1, 2 * QUERY_BLOCK, 4, 64))
     keys = KV(q[..., :2, :], q[..., :2, :])
     plain = jaxpr_of(partial(attention, causal=True, kernel="xla"), q, keys)
@@ -68,13 +68,13 @@ def test_recomputation_counts_in_the_backward_pass() -> None:
     assert count_flops(jaxpr_of(jax.grad(loss), W, X), Loops()) > count_flops(plain, Loops())
 
 
-def test_live_bytes_are_those_of_products_that_are_still_read_and_nothing_that_is_fused() -> None:
+def test_live_bytes_count_products_until_their_last_use_and_no_fused_arrays() -> None:
     small, one = 4 * 4 * 8, 4 * 4 * 8
 
-    def chain(x, w) -> jax.Array:  # two products alive at once, whatever stands between
+    def chain(x, w) -> jax.Array:  # two products live at once
         return jnp.exp(jnp.exp(x @ w) @ w * 2.0) @ w
 
-    def kept(x, w) -> jax.Array:  # the first is read again at the end
+    def kept(x, w) -> jax.Array:  # the end reads the first product again
         first = x @ w
         return (jnp.sin(first) @ w @ w) + first
 
@@ -82,7 +82,7 @@ def test_live_bytes_are_those_of_products_that_are_still_read_and_nothing_that_i
     assert live_bytes(jaxpr_of(kept, X, W), Loops(), nbytes) == 3 * small
 
 
-def test_what_a_scan_keeps_for_later_is_alive_with_its_length() -> None:
+def test_stacked_outputs_of_a_scan_count_as_live_with_its_length() -> None:
     def function(x, w) -> jax.Array:
         _, kept = jax.lax.scan(lambda x, _: (x @ w, x), x, None, length=10)
         return kept

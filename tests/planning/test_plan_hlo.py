@@ -1,4 +1,4 @@
-"""Bytes are counted in a compiled program's text: in HBM alone, loops as often as they run, slices as slices."""
+"""Bytes read from HBM, from a compiled program's text: every iteration of a loop, and only the slice of a slice."""
 
 import pytest
 
@@ -58,23 +58,23 @@ COUNTED = PROGRAM.replace("CONDITION", "compare(%j, %constant.3), direction=LT")
 ENDLESS = PROGRAM.replace("CONDITION", "and(%j, %constant.3)")
 
 
-def test_a_loop_over_stacked_layers_reads_each_layer_once_and_not_the_stack_each_time() -> None:
+def test_loop_over_stacked_layers_reads_each_layer_once() -> None:
     assert count_traffic(COUNTED, Loops()).memory == STACK + 2 * STACK  # the layers, then the copy
 
 
 @pytest.mark.parametrize(
     "reader, stacks", [("fusion(%same, %param_1.2), kind=kLoop, calls=%fused_slice", 1), ("negate(%same)", 36)]
 )
-def test_a_fusion_within_a_fusion_reads_the_slice_that_it_takes_or_else_everything(reader, stacks) -> None:
+def test_nested_fusion_reads_its_slice_or_the_whole_array(reader, stacks) -> None:
     program = COUNTED.replace("calls=%fused_slice", "calls=%fused_outer")
     program = program.replace("%body (arg", NESTED.replace("READER", reader) + "%body (arg")
     assert count_traffic(program, Loops()).memory == stacks * STACK + 2 * STACK
 
 
-def test_an_asynchronous_collective_whose_text_stands_twice_counts_once_a_run() -> None:
+def test_asynchronous_collective_with_two_texts_counts_once() -> None:
     assert count_traffic(COUNTED, Loops()).links == 36 * 8 * 1024 * 2
 
 
 @pytest.mark.parametrize("tokens", [0, 5])
-def test_a_loop_that_ends_by_what_it_computes_runs_as_often_as_one_is_told(tokens) -> None:
+def test_while_loop_counts_the_given_number_of_iterations(tokens) -> None:
     assert count_traffic(ENDLESS, Loops(trips=tokens)).links == tokens * 8 * 1024 * 2

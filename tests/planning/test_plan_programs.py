@@ -1,4 +1,4 @@
-"""A plan's shapes are the run's: states, batches and what is called with them, without allocating anything."""
+"""A plan has the shapes of the run (states, batches and calls) and allocates nothing."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def shape_of(leaf) -> tuple:
     return leaf.shape, leaf.dtype, leaf.sharding
 
 
-def test_a_planned_state_is_the_one_that_a_run_creates_leaf_by_leaf_with_its_placement() -> None:
+def test_planned_state_equals_the_state_of_a_run_with_placement() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
     optimizer = replace(OPTIMIZER, first_moment="bfloat16")
     policy = shard_policy(Policy(CONFIG, rngs=nnx.Rngs(0)), mesh)
@@ -60,7 +60,7 @@ def test_a_planned_state_is_the_one_that_a_run_creates_leaf_by_leaf_with_its_pla
     assert "bfloat16" in {str(leaf.dtype) for leaf in jax.tree.leaves(planned.optimizer)}
 
 
-def test_a_planned_state_of_adapters_is_the_one_that_a_run_creates() -> None:
+def test_planned_state_of_adapters_equals_the_state_of_a_run() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
     run = replace(RUN, lora=LoRA(rank=2), precision=Precision(compute="bfloat16"))
     policy = Policy(CONFIG, rngs=nnx.Rngs(0), dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
@@ -72,13 +72,13 @@ def test_a_planned_state_of_adapters_is_the_one_that_a_run_creates() -> None:
     assert {leaf.dtype.name for leaf in jax.tree.leaves((planned.trained, planned.frozen))} == {"float32", "bfloat16"}
 
 
-def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
+def test_planned_micro_batch_equals_the_micro_batch_of_a_stage() -> None:
     mesh = make_mesh("1x1", jax.devices()[:1])
     prompt_format = PromptFormat(PreTrainedTokenizerFast(tokenizer_object=train_tokenizer()), RUN.system, RUN.resizing)
     session = Session(RUN, CONFIG, prompt_format, open_tasks(RUN.tasks, RUN.phones), mesh, Console(quiet=True))
     device = Device(RUN.phones.simulated.size)
     shots = []
-    for app in ("settings", "shop", "clock", "messages"):  # as many different screens as two prompts may show
+    for app in ("settings", "shop", "clock", "messages"):  # the largest number of different screens in two prompts
         assert device.launch(APPS[app].package)
         shots.append(Screenshot(device.screenshot()))
     prompts = [
@@ -93,7 +93,7 @@ def test_a_planned_micro_batch_is_the_one_that_a_stage_makes() -> None:
     assert [shape_of(leaf) for leaf in jax.tree.leaves(planned)] == [shape_of(leaf) for leaf in jax.tree.leaves(real)]
 
 
-def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_each() -> None:
+def test_every_stage_lists_its_programs_in_the_order_of_an_update_per_bucket() -> None:
     run = replace(RUN, task_level=replace(RUN.task_level, loss=GRPO(beta=0.0)))
     programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
     titles = {stage: [program.title for program in programs if program.stage == stage] for stage in STAGES}
@@ -108,34 +108,37 @@ def test_every_stage_has_its_programs_in_the_order_of_an_update_and_a_bucket_eac
         "task_level": [
             "encode screens",
             *("fill 1 slots, P 64", "fill 1 slots, behind kept keys, P 64", "decode 8 x 4, P 64"),
-            *("fill 1 slots, P 128", "decode 8 x 4, P 128"),  # of a rest that takes the largest bucket nothing is kept
+            *(
+                "fill 1 slots, P 128",
+                "decode 8 x 4, P 128",
+            ),  # nothing is cached if the remainder needs the largest bucket
             *("gradients 8 x 1, P 64", "gradients 8 x 1, P 128", "gradients 8 x 4, P 64", "gradients 8 x 4, P 128"),
             *("add", "update"),
         ],
     }
 
 
-def test_an_update_of_whole_trajectories_calls_its_programs_once_for_all_their_turns() -> None:
+def test_planned_calls_of_an_update_cover_all_turns_of_its_episodes() -> None:
     run = replace(RUN, task_level=replace(RUN.task_level, tasks=4, group=4, micro_batch=8))
     programs = programs_of(replace(run, stages=("task_level",)), CONFIG, mesh_of(1, 1), WORKLOAD)
 
     def calls(name: str) -> float:
         return sum(program.calls for program in programs if program.name.startswith(name))
 
-    assert calls("fill") == pytest.approx(16 * 3)  # sixteen episodes, three turns each, a prompt at once
-    assert calls("decode") == pytest.approx(16 * 3 / 4 * 6 / 8)  # four phones, six tokens, eight at once
-    assert calls("gradients") == pytest.approx(16 * 2 / 8 + 1)  # the first turn's prompt is its group's
+    assert calls("fill") == pytest.approx(16 * 3)  # sixteen episodes, three turns each, one prompt per call
+    assert calls("decode") == pytest.approx(16 * 3 / 4 * 6 / 8)  # four phones, six tokens, eight tokens per call
+    assert calls("gradients") == pytest.approx(16 * 2 / 8 + 1)  # the group shares the prompt of the first turn
     assert calls("encode") == 16 * 3 / 2
 
 
 @pytest.mark.parametrize(
     ("phones", "slots", "waves"),
     [
-        (4, None, 12),  # sixteen episodes of three turns on four phones: four after each other
+        (4, None, 12),  # sixteen episodes of three turns on four phones: four episodes per phone
         (16, None, 3),
-        (64, None, 3),  # an update has sixteen episodes: other phones and slots have nothing to do
+        (64, None, 3),  # an update has sixteen episodes: other phones and slots are idle
         (12, None, 6),  # four phones play a second episode
-        (16, 4, 12),  # four phones at a time get their responses
+        (16, 4, 12),  # four phones at a time get responses
         (16, 64, 3),
     ],
 )
@@ -149,16 +152,16 @@ def test_more_phones_or_slots_than_episodes_save_nothing(phones, slots, waves) -
     )
     programs = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
     calls = sum(program.calls for program in programs if program.name.startswith("decode"))
-    assert calls == pytest.approx(waves * 6 / 8)  # six tokens, eight at once
+    assert calls == pytest.approx(waves * 6 / 8)  # six tokens, eight tokens per call
 
 
-def test_turns_go_up_to_the_bucket_that_their_history_needs() -> None:
+def test_turns_use_the_bucket_that_their_history_needs() -> None:
     shares = bucket_shares(RUN, CONFIG, Workload(turns=4, tokens=20))
     # system 20, a screen 32: 52, 104, 124 and, over the largest bucket, 144
     assert shares == {64: pytest.approx(1 / 4), 128: pytest.approx(3 / 4)}
 
 
-def test_a_chip_holds_its_part_of_what_is_split_and_all_of_what_is_not() -> None:
+def test_chip_holds_its_part_of_split_arrays_and_all_of_others() -> None:
     one, eight = (abstract_policy(RUN, CONFIG, mesh_of(rows, 1)) for rows in (1, 8))
     matrices = [leaf for leaf in jax.tree.leaves(one) if leaf.ndim > 1]
     assert bytes_per_chip(one) == sum(leaf.size * 4 for leaf in jax.tree.leaves(one))
@@ -166,7 +169,7 @@ def test_a_chip_holds_its_part_of_what_is_split_and_all_of_what_is_not() -> None
     assert sum(np.prod(leaf.shape) for leaf in matrices) > 0
 
 
-def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> None:
+def test_memory_includes_weights_moments_and_reference_outside_the_program() -> None:
     planned = programs_of(replace(RUN, stages=("action_level",)), CONFIG, mesh_of(1, 1), WORKLOAD)
     programs = {program.title: program for program in planned}
     state = abstract_state(abstract_policy(RUN, CONFIG, mesh_of(1, 1)), RUN.action_level.optimizer, frozen=("vision",))
@@ -179,7 +182,7 @@ def test_weights_moments_and_reference_lie_beside_what_does_not_take_them() -> N
     assert programs["update"].beside == pytest.approx(bytes_per_chip(state.frozen) + trained)
 
 
-def test_beside_a_run_of_adapters_lie_adapters_alone_since_one_base_serves_all() -> None:
+def test_run_of_adapters_counts_one_base_for_policy_and_reference() -> None:
     run = replace(RUN, lora=LoRA(rank=2), precision=Precision(compute="bfloat16"))
     planned = programs_of(run, CONFIG, mesh_of(1, 1), WORKLOAD)
     programs = {(program.stage, program.title): program for program in planned}
@@ -190,4 +193,4 @@ def test_beside_a_run_of_adapters_lie_adapters_alone_since_one_base_serves_all()
     reference = trained / 2  # adapters in bfloat16
     assert programs["action_level", "sample 8 x 4, P 64"].beside == pytest.approx(trained + moments + reference)
     assert programs["action_level", "gradients 8 x 4, P 64"].beside == pytest.approx(moments + reference)
-    assert ("format_finetuning", "encode screens") in programs  # the vision tower learns in no stage
+    assert ("format_finetuning", "encode screens") in programs  # no stage trains the vision tower

@@ -1,4 +1,4 @@
-"""Results on disk: what a second plan reuses, what it computes again, and what an interrupted one leaves."""
+"""Results on disk: what a second plan reuses, what it computes again, and what an interrupted plan stores."""
 
 import json
 import os
@@ -28,7 +28,7 @@ TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 TOPOLOGY = parse_topology("v5e:1x1")
 ARGUMENTS = ["--topology=v5e:1x1", f"--policy={TINY_BASE}", "--shapes.prompt_tokens=[416,448]"]
 ARGUMENTS += ["--stages=[format_finetuning]", "--format_finetuning.micro_batch=1"]
-# The command with the CPU's compiler in the place of the TPU's.
+# The command with the CPU's compiler instead of the TPU's.
 COMMAND = """
 import sys, jax
 from mobile_r1_jax import plan
@@ -52,7 +52,7 @@ def mark(folder: Path) -> Path:
     return file
 
 
-def test_a_second_plan_takes_a_stored_result_and_does_not_compile(tmp_path: Path) -> None:
+def test_second_plan_reads_a_stored_result_without_compiling(tmp_path: Path) -> None:
     first = Measure(TOPOLOGY, ResultCache(tmp_path))(program())
     assert Measure(TOPOLOGY, ResultCache(tmp_path))(program()) == first and first.parts[""].flops == 2 * 8**3
     mark(tmp_path)
@@ -107,7 +107,7 @@ def test_a_result_is_reused_only_for_the_same_program_hardware_compiler_and_flag
     assert len(list(tmp_path.glob("*.json"))) == 2
 
 
-def test_a_folder_that_cannot_be_written_costs_one_line_and_not_the_plan(
+def test_unwritable_folder_gives_one_warning_and_the_plan_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -124,7 +124,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_rows_are_printed_as_they_come_largest_bucket_first_and_ctrl_c_keeps_them(tmp_path: Path) -> None:
+def test_rows_are_printed_at_once_largest_bucket_first_and_survive_ctrl_c(tmp_path: Path) -> None:
     first = start(tmp_path)
     row = next(line for line in first.stderr if line.startswith("1/"))
     assert "P 448" in row and "GiB, fits: yes" in row and row.endswith(" s)\n")
@@ -143,7 +143,7 @@ def test_rows_are_printed_as_they_come_largest_bucket_first_and_ctrl_c_keeps_the
     assert {file: file.stat().st_mtime_ns for file in stored} == stored
 
 
-def test_results_are_stored_where_the_run_names_a_folder(
+def test_results_are_stored_in_the_folder_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "tpu_devices", lambda topology: jax.devices()[:1])

@@ -1,4 +1,4 @@
-"""The TPU's own compiler, with no TPU: a small policy's train step and sampler for eight chips."""
+"""The TPU's compiler, without a TPU: a small policy's train step and sampler for eight chips."""
 
 import importlib.util
 import re
@@ -8,6 +8,7 @@ import pytest
 
 from mobile_r1_jax import plan
 from mobile_r1_jax.config import TINY
+from mobile_r1_jax.planning.chips import parse_topology, tpu_devices
 
 TINY_BASE = TINY.parent.parent / "assets" / "tiny-base"
 
@@ -17,9 +18,18 @@ pytestmark = [
 ]
 
 
-def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits_and_is_not_compiled_again(
-    capsys, tmp_path: Path, monkeypatch
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "hosts"),
+    [("tpu7x:1x1x1", 1), ("tpu7x:2x2x1", 1), ("tpu7x:2x2x4", 4), ("v5e:1x1", 1), ("v6e:4x4", 4), ("v5p:2x2x2", 2)],
+)
+def test_the_compiler_counts_devices_and_hosts_as_the_topology_does(name: str, hosts: int) -> None:
+    topology = parse_topology(name)
+    devices = tpu_devices(topology)
+    assert len(devices) == topology.count == hosts * topology.per_host
+    assert len({device.process_index for device in devices}) == hosts
+
+
+def test_run_is_compiled_once_for_eight_tpu_chips_and_fits(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ["--topology=v5e:2x4", "--mesh=4x2", f"--policy={TINY_BASE}", "--largest", "--stages=[action_level]"]
     assert plan.main([*arguments, "--precision.compute=bfloat16", "--precision.remat=full"]) == 0
@@ -33,6 +43,6 @@ def test_a_run_is_compiled_for_a_slice_of_eight_chips_and_fits_and_is_not_compil
     assert len(seconds) == 5 and sum(seconds) < 10
 
 
-def test_a_slice_that_the_compiler_does_not_know_is_one_line(capsys) -> None:
+def test_slice_unknown_to_the_compiler_is_a_one_line_error(capsys) -> None:
     assert plan.main(["--topology=v5e:2x5", "--mesh=10x1", f"--policy={TINY_BASE}"]) == 2
     assert "has no such slice" in capsys.readouterr().out

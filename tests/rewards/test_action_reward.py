@@ -33,13 +33,13 @@ def reward(action: Action, golden: Golden, rules: StepRules = PAPER) -> float:
 
 
 @pytest.mark.parametrize("make", [Click, lambda p: LongPress(p, 1), lambda p: Swipe(p, at(90, 190))])
-def test_a_point_counts_inside_the_golden_box_of_another_frame_and_not_outside(make) -> None:
+def test_point_counts_inside_the_golden_box_of_another_frame(make) -> None:
     golden = Golden(make(Point(250, 450, SHOT)), BOX)
     assert reward(make(at(20, 40)), golden) == reward(make(at(29, 49)), golden) == 1
     assert reward(make(at(19, 45)), golden) == reward(make(at(25, 50)), golden) == 0
 
 
-def test_a_long_press_is_no_click_even_at_the_right_place() -> None:
+def test_long_press_is_not_a_click_at_the_right_place() -> None:
     assert reward(LongPress(at(25, 45), 1), Golden(Click(at(25, 45)), BOX)) == 0
 
 
@@ -59,13 +59,11 @@ def test_a_long_press_is_no_click_even_at_the_right_place() -> None:
         (Reply("42"), Type("42"), 0),
     ],
 )
-def test_arguments_match_exactly_but_for_case_and_outer_space_and_wait_and_terminate_by_type(
-    said, meant, worth
-) -> None:
+def test_arguments_match_without_case_and_outer_space_and_some_actions_by_type(said, meant, worth) -> None:
     assert reward(said, Golden(meant)) == worth
 
 
-def test_without_a_box_a_point_counts_when_its_closeness_is_above_nine_tenths() -> None:
+def test_point_without_a_box_counts_above_a_closeness_of_nine_tenths() -> None:
     golden = Golden(Click(Point(505, 1005, SHOT)))
     assert reward(Click(at(50, 100)), golden) == 1
     assert reward(Click(at(59, 119)), golden) == 1  # 1 - (0.09 + 0.095) / 2 = 0.9075
@@ -73,17 +71,17 @@ def test_without_a_box_a_point_counts_when_its_closeness_is_above_nine_tenths() 
     assert reward(Click(at(61, 121)), golden, StepRules(closeness=0.85)) == 1
 
 
-def test_swipes_by_direction_compare_the_dominant_axis_and_ignore_the_box() -> None:
+def test_swipe_direction_uses_the_dominant_axis_and_ignores_the_box() -> None:
     golden = Golden(Swipe(Point(500, 1500, SHOT), Point(520, 500, SHOT)), BOX)
     rules = StepRules(swipe="direction")
     assert reward(Swipe(at(90, 190), at(70, 160)), golden, rules) == 1
     assert reward(Swipe(at(90, 160), at(70, 190)), golden, rules) == 0
     assert reward(Swipe(at(90, 190), at(10, 160)), golden, rules) == 0
     assert reward(Swipe(at(90, 190), at(90, 190)), golden, rules) == 0
-    assert reward(Swipe(at(90, 190), at(70, 160)), golden) == 0  # by the paper's rule it starts outside of the box
+    assert reward(Swipe(at(90, 190), at(70, 160)), golden) == 0  # by the paper's rule the start is outside the box
 
 
-def test_golden_back_accepts_the_screens_own_back_element_only_where_the_rules_say_so() -> None:
+def test_golden_back_accepts_a_tap_on_the_back_element_if_the_rules_allow_it() -> None:
     golden = Golden(SystemButton("Back"), back_box=BOX)
     rules = StepRules(back_by_click=True)
     assert reward(Click(at(25, 45)), golden, rules) == 1
@@ -93,7 +91,7 @@ def test_golden_back_accepts_the_screens_own_back_element_only_where_the_rules_s
     assert reward(Click(at(25, 45)), Golden(SystemButton("Back")), rules) == 0
 
 
-def test_a_step_is_worth_action_plus_format_and_nothing_when_it_does_not_parse() -> None:
+def test_step_reward_is_action_plus_format_and_zero_if_malformed() -> None:
     golden = Golden(Open("Shop"))
     assert step_reward(Response("", "", Open("shop")), golden, PAPER) == 2
     assert step_reward(Response("", "", Open("Clock")), golden, PAPER) == 1

@@ -1,4 +1,4 @@
-"""The chat judge against a real HTTP server: what it sends, and what it makes of every kind of answer."""
+"""The chat judge with a real HTTP server: its requests, and its handling of every kind of answer."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.agent.trajectory import Ending
 from mobile_r1_jax.rewards import JudgeError, JudgeOutage, JudgeSettings, Score, open_judge
 from mobile_r1_jax.rewards.judges.chat import CachedChat, ChatJudge, combine_votes
-from mobile_r1_jax.rewards.judges.chat_client import ChatClient, seconds_asked
+from mobile_r1_jax.rewards.judges.chat_client import ChatClient, retry_after_seconds
 from mobile_r1_jax.rewards.judges.grade_cache import FILE, GradeCache
 from mobile_r1_jax.rewards.judges.rate_limit import RateLimit
 
@@ -42,7 +42,7 @@ def settings(server: ChatServer, **changes: Any) -> JudgeSettings:
 
 
 def judge_with(chosen: JudgeSettings, folder: Path, use: Callable[[ChatJudge], Awaitable[Any]]) -> Any:
-    """Return what `use` makes of a judge that has not asked anything yet."""
+    """Return the result of `use` for a judge that has not sent a request yet."""
 
     async def inside() -> Any:
         async with AsyncExitStack() as stack:
@@ -58,7 +58,7 @@ def grade(chosen: JudgeSettings, folder: Path, screens: str = "abc") -> Score | 
     return judge_with(chosen, folder, lambda judge: judge.grade(evidence(screens)))
 
 
-def test_it_sends_the_rubric_and_every_screen_and_answer_in_order(tmp_path) -> None:
+def test_judge_sends_the_rubric_and_every_screen_and_answer_in_order(tmp_path) -> None:
     with chat_server(graded(4, "bought it")) as server:
         score = grade(settings(server), tmp_path)
     assert score == Score(4, "bought it") and score.opinion == 4
@@ -76,7 +76,7 @@ def test_it_sends_the_rubric_and_every_screen_and_answer_in_order(tmp_path) -> N
     assert Ending.SUCCESS.value not in " ".join(texts(body)) and "you drive a phone" not in json.dumps(body)
 
 
-def test_screens_are_scaled_and_only_the_last_ones_shown_if_the_settings_say_so(tmp_path) -> None:
+def test_settings_scale_screens_and_limit_them_to_the_last_ones(tmp_path) -> None:
     with chat_server(GOOD) as server:
         grade(settings(server, screenshots=2, scale=0.5), tmp_path, "abcd")
     [(_, _, body)] = server.requests
@@ -86,7 +86,7 @@ def test_screens_are_scaled_and_only_the_last_ones_shown_if_the_settings_say_so(
     assert len(data_of(body, "Answer")) == 4 and "Screen 2 of 4 is not shown." in texts(body)
 
 
-def test_a_rubric_of_the_users_replaces_ours_and_the_notice_about_data_stays(tmp_path) -> None:
+def test_rubric_of_the_user_replaces_ours_and_the_notice_about_data_stays(tmp_path) -> None:
     (tmp_path / "mine.md").write_text("Grade with a smile.")
     with chat_server(GOOD) as server:
         grade(settings(server, rubric=tmp_path / "mine.md"), tmp_path)
@@ -152,14 +152,14 @@ async def grade_bad(judge: ChatJudge) -> dict[str, Score | JudgeOutage]:
     return dict(zip(BAD, await asyncio.gather(*map(judge.grade, tasks.values())), strict=True))
 
 
-def test_after_a_bad_answer_of_any_kind_the_judge_is_asked_again(tmp_path) -> None:
+def test_bad_answer_of_any_kind_is_requested_again(tmp_path) -> None:
     with chat_server(Bad(times=1)) as server:
         graded = judge_with(settings(server, timeout_s=1.5), tmp_path, grade_bad)
     assert graded == dict.fromkeys(BAD, Score(3, "slow"))
     assert all(score.usage.requests >= 2 for score in graded.values())
 
 
-def test_only_bad_answers_of_any_kind_are_an_outage_and_never_a_grade(tmp_path) -> None:
+def test_repeated_bad_answers_are_an_outage_and_never_a_grade(tmp_path) -> None:
     with chat_server(Bad(times=9)) as server:
         outages = judge_with(settings(server, timeout_s=1.5, tries=2), tmp_path, grade_bad)
     for name, outage in outages.items():
@@ -175,12 +175,12 @@ def test_only_bad_answers_of_any_kind_are_an_outage_and_never_a_grade(tmp_path) 
     "content",
     ['```json\n{"reason": "slow", "score": 3}\n```', '<think>{"score": 4}</think>\n{"reason": "slow", "score": 3}'],
 )
-def test_fences_and_reasoning_around_the_object_are_no_mistake(tmp_path, content) -> None:
+def test_fences_and_reasoning_around_the_object_are_accepted(tmp_path, content) -> None:
     with chat_server(says(content)) as server:
         assert grade(settings(server), tmp_path) == Score(3, "slow")
 
 
-def test_nobody_listening_is_an_outage_and_a_run_does_not_start(tmp_path) -> None:
+def test_unreachable_server_is_an_outage_and_prevents_the_start_of_a_run(tmp_path) -> None:
     with chat_server(GOOD) as server:
         chosen = settings(server)
     assert isinstance(grade(chosen, tmp_path), JudgeOutage)
@@ -204,7 +204,7 @@ def without(*kinds: str) -> Callable[[dict[str, Any]], Reply]:
 
 
 @pytest.mark.parametrize("lacking", [("json_schema",), ("json_schema", "json_object")])
-def test_a_server_without_schemas_is_asked_more_simply_and_that_is_remembered(tmp_path, lacking) -> None:
+def test_server_without_schemas_gets_simpler_requests_from_then_on(tmp_path, lacking) -> None:
     async def twice(judge: ChatJudge) -> list[Any]:
         return [await judge.grade(evidence("a")), await judge.grade(evidence("b"))]
 
@@ -216,7 +216,7 @@ def test_a_server_without_schemas_is_asked_more_simply_and_that_is_remembered(tm
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_request_that_the_server_cannot_take_is_not_repeated(tmp_path, status) -> None:
+def test_request_that_the_server_rejects_is_not_repeated(tmp_path, status) -> None:
     with chat_server(Reply(status, '{"error": {"message": "context too long"}}')) as server:
         outage = grade(settings(server), tmp_path)
     assert isinstance(outage, JudgeOutage) and outage.lasting and "context too long" in outage.reason
@@ -224,7 +224,7 @@ def test_a_request_that_the_server_cannot_take_is_not_repeated(tmp_path, status)
 
 
 @pytest.mark.parametrize(("status", "hint"), [(401, "JUDGE_KEY"), (403, "JUDGE_KEY"), (404, "base_url")])
-def test_a_wrong_key_or_model_stops_at_once_and_a_late_refusal_is_an_outage(tmp_path, status, hint) -> None:
+def test_wrong_key_or_model_stops_at_once_and_a_late_refusal_is_an_outage(tmp_path, status, hint) -> None:
     refusal = Reply(status, '{"error": {"message": "no"}}')
     with chat_server(refusal) as server, pytest.raises(JudgeError, match=hint):
         grade(settings(server), tmp_path)
@@ -251,13 +251,13 @@ def test_retry_after_is_honoured_and_limited(tmp_path) -> None:
     ("header", "seconds"),
     [("7", 7), ("0.5", 0.5), ("-1", None), ("nan", None), ("inf", None), ("soon", None), ("", None), (None, None)],
 )
-def test_seconds_of_a_retry_after_header(header, seconds) -> None:
-    assert seconds_asked(header) == seconds
+def test_retry_after_header_in_seconds_is_read(header, seconds) -> None:
+    assert retry_after_seconds(header) == seconds
 
 
-def test_a_date_of_a_retry_after_header() -> None:
+def test_retry_after_header_with_a_date_is_read() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 25 < seconds_asked(at) <= 30
+    assert 25 < retry_after_seconds(at) <= 30
 
 
 def test_pauses_double_and_vary(tmp_path) -> None:
@@ -273,7 +273,7 @@ def test_pauses_double_and_vary(tmp_path) -> None:
     assert len(pauses) == 3 and all(p >= least for p, least in zip(pauses, (0.1, 0.2, 0.2), strict=True))
 
 
-def test_only_so_many_requests_run_at_once(tmp_path) -> None:
+def test_number_of_concurrent_requests_is_limited(tmp_path) -> None:
     async def many(judge: ChatJudge) -> list[Any]:
         return await asyncio.gather(*(judge.grade(evidence(letter)) for letter in "abcdefgh"))
 
@@ -295,7 +295,7 @@ def test_requests_and_tokens_of_a_window_are_limited(requests, tokens) -> None:
     assert at[2] - at[0] >= 0.19 and at[4] - at[2] >= 0.19 and at[4] < 2
 
 
-def test_a_grade_is_kept_on_disk_and_not_asked_for_again(tmp_path) -> None:
+def test_grade_is_stored_on_disk_and_not_requested_again(tmp_path) -> None:
     with chat_server(GOOD, graded(1)) as server:
         chosen = settings(server)
         assert grade(chosen, tmp_path) == grade(chosen, tmp_path) == Score(3, "slow")
@@ -309,26 +309,26 @@ def test_a_grade_is_kept_on_disk_and_not_asked_for_again(tmp_path) -> None:
         assert grade(chosen, tmp_path, "x").grade == 1 and len(server.requests) == 7
 
 
-def test_an_outage_is_not_kept(tmp_path) -> None:
+def test_outage_is_not_stored(tmp_path) -> None:
     with chat_server(Reply(500, "{}"), Reply(500, "{}"), GOOD) as server:
         chosen = settings(server, tries=2)
         assert isinstance(grade(chosen, tmp_path), JudgeOutage)
         assert grade(chosen, tmp_path) == Score(3, "slow")
 
 
-def test_a_spent_budget_stops_in_one_line_and_what_is_kept_counts_after_a_restart(tmp_path) -> None:
+def test_spent_budget_is_a_one_line_error_and_stored_costs_count_after_a_restart(tmp_path) -> None:
     with chat_server(GOOD) as server:
         chosen = settings(server, input_price=10_000, output_price=0, budget=2.0)  # 1 for each request
         assert grade(chosen, tmp_path, "a").usage.cost == pytest.approx(1.0)
         assert grade(chosen, tmp_path, "b").usage.cost == pytest.approx(1.0)
         with pytest.raises(JudgeError, match=r"cost 2 of a budget of 2; raise judge.budget"):
             grade(chosen, tmp_path, "c")
-        assert grade(chosen, tmp_path, "a").usage.cost == 0  # kept grades are free
+        assert grade(chosen, tmp_path, "a").usage.cost == 0  # stored grades are free
         assert grade(replace(chosen, budget=3.0), tmp_path, "c").grade == 3
     assert len(server.requests) == 3
 
 
-def test_failed_answers_cost_as_well(tmp_path) -> None:
+def test_failed_answers_count_against_the_budget(tmp_path) -> None:
     with chat_server(says("no grade")) as server:
         outage = grade(settings(server, input_price=10_000), tmp_path)
         assert outage.usage.cost == pytest.approx(3.0) and GradeCache(tmp_path).usage.cost == pytest.approx(3.0)
@@ -344,7 +344,7 @@ def test_failed_answers_cost_as_well(tmp_path) -> None:
         ((3,), 3, 3, 3),
     ],
 )
-def test_votes_become_a_grade(tmp_path, votes, unanimous, median, majority) -> None:
+def test_votes_are_combined_into_a_grade(tmp_path, votes, unanimous, median, majority) -> None:
     wanted = (unanimous, median, majority)
     assert tuple(combine_votes(votes, rule) for rule in ("unanimous", "median", "majority")) == wanted
     with chat_server(*(graded(vote, f"vote {vote}") for vote in votes)) as server:
@@ -355,12 +355,12 @@ def test_votes_become_a_grade(tmp_path, votes, unanimous, median, majority) -> N
     assert len(server.requests) == len(votes)
 
 
-def test_a_vote_that_fails_is_an_outage(tmp_path) -> None:
+def test_failed_vote_is_an_outage(tmp_path) -> None:
     with chat_server(graded(4), Reply(500, "{}")) as server:
         assert isinstance(grade(settings(server, votes=2), tmp_path), JudgeOutage)
 
 
-def test_the_key_is_in_no_file_no_reason_and_no_log(tmp_path, caplog) -> None:
+def test_api_key_appears_in_no_file_reason_or_log(tmp_path, caplog) -> None:
     caplog.set_level("DEBUG")
     echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}. Bearer {KEY}"}})
     with chat_server(
@@ -376,19 +376,19 @@ def test_the_key_is_in_no_file_no_reason_and_no_log(tmp_path, caplog) -> None:
     assert written and KEY[:9] not in repr([written, graded_by, str(refused.value), caplog.text, chosen])
 
 
-def test_a_key_of_one_letter_is_no_secret_and_breaks_no_answer(tmp_path, monkeypatch) -> None:
+def test_key_of_one_letter_is_not_masked_in_answers(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "o")
     with chat_server(GOOD) as server:
         assert grade(settings(server), tmp_path) == Score(3, "slow")
 
 
-def test_grades_of_another_kind_in_the_folder_are_named(tmp_path) -> None:
+def test_stored_grades_of_another_format_are_an_error_with_the_file(tmp_path) -> None:
     (tmp_path / FILE).write_text('{"score": 4}\n')
     with pytest.raises(ValueError, match=r"grades\.jsonl holds no grades of a judge .*another folder"):
         GradeCache(tmp_path)
 
 
-def test_a_screen_that_cannot_be_decoded_is_an_outage(tmp_path) -> None:
+def test_undecodable_screen_is_an_outage(tmp_path) -> None:
     broken = bytearray(screenshot(1).png)
     broken[40:60] = bytes(20)
     one = evidence("a")

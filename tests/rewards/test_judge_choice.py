@@ -1,4 +1,4 @@
-"""Which judge grades an episode, the judging of single steps, and settings that cannot be."""
+"""Which judge grades an episode, the judging of single steps, and impossible settings."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ EVERY = (STATE, DONE_CLAIMED, DONE_ONLY, FAILED, OPEN)
     ("kind", "expected"),
     [("auto", [4, 4, 2, 0, None]), ("state", [4, None, None, None, None]), ("checks", [4, 4, 2, 0, None])],
 )
-def test_without_a_chat_model_state_or_checks_decide_and_nothing_is_an_outage(tmp_path, kind, expected) -> None:
+def test_state_or_checks_decide_without_a_chat_model_and_neither_is_an_outage(tmp_path, kind, expected) -> None:
     judged = judge_all(JudgeSettings(kind), tmp_path, *EVERY)
     assert grades(judged) == expected and list(tmp_path.iterdir()) == []
     assert all(one.lasting for one in judged if isinstance(one, JudgeOutage))
@@ -55,7 +55,7 @@ def test_without_a_chat_model_state_or_checks_decide_and_nothing_is_an_outage(tm
 @pytest.mark.parametrize(
     ("kind", "says", "expected", "asked"),
     [
-        ("auto", 0, [4, 3, 2, 0, 0], 3),  # checks decide success: chat has no say there
+        ("auto", 0, [4, 3, 2, 0, 0], 3),  # checks decide success, not the chat judge
         ("auto", 4, [4, 4, 2, 1, 4], 3),
         ("checks", 1, [3, 3, 2, 1, None], 3),
         ("chat", 2, [2, 2, 2, 2, 2], 5),
@@ -65,7 +65,7 @@ def test_without_a_chat_model_state_or_checks_decide_and_nothing_is_an_outage(tm
 def test_a_chat_judge_grades_quality_where_checks_decide_success(tmp_path, kind, says, expected, asked) -> None:
     with chat_server(graded(says)) as server:
         settings = JudgeSettings(kind, "m", server.url)
-        # Episodes differ only in what is known, so each needs its own folder: the judge sees the same.
+        # Episodes differ only in the known outcome, and the judge sees equal requests: each needs a separate folder.
         judged = [judge_all(settings, tmp_path / str(i), one)[0] for i, one in enumerate(EVERY)]
     assert grades(judged) == expected
     assert sum(one.usage.requests for one in judged) == asked
@@ -78,7 +78,7 @@ def test_an_outage_of_the_chat_judge_is_not_replaced_by_the_checks(tmp_path) -> 
         assert grades(judge_all(settings, tmp_path, DONE_CLAIMED, DONE_ONLY)) == [None, 2]
 
 
-def test_a_run_with_a_wrong_key_or_a_model_that_cannot_grade_does_not_start(tmp_path) -> None:
+def test_run_with_a_wrong_key_or_an_unsuitable_model_does_not_start(tmp_path) -> None:
     for reply, words in ((Reply(401, '{"error": {"message": "no"}}'), "OPENAI_API_KEY"), (says("hello"), "no JSON")):
         with chat_server(reply) as server, pytest.raises(JudgeError, match=words):
             judge_all(JudgeSettings("chat", "m", server.url, pause_s=0.0), tmp_path)
@@ -98,7 +98,7 @@ def judge_steps(settings: JudgeSettings, folder: Path, one: Evidence, score: Sco
 
 
 def by_answer(body: Body) -> Reply:
-    """Grade episodes with 4; of steps, the one on screen b is wrong and the one on screen c breaks the judge."""
+    """Grades episodes with 4. The step on screen b is wrong, and the step on screen c breaks the judge."""
     if "towards_goal" not in body["messages"][0]["content"]:
         return graded(4)
     [answer] = data_of(body, "Answer")
@@ -107,7 +107,7 @@ def by_answer(body: Body) -> Reply:
 
 
 @pytest.mark.parametrize(("last", "grade", "ends"), [(CLAIM, 4, True), (CLAIM, 1, False), (MOVE, 4, None)])
-def test_each_step_is_judged_by_the_screens_before_and_after_it(tmp_path, last, grade, ends) -> None:
+def test_every_step_is_judged_by_the_screens_before_and_after_it(tmp_path, last, grade, ends) -> None:
     one = evidence("abcd", UNKNOWN, (MOVE, MOVE, MOVE, last))
     with chat_server(by_answer) as server:
         settings = JudgeSettings("chat", "m", server.url, pause_s=0.0, tries=1)
@@ -134,24 +134,24 @@ def test_an_episode_without_turns_has_no_steps(tmp_path) -> None:
         ({"base_url": "http://user:secret@host/v1"}, "put the key into the environment"),
         ({"base_url": "http://host/v1?api-key=secret"}, "put the key into the environment"),
         ({"budget": 5.0}, "budget needs prices"),
-        ({"rubric": Path("missing.md")}, "missing.md is no text file"),
-        ({"rubric": Path(__file__).parent}, "is no text file"),
+        ({"rubric": Path("missing.md")}, "missing.md is not a text file"),
+        ({"rubric": Path(__file__).parent}, "is not a text file"),
     ],
 )
-def test_settings_that_cannot_be_are_named(changes, problem) -> None:
+def test_impossible_settings_are_named(changes, problem) -> None:
     [found] = find_problems(replace(JudgeSettings(), **changes))
     assert problem in found and "secret" not in found
 
 
-def test_an_empty_rubric_is_named_and_the_defaults_have_no_problem(tmp_path) -> None:
+def test_empty_rubric_is_named_and_the_defaults_are_valid(tmp_path) -> None:
     (tmp_path / "empty.md").write_text(" \n")
     assert "is empty" in next(find_problems(JudgeSettings(rubric=tmp_path / "empty.md")))
     assert list(find_problems(JudgeSettings())) == []
 
 
-def test_a_claim_is_the_end_of_the_task_as_a_success() -> None:
+def test_claim_is_terminate_with_success() -> None:
     gave_up = Response("", "", Terminate("failure"))
     assert [
         evidence("a", UNKNOWN, answers).claims_success for answers in ((CLAIM,), (gave_up,), (CLAIM, MOVE), ())
     ] == [*(True, False, False, False)]
-    assert not Evidence(trajectory("a", ending=Ending.SUCCESS)).claims_success  # an ending is not a claim
+    assert not Evidence(trajectory("a", ending=Ending.SUCCESS)).claims_success  # other endings are not claims

@@ -1,4 +1,4 @@
-"""The judges that ask nobody, and the reward."""
+"""The judges without a model, and the reward."""
 
 import pytest
 from judged_episodes import CLAIM, DONE, MOVE, NOT_DONE, UNKNOWN, evidence, trajectory
@@ -35,13 +35,13 @@ from mobile_r1_jax.rewards import (
         (3, Ending.OUT_OF_STEPS, Progress(False, 0, 3, 0, 0), 0),
     ],
 )
-def test_the_state_judge_follows_the_rubric(turns, ending, progress, grade) -> None:
+def test_state_judge_follows_the_rubric(turns, ending, progress, grade) -> None:
     score = StateJudge().score(trajectory("abcd"[:turns], progress, ending))
     assert score.grade == grade
     assert score.value == grade / 4
 
 
-def test_the_state_judge_without_the_phones_progress_is_an_outage() -> None:
+def test_state_judge_without_progress_is_an_outage() -> None:
     outage = StateJudge().score(trajectory("abc"))
     assert isinstance(outage, JudgeOutage)
     assert "does not report its progress" in outage.reason
@@ -60,16 +60,16 @@ def test_the_state_judge_without_the_phones_progress_is_an_outage() -> None:
         (NOT_DONE, (MOVE,), None, 0),
     ],
 )
-def test_the_checks_judge_grades_by_outcome_claim_and_length(outcome, answers, steps, grade) -> None:
+def test_checks_judge_grades_by_outcome_claim_and_length(outcome, answers, steps, grade) -> None:
     assert ChecksJudge().score(evidence("abc"[: len(answers)], outcome, answers, steps=steps)).grade == grade
 
 
-def test_an_unknown_outcome_is_an_outage_that_lasts_and_no_zero() -> None:
+def test_unknown_outcome_is_a_permanent_outage_and_not_zero() -> None:
     outage = ChecksJudge().score(evidence("ab", UNKNOWN, (MOVE, CLAIM)))
     assert isinstance(outage, JudgeOutage) and outage.lasting
 
 
-def test_state_is_known_before_checks_and_some_episodes_are_not_known() -> None:
+def test_known_success_comes_from_state_before_checks_and_may_be_unknown() -> None:
     near = Progress(False, 1, 3, 2, 2)
     assert known_score(Evidence(trajectory("abc", near, Ending.FAILURE))).grade == 1
     assert known_score(evidence("abc", NOT_DONE, (MOVE,))).grade == 0
@@ -85,6 +85,6 @@ def test_format_rewards_are_zero_or_one_per_step_and_minus_or_plus_one_per_turn(
     assert task_reward(Score(0), [bad]) == -1
 
 
-def test_a_grade_off_the_scale_is_refused() -> None:
+def test_grade_outside_the_scale_is_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 4"):
         Score(5)

@@ -4,7 +4,7 @@ from mobile_r1_jax.rl import group_advantages
 
 
 def restated(rewards: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The formula, group by group, in plain NumPy."""
+    """Return the formula, group by group, in NumPy."""
     advantages = np.zeros(rewards.shape)
     informative = np.zeros(len(rewards), bool)
     for group, (r, c) in enumerate(zip(rewards, counted, strict=True)):
@@ -26,7 +26,7 @@ def test_advantages_equal_the_formula_over_the_counted_members_only() -> None:
     assert 0 < expected_informative.sum() < 40
 
 
-def test_not_standardized_they_are_what_a_reward_is_above_its_groups_mean() -> None:
+def test_advantages_without_standardization_are_rewards_minus_the_group_mean() -> None:
     rewards = np.array([[1.0, 0.5, 0.0, 9.0], [2.0, 2.0, 2.0, 2.0]], np.float32)
     counted = np.array([[True, True, True, False], [True] * 4])
     advantages, informative = group_advantages(rewards, counted, standardize=False)
@@ -34,7 +34,7 @@ def test_not_standardized_they_are_what_a_reward_is_above_its_groups_mean() -> N
     assert informative.tolist() == [True, False]
 
 
-def test_groups_without_two_counted_members_or_without_variance_teach_nothing() -> None:
+def test_groups_without_two_counted_members_or_variance_have_zero_advantage() -> None:
     rewards = np.array([[0.1, 0.1, 0.1], [1, 0, 5], [1, 2, 3], [0.7, 0.7, 9]], np.float32)
     counted = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], bool)
     advantages, informative = group_advantages(rewards, counted)
@@ -42,7 +42,7 @@ def test_groups_without_two_counted_members_or_without_variance_teach_nothing() 
     assert not informative.any()
 
 
-def test_a_member_that_does_not_count_leaves_no_trace_whatever_its_reward() -> None:
+def test_uncounted_member_has_no_effect_for_any_reward() -> None:
     with_nan, _ = group_advantages(np.array([[1.0, np.nan, 0.0]], np.float32), np.array([[True, False, True]]))
     without, _ = group_advantages(np.array([[1.0, 0.0]], np.float32), np.array([[True, True]]))
     np.testing.assert_array_equal(with_nan, [[without[0, 0], 0, without[0, 1]]])

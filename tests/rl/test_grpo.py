@@ -44,7 +44,7 @@ def run(batch: dict, settings: GRPO, **changes: np.ndarray) -> LossAndMetrics:
 
 
 def restated(b: dict[str, np.ndarray], settings: GRPO) -> tuple[float, float]:
-    """Loss and KL in float64 NumPy, token by token."""
+    """Return loss and KL in float64 NumPy, token by token."""
     per_token, kls = np.zeros(SHAPE), np.zeros(SHAPE)
     for at in np.argwhere(b["mask"]):
         at = tuple(at)
@@ -74,7 +74,7 @@ def restated(b: dict[str, np.ndarray], settings: GRPO) -> tuple[float, float]:
         GRPO(importance_cap=1.0, aggregation="sequence_mean", beta=0.0),
     ],
 )
-def test_loss_and_kl_equal_their_restatement_in_numpy(batch, settings) -> None:
+def test_loss_and_kl_equal_a_numpy_reference(batch, settings) -> None:
     loss, metrics = run(batch, settings)
     expected_loss, expected_kl = restated(batch, settings)
     np.testing.assert_allclose(loss, expected_loss, rtol=2e-5)
@@ -82,9 +82,9 @@ def test_loss_and_kl_equal_their_restatement_in_numpy(batch, settings) -> None:
     assert all(value.shape == () for value in metrics.values())
 
 
-def test_clipping_bounds_are_reported_on_the_side_where_they_cut() -> None:
+def test_clip_fractions_are_reported_for_each_bound() -> None:
     logps = jnp.log(jnp.array([[0.5], [0.5], [2.0], [2.0]]))
-    advantages = jnp.array([-1.0, 1.0, -1.0, 1.0])  # cut low, free, free, cut high
+    advantages = jnp.array([-1.0, 1.0, -1.0, 1.0])  # clipped low, not, not, clipped high
     mask = jnp.ones((4, 1), bool)
 
     def loss(x: jax.Array) -> LossAndMetrics:
@@ -96,7 +96,7 @@ def test_clipping_bounds_are_reported_on_the_side_where_they_cut() -> None:
     assert metrics["clipped_low"] == metrics["clipped_high"] == 0.25
 
 
-def test_on_policy_the_gradient_is_the_plain_policy_gradient(batch) -> None:
+def test_on_policy_gradient_equals_the_policy_gradient(batch) -> None:
     def loss(logps: jax.Array) -> LossAndMetrics:
         return grpo_loss(
             logps, batch["mask"], batch["advantages"], settings=GRPO(beta=0.0), sampler_logps=batch["sampler"]
@@ -109,7 +109,7 @@ def test_on_policy_the_gradient_is_the_plain_policy_gradient(batch) -> None:
     np.testing.assert_allclose([metrics["ratio_mean"], metrics["ratio_max"]], 1, rtol=1e-6)
 
 
-def test_importance_weights_take_the_truncated_log_probabilities_and_no_ratio_does(batch) -> None:
+def test_only_importance_weights_use_the_truncated_log_probabilities(batch) -> None:
     settings = GRPO(beta=0.0, importance_cap=5.0)
     truncated = batch["sampler"] + 0.25
     b = batch | {"sampler": truncated}
@@ -131,8 +131,8 @@ def test_importance_weights_take_the_truncated_log_probabilities_and_no_ratio_do
     assert loss_of(None)[1]["ratio_mean"] == pytest.approx(1)
 
 
-def test_with_the_truncated_log_probabilities_what_was_kept_weighs_as_in_draws_from_the_whole() -> None:
-    """In expectation over draws from a nucleus of three tokens of five, whose mass is 0.8."""
+def test_truncated_log_probabilities_give_unbiased_weights_for_kept_tokens() -> None:
+    """The expectation is over draws from a nucleus of three of five tokens, with mass 0.8."""
     whole, worth = np.array([0.4, 0.3, 0.1]), np.array([2.0, -1.0, 3.0])
     drawn = whole / whole.sum()
 
@@ -152,7 +152,7 @@ def test_with_the_truncated_log_probabilities_what_was_kept_weighs_as_in_draws_f
     assert expectation() == pytest.approx((drawn * worth).sum())
 
 
-def test_everything_masked_gives_zero_loss_and_zero_gradient_even_over_nans(batch) -> None:
+def test_fully_masked_batch_has_zero_loss_and_gradient_even_with_nans(batch) -> None:
     garbage = {name: np.full(SHAPE, np.nan, np.float32) for name in ("logps", "old", "sampler", "reference")}
     garbage |= {"mask": np.zeros(SHAPE, bool), "advantages": np.full(SHAPE[:-1], np.nan, np.float32)}
     settings = GRPO(importance_cap=2.0)
@@ -164,14 +164,14 @@ def test_everything_masked_gives_zero_loss_and_zero_gradient_even_over_nans(batc
     assert all(value == 0 for value in metrics.values())
 
 
-def test_padding_never_reaches_loss_or_gradient(batch) -> None:
+def test_padding_does_not_affect_loss_or_gradient(batch) -> None:
     spoilt = {name: np.where(batch["mask"], batch[name], np.inf) for name in ("logps", "old", "sampler", "reference")}
     both = [jax.value_and_grad(lambda x, b=b: run(b, GRPO(), logps=x)[0])(b["logps"]) for b in (batch, batch | spoilt)]
     jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
-def test_micro_batches_that_share_totals_add_up_to_the_batch(batch, aggregation) -> None:
+def test_micro_batches_with_shared_totals_sum_to_the_batch(batch, aggregation) -> None:
     totals = Totals(*map(sum, zip(*map(count_totals, batch["mask"]), strict=True)))
     assert totals == Totals(batch["mask"].sum(), batch["mask"].any(-1).sum())
     settings = GRPO(aggregation=aggregation, importance_cap=1.5)
@@ -196,7 +196,7 @@ def test_micro_batches_that_share_totals_add_up_to_the_batch(batch, aggregation)
         np.testing.assert_allclose(sum(m[name] for _, m in parts), metrics[name], rtol=1e-5, atol=1e-6)
 
 
-def test_likelihood_loss_is_the_weighted_mean_negative_log_probability(batch) -> None:
+def test_likelihood_loss_is_the_weighted_mean_of_negative_log_probabilities(batch) -> None:
     weights = np.abs(batch["advantages"])
     loss, metrics = likelihood_loss(batch["logps"], batch["mask"], weights, settings=Likelihood())
     expected = -(weights[..., None] * batch["logps"])[batch["mask"]].mean()
@@ -207,7 +207,7 @@ def test_likelihood_loss_is_the_weighted_mean_negative_log_probability(batch) ->
 @pytest.mark.parametrize("nats", [21.0, 88.0, 89.0, 200.0, 1e4])
 @pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
 def test_ratios_that_would_overflow_are_bounded_and_have_no_gradient(nats: float, advantage: float) -> None:
-    """The policy against the reference (k3), and against the policy of the batch (the ratio), one token in each row."""
+    """k3 compares policy and reference; the ratio compares the policy with that of the batch; one token per row."""
     logps = jnp.array([[-nats, -1.0], [-1.0, -1.0]])
     others = {"reference_logps": logps.at[0, 0].set(0.0), "old_logps": logps.at[1, 0].set(-1 - nats)}
     mask, advantages = jnp.ones((2, 2), bool), jnp.full(2, advantage)
@@ -223,7 +223,7 @@ def test_ratios_that_would_overflow_are_bounded_and_have_no_gradient(nats: float
     assert gradient[1, 0] == 0 and gradient[0, 0] == pytest.approx(-advantage / 4)  # the policy loss alone
 
 
-def test_below_the_bound_k3_and_the_ratio_are_what_they_are() -> None:
+def test_k3_and_the_ratio_are_exact_below_the_bound() -> None:
     nats = jnp.linspace(-30, 20, 101)
     np.testing.assert_array_equal(kl_k3(-nats, jnp.zeros(101)), jnp.exp(nats) - nats - 1)
     np.testing.assert_array_equal(probability_ratio(nats, jnp.zeros(101)), jnp.exp(nats))

@@ -1,4 +1,4 @@
-"""Phones, and episodes on them that are played from a script."""
+"""Phones, and episodes that are played on them from a script."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence

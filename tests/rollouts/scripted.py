@@ -1,4 +1,4 @@
-"""Episodes that are played from a script, in place of a policy."""
+"""Episodes that are played from a script instead of by a policy."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,12 +34,12 @@ SUCCESS, FAILURE = (response(f'"action": "terminate", "status": "{status}"') for
 
 
 class Script:
-    """In the engine's place: says what is written for a task, turn by turn, and remembers what it was asked."""
+    """Replaces the engine: answers each turn of a task from a script, and records the prompts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, lines: dict[str, Sequence[str]]) -> None:
         self.tokenizer, self.lines = tokenizer, {task: iter(said) for task, said in lines.items()}
         self.asked: list[tuple[Prompt, int]] = []
-        self.at: dict[int, Callable[[], None]] = {}  # what happens while the answer of that number is written
+        self.at: dict[int, Callable[[], None]] = {}  # calls during the answer with that number
 
     async def sample(self, prompt: Prompt, seed: int) -> Completion:
         self.asked.append((prompt, seed))
@@ -54,20 +54,20 @@ Play = Callable[..., list[Episode]]
 
 
 def written(tasks: Sequence[Task], mistakes: float = 0.0) -> list[list[str]]:
-    """The responses that annotations of these tasks hold."""
+    """Return the responses in annotations of these tasks."""
     drawn = annotate(tasks, system=SYSTEM, size=SIZE, resizing=RESIZING, mistakes=mistakes, seed=0)
     return [[turn.response for turn in trajectory.turns] for trajectory in drawn]
 
 
 def one_of_each(popups: float) -> list[Task]:
-    """A task of every template, no two with the same instruction."""
+    """Return a task of every template, without equal instructions."""
     tasks = draw_tasks(len(TEMPLATES), seed=3, apps=APPS, held_out=False, popups=popups)
     assert len({task.instruction for task in tasks}) == len(TEMPLATES)
     return tasks
 
 
 class LostPhone(SimulatedPhone):
-    """Lost in every call of the method `lost`. From its screenshot number `hidden` on, pages forbid pictures."""
+    """Fails in every call of the method `lost`. From screenshot number `hidden` on, pages are secure."""
 
     lost, hidden, taken = "", 99, 0
 

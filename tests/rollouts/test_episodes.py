@@ -1,4 +1,4 @@
-"""Episodes on simulated phones over real adb, played from a script: how they go, how they end, what is kept of them."""
+"""Episodes on simulated phones over real adb, played from a script: turns, endings and recorded values."""
 
 import gc
 import signal
@@ -41,7 +41,7 @@ def remaining(episode: Episode) -> tuple[int, ...]:
     return tuple(at.remaining for at in episode.progress)
 
 
-def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play) -> None:
+def test_oracle_responses_complete_every_template_over_real_adb(play: Play) -> None:
     tasks = one_of_each(popups=0)
     for task, episode in zip(tasks, play(tasks, written(tasks)), strict=True):
         assert episode.trajectory.task == task.instruction and episode.trajectory.ending is Ending.SUCCESS
@@ -50,18 +50,18 @@ def test_what_the_oracle_writes_does_every_kind_of_task_over_real_adb(play: Play
         assert StateJudge().score(episode.trajectory).grade == 4
 
 
-def test_pop_ups_and_mistakes_lead_off_the_path_and_back(play: Play) -> None:
+def test_pop_ups_and_mistakes_leave_the_path_and_return(play: Play) -> None:
     tasks = [task for task in one_of_each(popups=1) if task.app in ("settings", "shop", "messages")][:9]
     plain, mistaken = play(tasks, written(tasks)), play(tasks, written(tasks, mistakes=1.0))
     assert any(episode.off_path for episode in plain)
-    assert all(all(episode.made_progress) for episode in plain)  # a pop-up that opens is no wrong step
+    assert all(all(episode.made_progress) for episode in plain)  # an opening pop-up is not a wrong step
     for straight, astray in zip(plain, mistaken, strict=True):
         assert straight.trajectory.ending is astray.trajectory.ending is Ending.SUCCESS
-        assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of anybody
+        assert StateJudge().score(straight.trajectory).grade == 4  # a pop-up takes a turn of any policy
         assert astray.off_path and StateJudge().score(astray.trajectory).grade == 3
 
 
-def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_the_episode(play: Play) -> None:
+def test_malformed_responses_use_turns_send_nothing_and_end_the_episode(play: Play) -> None:
     [episode] = play([TASK], [["gibberish"] * 9])
     assert episode.trajectory.ending is Ending.FAILURE and len(episode.answers) == MOST_MALFORMED
     assert len(set(remaining(episode))) == 1 and not any(episode.made_progress)
@@ -70,17 +70,17 @@ def test_responses_that_do_not_parse_cost_turns_leave_the_phone_alone_and_end_th
         assert isinstance(answer, Malformed) and turn.effect == answer.reason and turn.response == "gibberish"
 
 
-def test_malformed_responses_between_others_do_not_end_an_episode(play: Play) -> None:
+def test_separated_malformed_responses_do_not_end_an_episode(play: Play) -> None:
     [episode] = play([TASK], [["x", "x", WAIT, "x", "x", FAILURE]])
     assert episode.trajectory.ending is Ending.GAVE_UP and len(episode.answers) == 6
 
 
-def test_an_episode_runs_out_of_steps(play: Play) -> None:
+def test_episode_ends_at_the_step_limit(play: Play) -> None:
     [episode] = play([TASK], [[WAIT] * 9], most_turns=4)
     assert episode.trajectory.ending is Ending.OUT_OF_STEPS and len(episode.answers) == 4
 
 
-def test_what_a_guard_refuses_is_told_and_recorded_whatever_the_policy_says_it_does(
+def test_refusals_of_the_guard_are_reported_and_recorded(
     play: Play, phones: tuple[SimulatedPhone, ...], tmp_path
 ) -> None:
     task = Task("shop", "Pay for the cart", {"template": "pay", "parameters": {}, "seed": 1})
@@ -111,19 +111,19 @@ def test_what_a_guard_refuses_is_told_and_recorded_whatever_the_policy_says_it_d
     assert [row["index"] for row in read_objects(tmp_path / "evaluation" / GUARD)] == [1]
 
 
-def test_claiming_success_too_early_is_a_failure(play: Play) -> None:
+def test_early_claim_of_success_is_a_failure(play: Play) -> None:
     [episode] = play([TASK], [[SUCCESS]])
     assert episode.trajectory.ending is Ending.FAILURE and episode.made_progress == (False,)
     assert isinstance(episode.answers[0].action, Terminate) and StateJudge().score(episode.trajectory).grade == 0
 
 
-def test_doing_the_task_without_ending_it_is_no_success(play: Play) -> None:
+def test_completed_task_without_terminate_is_not_a_success(play: Play) -> None:
     done = written([TASK])[0][:-1]
     [episode] = play([TASK], [[*done, *[WAIT] * 9]], most_turns=5)
     assert episode.trajectory.ending is Ending.OUT_OF_STEPS and episode.trajectory.progress.done
 
 
-def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token(play: Play, tokenizer) -> None:
+def test_turn_keeps_its_sampled_tokens_and_the_next_prompt_contains_them(play: Play, tokenizer) -> None:
     [episode] = play([TASK], [[WAIT, "nonsense   here", FAILURE]])
     first, second, third = episode.prompts
     assert [len(prompt.screenshots) for prompt in episode.prompts] == [1, 2, 2]
@@ -133,7 +133,7 @@ def test_a_turn_keeps_what_was_sampled_and_the_next_prompt_holds_it_to_the_token
     assert third.screenshots[-1] == episode.trajectory.turns[2].screenshot and first.sizes == (SIZE,)
 
 
-def test_episodes_come_in_the_order_of_their_tasks_and_each_is_announced(play: Play) -> None:
+def test_episodes_are_in_the_order_of_their_tasks_and_progress_is_reported(play: Play) -> None:
     tasks = one_of_each(popups=0)[:7]
     episodes = play(tasks, [[WAIT] * (1 + index % 3) + [FAILURE] for index in range(7)])
     assert [episode.trajectory.task for episode in episodes] == [task.instruction for task in tasks]
@@ -141,7 +141,7 @@ def test_episodes_come_in_the_order_of_their_tasks_and_each_is_announced(play: P
     assert sorted(map(id, play.finished)) == sorted(map(id, episodes))
 
 
-def test_seeds_of_turns_depend_on_the_task_and_not_on_which_phone_was_faster(play: Play, phones) -> None:
+def test_seeds_of_turns_depend_on_the_task_and_not_on_the_phone(play: Play, phones) -> None:
     tasks = one_of_each(popups=0)[:5]
 
     def seeds(on: Sequence[SimulatedPhone]) -> set[tuple[bytes, int]]:
@@ -152,7 +152,7 @@ def test_seeds_of_turns_depend_on_the_task_and_not_on_which_phone_was_faster(pla
 
 
 class FailingPhone(SimulatedPhone):
-    """Lost after its second screenshot."""
+    """Fails after its second screenshot."""
 
     taken = 0
 
@@ -163,7 +163,7 @@ class FailingPhone(SimulatedPhone):
         return super().screenshot()
 
 
-def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_so_far(play: Play, phones) -> None:
+def test_infrastructure_failure_ends_the_episode_and_keeps_its_turns(play: Play, phones) -> None:
     failing = FailingPhone(phones[0].serial, phones[0].server, INSTANT)
     [episode] = play([TASK], [[WAIT] * 9], on=[failing])
     assert episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE
@@ -173,7 +173,7 @@ def test_a_phone_that_fails_ends_the_episode_as_its_own_failure_with_the_turns_s
     assert any(exchange.startswith("exec:screencap -p -> ") for exchange in failure.transcript)
 
 
-def test_a_page_that_forbids_pictures_is_an_outcome_and_its_phone_goes_on(play: Play, phones, tmp_path) -> None:
+def test_secure_page_is_an_outcome_and_its_phone_stays_in_use(play: Play, phones, tmp_path) -> None:
     phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
     phone.hidden = 2
     tasks = one_of_each(popups=0)[:3]
@@ -187,7 +187,7 @@ def test_a_page_that_forbids_pictures_is_an_outcome_and_its_phone_goes_on(play: 
     assert read == [Ending.SECURE_PAGE] * 3
 
 
-def test_a_start_page_that_forbids_pictures_is_the_phones_failure(play: Play, phones) -> None:
+def test_secure_start_page_is_an_infrastructure_failure(play: Play, phones) -> None:
     phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
     phone.hidden = 0
     [episode] = play([TASK], [[WAIT] * 9], on=[phone])
@@ -197,7 +197,7 @@ def test_a_start_page_that_forbids_pictures_is_the_phones_failure(play: Play, ph
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("which", ["adb", "simulator", "adb simulator"])
-def test_when_our_processes_die_only_the_episodes_in_flight_are_lost(
+def test_death_of_our_processes_loses_only_running_episodes(
     play: Play, tokenizer, which: str, number: signal.Signals
 ) -> None:
     tasks = one_of_each(popups=0)[:9]
@@ -207,7 +207,7 @@ def test_when_our_processes_die_only_the_episodes_in_flight_are_lost(
         played = play(tasks, written(tasks), on=source.phones, retries=Retries(pause=0.05), at=blow)
     lost = [episode for episode in played if episode.trajectory.ending is Ending.INFRASTRUCTURE_FAILURE]
     assert len(lost) <= 3 and all("phone emulator-" in episode.failure.message for episode in lost)
-    assert lost or which == "adb"  # phones outlive adb: an episode whose call can be repeated goes on
+    assert lost or which == "adb"  # phones outlive adb: an episode continues if its call can be repeated
     for episode, same in zip(played, expected, strict=True):
         if episode not in lost:
             assert episode.trajectory.ending is Ending.SUCCESS and not episode.failure
@@ -216,7 +216,7 @@ def test_when_our_processes_die_only_the_episodes_in_flight_are_lost(
             ]
 
 
-def test_when_no_phone_can_be_had_no_episode_goes_on(play: Play, caplog) -> None:
+def test_no_episode_continues_if_no_phone_is_left(play: Play, caplog) -> None:
     with closing(SimulatedPhones(3, SIZE, 0, INSTANT)) as source:
         tasks = one_of_each(popups=0)[:9]
         with pytest.raises(PhonesUnavailable, match="closed"):
@@ -225,7 +225,7 @@ def test_when_no_phone_can_be_had_no_episode_goes_on(play: Play, caplog) -> None
     assert len(play.finished) < 9 and "Task was destroyed" not in caplog.text
 
 
-def test_on_a_phone_that_cannot_tell_a_claim_of_success_is_recorded_and_not_believed(play: Play, phones) -> None:
+def test_claim_on_a_phone_without_progress_is_recorded_and_not_counted(play: Play, phones) -> None:
     real = AdbPhone(phones[0].serial, phones[0].server, INSTANT)
     [episode] = play([Task("settings", "Turn Wifi on")], [[WAIT, SUCCESS]], on=[real])
     assert episode.trajectory.ending is Ending.CLAIMED and episode.trajectory.scores == {}

@@ -1,4 +1,4 @@
-"""What is kept of episodes on disk: annotations, and the rows of failures."""
+"""Episodes on disk: annotations, and the rows of failures."""
 
 from random import Random
 
@@ -12,7 +12,7 @@ from mobile_r1_jax.rollouts.records import FAILURES, Records
 
 
 @pytest.mark.parametrize(("lost", "text"), [("reset", ""), ("progress", ""), ("screenshot", ""), ("perform", WAIT)])
-def test_a_failure_is_recorded_also_for_an_episode_without_a_turn(play: Play, phones, tmp_path, lost, text) -> None:
+def test_failure_of_an_episode_without_turns_is_recorded(play: Play, phones, tmp_path, lost, text) -> None:
     phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
     phone.lost = lost
     [episode] = play([TASK], [[WAIT] * 9], on=[phone])
@@ -23,7 +23,7 @@ def test_a_failure_is_recorded_also_for_an_episode_without_a_turn(play: Play, ph
     assert lost == "reset" or any("cmd simulator reset" in exchange for exchange in row["transcript"])
 
 
-def test_failures_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, phones, tmp_path) -> None:
+def test_failures_of_repeated_updates_are_recorded_once(play: Play, phones, tmp_path) -> None:
     phone = LostPhone(phones[0].serial, phones[0].server, INSTANT)
     phone.lost = "reset"
     [episode] = play([TASK], [[]], on=[phone])
@@ -32,17 +32,17 @@ def test_failures_of_updates_that_a_killed_run_does_again_are_not_doubled(play: 
     assert [row["step"] for row in read_objects(tmp_path / "task_level" / FAILURES)] == [1, 2, 3, 4]
 
 
-def test_records_of_updates_that_a_killed_run_does_again_are_not_doubled(play: Play, tmp_path) -> None:
+def test_episodes_of_repeated_updates_are_recorded_once(play: Play, tmp_path) -> None:
     [episode] = play([TASK], [[WAIT, FAILURE]])
     records = Records(tmp_path)
-    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it goes on after the first
+    for step in (1, 2, 3, 2, 3, 4):  # killed in its fourth update, it resumes after the first
         records.write("task_level", step, [episode, episode], [0.0, 1.0])
     read = [trajectory.scores for _, trajectory in read_trajectories(tmp_path / "task_level")]
     assert [scores["step"] for scores in read] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-@pytest.mark.parametrize("step", [2, 3])  # the update that the kill was in, and one after a checkpoint
-def test_a_record_that_a_kill_cut_short_is_in_nobodys_way(play: Play, tmp_path, step) -> None:
+@pytest.mark.parametrize("step", [2, 3])  # the killed update, and one after a checkpoint
+def test_record_cut_by_a_kill_is_removed(play: Play, tmp_path, step) -> None:
     [episode] = play([TASK], [[WAIT, FAILURE]])
     records, data = Records(tmp_path), tmp_path / "task_level" / DATA
     for number in (1, 2):

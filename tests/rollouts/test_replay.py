@@ -1,4 +1,4 @@
-"""Episodes that a killed run has stored are the episodes again, or none, and an interrupted play is on record."""
+"""A resumed run reads the stored episodes of an update, all or none, and records an interrupted play."""
 
 import json
 from pathlib import Path
@@ -20,12 +20,12 @@ FORMAT = PromptFormat(load_tokenizer(host_runs.TINY_BASE, None), host_runs.SYSTE
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[Path, dict[int, Task], dict[int, Episode]]:
-    """A folder with the episodes of updates 1 and 2, the tasks of update 2, and its episodes."""
+    """Return a folder with the episodes of updates 1 and 2, the tasks of update 2, and its episodes."""
     tasks, episodes = host_runs.store_episodes(tmp_path, updates=2)
     return tmp_path / "trajectories" / "task_level", tasks, episodes
 
 
-def test_stored_episodes_are_those_that_were_played(stored) -> None:
+def test_stored_episodes_equal_the_played_episodes(stored) -> None:
     folder, tasks, episodes = stored
     assert last_stored([folder, folder / "none"]) == 2
     again = stored_episodes([folder], 2, tasks, FORMAT)
@@ -40,7 +40,7 @@ def test_stored_episodes_are_those_that_were_played(stored) -> None:
         assert other.trajectory.scores.items() >= episode.trajectory.scores.items()
 
 
-def test_episodes_in_the_folders_of_several_hosts_are_found_together(stored) -> None:
+def test_episodes_of_several_hosts_are_read_together(stored) -> None:
     folder, tasks, episodes = stored
     other = folder.with_name("task_level-host-1")
     records = Records(folder.parent)
@@ -51,7 +51,7 @@ def test_episodes_in_the_folders_of_several_hosts_are_found_together(stored) -> 
 
 
 @pytest.mark.parametrize("damage", ["a row", "a line", "a picture", "another task", "a torn line"])
-def test_an_update_that_is_not_whole_is_played_again(stored, damage: str) -> None:
+def test_incomplete_update_is_played_again(stored, damage: str) -> None:
     folder, tasks, _ = stored
     rows, data = folder / "replay.jsonl", folder / "data.jsonl"
     if damage == "a row":
@@ -68,16 +68,16 @@ def test_an_update_that_is_not_whole_is_played_again(stored, damage: str) -> Non
     assert stored_episodes([folder], 2, tasks, FORMAT) is None
 
 
-def test_a_later_play_of_an_update_replaces_it_and_what_came_after(stored) -> None:
+def test_later_play_of_an_update_replaces_it_and_later_updates(stored) -> None:
     folder, _, episodes = stored
     store_update(Records(folder.parent), folder, 1, episodes, [0.0] * len(episodes))
     assert last_stored([folder]) == 1
     assert {json.loads(line)["scores"]["step"] for line in (folder / "data.jsonl").read_text().splitlines()} == {1.0}
 
 
-def test_a_play_that_was_killed_is_recorded_as_interrupted_once(stored) -> None:
+def test_killed_play_is_recorded_as_interrupted_once(stored) -> None:
     folder, tasks, episodes = stored
-    begin_update(folder, 3, tasks)  # and the run is killed
+    begin_update(folder, 3, tasks)  # the run is killed here
     begin_update(folder, 3, tasks)
     store_update(Records(folder.parent), folder, 3, episodes, [0.0] * len(episodes))
     begin_update(folder, 4, tasks)

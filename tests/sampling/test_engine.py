@@ -1,5 +1,5 @@
-"""The engine: many requests at once, each with its own answer, its own error, and no say in anybody else's; rows that
-are filled again as soon as they are free; no program compiled twice."""
+"""The engine answers concurrent requests independently, errors included, refills free slots at once, and compiles no
+program twice."""
 
 import asyncio
 import threading
@@ -34,13 +34,13 @@ def prompts(tied_pair) -> list[SmallPrompt]:
 
 @pytest.fixture(scope="module")
 def too_long(tied_pair) -> SmallPrompt:
-    """Longer than the only bucket of prompts, which is 64 tokens."""
+    """Return a prompt longer than the only bucket of prompts, which is 64 tokens."""
     return make_prompt(tied_pair.torch, SIZES[:1], tail=80)
 
 
 @pytest.fixture(scope="module")
 def greedy(tied_pair, prompts) -> list[Completion]:
-    """What each prompt is answered greedily, by the sampler itself."""
+    """Return the sampler's greedy answer to each prompt."""
     inputs = batch(prompts, tied_pair.policy.config.vision, rows=ROWS)
     keys = jax.random.split(jax.random.key(0), ROWS)
     samples = jax.device_get(sample(tied_pair.policy, *inputs, keys, group=1, sampling=GREEDY))
@@ -79,7 +79,7 @@ def all_at_once(*requests: tuple[SmallPrompt, int], errors: bool = False) -> Cal
     )
 
 
-def test_many_requests_at_once_get_each_its_own_answer(make_engine, prompts, greedy) -> None:
+def test_concurrent_requests_get_their_own_answers(make_engine, prompts, greedy) -> None:
     asked = [(7 * n) % 4 if n % 3 else 2 for n in range(23)]
     answers = run(make_engine(), all_at_once(*((prompts[which], n) for n, which in enumerate(asked))))
     assert [answer.ids for answer in answers] == [greedy[which].ids for which in asked]
@@ -87,7 +87,7 @@ def test_many_requests_at_once_get_each_its_own_answer(make_engine, prompts, gre
         np.testing.assert_allclose(answer.logps, greedy[which].logps, atol=1e-4)
 
 
-def test_requests_that_come_later_are_answered_too(make_engine, prompts, greedy) -> None:
+def test_later_requests_are_answered(make_engine, prompts, greedy) -> None:
     async def one_after_the_other(engine: Engine) -> list[Completion]:
         return [await engine.sample(prompt, 0) for prompt in prompts]
 
@@ -95,7 +95,7 @@ def test_requests_that_come_later_are_answered_too(make_engine, prompts, greedy)
     assert [answer.ids for answer in run(engine, one_after_the_other)] == [answer.ids for answer in greedy]
 
 
-def test_an_answer_depends_on_its_seed_and_but_for_rounding_not_on_its_company(make_engine, prompts) -> None:
+def test_answer_depends_on_its_seed_and_not_on_other_requests(make_engine, prompts) -> None:
     alone = run(make_engine(UNEVEN), all_at_once((prompts[0], 7)))[0]
     crowd = [(prompts[n % 4], n) for n in range(5)]
     answers = run(make_engine(UNEVEN), all_at_once(*crowd, (prompts[0], 7), (prompts[0], 8)))
@@ -132,9 +132,7 @@ def test_log_probabilities_are_those_that_training_recomputes(tied_pair, prompts
     np.testing.assert_allclose(np.where(mask, recomputed(tied_pair.policy, *inputs), 0), logps, atol=1e-4)
 
 
-def test_requests_of_one_prompt_share_its_prefill_and_a_group_is_what_the_sampler_gives_for_that_prompt(
-    tied_pair, make_engine, prompts
-) -> None:
+def test_requests_with_one_prompt_share_its_prefill_and_equal_the_sampler(tied_pair, make_engine, prompts) -> None:
     async def talk(engine: Engine) -> tuple[list[Completion], Completion]:
         return await asyncio.gather(engine.sample_group(prompts[2], 5, 3), engine.sample(prompts[2], 5))
 
@@ -151,12 +149,12 @@ def test_requests_of_one_prompt_share_its_prefill_and_a_group_is_what_the_sample
     assert usage.as_metrics()["prompts_shared"] == 0.5
 
 
-def test_more_completions_of_a_prompt_than_there_are_rows_are_refused(make_engine, prompts) -> None:
+def test_more_completions_than_slots_are_refused(make_engine, prompts) -> None:
     with pytest.raises(ValueError, match="5 completions of one prompt asked for, the engine has 4 rows"):
         run(make_engine(), lambda engine: engine.sample_group(prompts[0], 0, 5))
 
 
-def test_a_short_answer_does_not_wait_for_a_long_one_that_began_before_it(make_engine, prompts) -> None:
+def test_short_answer_does_not_wait_for_an_earlier_long_one(make_engine, prompts) -> None:
     seeds = range(24)
     lengths = [len(answer.ids) for answer in run(make_engine(UNEVEN), all_at_once(*((prompts[0], n) for n in seeds)))]
     longest, short = int(np.argmax(lengths)), [n for n in seeds if lengths[n] <= 4]
@@ -171,7 +169,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one_that_began_before_it(make_e
     assert order[-1] == longest and set(order) == {longest, *short[: ROWS + 1]}
 
 
-def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> None:
+def test_nothing_is_compiled_after_every_shape_occurred(make_engine, prompts) -> None:
     asked = [(prompts[which], n) for n, which in enumerate((0, 2, 3, 0, 0, 3, 2, 0, 3, 3, 0, 2))]
     compiled: list[str] = []
 
@@ -180,7 +178,7 @@ def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> 
             compiled.append(event)
 
     async def twice(engine: Engine, together: tuple[int, ...]) -> None:
-        for _ in range(2):  # long prompts are there already the second time
+        for _ in range(2):  # the second time, long prompts are cached
             await all_at_once(*((prompts[which], 0) for which in together))(engine)
 
     async def talk(engine: Engine) -> None:
@@ -196,11 +194,11 @@ def test_nothing_is_compiled_once_every_shape_was_seen(make_engine, prompts) -> 
             run(make_engine(UNEVEN, rows=5), talking)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compiled) == warmed_up >= 13  # the slots; the ten to fill them; two to decode
+    assert len(compiled) == warmed_up >= 13  # the empty slots; ten programs to fill them; two to decode
 
 
 def beginning_of(prompt: SmallPrompt) -> SmallPrompt:
-    """The prompt up to the words behind its first screen."""
+    """Return the prompt up to the text after its first screen."""
     until = int(np.flatnonzero(np.diff((prompt.image_index >= 0).astype(int)) < 0)[0]) + 5
     return replace(
         prompt,
@@ -212,12 +210,12 @@ def beginning_of(prompt: SmallPrompt) -> SmallPrompt:
     )
 
 
-def test_what_a_prompt_begins_with_is_not_computed_again_while_a_slot_holds_it(make_engine, prompts, greedy) -> None:
+def test_cached_prefix_of_a_prompt_is_not_computed_again(make_engine, prompts, greedy) -> None:
     first = beginning_of(prompts[2])
 
     async def talk(engine: Engine) -> tuple[Completion, Completion]:
         await engine.sample(first, 0)
-        await engine.sample(prompts[0], 0)  # of this nothing is alike
+        await engine.sample(prompts[0], 0)  # this prompt shares no prefix
         return await engine.sample(prompts[2], 0), await engine.sample(prompts[2], 0)
 
     engine = make_engine()
@@ -226,12 +224,12 @@ def test_what_a_prompt_begins_with_is_not_computed_again_while_a_slot_holds_it(m
         np.testing.assert_allclose(answer.logps, greedy[2].logps, atol=1e-5)
     asked = [len(first.ids), len(prompts[0].ids), len(prompts[2].ids), len(prompts[2].ids)]
     assert engine.usage.prompt_tokens == sum(asked)
-    # Of the second time nothing but the token that the answer is predicted from.
+    # The second time computes only the last token, which predicts the answer.
     assert engine.usage.prompt_tokens_kept == len(first.ids) + len(prompts[2].ids) - 1
     assert engine.usage.as_metrics()["prompt_tokens_kept"] == engine.usage.prompt_tokens_kept / sum(asked)
 
 
-def test_a_slot_that_is_taken_meanwhile_is_no_beginning_any_more(make_engine, prompts, greedy) -> None:
+def test_reused_slot_is_not_used_as_a_prefix(make_engine, prompts, greedy) -> None:
     first, order = beginning_of(prompts[2]), (2, 3, 2, 0, 3, 1, 2, 3)
 
     async def talk(engine: Engine) -> list[Completion]:
@@ -246,7 +244,7 @@ def test_a_slot_that_is_taken_meanwhile_is_no_beginning_any_more(make_engine, pr
         assert [answer.ids for answer in answers] == [greedy[which].ids for which in order]
 
 
-def test_another_policy_computes_every_prompt_anew(tied_pair, make_engine, prompts) -> None:
+def test_new_policy_computes_every_prompt_again(tied_pair, make_engine, prompts) -> None:
     other = jax.tree.map(lambda weights: weights * 1.1, tied_pair.policy)
 
     async def talk(engine: Engine) -> Completion:
@@ -262,24 +260,20 @@ def test_another_policy_computes_every_prompt_anew(tied_pair, make_engine, promp
     assert engine.usage.prompt_tokens_kept == 0
 
 
-def test_an_answer_ends_with_the_stop_token_or_at_the_limit_and_has_a_log_probability_a_token(
-    make_engine, prompts
-) -> None:
+def test_answer_ends_at_a_stop_token_or_the_limit_with_one_log_probability_per_token(make_engine, prompts) -> None:
     for answer in run(make_engine(WARM), all_at_once(*((prompts[n % 4], n) for n in range(8)))):
         assert 1 <= len(answer.ids) == len(answer.logps) <= TOKENS
         assert len(answer.ids) == TOKENS or answer.ids[-1] == STOP
         assert all(logp <= 0 for logp in answer.logps)
 
 
-def test_a_prompt_too_long_is_the_error_of_whoever_asked_and_of_nobody_else(
-    make_engine, prompts, greedy, too_long
-) -> None:
+def test_too_long_prompt_is_an_error_of_its_own_request_only(make_engine, prompts, greedy, too_long) -> None:
     answers = run(make_engine(), all_at_once((prompts[0], 0), (too_long, 0), (prompts[1], 0), errors=True))
     assert [answers[0].ids, answers[2].ids] == [greedy[0].ids, greedy[1].ids]
     assert isinstance(answers[1], ValueError) and "declare a larger one" in str(answers[1])
 
 
-def test_an_engine_goes_on_after_an_error(make_engine, prompts, greedy, too_long) -> None:
+def test_engine_continues_after_an_error(make_engine, prompts, greedy, too_long) -> None:
     async def talk(engine: Engine) -> Completion:
         with pytest.raises(ValueError, match="largest declared bucket is 64"):
             await engine.sample(too_long, 0)
@@ -288,36 +282,34 @@ def test_an_engine_goes_on_after_an_error(make_engine, prompts, greedy, too_long
     assert run(make_engine(), talk).ids == greedy[0].ids
 
 
-def test_a_failure_on_the_device_is_told_to_all_under_way_and_the_engine_goes_on(
+def test_device_failure_ends_running_requests_and_the_engine_continues(
     make_engine, prompts, greedy, monkeypatch
 ) -> None:
     async def talk(engine: Engine) -> tuple[list, Completion]:
         with monkeypatch.context() as broken:
             broken.setattr(engine_module, "decode", fail)
-            told = await all_at_once((prompts[0], 0), (prompts[1], 0), errors=True)(engine)
-        return told, await engine.sample(prompts[1], 0)
+            failures = await all_at_once((prompts[0], 0), (prompts[1], 0), errors=True)(engine)
+        return failures, await engine.sample(prompts[1], 0)
 
     def fail(*arguments: object, **settings: object) -> None:
         raise RuntimeError("out of memory")
 
-    told, answer = run(make_engine(), talk)
-    assert [str(error) for error in told] == ["out of memory"] * 2
+    failures, answer = run(make_engine(), talk)
+    assert [str(error) for error in failures] == ["out of memory"] * 2
     assert answer.ids == greedy[1].ids
 
 
-def test_what_a_chunk_takes_from_the_host_is_an_error_unless_it_was_put_on_the_devices(
-    make_engine, prompts, monkeypatch
-) -> None:
+def test_implicit_transfers_from_the_host_are_errors(make_engine, prompts, monkeypatch) -> None:
     def careless(policy: Policy, slots: object, wanted: jax.Array, *rest: object, **settings: object) -> None:
         assert isinstance(wanted, jax.Array)
         jax.jit(jax.numpy.sum)(np.ones(3))
 
     monkeypatch.setattr(engine_module, "decode", careless)
-    (told,) = run(make_engine(), all_at_once((prompts[0], 0), errors=True))
-    assert "Disallowed host-to-device transfer" in str(told)
+    (failures,) = run(make_engine(), all_at_once((prompts[0], 0), errors=True))
+    assert "Disallowed host-to-device transfer" in str(failures)
 
 
-def test_a_cancelled_request_harms_nobody_and_costs_nothing(make_engine, prompts, greedy) -> None:
+def test_cancelled_request_affects_no_other_and_is_not_computed(make_engine, prompts, greedy) -> None:
     async def talk(engine: Engine) -> list[Completion]:
         given_up = [asyncio.create_task(engine.sample(prompt, 0)) for prompt in prompts]
         kept = [asyncio.create_task(engine.sample(prompt, 0)) for prompt in prompts[:2]]
@@ -331,7 +323,7 @@ def test_a_cancelled_request_harms_nobody_and_costs_nothing(make_engine, prompts
     assert engine.usage.completions == 2
 
 
-def test_a_request_cancelled_while_it_is_sampled_harms_nobody(make_engine, prompts, greedy) -> None:
+def test_request_cancelled_during_sampling_affects_no_other(make_engine, prompts, greedy) -> None:
     gate = threading.Event()
 
     async def talk(engine: Engine) -> list[Completion]:
@@ -346,7 +338,7 @@ def test_a_request_cancelled_while_it_is_sampled_harms_nobody(make_engine, promp
     assert [answer.ids for answer in answers[1:]] == [answer.ids for answer in greedy[1:]]
 
 
-def test_requests_open_when_the_engine_is_left_do_not_wait_for_ever(make_engine, prompts) -> None:
+def test_open_requests_end_when_the_engine_closes(make_engine, prompts) -> None:
     gate = threading.Event()
 
     async def leave() -> list:
@@ -359,7 +351,7 @@ def test_requests_open_when_the_engine_is_left_do_not_wait_for_ever(make_engine,
     assert all(isinstance(answer, asyncio.CancelledError) for answer in asyncio.run(leave()))
 
 
-def test_the_use_of_rows_and_the_tokens_are_counted(make_engine, prompts) -> None:
+def test_metrics_count_slot_use_and_tokens(make_engine, prompts) -> None:
     engine = make_engine()
     answers = run(engine, all_at_once(*((prompts[n % 4], n) for n in range(6))))
     usage = engine.usage
@@ -372,5 +364,5 @@ def test_the_use_of_rows_and_the_tokens_are_counted(make_engine, prompts) -> Non
     assert metrics["queue_seconds"] > 0 and metrics["chunks"] == usage.chunks >= (max(lengths) - 1) / 2
 
 
-def test_an_engine_that_did_nothing_has_finite_metrics(make_engine) -> None:
+def test_idle_engine_has_finite_metrics(make_engine) -> None:
     assert set(make_engine().usage.as_metrics().values()) == {0.0}

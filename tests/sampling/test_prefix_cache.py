@@ -1,4 +1,4 @@
-"""What two prompts begin with alike, to the token, and never a part of a screen."""
+"""The common prefix of two prompts is exact to the token and never ends inside a screen."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def prompt(tied_pair) -> SmallPrompt:
 
 
 def screens(prompt: SmallPrompt) -> list[tuple[int, int]]:
-    """(first token, token after the last) of both."""
+    """Return (first token, token after the last) of both screens."""
     on = np.flatnonzero(prompt.ids == IMAGE)
     second = int(np.flatnonzero(np.diff(on) > 1)[0]) + 1
     return [(int(on[0]), int(on[second - 1]) + 1), (int(on[second]), int(on[-1]) + 1)]
@@ -27,17 +27,17 @@ def with_token(prompt: SmallPrompt, where: int) -> SmallPrompt:
     return replace(prompt, ids=ids)
 
 
-def test_all_of_a_prompt_but_the_token_that_predicts_is_like_itself(prompt) -> None:
+def test_common_prefix_of_a_prompt_with_itself_excludes_its_last_token(prompt) -> None:
     assert common_prefix(prompt, prompt) == len(prompt.ids) - 1
 
 
-def test_the_first_token_that_differs_ends_it(prompt) -> None:
+def test_first_different_token_ends_the_prefix(prompt) -> None:
     between = screens(prompt)[0][1] + 1
     for where in (0, 2, between, len(prompt.ids) - 2):
         assert common_prefix(prompt, with_token(prompt, where)) == where
 
 
-def test_a_prompt_that_another_one_goes_on_from_is_its_beginning(prompt) -> None:
+def test_prompt_is_a_prefix_of_its_continuation(prompt) -> None:
     until = screens(prompt)[0][1] + 2
     other = SmallPrompt(
         prompt.ids[:until],
@@ -50,7 +50,7 @@ def test_a_prompt_that_another_one_goes_on_from_is_its_beginning(prompt) -> None
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_another_screen_ends_it_where_that_screen_starts(prompt, number) -> None:
+def test_different_screen_ends_the_prefix_at_its_start(prompt, number) -> None:
     shown = list(prompt.screenshots)
     shown[number] = replace(shown[number], sha="another")
     assert common_prefix(prompt, replace(prompt, screenshots=tuple(shown))) == screens(prompt)[number][0]
@@ -59,7 +59,7 @@ def test_another_screen_ends_it_where_that_screen_starts(prompt, number) -> None
     assert common_prefix(prompt, replace(prompt, sizes=tuple(sizes))) == screens(prompt)[number][0]
 
 
-def test_no_part_of_a_screen_is_a_beginning(prompt) -> None:
+def test_prefix_never_ends_inside_a_screen(prompt) -> None:
     start, end = screens(prompt)[1]
     assert common_prefix(prompt, with_token(prompt, end - 2)) == start
     positions = prompt.positions.copy()
@@ -67,7 +67,7 @@ def test_no_part_of_a_screen_is_a_beginning(prompt) -> None:
     assert common_prefix(prompt, replace(prompt, positions=positions)) == start
 
 
-def test_the_rest_has_its_own_screens_and_the_positions_that_it_had(prompt) -> None:
+def test_remainder_keeps_its_screens_and_positions(prompt) -> None:
     (first, _), (second, end) = screens(prompt)
     for tokens, shown in ((first - 1, 0), (second - 2, 1), (second, 1), (end, 2)):
         rest = drop_prefix(prompt, tokens)

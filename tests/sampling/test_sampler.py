@@ -1,4 +1,4 @@
-"""Samples: greedy as transformers.generate, log-probabilities as training computes them, stopping and forbidding."""
+"""Samples: greedy ones equal transformers.generate, log-probabilities equal training; stop and forbidden tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +20,13 @@ KEYS = jax.random.split(jax.random.key(0), 4)  # one for each row of `inputs`
 
 @pytest.fixture(scope="module")
 def prompts(tied_pair) -> list[SmallPrompt]:
-    """A prompt with one image, one of text alone, one with two images."""
+    """Return a prompt with one image, one of text alone, and one with two images."""
     return [make_prompt(tied_pair.torch, sizes, seed=seed) for seed, sizes in enumerate((SIZES[:1], (), SIZES))]
 
 
 @pytest.fixture(scope="module")
 def inputs(tied_pair, prompts) -> tuple[Screens, Prompts]:
-    """The three prompts and a row of padding."""
+    """Return the three prompts and a row of padding."""
     return batch(prompts, tied_pair.policy.config.vision, rows=4)
 
 
@@ -72,7 +72,7 @@ def test_log_probabilities_of_greedy_samples_are_those_at_temperature_one(tied_p
     np.testing.assert_allclose(np.where(greedy.mask, logps, 0), greedy.logps, atol=1e-4)
 
 
-def test_a_completion_ends_with_its_first_stop_token_and_its_mask_includes_it(warm) -> None:
+def test_completion_ends_with_its_first_stop_token_inside_the_mask(warm) -> None:
     ids, mask = np.asarray(warm.ids[:3]).reshape(-1, TOKENS), np.asarray(warm.mask[:3]).reshape(-1, TOKENS)
     stopped = 0
     for row, valid in zip(ids, mask, strict=True):
@@ -85,7 +85,7 @@ def test_a_completion_ends_with_its_first_stop_token_and_its_mask_includes_it(wa
     assert stopped > 0
 
 
-def test_the_group_of_a_prompt_differs_and_another_key_gives_other_samples(tied_pair, inputs, warm) -> None:
+def test_group_members_differ_and_another_key_gives_other_samples(tied_pair, inputs, warm) -> None:
     assert len(np.unique(np.asarray(warm.ids[0]), axis=0)) > GROUP // 2
     again = sample(tied_pair.policy, *inputs, KEYS, group=GROUP, sampling=WARM)
     np.testing.assert_array_equal(again.ids, warm.ids)
@@ -93,7 +93,7 @@ def test_the_group_of_a_prompt_differs_and_another_key_gives_other_samples(tied_
     assert (np.asarray(other.ids) != np.asarray(warm.ids)).any()
 
 
-def test_a_row_of_padding_samples_nothing_and_disturbs_nobody(tied_pair, prompts, greedy, warm) -> None:
+def test_padding_row_samples_nothing_and_affects_no_other_row(tied_pair, prompts, greedy, warm) -> None:
     assert not warm.mask[3].any() and not warm.ids[3].any() and not warm.logps[3].any()
     without = batch(prompts, tied_pair.policy.config.vision, rows=3)
     np.testing.assert_array_equal(
@@ -101,14 +101,14 @@ def test_a_row_of_padding_samples_nothing_and_disturbs_nobody(tied_pair, prompts
     )
 
 
-def test_what_a_prompt_samples_depends_on_its_own_key_and_not_on_its_neighbours(tied_pair, prompts, warm) -> None:
+def test_samples_depend_on_their_own_key_and_not_on_other_rows(tied_pair, prompts, warm) -> None:
     backwards = batch(prompts[::-1], tied_pair.policy.config.vision, rows=4)
     keys = KEYS[jax.numpy.array([2, 1, 0, 3])]
     samples = sample(tied_pair.policy, *backwards, keys, group=GROUP, sampling=WARM)
     np.testing.assert_array_equal(samples.ids[:3], warm.ids[:3][::-1])
 
 
-def test_forbidden_tokens_are_never_sampled_and_leave_their_probability_to_the_rest(tied_pair, inputs) -> None:
+def test_forbidden_tokens_are_never_sampled_and_the_rest_is_renormalised(tied_pair, inputs) -> None:
     allowed = tuple(range(5))
     few = Sampling(max_tokens=TOKENS, temperature=3.0, forbidden_ids=tuple(range(5, 160)))
     samples = sample(tied_pair.policy, *inputs, KEYS, group=GROUP, sampling=few)
@@ -120,7 +120,7 @@ def test_forbidden_tokens_are_never_sampled_and_leave_their_probability_to_the_r
     np.testing.assert_allclose(samples.logps[:3], expected, atol=1e-4)
 
 
-def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_returned(tied_pair, inputs) -> None:
+def test_sampled_tokens_follow_the_returned_log_probabilities(tied_pair, inputs) -> None:
     one = Sampling(max_tokens=1, temperature=0.5, forbidden_ids=tuple(range(6, 160)))
     samples = sample(tied_pair.policy, *inputs, KEYS, group=4096, sampling=one)
     ids, logps = np.asarray(samples.ids[0, :, 0]), np.asarray(samples.logps[0, :, 0])
@@ -130,7 +130,7 @@ def test_sampled_tokens_follow_the_distribution_whose_log_probabilities_are_retu
 
 
 @pytest.mark.parametrize("vocabulary", [5, 128, 1000])
-def test_a_uniform_number_chooses_the_token_at_which_the_summed_probabilities_pass_it(vocabulary: int) -> None:
+def test_inverse_cdf_returns_the_first_token_whose_cumulative_probability_exceeds_u(vocabulary: int) -> None:
     rng = np.random.default_rng(vocabulary)
     allowed = rng.random(vocabulary) < 0.5
     allowed[vocabulary // 2] = True
@@ -144,7 +144,7 @@ def test_a_uniform_number_chooses_the_token_at_which_the_summed_probabilities_pa
     assert (passed >= uniform - 1e-6).all() and (passed - probabilities[tokens] <= uniform + 1e-6).all()
 
 
-def test_greedy_is_the_first_of_the_likeliest_whatever_the_number() -> None:
+def test_greedy_sampling_takes_the_first_of_the_most_likely_tokens() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 300)).astype(np.float32)
     logits[::2, 130] = logits[::2, 280] = 9.0
     tokens = sample_inverse_cdf(jnp.asarray(logits), jnp.linspace(0, 0.999, 50), greedy=jnp.asarray(True))
@@ -152,8 +152,8 @@ def test_greedy_is_the_first_of_the_likeliest_whatever_the_number() -> None:
     assert (np.asarray(tokens)[::2] == 130).all()
 
 
-def test_decoding_ends_as_soon_as_every_row_has_stopped(tied_pair, inputs) -> None:
-    """With every token a stop token, what a long limit samples is what a limit of one samples, at the cost of one."""
+def test_decoding_ends_when_every_row_has_stopped(tied_pair, inputs) -> None:
+    """If every token is a stop token, a long limit gives the samples of a limit of one, at the same cost."""
     everything = tuple(range(160))
     samples = sample(
         tied_pair.policy, *inputs, KEYS, group=2, sampling=Sampling(max_tokens=20_000, stop_ids=everything)

@@ -1,4 +1,4 @@
-"""Top-p and top-k: what is cut off never comes, the rest keeps its proportions, and both log-probabilities are told."""
+"""Top-p and top-k: cut tokens are never drawn, the rest keeps its proportions, and both log-probabilities are given."""
 
 import asyncio
 from dataclasses import replace
@@ -37,7 +37,7 @@ def drawn(pair: object, inputs: tuple[Screens, Prompts], sampling: Sampling, gro
 
 
 def restated(probabilities: np.ndarray, top_p: float = 1.0, top_k: int | None = None) -> np.ndarray:
-    """One truncated distribution [V], token by token."""
+    """Return one truncated distribution [V], token by token."""
     likeliest, mass, kept = np.argsort(-probabilities)[:top_k], 0.0, np.zeros_like(probabilities)
     for token in likeliest:
         if mass < top_p:
@@ -52,7 +52,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("cut", [*CUTS, {"top_k": 1}, {"top_k": 400}, {"top_p": 1e-6}, {"top_p": 0.999}])
-def test_what_is_kept_and_its_probabilities_equal_their_restatement_in_numpy(cut) -> None:
+def test_kept_tokens_and_their_probabilities_equal_a_numpy_reference(cut) -> None:
     logits = np.random.default_rng(0).normal(scale=3, size=(5, 7, 64)).astype(np.float32)
     kept = softmax(np.asarray(truncate(logits, **({"top_p": 1.0, "top_k": None} | cut)), np.float64))
     for at in np.ndindex(5, 7):
@@ -60,15 +60,13 @@ def test_what_is_kept_and_its_probabilities_equal_their_restatement_in_numpy(cut
 
 
 @pytest.mark.parametrize(("top_p", "kept"), [(0.1, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 4), (1.0, 4)])
-def test_the_nucleus_is_the_fewest_tokens_that_hold_the_mass_and_equals_stay_together(top_p: float, kept: int) -> None:
+def test_nucleus_is_the_smallest_set_with_the_mass_and_keeps_ties(top_p: float, kept: int) -> None:
     logits = jnp.log(jnp.array([0.125, 0.5, 0.125, 0.25]))
     assert (truncate(logits, top_p=top_p, top_k=None) > -100).sum() == kept
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_what_is_cut_off_never_comes_and_the_rest_comes_as_often_as_its_log_probability_says(
-    tied_pair, inputs, cut
-) -> None:
+def test_only_kept_tokens_are_drawn_with_their_stated_probability(tied_pair, inputs, cut) -> None:
     count = 8192
     samples = drawn(tied_pair, inputs, replace(WHOLE, max_tokens=1, **cut), group=count)
     hidden, _ = tied_pair.policy.prefill(*inputs, group=1, max_tokens=1)
@@ -79,16 +77,16 @@ def test_what_is_cut_off_never_comes_and_the_rest_comes_as_often_as_its_log_prob
         seen = np.bincount(samples.ids[row].ravel(), minlength=160)
         possible = expected > 0
         assert 1 < possible.sum() < 100 and not seen[~possible].any()
-        # Chi-square, whose mean is its degrees of freedom and whose variance twice that: here within five deviations.
+        # Chi-square: the mean is the degrees of freedom, the variance twice that; the limit is five deviations.
         freedom = possible.sum() - 1
         square = ((seen - expected)[possible] ** 2 / expected[possible]).sum()
         assert square < freedom + 5 * np.sqrt(2 * freedom)
-        told = count * np.exp(samples.truncated_logps[row, :, 0])
-        np.testing.assert_allclose(told, expected[samples.ids[row, :, 0]], rtol=1e-4)
+        estimates = count * np.exp(samples.truncated_logps[row, :, 0])
+        np.testing.assert_allclose(estimates, expected[samples.ids[row, :, 0]], rtol=1e-4)
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_both_log_probabilities_are_told_the_whole_ones_as_training_recomputes_them(tied_pair, inputs, cut) -> None:
+def test_full_log_probabilities_equal_training_and_truncated_ones_are_returned_too(tied_pair, inputs, cut) -> None:
     samples = drawn(tied_pair, inputs, replace(WHOLE, **cut))
     hidden = tied_pair.policy.completion_hidden(*inputs, samples.ids, samples.mask)
     whole, _ = token_logps(tied_pair.policy, hidden, samples.ids, temperature=TEMPERATURE, forbidden=FORBIDDEN)
@@ -103,9 +101,7 @@ def test_both_log_probabilities_are_told_the_whole_ones_as_training_recomputes_t
     assert not samples.truncated_logps[~samples.mask].any() and not samples.mask.all()
 
 
-def test_the_engine_draws_what_the_sampler_draws_and_tells_the_same_log_probabilities(
-    tied_pair, prompts, inputs
-) -> None:
+def test_engine_and_sampler_give_the_same_tokens_and_log_probabilities(tied_pair, prompts, inputs) -> None:
     cut = replace(WHOLE, top_p=0.7, top_k=12)
 
     async def answers() -> list[list[Completion]]:
@@ -125,14 +121,14 @@ def test_the_engine_draws_what_the_sampler_draws_and_tells_the_same_log_probabil
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_greedy_is_as_it_was(tied_pair, inputs, cut) -> None:
+def test_truncation_does_not_change_greedy_sampling(tied_pair, inputs, cut) -> None:
     greedy = replace(WHOLE, temperature=0.0)
     as_it_was, truncated = drawn(tied_pair, inputs, greedy), drawn(tied_pair, inputs, replace(greedy, **cut))
     np.testing.assert_array_equal(truncated.ids, as_it_was.ids)
     np.testing.assert_allclose(truncated.logps, as_it_was.logps, atol=1e-6)
 
 
-def test_where_nothing_is_cut_off_nothing_is_computed_for_it(tied_pair) -> None:
+def test_disabled_truncation_adds_no_computation(tied_pair) -> None:
     policy, rows = tied_pair.policy, 2
     hidden, uniform = jnp.zeros((rows, policy.config.text.width)), jnp.zeros(rows)
 
@@ -158,6 +154,6 @@ def test_where_nothing_is_cut_off_nothing_is_computed_for_it(tied_pair) -> None:
         ({"top_k": 0}, "top_k is 0; it must be at least 1"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(cut, said: str) -> None:
+def test_impossible_settings_are_refused_in_one_line(cut, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Sampling(**cut)

@@ -1,4 +1,4 @@
-"""The golden steps of a run: what is left out, what is said of it, and what is refused."""
+"""The golden steps of a run: left-out steps, their report, and refused data."""
 
 import json
 import zlib
@@ -72,12 +72,12 @@ BAD = line((50, 60), (50, 60), (1, 1)).replace("look", "<|im_end|>", 1)
 LEFT_OUT = (
     "2: not JSON",
     "5: step 0: image no.png: No such file",
-    "3: step 1: click: coordinate lies off the 112x224 screenshot image",
+    "3: step 1: click: coordinate is outside the 112x224 screenshot image",
     "4: step 0: text holds <|im_end|>",
 )
 
 
-def test_each_start_says_how_many_steps_are_used_and_where_the_list_of_the_others_is(tmp_path: Path) -> None:
+def test_every_start_prints_the_number_of_used_steps_and_the_list_of_unused_ones(tmp_path: Path) -> None:
     lines = [line((50, 60), (90, 200)), "{", line((50, 60), (900, 60), (1, 1)), BAD, line((5, 6), image="no.png")]
     data = directory(tmp_path, *lines)
     ctx = session(tmp_path, Annotations(data, frame="screenshot"))
@@ -94,14 +94,14 @@ def test_each_start_says_how_many_steps_are_used_and_where_the_list_of_the_other
     assert not list(ctx.run.directory.glob("*.draft"))
 
 
-def test_healthy_data_leaves_no_list(tmp_path: Path) -> None:
+def test_valid_data_writes_no_list(tmp_path: Path) -> None:
     ctx = session(tmp_path, Annotations(directory(tmp_path, line((50, 60)))))
     found, used = golden_steps(ctx).report
     assert used == "annotations: 1 steps of 1 file(s)" and "coordinates are in screenshot pixels" in found
     assert not list(ctx.run.directory.glob("*left-out*"))
 
 
-def test_coordinates_that_fit_both_images_ask_for_the_setting(tmp_path: Path) -> None:
+def test_ambiguous_coordinates_ask_for_the_setting(tmp_path: Path) -> None:
     shapes = replace(SHAPES, windows=(100,))
     data = directory(tmp_path, line((259, 526), image="big.png", size=(1440, 3200)))
     ctx = session(tmp_path, Annotations(data), shapes=shapes, resizing=Resizing(scale=1.0, max_pixels=500_000))
@@ -117,7 +117,7 @@ def test_coordinates_that_fit_both_images_ask_for_the_setting(tmp_path: Path) ->
     assert "set action_level.annotations.frame" in second
 
 
-def test_what_the_oracle_writes_is_read_in_the_runs_own_pixels_and_order(tmp_path: Path) -> None:
+def test_annotations_of_the_oracle_are_read_in_model_pixels_and_in_order(tmp_path: Path) -> None:
     for number, resizing in enumerate((Resizing(scale=1.0), Resizing(scale=2.0))):
         ctx = session(
             tmp_path, Annotations(count=3), resizing=resizing, name=f"run{number}", shapes=replace(SHAPES, windows=(8,))
@@ -137,7 +137,7 @@ def test_what_the_oracle_writes_is_read_in_the_runs_own_pixels_and_order(tmp_pat
         ("a.png", SIZE, (1,), "2 needed, largest declared bucket is 1"),
     ],
 )
-def test_a_screen_of_more_windows_than_the_shapes_have_is_named_before_stage_1(
+def test_screen_with_too_many_windows_is_reported_before_stage_1(
     tmp_path: Path, image: str, size: tuple[int, int], windows: tuple[int, ...], reason: str
 ) -> None:
     Image.new("RGB", (56, 56)).save(
@@ -158,7 +158,7 @@ def test_a_screen_of_more_windows_than_the_shapes_have_is_named_before_stage_1(
         check_screen(ctx.run, CONFIG.vision, ctx.run.resizing.model_size(*size))
 
 
-def test_pixels_that_end_early_are_found_before_stage_1(tmp_path: Path) -> None:
+def test_incomplete_pixels_are_detected_before_stage_1(tmp_path: Path) -> None:
     data = directory(tmp_path, line((50, 60)), line((50, 60), image="short.png"))
     whole = (data / "images" / "a.png").read_bytes()
     start, content = whole.index(b"IDAT") - 4, b"IDAT" + zlib.compress(bytes(1000))
@@ -172,7 +172,7 @@ def test_pixels_that_end_early_are_found_before_stage_1(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_left_stops_the_run_in_one_line_that_names_the_field(tmp_path: Path) -> None:
+def test_run_without_usable_steps_is_a_one_line_error_with_the_field(tmp_path: Path) -> None:
     data = directory(tmp_path, BAD)
     with pytest.raises(ConfigError, match=r"^annotations: no usable step.*jsonl:1: step 0: text holds <\|im_end\|>"):
         golden_steps(session(tmp_path, Annotations(data)))
@@ -209,14 +209,14 @@ def test_several_directories_train_together_by_their_weights(tmp_path: Path) -> 
     assert sum(files) == 60
 
 
-def test_a_directory_of_a_mixture_without_a_usable_step_is_refused(tmp_path: Path) -> None:
+def test_mixture_with_a_directory_without_usable_steps_is_refused(tmp_path: Path) -> None:
     first, second = directory(tmp_path, line((50, 60))), other(tmp_path, line((500, 600)))
     ctx = session(tmp_path, Annotations(mixture={str(first): 1.0, str(second): 1.0}, frame="screenshot"))
     with pytest.raises(ConfigError, match=r"^annotations: no usable step in .*second/data/data\.jsonl"):
         golden_steps(ctx)
 
 
-def test_a_system_message_is_that_of_the_run_where_the_data_has_none(tmp_path: Path) -> None:
+def test_data_without_a_system_message_gets_that_of_the_run(tmp_path: Path) -> None:
     ctx = session(tmp_path, Annotations(directory(tmp_path, line((50, 60)), line((5, 6), system="Own: do"))))
     table = golden_steps(ctx).format_finetuning
     texts = {
@@ -227,7 +227,7 @@ def test_a_system_message_is_that_of_the_run_where_the_data_has_none(tmp_path: P
     assert texts["2"].startswith("<|im_start|>system\nOwn: do<|im_end|>")
 
 
-def test_an_empty_thought_is_a_part_of_the_prompt_in_stage_1(tmp_path: Path) -> None:
+def test_empty_thought_is_part_of_the_prompt_in_stage_1(tmp_path: Path) -> None:
     data = directory(tmp_path, without_thought(line((50, 60))), line((5, 6)))
     ctx = session(tmp_path, Annotations(data, frame="screenshot"))
     tokenizer = ctx.prompt_format.tokenizer

@@ -1,4 +1,4 @@
-"""Scores of an update: outages leave no trace, and a run waits when too many are lost."""
+"""Scores of an update: a few outages have no effect, and a run waits after too many."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ TASK = Task("Shop", "buy milk")
 
 @dataclass
 class Scripted:
-    """A judge that says what is written for an episode, by its number of calls."""
+    """A judge with scripted answers per episode, by the number of its calls."""
 
     lines: dict[str, Sequence[Score | JudgeOutage]]
     asked: list[str] = field(default_factory=list)
@@ -42,13 +42,13 @@ def score(judge: Scripted, episodes: Sequence[Evidence] = FOUR) -> tuple[list[ob
     return asyncio.run(score_episodes(episodes, judge, QUICK, said.append)), said
 
 
-def test_a_few_outages_are_left_out_and_nobody_waits() -> None:
+def test_few_outages_are_left_out_without_waiting() -> None:
     judge = Scripted({"a": [OUTAGE], "c": [LASTING]})
     grades, said = score(judge)
     assert grades == [OUTAGE, Score(4), LASTING, Score(4)] and said == [] and len(judge.asked) == 4
 
 
-def test_when_too_many_are_lost_the_run_waits_says_so_and_asks_only_for_those() -> None:
+def test_run_waits_reports_and_repeats_only_lost_grades_after_many_outages() -> None:
     judge = Scripted({"a": [OUTAGE] * 3 + [Score(1)], "b": [OUTAGE, Score(2)], "c": [OUTAGE] * 9, "d": [OUTAGE] * 9})
     judge.lines["d"] = [OUTAGE] * 4 + [Score(0)]
     grades, said = score(judge)
@@ -71,12 +71,12 @@ def test_waiting_can_be_cancelled() -> None:
     asyncio.run(cancelled())
 
 
-def test_what_waiting_cannot_help_stops_in_one_line() -> None:
+def test_permanent_outages_are_a_one_line_error() -> None:
     with pytest.raises(JudgeError, match=r"^3 of 4 episodes have no grade: no check decides. Choose another judge"):
         score(Scripted({name: [LASTING] for name in "abc"}))
 
 
-def test_nobody_is_asked_about_an_episode_that_a_phone_ended() -> None:
+def test_judge_is_not_called_for_infrastructure_failures() -> None:
     failed = replace(FOUR[0], trajectory=replace(FOUR[0].trajectory, ending=Ending.INFRASTRUCTURE_FAILURE))
     judge = Scripted({})
     grades, _ = score(judge, [failed, *FOUR[1:3]])
@@ -84,7 +84,7 @@ def test_nobody_is_asked_about_an_episode_that_a_phone_ended() -> None:
     assert score(Scripted({}), [failed]) == ([None], []) and score(Scripted({}), []) == ([], [])
 
 
-def test_an_error_of_the_judge_ends_the_other_questions() -> None:
+def test_error_of_the_judge_cancels_the_other_requests() -> None:
     ended: list[str] = []
 
     class Failing:
@@ -112,18 +112,18 @@ DONE_IN_TWO = played(
     [Progress(False, 2, 2, 0, 1), Progress(False, 1, 2, 1, 1), Progress(True, 1, 2, 1, 1)], MOVE, CLAIM
 )
 FALSE_CLAIM = played([Progress(False, 3, 3, 0, 2), Progress(False, 3, 3, 0, 2)], CLAIM)
-MUTE = played([], MOVE, CLAIM)  # a phone that does not know its progress
+MUTE = played([], MOVE, CLAIM)  # a phone without progress
 
 
 class Chat:
-    """In the chat judge's place: takes every claim for a success."""
+    """Replaces the chat judge: grades every claim as a success."""
 
     async def grade(self, evidence: Evidence) -> Score:
         return Score(4, "it says so", opinion=4, usage=Usage(1, 100, 10, 0.5, 2.0))
 
 
 class Steps:
-    """In the step judge's place: every step is towards the goal."""
+    """Replaces the step judge: every step makes progress."""
 
     async def judge(self, evidence: Evidence, score: Score) -> tuple[tuple[bool, ...], Usage]:
         turns = len(evidence.trajectory.turns)
@@ -134,14 +134,14 @@ def scored(judge: RunJudge, *episodes: Episode) -> object:
     return asyncio.run(score_update(episodes, [TASK] * len(episodes), judge, print))
 
 
-def test_rewards_of_the_state_judge_are_grades_and_formats_and_it_takes_nothing() -> None:
+def test_state_judge_rewards_are_grade_plus_format_without_cost() -> None:
     scores = scored(RunJudge(replace(QUICK, kind="auto")), DONE_IN_TWO, FALSE_CLAIM)
     np.testing.assert_allclose(scores.rewards, [1 + 1, 0 + 1])
     assert scores.counted.tolist() == [True, True] and scores.metrics == {}
     assert scores.steps == [DONE_IN_TWO.made_progress, FALSE_CLAIM.made_progress]
 
 
-def test_beside_state_the_metrics_say_how_wrong_the_chat_judge_is_and_what_it_took() -> None:
+def test_metrics_compare_the_chat_judge_with_state_and_give_its_cost() -> None:
     scores = scored(RunJudge(replace(QUICK, kind="chat"), Chat()), DONE_IN_TWO, FALSE_CLAIM, MUTE)
     assert scores.metrics["judge_false_complete"] == 1 and scores.metrics["judge_false_reject"] == 0
     assert scores.metrics["judge_within_one"] == 0.5
@@ -150,7 +150,7 @@ def test_beside_state_the_metrics_say_how_wrong_the_chat_judge_is_and_what_it_to
 
 
 @pytest.mark.parametrize(("kind", "by_chat"), [("chat", [True, True]), ("auto", [False, True])])
-def test_steps_are_judged_by_chat_where_the_phone_does_not_know_them_or_chat_is_the_judge(kind, by_chat) -> None:
+def test_chat_judges_steps_if_it_is_the_judge_or_progress_is_unknown(kind, by_chat) -> None:
     scores = scored(RunJudge(replace(QUICK, kind=kind), Chat(), Steps()), FALSE_CLAIM, MUTE)
     expected = [(True,) if by_chat[0] else FALSE_CLAIM.made_progress, (True, True)]
     assert scores.steps == expected and scores.metrics["judge_requests"] >= 3

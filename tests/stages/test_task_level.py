@@ -1,4 +1,4 @@
-"""What a turn of the task-level stage learns from: its trajectory's advantage, and its own step's."""
+"""Advantages of a turn in the task-level stage: of its trajectory, and of its own step."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ from mobile_r1_jax.stages.scoring import score_update
 from mobile_r1_jax.stages.task_level import rollout_metrics, step_progress, weighted_turns
 from mobile_r1_jax.tasks.task import Task
 
-MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone that cannot tell how far it is
+MUTE = episode(Ending.SUCCESS, (), GARBAGE)  # played on a phone without progress
 FOUR = 4  # most turns
 
 
@@ -27,13 +27,13 @@ def steps_of(*episodes: Episode) -> list[tuple[bool, ...]]:
     return [one.made_progress for one in episodes]
 
 
-def test_a_step_that_led_nearer_is_1_and_another_0_and_what_nobody_knows_is_not_counted() -> None:
+def test_step_with_progress_is_1_without_is_0_and_unknown_is_not_counted() -> None:
     progress, known = step_progress(steps_of(STRAIGHT, LOST, MUTE), np.array([True, True, True]), FOUR)
     assert progress.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert known.tolist() == [[True, True, True, False], [True, True, False, False], [False] * FOUR]
 
 
-def test_an_episode_that_does_not_count_has_no_steps_that_do() -> None:
+def test_uncounted_episode_has_no_counted_steps() -> None:
     _, known = step_progress(steps_of(STRAIGHT, BROKEN), np.array([True, False]), FOUR)
     assert known.any(-1).tolist() == [True, False]
 
@@ -43,7 +43,7 @@ class Generous:
         return Score(4, "")
 
 
-def test_episodes_that_phones_ended_are_in_no_advantage_and_are_counted_apart() -> None:
+def test_infrastructure_failures_are_in_no_advantage_and_counted_separately() -> None:
     episodes = [STRAIGHT, HIDDEN, BROKEN, HIDDEN]
     judge = RunJudge(JudgeSettings(kind="chat"), Generous())
     scores = asyncio.run(score_update(episodes, [Task("shop", "task")] * 4, judge, print))
@@ -55,8 +55,8 @@ def test_episodes_that_phones_ended_are_in_no_advantage_and_are_counted_apart() 
     assert metrics["reward"] == pytest.approx(float(rewards[0]))
 
 
-def test_steps_are_compared_with_all_of_their_group() -> None:
-    """The first turn of ASTRAY went wrong; three of STRAIGHT and four of ASTRAY were right."""
+def test_step_advantages_use_all_steps_of_the_group() -> None:
+    """The first turn of ASTRAY is wrong; three turns of STRAIGHT and four of ASTRAY are right."""
     progress, known = step_progress(steps_of(STRAIGHT, ASTRAY), np.ones(2, bool), 5)
     advantages, _ = group_advantages(progress.reshape(1, -1), known.reshape(1, -1), standardize=False)
     right, wrong = 1 / 8, -7 / 8
@@ -65,7 +65,7 @@ def test_steps_are_compared_with_all_of_their_group() -> None:
 
 
 def played(*advantages: float) -> tuple[Episode, np.ndarray]:
-    """An episode with a turn for each advantage, and these in a row of FOUR."""
+    """Return an episode with a turn for each advantage, and the advantages in a row of FOUR."""
     screenshot = Screenshot(draw(Screen("", 0, ()), (112, 224)))
     turns = tuple(Turn(screenshot, "", Completion((number,), (-1.0,))) for number in range(len(advantages)))
     prompts = tuple(f"prompt {number}" for number in range(len(turns)))
@@ -74,7 +74,7 @@ def played(*advantages: float) -> tuple[Episode, np.ndarray]:
     return Episode(Trajectory("", "", "", turns, Ending.SUCCESS, {}), prompts, (GARBAGE,) * len(turns)), row
 
 
-def test_turns_keep_their_own_advantage_and_those_without_one_are_left_out() -> None:
+def test_turns_keep_their_advantage_and_turns_without_one_are_left_out() -> None:
     episodes, rows = zip(played(0.5, 0.0, -0.25), played(0.0), strict=True)
     learnt = weighted_turns(episodes, np.stack(rows))
     assert [(one.prompt, [c.ids for c in one.completions], one.advantages) for one in learnt] == [

@@ -1,4 +1,4 @@
-"""The loop of all stages: a stage that was killed and started again ends like one that never was."""
+"""The loop of all stages: a killed and restarted stage ends like an unbroken one."""
 
 import asyncio
 import dataclasses
@@ -68,8 +68,8 @@ def play(
     on_the_device: bool = True,
     ahead_of_devices: bool = False,
 ) -> Policy:
-    """Trains on batches that depend on the place in the data alone; an update in `empty` has none to learn from, one in
-    `bad` a loss that is no number; `lengths` of prompts by place, where they differ."""
+    """Train on batches that depend only on the position in the data. Updates in `empty` have nothing to learn from,
+    updates in `bad` have a loss of NaN. lengths: of prompts, by position."""
 
     async def make_batches(state: TrainState, update: int, position: dict[str, Any]) -> UpdateData:
         if update == killed_at:
@@ -97,7 +97,7 @@ def play(
 
 
 def rows(session: Session) -> list[dict[str, Any]]:
-    """The run's metrics, but for the clock."""
+    """Return the run's metrics without times."""
     lines = (session.run.directory / "metrics.jsonl").read_text().splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if not name.startswith("seconds")} for line in lines
@@ -113,7 +113,7 @@ def same(one: Policy, other: Policy) -> bool:
 
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
-def test_a_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
+def test_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
     killed_at: int, session_in: Callable[[Path], Session], tmp_path: Path
 ) -> None:
     whole, broken = session_in(tmp_path / "whole"), session_in(tmp_path / "broken")
@@ -126,7 +126,7 @@ def test_a_stage_killed_at_any_update_ends_with_the_same_metrics_and_weights(
 
 
 @pytest.mark.parametrize("killed_at", [-1, 3])
-def test_batches_made_ahead_make_the_same_run_and_are_there_before_the_update_is_over(
+def test_prefetched_batches_give_the_same_run_and_are_ready_during_the_update(
     killed_at: int, session_in: Callable[[Path], Session], tmp_path: Path
 ) -> None:
     whole, ahead = session_in(tmp_path / "whole"), session_in(tmp_path / "ahead")
@@ -134,17 +134,17 @@ def test_batches_made_ahead_make_the_same_run_and_are_there_before_the_update_is
     if killed_at > 0:
         with pytest.raises(KilledError):
             play(ahead, stage, killed_at=killed_at)
-        assert len(rows(ahead)) == killed_at - 1  # while the update before was under way
+        assert len(rows(ahead)) == killed_at - 1  # during the update before
     assert same(play(ahead, stage), policy) and rows(ahead) == rows(whole)
 
 
-def test_a_finished_stage_gives_its_policy_and_makes_no_batch(session_in, tmp_path: Path) -> None:
+def test_finished_stage_returns_its_policy_without_a_batch(session_in, tmp_path: Path) -> None:
     session = session_in(tmp_path)
     policy = play(session)
     assert same(play(session, killed_at=5), policy) and len(rows(session)) == 5
 
 
-def test_an_update_with_nothing_to_learn_from_is_written_down_and_changes_nothing(session_in, tmp_path: Path) -> None:
+def test_empty_update_is_logged_and_changes_nothing(session_in, tmp_path: Path) -> None:
     stage = dataclasses.replace(STAGE, updates=1)
     before, after = make_policy(), play(session_in(tmp_path), stage, empty=(0,))
     assert same(before, after) and rows(session_in(tmp_path)) == [{"stage": "action_level", "step": 1, "reward": 100.0}]
@@ -152,8 +152,8 @@ def test_an_update_with_nothing_to_learn_from_is_written_down_and_changes_nothin
 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize(("bad", "empty"), [((0,), ()), ((1, 2), ()), ((0, 1, 3, 4), ()), ((4,), (2, 3))], ids=str)
-def test_bad_updates_are_written_down_and_skipped(bad, empty, ahead, session_in, tmp_path: Path, caplog) -> None:
-    """Up to two in a row; where there was nothing to learn from is neither good nor bad."""
+def test_bad_updates_are_logged_and_skipped(bad, empty, ahead, session_in, tmp_path: Path, caplog) -> None:
+    """Up to two in a row; an empty update is neither good nor bad."""
     session = session_in(tmp_path)
     policy = play(session, dataclasses.replace(STAGE, ahead=ahead), bad=bad, empty=empty)
     assert all(np.isfinite(leaf).all() for leaf in weights(policy))
@@ -165,13 +165,13 @@ def test_bad_updates_are_written_down_and_skipped(bad, empty, ahead, session_in,
     assert len(warned) == len(bad) and all("not finite: grad_norm, " in line and "\n" not in line for line in warned)
 
 
-def test_an_update_with_nothing_to_learn_from_does_not_end_a_row_of_bad_ones(session_in, tmp_path: Path) -> None:
+def test_empty_update_does_not_end_a_sequence_of_bad_updates(session_in, tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match="action_level: "):
         play(session_in(tmp_path), bad=(1, 2, 4), empty=(3,))
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-def test_three_bad_updates_in_a_row_stop_the_run_in_one_line_and_it_can_go_on(
+def test_three_bad_updates_in_a_row_are_a_one_line_error_and_the_run_can_resume(
     first, session_in, tmp_path: Path
 ) -> None:
     session = session_in(tmp_path)
@@ -179,12 +179,12 @@ def test_three_bad_updates_in_a_row_stop_the_run_in_one_line_and_it_can_go_on(
         play(session, bad=(first, first + 1, first + 2))
     assert "\n" not in str(caught.value) and caught.value.args[0].startswith("action_level: ")
     assert [row.get("skipped") for row in rows(session)] == [0.0] * first + [1.0] * 3
-    # What was saved in between holds the weights from before, and the run goes on from there.
+    # The checkpoint has the weights from before the bad updates, and the run resumes there.
     assert all(np.isfinite(leaf).all() for leaf in weights(play(session)))
     assert [row["step"] for row in rows(session)] == [1, 2, 3, 4, 5]
 
 
-def test_the_reference_stays_where_the_stage_began(session_in, tmp_path: Path) -> None:
+def test_reference_keeps_the_weights_of_the_start_of_the_stage(session_in, tmp_path: Path) -> None:
     session = session_in(tmp_path)
     policy = play(session)
     kl = [row["kl"] for row in rows(session)]
@@ -192,15 +192,15 @@ def test_the_reference_stays_where_the_stage_began(session_in, tmp_path: Path) -
     assert not same(policy, make_policy())
 
 
-def test_the_vision_tower_stays_frozen_where_the_stage_says_so(session_in, tmp_path: Path) -> None:
+def test_vision_tower_stays_frozen_if_the_stage_freezes_it(session_in, tmp_path: Path) -> None:
     before, after = make_policy(), play(session_in(tmp_path))
     for one, other in zip(jax.tree.leaves(before.vision), jax.tree.leaves(after.vision), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_bucket_that_comes_late_is_news_and_no_warning(session_in, tmp_path: Path, caplog) -> None:
-    """Longer prompts in the fourth update: the program of the reference and that of the gradients have to know them."""
-    jax.clear_caches()  # of what other tests compiled
+def test_compilation_for_a_new_bucket_is_logged_as_info(session_in, tmp_path: Path, caplog) -> None:
+    """The fourth update has longer prompts: the programs of reference and gradients compile for them."""
+    jax.clear_caches()  # forget the programs of other tests
     caplog.set_level(logging.INFO, run_updates.__module__)
     play(session_in(tmp_path), lengths={103: 12})
     said = [record for record in caplog.records if record.name == run_updates.__module__]
@@ -211,12 +211,12 @@ def test_a_bucket_that_comes_late_is_news_and_no_warning(session_in, tmp_path: P
     assert {record.levelno for record in said} == {logging.INFO}
 
 
-def test_a_batch_left_on_the_host_is_an_error_and_no_silent_copy_in_each_update(session_in, tmp_path: Path) -> None:
+def test_batch_on_the_host_is_an_error(session_in, tmp_path: Path) -> None:
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
         play(session_in(tmp_path), on_the_device=False)
 
 
-def test_the_seconds_of_an_update_are_in_the_metrics(session_in, tmp_path: Path) -> None:
+def test_metrics_contain_the_seconds_of_an_update(session_in, tmp_path: Path) -> None:
     session = session_in(tmp_path)
     play(session, dataclasses.replace(STAGE, updates=1))
     row = json.loads((session.run.directory / "metrics.jsonl").read_text())
@@ -224,8 +224,8 @@ def test_the_seconds_of_an_update_are_in_the_metrics(session_in, tmp_path: Path)
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["while batches are made", "while the devices are at an update"])
-def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there(session_in, tmp_path, ahead) -> None:
-    """save_every is 2: without a checkpoint at the cancellation, update 3 would be made twice."""
+def test_cancelled_stage_saves_its_state_and_resumes_there(session_in, tmp_path, ahead) -> None:
+    """save_every is 2: without a checkpoint at the cancellation, update 3 would be computed twice."""
     stage = dataclasses.replace(STAGE, ahead=ahead)
     whole, session = session_in(tmp_path / "whole"), session_in(tmp_path / "cancelled")
     policy = play(whole, stage)
@@ -240,7 +240,7 @@ def test_a_stage_that_is_cancelled_saves_what_it_has_done_and_goes_on_from_there
 
 
 @pytest.mark.parametrize("error", [JudgeError, PhonesUnavailable])
-def test_a_stage_that_loses_its_judge_or_its_phones_saves_what_it_has_done(error, session_in, tmp_path) -> None:
+def test_stage_that_loses_its_judge_or_phones_saves_its_state(error, session_in, tmp_path) -> None:
     session = session_in(tmp_path)
     with pytest.raises(error, match="no more"):
         play(session, killed_at=3, kill=error)

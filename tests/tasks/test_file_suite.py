@@ -41,7 +41,7 @@ def suite(tmp_path: Path) -> FileTasks:
     return FileTasks(tmp_path / "tasks.yaml")
 
 
-def test_each_split_has_its_tasks(suite: FileTasks) -> None:
+def test_every_split_has_its_tasks(suite: FileTasks) -> None:
     names = {split: {task.name for task in suite.draw(60, 0, split)} for split in Split}
     assert names == {
         Split.TRAIN: {"timeout", "send", "dark"},
@@ -61,7 +61,7 @@ def test_each_split_has_its_tasks(suite: FileTasks) -> None:
 
 
 @pytest.mark.parametrize("split", list(Split))
-def test_draws_are_the_same_each_time_and_come_from_the_instructions(suite: FileTasks, split: Split) -> None:
+def test_draws_are_reproducible_and_use_the_instructions_of_the_file(suite: FileTasks, split: Split) -> None:
     tasks = suite.draw(50, 3, split)
     assert tasks == FileTasks(suite.file).draw(50, 3, split) and len(tasks) == 50
     assert {task.instruction for task in tasks} == suite.instructions(split)
@@ -75,18 +75,18 @@ def test_every_template_is_drawn_equally_often(suite: FileTasks) -> None:
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_the_instruction_says_one_thing_and_the_check_means_another(suite: FileTasks) -> None:
+def test_instruction_uses_labels_and_checks_use_their_values(suite: FileTasks) -> None:
     task = next(task for task in suite.draw(20, 0, Split.TRAIN) if task.instruction == "Wait 2 minutes")
     assert task.program.checks == (Check("settings get system screen_off_timeout", "equals", "120000"),)
 
 
-def test_a_file_without_tasks_of_a_split_draws_none(tmp_path: Path) -> None:
+def test_split_without_tasks_draws_none(tmp_path: Path) -> None:
     path = tmp_path / "tasks.yaml"
     path.write_text("- {id: a, app: b, instruction: c, checks: []}\n")
     assert FileTasks(path).draw(5, 0, Split.UNSEEN_APPS) == []
 
 
-def test_ids_tell_tasks_apart_and_stay_for_tasks_without_a_program(suite: FileTasks) -> None:
+def test_ids_distinguish_tasks_and_are_unchanged_without_a_program(suite: FileTasks) -> None:
     tasks = {task.id: task for split in Split for task in suite.draw(60, 0, split)}
     assert len(tasks) == len({(task.app, task.instruction, task.program) for task in tasks.values()})
     plain = Task("shop", "Buy tea", {"seed": 1})
@@ -95,7 +95,7 @@ def test_ids_tell_tasks_apart_and_stay_for_tasks_without_a_program(suite: FileTa
     assert changed.id != plain.id
 
 
-def test_a_file_has_no_expert(suite: FileTasks) -> None:
+def test_task_file_has_no_demonstrations(suite: FileTasks) -> None:
     with pytest.raises(NotImplementedError, match=r"tasks\.yaml has no demonstrations"):
         suite.demonstrations(1, 0, DemonstrationStyle("", PUBLISHED_RESIZING, 0, 0))
 

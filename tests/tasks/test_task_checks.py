@@ -35,7 +35,7 @@ class Answer:
         ("matches", "明天", "body=明天见", True),
     ],
 )
-def test_an_output_is_compared(operator, expected: str, output: str, holds: bool) -> None:
+def test_check_compares_the_output(operator, expected: str, output: str, holds: bool) -> None:
     check = Check("true", operator, expected)
     assert check.outcome(Answer(output)) is (DONE if holds else NOT_DONE)
     negated = Check("true", operator, expected, negated=True)
@@ -66,7 +66,7 @@ def test_an_output_is_compared(operator, expected: str, output: str, holds: bool
     ],
 )
 @pytest.mark.parametrize("negated", [False, True])
-def test_a_failed_command_gives_no_verdict(answer: Answer, reason: str, negated: bool) -> None:
+def test_failed_command_has_an_unknown_outcome(answer: Answer, reason: str, negated: bool) -> None:
     assert failure(answer).startswith(reason) and "\n" not in failure(answer)
     assert Check("x", "contains", "1", negated).outcome(answer) is UNKNOWN
 
@@ -81,7 +81,7 @@ def test_a_failed_command_gives_no_verdict(answer: Answer, reason: str, negated:
         Answer("a note that says Error: none\n"),
     ],
 )
-def test_warnings_and_empty_outputs_are_no_failures(answer: Answer) -> None:
+def test_warnings_and_empty_outputs_are_not_failures(answer: Answer) -> None:
     assert failure(answer) == ""
 
 
@@ -96,5 +96,5 @@ def test_warnings_and_empty_outputs_are_no_failures(answer: Answer) -> None:
         ([], UNKNOWN),
     ],
 )
-def test_a_task_is_done_when_all_checks_say_so(outcomes: list[Outcome], task: Outcome) -> None:
+def test_task_is_done_if_all_checks_are_done(outcomes: list[Outcome], task: Outcome) -> None:
     assert combine(outcomes) is task

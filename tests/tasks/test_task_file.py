@@ -1,4 +1,4 @@
-"""Task files: what their texts mean, and one line for whatever is wrong in them."""
+"""Task files: the meaning of their texts, and a one-line error for every mistake."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert {labels["time"] for labels in template.drawn(Split.UNSEEN_PARAMETERS)} == {"7:15"}
 
 
-def test_values_in_a_regular_expression_mean_their_characters(tmp_path: Path) -> None:
+def test_values_in_a_regular_expression_are_escaped(tmp_path: Path) -> None:
     text = SLOT.replace("[1, 2]", "[a.b, (c]").replace("equals: '{n}'", r"matches: '^{n}?\.\d{2}$'")
     [template] = read(tmp_path, text)
     checks = [template.task("{n}", labels).program.checks[0].expected for labels in template.combinations]
@@ -79,7 +79,7 @@ def test_values_in_a_regular_expression_mean_their_characters(tmp_path: Path) ->
     ["on", "off", "yes", "No", "true", "null", "~", "08:30", "12:30:45", "1.10", "007", "0x1F", "1e3", "1_000", ".inf",
      "2024-01-02", "=", "<<x", "-5", "+1", "0o7", "你好", "a#b", "C:", "a:b", "don't"],
 )  # fmt: skip
-def test_a_scalar_is_the_text_that_is_written(tmp_path: Path, value: str) -> None:
+def test_scalar_is_read_as_the_written_text(tmp_path: Path, value: str) -> None:
     if value.endswith(":"):
         value = value + "x"
     block = f"- id: a\n  app: settings\n  instruction: Do {{n}}\n  values:\n    n:\n      - {value}\n"
@@ -89,12 +89,12 @@ def test_a_scalar_is_the_text_that_is_written(tmp_path: Path, value: str) -> Non
     assert task.instruction == f"Do {value}" and task.program.checks[0].expected == value
 
 
-def test_the_file_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_path: Path) -> None:
+def test_file_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     [template] = read(tmp_path, b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
     assert template.instructions == ("Do it",)
 
 
-def test_comments_are_comments(tmp_path: Path) -> None:
+def test_comments_are_ignored(tmp_path: Path) -> None:
     text = MINIMAL.replace("app: settings", "app: settings  # of the phone") + "# end\n#\n"
     assert read(tmp_path, text)[0].app == "settings"
 
@@ -180,7 +180,7 @@ def instead(old: str, new: str, text: str = MINIMAL) -> str:
         (instead("[1, 2]", "{1: a, 1: b}", SLOT), "4: task a: values of n has '1' twice"),
         (instead("[1, 2]", "[1, [2]]", SLOT), "4: task a: values of n must be text, is a list"),
         (instead("{n: [1, 2]}", "[1, 2]", SLOT), "4: task a: values must be keys with values, is a list"),
-        (instead("{n: [", "{2n: [3], n: [", SLOT), "4: task a: values: '2n' is no name for a slot"),
+        (instead("{n: [", "{2n: [3], n: [", SLOT), "4: task a: values: '2n' is not a name for a slot"),
         (instead("[1, 2]", f"{list(range(101))}, m: {list(range(100))}", SLOT),
          "4: task a: values make 10,100 combinations; at most 10,000 are possible"),
         (instead("Do {n}", "['Do {n}', 'Do it']", SLOT),
@@ -207,10 +207,10 @@ def instead(old: str, new: str, text: str = MINIMAL) -> str:
         (instead("equals: x", "equals:"), '4: task a: equals is empty; write "" where no text is meant'),
         (instead("equals: x", 'contains: ""'), "4: task a: contains: an empty text is in every output"),
         (instead("equals: x", "matches: '('"),
-         "4: task a: matches: '(' is no regular expression: missing ), unterminated"),
-        (instead("equals: x", "not_matches: '[a'"), "4: task a: not_matches: '[a' is no regular expression"),
-        (instead("equals: x", "matches: '*'"), "4: task a: matches: '*' is no regular expression: nothing to repeat"),
-        (instead("equals: x", "matches: 'a{2,1}'"), "4: task a: matches: 'a{2,1}' is no regular expression"),
+         "4: task a: matches: '(' is not a regular expression: missing ), unterminated"),
+        (instead("equals: x", "not_matches: '[a'"), "4: task a: not_matches: '[a' is not a regular expression"),
+        (instead("equals: x", "matches: '*'"), "4: task a: matches: '*' is not a regular expression: nothing to"),
+        (instead("equals: x", "matches: 'a{2,1}'"), "4: task a: matches: 'a{2,1}' is not a regular expression"),
         # splits
         (with_line("split: unseen_apps") + instead("id: a", "id: b"),
          "1: task a: its app 'settings' is not unseen: b trains"),
@@ -220,7 +220,7 @@ def instead(old: str, new: str, text: str = MINIMAL) -> str:
          "1: task a: training would see its instruction 'Do 2', which is also of task b"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_gets_one_line(tmp_path: Path, text: str | bytes, reason: str) -> None:
+def test_wrong_file_is_a_one_line_error(tmp_path: Path, text: str | bytes, reason: str) -> None:
     with pytest.raises(TaskFileError) as caught:
         read(tmp_path, text)
     message = str(caught.value)
@@ -228,12 +228,12 @@ def test_a_wrong_file_gets_one_line(tmp_path: Path, text: str | bytes, reason: s
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+def test_unreadable_file_error_names_the_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(TaskFileError, match=r"No such file|Is a directory"):
         read_task_file(tmp_path / name)
 
 
-def test_the_page_on_task_files_is_right(tmp_path: Path) -> None:
+def test_examples_in_the_page_on_task_files_are_valid(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "my-tasks.md").read_text(encoding="utf-8")
     [template] = read(tmp_path, page.split("```yaml\n")[1].split("```")[0])
     assert template.drawn(Split.TRAIN) == [{"minutes": "2"}, {"minutes": "5"}]

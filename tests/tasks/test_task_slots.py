@@ -1,4 +1,4 @@
-"""Slots: where they are, what enters, and that no value can leave its word of a shell line."""
+"""Slots: their places, their values, and that every value stays one word of a shell line."""
 
 import subprocess
 
@@ -39,7 +39,7 @@ def test_a_slot_is_a_name_in_braces(text: str, names: list[str]) -> None:
     assert slots(text) == names
 
 
-def test_values_enter_texts_as_they_are() -> None:
+def test_values_enter_texts_unchanged() -> None:
     assert fill("{a} {{a}} ${a} {2} {a}", {"a": "{b} x"}) == "{b} x {a} ${a} {2} {b} x"
 
 
@@ -75,5 +75,5 @@ def test_a_value_is_one_word_of_a_shell_line(line: str, printed: str, value: str
         "cat <<END\n{v}\nEND",
     ],
 )
-def test_a_slot_whose_quoting_would_break_is_found(line: str) -> None:
+def test_slot_inside_quotes_or_after_a_backslash_is_refused(line: str) -> None:
     assert misplaced_slot(line) == "v"

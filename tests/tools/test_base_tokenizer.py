@@ -1,4 +1,4 @@
-"""The small policy's tokenizer: any text comes back exactly, and what a phone says is one token a word."""
+"""The small policy's tokenizer decodes every text exactly and has one token per word of a phone."""
 
 import socket
 from pathlib import Path
@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBa
 
 
 def names() -> set[str]:
-    """Everything in one word that a task or a screen of the simulated phone may name."""
+    """Return every single word that a task or a screen of the simulated phone may contain."""
     found = {app.label for app in APPS.values()}
     for popup in POPUPS:
         found |= {popup.accept, popup.dismiss}
@@ -60,11 +60,11 @@ def names() -> set[str]:
         "",
     ],
 )
-def test_text_comes_back_exactly(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+def test_decoding_restores_text_exactly(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_arbitrary_text_comes_back_exactly(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_decoding_restores_arbitrary_text_exactly(tokenizer: PreTrainedTokenizerBase) -> None:
     rng = Random(0)
     for _ in range(500):
         ranges = ((32, 127), (0, 32), (0x4E00, 0x9FFF), (0, 0xD800), (0xE000, 0x110000))
@@ -72,7 +72,7 @@ def test_arbitrary_text_comes_back_exactly(tokenizer: PreTrainedTokenizerBase) -
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_every_name_on_a_screen_is_one_token_the_same_wherever_it_stands(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_every_name_on_a_screen_is_one_token_in_every_context(tokenizer: PreTrainedTokenizerBase) -> None:
     shown = {name for name in names() if name not in ("on", "off")}
     assert len(shown) > 90 and shown <= {*NAMES}
     for name in shown:
@@ -81,13 +81,13 @@ def test_every_name_on_a_screen_is_one_token_the_same_wherever_it_stands(tokeniz
             assert tokenizer.encode(sentence).count(token) == 1, (name, sentence)
 
 
-def test_every_number_that_a_small_screen_has_is_one_token_of_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_every_number_on_a_small_screen_is_one_token(tokenizer: PreTrainedTokenizerBase) -> None:
     tokens = [tokenizer.encode(str(number)) for number in range(LARGEST_NUMBER + 1)]
     assert LARGEST_NUMBER == 255 and all(len(token) == 1 for token in tokens)
     assert len({token[0] for token in tokens}) == 256
 
 
-def test_the_fixed_pieces_of_a_response_are_one_token_each(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_fixed_pieces_of_a_response_are_one_token_each(tokenizer: PreTrainedTokenizerBase) -> None:
     assert all(len(tokenizer.encode(piece)) == 1 for piece in PIECES)
     assert len(tokenizer.encode(CALL)) == 8
 
@@ -99,7 +99,7 @@ def test_every_instruction_is_short(tokenizer: PreTrainedTokenizerBase) -> None:
                 assert len(tokenizer.encode(wording.format(**parameters))) <= 12
 
 
-def test_special_tokens_are_qwens_and_keep_their_meaning(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_special_tokens_have_fixed_ids_and_the_meaning_of_qwen(tokenizer: PreTrainedTokenizerBase) -> None:
     ids = tokenizer.convert_tokens_to_ids(list(SPECIAL))
     assert ids == list(range(len(SPECIAL)))
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
@@ -109,9 +109,9 @@ def test_special_tokens_are_qwens_and_keep_their_meaning(tokenizer: PreTrainedTo
         encode(tokenizer, "<|image_pad|>")
 
 
-def test_encoding_adds_nothing_of_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_encoding_adds_no_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     assert list(encode(tokenizer, "Wifi")) == tokenizer.encode("Wifi") and len(tokenizer) <= 1536
 
 
-def test_training_it_again_gives_the_same_tokenizer(tmp_path: Path) -> None:
+def test_training_again_gives_the_same_tokenizer(tmp_path: Path) -> None:
     assert train_tokenizer().to_str() == train_tokenizer().to_str()

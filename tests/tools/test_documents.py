@@ -1,4 +1,4 @@
-"""Documents of the base policy: the same for the same seed, true of what is shown, questions not learned."""
+"""Documents of the base policy: reproducible, true for their screens, and without loss on questions."""
 
 import re
 from itertools import islice
@@ -26,13 +26,13 @@ def read() -> list[Document]:
     return list(islice(documents(3, SIZE), COUNT))
 
 
-def said(document: Document) -> set[tuple[str, tuple[int, int]]]:
-    """(name, centre) of all that covers a cell of the document's screen."""
+def named_centres(document: Document) -> set[tuple[str, tuple[int, int]]]:
+    """Return (name, centre) of all elements that cover a cell of the document's screen."""
     return {cell for cell in document.look.cells if cell}
 
 
 def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
-    """The pieces under each heading, without the names that the system text looks for."""
+    """Return the pieces under each heading, without the names that the system text asks for."""
     found: dict[str, list[tuple[str, bool]]] = {}
     pieces = iter(document.text[:-1])
     for text, learned in pieces:
@@ -40,15 +40,15 @@ def sections(document: Document) -> dict[str, list[tuple[str, bool]]]:
             heading = text.strip()
             found[heading] = []
         elif learned and not text.endswith("\n"):
-            next(pieces)  # the words between
+            next(pieces)  # the words in between
             next(pieces)  # the answer
         else:
             found[heading].append((text, learned))
     return found
 
 
-def wanted(document: Document) -> list[tuple[str, str]]:
-    """(name, answer) wherever a name that the system text looks for is told, in order."""
+def requested_names(document: Document) -> list[tuple[str, str]]:
+    """Return (name, answer) of every name that the system text asks for, in order."""
     return [
         (name, answer)
         for (name, learned), _, (answer, _) in zip(document.text, document.text[1:], document.text[2:], strict=False)
@@ -56,22 +56,22 @@ def wanted(document: Document) -> list[tuple[str, str]]:
     ]
 
 
-def test_the_same_seed_gives_the_same_documents_and_another_seed_others(read) -> None:
+def test_seed_determines_the_documents(read) -> None:
     assert list(islice(documents(3, SIZE), 20)) == read[:20] != list(islice(documents(4, SIZE), 20))
 
 
-def test_every_screen_is_of_the_size_asked_for() -> None:
+def test_every_screen_has_the_requested_size() -> None:
     for size in (SIZE, (1080, 2400)):
         for document in islice(documents(0, size), 3):
             shot = Screenshot(document.look.png)
             assert (shot.width, shot.height) == size
 
 
-def test_half_of_the_documents_show_an_earlier_screen(read) -> None:
+def test_half_of_the_documents_have_an_earlier_screen(read) -> None:
     assert 0.35 < sum(document.earlier is not None for document in read) / COUNT < 0.65
 
 
-def test_what_covers_a_cell_is_what_a_tap_there_would_touch() -> None:
+def test_element_of_a_cell_is_the_element_that_a_tap_touches() -> None:
     for name in ("cart_add", "alarm_switch", "send"):
         template = TEMPLATES[name]
         placed = place({"template": name, "parameters": combinations(template, held_out=False)[0], "seed": 0})
@@ -87,7 +87,7 @@ def test_what_covers_a_cell_is_what_a_tap_there_would_touch() -> None:
                 assert cell[1] == element.center(SIZE) and cell[0] in (element.name, element.value)
 
 
-def test_what_is_listed_is_what_can_be_seen_from_top_to_bottom() -> None:
+def test_listed_elements_are_the_visible_ones_from_top_to_bottom() -> None:
     placed = place({"template": "switch", "parameters": {"name": "Wifi", "value": "on"}, "seed": 0, "popups": 3})
     while placed.state.popup is None:
         placed.state.push(f"settings/{'Sound' if placed.state.page.endswith('Display') else 'Display'}")
@@ -97,31 +97,31 @@ def test_what_is_listed_is_what_can_be_seen_from_top_to_bottom() -> None:
     assert [y for _, (_, y) in found] == sorted(y for _, (_, y) in found)
 
 
-def test_positions_are_the_centres_of_what_is_named(read) -> None:
+def test_positions_are_the_centres_of_the_named_elements(read) -> None:
     for document in read:
-        centres = {at for _, at in said(document)}
+        centres = {at for _, at in named_centres(document)}
         for text, _ in document.text[:-1]:
             for x, y in POSITION.findall(text):
                 assert (int(x), int(y)) in centres, text
 
 
-def test_every_position_read_is_answered_with_what_is_there(read) -> None:
+def test_every_given_position_is_answered_with_its_element(read) -> None:
     for document in read:
         pieces = sections(document)["Read"]
         assert len(pieces) % 2 == 0 and pieces
         for (question, asked), (answer, learned) in zip(pieces[::2], pieces[1::2], strict=True):
             x, y = map(int, POSITION.search(question).groups())
-            assert not asked and learned and (answer.removesuffix("\n"), (x, y)) in said(document)
+            assert not asked and learned and (answer.removesuffix("\n"), (x, y)) in named_centres(document)
 
 
-def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not_there(read) -> None:
+def test_every_given_name_is_answered_with_its_position_or_none(read) -> None:
     missing = 0
     for document in read:
-        there = said(document)
+        there = named_centres(document)
         asked = sections(document)["Find"]
-        assert not any(learned for _, learned in (*asked[::3], *asked[1::3])) and all(told for _, told in asked[2::3])
+        assert not any(learned for _, learned in (*asked[::3], *asked[1::3])) and all(text for _, text in asked[2::3])
         answers = [
-            *wanted(document),
+            *requested_names(document),
             *((name, answer) for (name, _), (answer, _) in zip(asked[::3], asked[2::3], strict=True)),
         ]
         for name, answer in answers:
@@ -133,18 +133,18 @@ def test_every_name_asked_for_is_answered_with_its_position_or_none_if_it_is_not
     assert missing > 20
 
 
-def test_often_some_words_without_a_name_stand_between_a_name_and_its_position(read) -> None:
+def test_words_without_a_name_often_separate_a_name_from_its_position(read) -> None:
     between = [text for document in read for text, _ in sections(document)["Find"][1::3]]
     assert 0.2 < sum(map(bool, between)) / len(between) < 0.5
     assert not any(re.search(rf"\b{re.escape(name)}\b", text) for text in between for name in NAMES)
 
 
-def test_the_names_in_a_system_text_are_told_in_their_order_before_each_part(read) -> None:
+def test_names_of_a_system_text_come_in_order_before_each_part(read) -> None:
     looking = 0
     for document in read:
-        told = [name for name, _ in wanted(document)]
-        first = told[: len(told) // len(sections(document))]
-        assert told == first * len(sections(document))
+        names = [name for name, _ in requested_names(document)]
+        first = names[: len(names) // len(sections(document))]
+        assert names == first * len(sections(document))
         text = document.system.split("\nSay: ")[0]
         for name in first:
             assert name in text
@@ -153,7 +153,7 @@ def test_the_names_in_a_system_text_are_told_in_their_order_before_each_part(rea
     assert looking > COUNT / 4
 
 
-def test_what_a_system_text_says_is_repeated_at_the_end_after_what_an_instruction_is_for(read) -> None:
+def test_content_of_a_system_text_is_repeated_at_the_end_after_its_purpose(read) -> None:
     instructions = 0
     for document in read:
         last, learned = document.text[-1]
@@ -165,29 +165,29 @@ def test_what_a_system_text_says_is_repeated_at_the_end_after_what_an_instructio
 
 
 @pytest.mark.parametrize(
-    "wording, told",
+    "wording, purpose",
     [
         (r"Add (.+) to the cart", r"\1 to Add\n"),
         (r"给(.+)发送(.+)", r"\2 to Send to \1\n"),
         (r"Turn (.+) (on|off) and (.+) too", r"\1 to switch\n\3 to switch\n"),
     ],
 )
-def test_an_instruction_is_told_by_what_is_to_be_done_to_what(wording, told) -> None:
+def test_purpose_of_an_instruction_is_its_action_and_object(wording, purpose) -> None:
     read = [instruction(Random(number)) for number in range(1000)]
     alike = [(found, subjects) for text, subjects in read if (found := re.fullmatch("Task: " + wording, text))]
     assert len({found.group() for found, _ in alike}) > 3
     for found, subjects in alike:
-        assert subjects == found.expand(told)
+        assert subjects == found.expand(purpose)
 
 
-def test_no_instruction_is_held_out_or_of_the_app_that_the_demo_withholds() -> None:
+def test_no_instruction_is_held_out_or_from_the_unseen_app() -> None:
     texts = {instruction(Random(number))[0].removeprefix("Task: ") for number in range(3000)}
     assert not texts & held_out_instructions()
     assert not any(re.search("alarm|timer|world clock|闹钟|计时器|世界时钟", text) for text in texts)
 
 
-def test_nothing_is_learned_that_is_a_question_or_a_heading(read) -> None:
-    """Names are learned where they are read off the screen or the system text, never where they are asked for."""
+def test_questions_and_headings_carry_no_loss(read) -> None:
+    """Names carry loss where they are read from the screen or the system text, never in questions."""
     for document in read:
         for text, learned in document.text:
             assert not (learned and text in SECTIONS)
@@ -195,7 +195,7 @@ def test_nothing_is_learned_that_is_a_question_or_a_heading(read) -> None:
             assert all(learned == text.endswith("\n") for text, learned in pieces)
 
 
-def test_switches_are_told_with_their_states(read) -> None:
+def test_switches_are_listed_with_their_states(read) -> None:
     states = [
         (question, answer)
         for document in read
@@ -205,8 +205,8 @@ def test_switches_are_told_with_their_states(read) -> None:
     assert len(states) > 20 and {answer for _, answer in states} == {" on\n", " off\n"}
 
 
-def test_no_document_speaks_in_the_form_of_a_response(read) -> None:
-    """Single pieces of the vocabulary are repeated, whatever they are; none stands in a response's order."""
+def test_no_document_has_the_form_of_a_response(read) -> None:
+    """Single pieces of the vocabulary are repeated, but never in the order of a response."""
     for document in read:
         repeated = document.text[-1][0]
         shown = document.system.split("\nSay: ")[0] + "".join(piece for piece, learned in document.text[:-1] if learned)

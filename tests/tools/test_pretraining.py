@@ -1,4 +1,4 @@
-"""Pretraining of the base policy: one that was killed ends with the metrics and weights of one that was not."""
+"""A killed pretraining of the base policy ends with the metrics and weights of an unbroken one."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
-    """A policy of one layer each, a row of metrics at every step, and pointing measured on few names."""
+    """Return settings of a policy of one layer per tower, metrics at every step, and pointing on a few names."""
     whole, point = pretraining.base_config, pretraining.pointing
 
     def one_layer(*ids: int) -> PolicyConfig:
@@ -50,7 +50,7 @@ def small() -> Iterator[None]:
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """What the metrics say, but for the clock."""
+    """Return the metrics without times."""
     read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in read]
 
@@ -65,7 +65,7 @@ def unbroken(small: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return folder, pretrain(RUN, folder)
 
 
-def test_a_run_killed_between_checkpoints_ends_like_one_that_was_not(
+def test_run_killed_between_checkpoints_ends_like_an_unbroken_run(
     unbroken: tuple[Path, Policy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the fourth step, when the third is in the metrics but not in a checkpoint."""
@@ -86,19 +86,19 @@ def test_a_run_killed_between_checkpoints_ends_like_one_that_was_not(
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_finished_run_started_again_gives_its_policy_and_keeps_its_tokenizer(
+def test_restarted_finished_run_returns_its_policy_and_keeps_its_tokenizer(
     unbroken: tuple[Path, Policy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, policy = unbroken
     before = rows(folder)
-    monkeypatch.setattr(pretraining, "train_tokenizer", None)  # the names on screens may have changed since
+    monkeypatch.setattr(pretraining, "train_tokenizer", None)  # the names on screens may have changed
     again = pretrain(RUN, folder)
     assert rows(folder) == before
     for one, other in zip(weights(again), weights(policy), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_metrics_hold_every_loss_and_at_checkpoints_how_well_the_policy_points(
+def test_metrics_have_every_loss_and_pointing_accuracy_at_checkpoints(
     unbroken: tuple[Path, Policy],
 ) -> None:
     written = rows(unbroken[0])
@@ -107,7 +107,7 @@ def test_the_metrics_hold_every_loss_and_at_checkpoints_how_well_the_policy_poin
     assert written[-1]["text"] < written[0]["text"]
 
 
-def test_each_step_has_documents_of_its_own_and_the_same_step_the_same(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_step_determines_its_documents(tokenizer: PreTrainedTokenizerBase) -> None:
     config = config_for(tokenizer)
     first, again, second = (step_batch(tokenizer, config, RUN, step) for step in (0, 0, 1))
     for reading, same, other in zip(first, again, second, strict=True):
@@ -115,7 +115,7 @@ def test_each_step_has_documents_of_its_own_and_the_same_step_the_same(tokenizer
         assert (reading.ids != other.ids).any()
 
 
-def test_a_recital_tells_what_its_system_text_is_for_and_says_again_what_it_says(tokenizer) -> None:
+def test_recital_gives_the_purpose_and_the_content_of_its_system_text(tokenizer) -> None:
     reading = recite(tokenizer, config_for(tokenizer), 0, 16)
     assert reading.learned.any(axis=(1, 2)).all() and reading.screens.patches.shape[0] == 0
     instructions = 0
@@ -123,20 +123,20 @@ def test_a_recital_tells_what_its_system_text_is_for_and_says_again_what_it_says
         text = tokenizer.decode(reading.ids[row, 0][reading.learned[row, 0]])
         system = tokenizer.decode(reading.prompts.ids[row][reading.prompts.mask[row]])
         said = system.split("Say: ")[1].split("\n")[0] + "\n"
-        told = text.removesuffix(said).split()
-        assert text.endswith(said) and told
+        purpose = text.removesuffix(said).split()
+        assert text.endswith(said) and purpose
         instructions += "Task: " in system
-        assert "Task: " in system or all(word in system for word in told)
+        assert "Task: " in system or all(word in system for word in purpose)
     assert 0 < instructions < 16
 
 
-def test_pointing_is_measured_on_screens_never_trained_on() -> None:
-    """`Random` takes -n for n: a negative seed is not another one."""
+def test_pointing_is_measured_on_held_out_screens() -> None:
+    """`Random` treats the seed -n like n: a negative seed gives no other screens."""
     asked: list[int] = []
 
     def ask(seed: int, size: tuple[int, int]) -> None:
         asked.append(abs(seed))
-        raise KilledError  # that was all there is to see
+        raise KilledError  # the test needs only the seeds
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining, "documents", ask)
@@ -147,7 +147,7 @@ def test_pointing_is_measured_on_screens_never_trained_on() -> None:
     assert len(asked) == 2 and not set(asked) & trained
 
 
-def test_a_batch_marks_the_answers_as_learned_and_nothing_else(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_only_answers_of_a_batch_carry_loss(tokenizer: PreTrainedTokenizerBase) -> None:
     chosen = list(islice(documents(5, RUN.size), 6))
     batch = assemble(tokenizer, config_for(tokenizer), chosen)
     for row, document in enumerate(chosen):
@@ -157,7 +157,7 @@ def test_a_batch_marks_the_answers_as_learned_and_nothing_else(tokenizer: PreTra
         assert "".join(text for text, _ in document.text).startswith(whole)
 
 
-def test_documents_fit_the_shapes_and_hardly_any_is_cut(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_documents_fit_the_shapes_and_few_are_truncated(tokenizer: PreTrainedTokenizerBase) -> None:
     config, cut = config_for(tokenizer), 0
     for seed in range(8):
         batch = assemble(

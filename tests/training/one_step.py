@@ -1,4 +1,6 @@
-"""Run by test_two_processes.py in one process or as one of two: an update by each stage's loss, and what came of it.
+"""Make an update by each stage's loss, in one process or as one of two, and save the results.
+
+test_two_processes.py runs this:
 
 python one_step.py ADDRESS PROCESSES PROCESS SAVE_TO
 """
@@ -18,7 +20,7 @@ from mobile_r1_jax.training.step import StepSettings, place_batch, train_step
 LOSSES = {"format_finetuning": Likelihood(), "action_level": GRPO(beta=0.04), "task_level": GRPO(beta=0.0)}
 
 
-jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
+jax.config.update("jax_disable_most_optimizations", True)  # halves the time of compilation
 
 
 def main(address: str, processes: str, process: str, save_to: str) -> None:
@@ -32,7 +34,7 @@ def main(address: str, processes: str, process: str, save_to: str) -> None:
         with computing_on(mesh):
             policy = shard_policy(tiny_run.make_policy(), mesh)
             state = create_state(policy, tiny_run.OPTIMIZER, key=jax.random.key(0))
-            # The sampler stands for the reference too: what matters is that there is one.
+            # The sampler is the reference too: the test only needs one.
             logps = batch.completions.logps if getattr(loss, "beta", 0) else None
             there = place_batch(tiny_run.Batch(batch.screens, batch.prompts, batch.completions, logps), mesh)
             state, metrics = train_step(state, there, settings=StepSettings(loss, tiny_run.OPTIMIZER))

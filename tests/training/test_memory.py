@@ -1,4 +1,4 @@
-"""A long run takes no more memory than a short one."""
+"""A long run needs no more memory than a short one."""
 
 import gc
 from pathlib import Path
@@ -14,14 +14,14 @@ UPDATES, WARM_UP, BOUND = 1000, 200, 4 * 2**20
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Return the bytes of memory that this process holds."""
     gc.collect()
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
 
 
 @pytest.mark.slow
-def test_host_memory_is_flat_over_a_thousand_updates_with_sampling_between_them() -> None:
+def test_host_memory_is_constant_over_a_thousand_updates_with_sampling() -> None:
     state, sampling = make_state(), Sampling(max_tokens=4, stop_ids=(1,))
     held = []
     for number in range(UPDATES):

@@ -9,7 +9,7 @@ from tensorboardX.proto import event_pb2
 from mobile_r1_jax.training.metrics import CURVES, ROWS, MetricsLog, read_rows
 
 
-def test_rows_after_the_restored_step_are_dropped_for_that_stage_alone(tmp_path) -> None:
+def test_rows_after_the_restored_step_are_dropped_for_that_stage_only(tmp_path) -> None:
     log = MetricsLog(tmp_path, "first", after_step=-1)
     for step in range(3):
         log.write(step, {"loss": jnp.float32(step)})
@@ -23,7 +23,7 @@ def test_rows_after_the_restored_step_are_dropped_for_that_stage_alone(tmp_path)
     assert rows == [*first, ("second", 0, 10), ("second", 1, 11), ("second", 2, 99)]
 
 
-def test_a_row_that_a_kill_cut_short_is_gone_and_the_next_one_starts_on_its_own_line(tmp_path) -> None:
+def test_row_cut_by_a_kill_is_removed_before_the_next_row(tmp_path) -> None:
     log = MetricsLog(tmp_path, "only", after_step=-1)
     log.write(1, {"loss": 0.5})
     with (tmp_path / ROWS).open("a") as file:
@@ -34,7 +34,7 @@ def test_a_row_that_a_kill_cut_short_is_gone_and_the_next_one_starts_on_its_own_
     assert [json.loads(line)["loss"] for line in (tmp_path / ROWS).read_text().splitlines()] == [0.5, 0.25]
 
 
-def test_numbers_that_are_none_become_null_and_the_row_stays_valid_json(tmp_path) -> None:
+def test_nan_and_infinity_become_null_and_the_row_stays_valid_json(tmp_path) -> None:
     log = MetricsLog(tmp_path, "only", after_step=-1)
     log.write(1, {"loss": jnp.float32(jnp.nan), "kl": float("inf"), "tokens": 3})
     assert read_rows(tmp_path / ROWS) == [{"stage": "only", "step": 1, "loss": None, "kl": None, "tokens": 3.0}]
@@ -54,8 +54,8 @@ def test_tensorboard_gets_the_same_numbers(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("full", [ROWS, CURVES])
-def test_a_full_disk_is_an_error_with_the_files_name_and_the_rows_before_it_stay(full: str, tmp_path: Path) -> None:
-    """The system's limit on the size of a file stands for the disk; the row decides which file meets it first."""
+def test_full_disk_error_names_the_file_and_earlier_rows_stay(full: str, tmp_path: Path) -> None:
+    """The system's limit on the size of a file replaces a full disk; the row decides which file reaches it first."""
     log = MetricsLog(tmp_path, "only", after_step=-1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     names = ["loss"] if full == CURVES else [f"metric_{number}" for number in range(20)]

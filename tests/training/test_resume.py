@@ -20,7 +20,7 @@ UPDATES = 4
 
 @pytest.fixture(scope="module", params=tiny_run.STATES)
 def learning(request) -> str:
-    """What learns: the weights in float32 or bfloat16, or adapters."""
+    """Return a state that trains weights in float32 or bfloat16, or adapters."""
     return request.param
 
 
@@ -34,15 +34,13 @@ def unbroken(tmp_path_factory, learning) -> list[dict]:
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])
-def test_a_run_stopped_after_any_update_ends_with_the_metrics_of_one_that_was_not(
-    tmp_path, learning, unbroken, done
-) -> None:
+def test_run_stopped_after_any_update_ends_like_an_unbroken_run(tmp_path, learning, unbroken, done) -> None:
     tiny_run.run(tmp_path, done, learning)
     tiny_run.run(tmp_path, UPDATES, learning)
     assert read_rows(tmp_path / ROWS) == unbroken
 
 
-def test_a_run_killed_while_it_computes_and_writes_goes_on_as_if_it_had_not_been(tmp_path, learning, unbroken) -> None:
+def test_run_killed_while_computing_and_writing_ends_like_an_unbroken_run(tmp_path, learning, unbroken) -> None:
     command = [sys.executable, tiny_run.__file__, str(tmp_path), "100000", learning]
     process = subprocess.Popen(command, env=os.environ.copy())
     deadline = time.monotonic() + 120
@@ -60,7 +58,7 @@ def test_a_run_killed_while_it_computes_and_writes_goes_on_as_if_it_had_not_been
     assert read_rows(whole / ROWS) == rows
 
 
-def test_restoring_brings_back_parameters_optimizer_step_key_and_position_exactly(tmp_path) -> None:
+def test_restoring_gives_exact_parameters_optimizer_step_key_and_position(tmp_path) -> None:
     state = tiny_run.make_state(seed=3)
     state, _ = tiny_run.train_step(state, tiny_run.make_batch(0), settings=tiny_run.SETTINGS)
     with open_checkpoints(tmp_path) as checkpoints:
@@ -73,7 +71,7 @@ def test_restoring_brings_back_parameters_optimizer_step_key_and_position_exactl
     assert all(jax.tree.leaves(same))
 
 
-def test_the_state_may_be_donated_while_its_checkpoint_is_still_being_written(tmp_path) -> None:
+def test_state_may_be_donated_while_its_checkpoint_is_being_written(tmp_path) -> None:
     state = tiny_run.make_state()
     expected = jax.device_get(state.trained)
     with open_checkpoints(tmp_path) as checkpoints:
@@ -85,7 +83,7 @@ def test_the_state_may_be_donated_while_its_checkpoint_is_still_being_written(tm
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), expected, restored.trained)))
 
 
-def test_only_the_last_checkpoints_stay(tmp_path) -> None:
+def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
     with open_checkpoints(tmp_path, keep=2) as checkpoints:
         for step in range(4):
             save(checkpoints, tiny_run.make_state(), step, {})
@@ -93,7 +91,7 @@ def test_only_the_last_checkpoints_stay(tmp_path) -> None:
         assert list(checkpoints.all_steps()) == [2, 3]
 
 
-def test_what_cannot_be_restored_is_said_in_one_line(tmp_path) -> None:
+def test_checkpoint_that_cannot_be_restored_is_a_one_line_error(tmp_path) -> None:
     state = tiny_run.make_state()
     with open_checkpoints(tmp_path) as checkpoints:
         with pytest.raises(CheckpointError, match=r"no finished checkpoint in .*; start this run without resuming"):
@@ -111,10 +109,10 @@ def test_what_cannot_be_restored_is_said_in_one_line(tmp_path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path) -> None:
+def test_unfinished_checkpoint_is_ignored(tmp_path) -> None:
     with open_checkpoints(tmp_path) as checkpoints:
         save(checkpoints, tiny_run.make_state(), 1, {})
-    # What a process killed in the middle of writing step 2 leaves behind.
+    # The files of a process that was killed while it wrote step 2.
     source = tmp_path / "1"
     torn = tmp_path / "2.orbax-checkpoint-tmp-0"
     Path(torn / "state").mkdir(parents=True)
@@ -124,7 +122,7 @@ def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path) -> None:
         restore(checkpoints, tiny_run.make_state(seed=2))
 
 
-def test_a_checkpoint_of_adapters_holds_no_weight_of_the_base(tmp_path) -> None:
+def test_checkpoint_of_adapters_contains_no_weights_of_the_base(tmp_path) -> None:
     state, _ = tiny_run.train_step(tiny_run.make_adapted_state(), tiny_run.make_batch(0), settings=tiny_run.SETTINGS)
     with open_checkpoints(tmp_path) as checkpoints:
         save(checkpoints, state, 1, {})

@@ -1,4 +1,4 @@
-"""Weights held in bfloat16 learn what a rounding to the nearest would lose, update by update."""
+"""Weights in bfloat16 learn from updates that rounding to the nearest would lose."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from mobile_r1_jax.training.rounding import round_like, round_stochastically
 from mobile_r1_jax.training.step import StepSettings, train_step, update_program
 
 
-def test_it_gives_the_number_below_or_above_and_on_average_the_number_itself() -> None:
+def test_stochastic_rounding_gives_a_neighbour_and_is_unbiased() -> None:
     x = np.float32([1.001, -1.001, 3e-3, -7e4, 1 + 2**-8, 1e-37])
     keys = jax.random.split(jax.random.key(0), 4096)
     rounded = np.asarray(jax.vmap(lambda key: round_stochastically(jnp.asarray(x), key))(keys), np.float32)
@@ -28,7 +28,7 @@ def test_it_gives_the_number_below_or_above_and_on_average_the_number_itself() -
         assert (drawn == above).mean() == pytest.approx(float(share), abs=4 * float(deviation))
 
 
-def test_what_is_a_bfloat16_and_what_is_not_finite_stay_as_they_are() -> None:
+def test_exact_bfloat16_and_non_finite_numbers_stay_unchanged() -> None:
     x = jnp.array([0.0, 1.0, -0.00390625, jnp.inf, -jnp.inf, jnp.nan], jnp.float32)
     for seed in range(20):
         rounded = round_stochastically(x, jax.random.key(seed))
@@ -36,7 +36,7 @@ def test_what_is_a_bfloat16_and_what_is_not_finite_stay_as_they_are() -> None:
         np.testing.assert_array_equal(rounded.astype(jnp.float32), x)
 
 
-def test_leaves_of_one_tree_are_rounded_each_by_its_own_noise_and_float32_is_left_alone() -> None:
+def test_every_leaf_has_its_own_noise_and_float32_is_not_rounded() -> None:
     old = {"a": jnp.ones(64, jnp.bfloat16), "b": jnp.ones(64, jnp.bfloat16), "c": jnp.ones(64)}
     new = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1.003), old)
     held = round_like(new, old, jax.random.key(0))
@@ -44,7 +44,7 @@ def test_leaves_of_one_tree_are_rounded_each_by_its_own_noise_and_float32_is_lef
     assert (held["a"] != held["b"]).any() and (held["c"] == new["c"]).all()
 
 
-def test_updates_too_small_for_a_rounding_to_the_nearest_arrive_on_average() -> None:
+def test_updates_too_small_for_nearest_rounding_arrive_on_average() -> None:
     """A hundred updates of 1e-4 on weights of 1, whose nearest neighbours are 0.0039 and 0.0078 away."""
     settings, updates = OptimizerSettings(learning_rate=1e-4), 100
     weights = {"kernel": jnp.ones(4096, jnp.bfloat16)}
@@ -62,7 +62,7 @@ def test_updates_too_small_for_a_rounding_to_the_nearest_arrive_on_average() -> 
     assert 1 - np.asarray(core[1]["kernel"], np.float32).mean() == pytest.approx(updates * 1e-4, rel=0.05)
 
 
-def test_finetuning_in_bfloat16_lowers_the_loss_as_in_float32_at_a_rate_that_the_nearest_would_swallow() -> None:
+def test_bfloat16_finetuning_learns_like_float32_at_a_rate_lost_by_nearest_rounding() -> None:
     settings = StepSettings(Likelihood(), replace(OPTIMIZER, learning_rate=1e-4, first_moment="bfloat16"))
     batch = make_batch(2)
     golden = replace(batch, completions=replace(batch.completions, advantages=np.ones((2, 3), np.float32)))

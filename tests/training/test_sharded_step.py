@@ -1,4 +1,4 @@
-"""One program over eight fake devices, in a process of its own because a process fixes its devices when it starts."""
+"""One program on eight fake devices, in a separate process because a process fixes its devices when it starts."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def results(tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2"])
-def test_losses_on_a_mesh_are_those_of_one_device_before_and_after_an_update(results, mesh) -> None:
+def test_losses_on_a_mesh_equal_one_device_before_and_after_an_update(results, mesh) -> None:
     for sharded, single in zip(results[mesh], results["one device"], strict=True):
         assert sharded["loss"] == pytest.approx(single["loss"], abs=1e-5)
         assert sharded["grad_norm"] == pytest.approx(single["grad_norm"], rel=1e-4)
@@ -92,17 +92,17 @@ def test_losses_on_a_mesh_are_those_of_one_device_before_and_after_an_update(res
 
 
 @pytest.mark.parametrize("mesh", ["8x1", "4x2"])
-def test_parameters_and_moments_stay_split_eightfold_and_the_same_programs_serve_all_updates(results, mesh) -> None:
+def test_parameters_and_moments_stay_split_in_eight_without_recompilation(results, mesh) -> None:
     assert results[mesh + " part"] == [1 / 8] * 8
     assert results[mesh + " moment like"]
     assert results[mesh + " programs"] == [1, 1]
 
 
-def test_a_checkpoint_of_one_mesh_is_restored_exactly_and_placed_as_the_other_mesh_wants_it(results) -> None:
+def test_checkpoint_is_restored_exactly_onto_another_mesh(results) -> None:
     assert results["restored on another mesh"] == [True, True]
 
 
-def test_adapters_learn_on_a_mesh_as_on_one_device_and_lie_as_the_maps_they_adapt(results) -> None:
+def test_adapters_learn_on_a_mesh_like_on_one_device_and_are_split_like_their_weights(results) -> None:
     for sharded, single in zip(results["adapters on 4x2"], results["adapters on one device"], strict=True):
         assert sharded["loss"] == pytest.approx(single["loss"], abs=1e-5)
         assert sharded["grad_norm"] == pytest.approx(single["grad_norm"], rel=1e-4)

@@ -1,4 +1,4 @@
-"""An update with a loss or gradient that is not finite leaves no trace but its metrics."""
+"""An update with a loss or gradient that is not finite has no effect except in its metrics."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from mobile_r1_jax.training.step import Batch, StepSettings, placement_of, train
 
 
 def spoilt(part: str, value: float) -> Batch:
-    """A batch with that value in the first token or completion."""
+    """Return a batch with that value in the first token or completion."""
     batch = make_batch(0)
     array = np.array(getattr(batch.completions, part))
     array[(0,) * array.ndim] = value
@@ -33,7 +33,7 @@ BAD: dict[str, tuple[Callable[[], Batch], StepSettings]] = {
         lambda: replace(make_batch(0), reference_logps=spoilt("logps", np.nan).completions.logps),
         WITH_REFERENCE,
     ),
-    "gradient too large": (lambda: spoilt("advantages", 1e30), SETTINGS),  # its loss is finite, its norm is not
+    "gradient too large": (lambda: spoilt("advantages", 1e30), SETTINGS),  # the loss is finite, the norm is not
 }
 
 
@@ -49,7 +49,7 @@ def unchanged(before: list[np.ndarray], state: TrainState) -> bool:
     ("kind", "learning"),
     [*((kind, "weights") for kind in BAD), ("NaN advantage", "bfloat16 weights"), ("gradient too large", "adapters")],
 )
-def test_a_bad_update_is_skipped_and_the_next_one_is_as_if_it_had_not_been(kind, learning) -> None:
+def test_bad_update_is_skipped_without_effect_on_the_next(kind, learning) -> None:
     batch, settings = BAD[kind]
     state, metrics = train_step(STATES[learning](), make_batch(1), settings=SETTINGS)
     assert metrics["skipped"] == 0
@@ -64,7 +64,7 @@ def test_a_bad_update_is_skipped_and_the_next_one_is_as_if_it_had_not_been(kind,
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_bad_micro_batch_is_enough(place: int) -> None:
+def test_one_bad_micro_batch_skips_the_update(place: int) -> None:
     batches = [make_batch(seed) for seed in range(3)]
     batches[place] = spoilt("advantages", np.nan)
     state = STATES["weights"]()
@@ -73,7 +73,7 @@ def test_one_bad_micro_batch_is_enough(place: int) -> None:
     assert metrics["skipped"] == 1 and unchanged(before, state)
 
 
-def test_whether_an_update_is_skipped_needs_no_copy_to_the_host_and_no_other_program(caplog) -> None:
+def test_skipping_needs_no_copy_to_the_host_and_no_other_program(caplog) -> None:
     state, _ = train_step(STATES["weights"](), make_batch(0), settings=SETTINGS)
     bad = spoilt("advantages", np.nan)
     with jax.log_compiles(), caplog.at_level("WARNING"), jax.transfer_guard_device_to_host("disallow"):
@@ -82,8 +82,8 @@ def test_whether_an_update_is_skipped_needs_no_copy_to_the_host_and_no_other_pro
     assert isinstance(metrics["skipped"], jax.Array) and metrics["skipped"] == 1
 
 
-def test_to_skip_costs_no_memory() -> None:
-    """The arrays are updated in place: a result to choose from beside them would take as much memory again."""
+def test_skipping_needs_no_extra_memory() -> None:
+    """The arrays are updated in place: a second result to choose from would need as much memory again."""
     trained = {"kernel": jnp.ones(2**20)}
     core = (jnp.zeros((), jnp.int32), trained, make_optimizer(OPTIMIZER).init(trained))
     totals = Totals(jnp.ones(()), jnp.ones(()))
@@ -93,7 +93,7 @@ def test_to_skip_costs_no_memory() -> None:
     assert taken.alias_size_in_bytes > 3 * 2**22 and taken.temp_size_in_bytes < 2**16
 
 
-def test_a_skipped_update_does_not_move_the_schedule() -> None:
+def test_skipped_update_does_not_advance_the_schedule() -> None:
     state = STATES["weights"]()
     rates = []
     for batch in (make_batch(0), spoilt("advantages", np.nan), make_batch(1)):

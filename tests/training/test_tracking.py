@@ -1,4 +1,4 @@
-"""Weights & Biases: the real library in offline mode (slow), and what is said without it."""
+"""Weights & Biases: the real library in offline mode (slow), and the errors without it."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ ON = TrackingSettings(wandb=True)
 UNREACHABLE = {"WANDB_MODE": "online", "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
 
 
-def test_by_default_the_library_is_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_is_not_needed_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     check_tracking(TrackingSettings())
     with MetricsLog(tmp_path, "s", after_step=0) as log:
@@ -26,9 +26,7 @@ def test_by_default_the_library_is_not_needed(monkeypatch: pytest.MonkeyPatch, t
     assert not (tmp_path / "wandb").exists()
 
 
-def test_a_missing_library_is_said_in_one_line_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_wandb_is_a_one_line_error_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     for use in (lambda: check_tracking(ON), lambda: MetricsLog(tmp_path, "s", after_step=0, tracking=ON)):
         with pytest.raises(OneLineError, match=r"pip install 'mobile-r1-jax\[wandb\]'") as caught:
@@ -65,7 +63,7 @@ def history(directory: Path) -> list[tuple[str, str, int, float]]:
     """(group, name of the run, step, loss) of every point, in the order in which they were written."""
     import wandb
 
-    wandb.teardown()  # its own process writes the files to the end
+    wandb.teardown()  # the library's process finishes the files
     points = []
     for file in sorted(directory.glob("wandb/*run-*/*.wandb"), key=lambda file: file.stat().st_mtime_ns):
         read = records(file)
@@ -78,7 +76,7 @@ def history(directory: Path) -> list[tuple[str, str, int, float]]:
 
 
 @pytest.mark.slow
-def test_every_stage_is_a_run_of_a_group_and_goes_on_after_a_kill(
+def test_every_stage_is_a_run_of_a_group_and_resumes_after_a_kill(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -95,7 +93,7 @@ def test_every_stage_is_a_run_of_a_group_and_goes_on_after_a_kill(
     assert history(directory) == first + [("tiny", "tiny: second", step, step / 2) for step in (1, 2, 3, 4)]
     assert [row["step"] for row in read_rows(directory / "metrics.jsonl")] == [1, 2, 3, 1, 2, 3, 4]
     named = TrackingSettings(wandb=True, project="mine", name="other")
-    write_steps(directory, "second", 0, range(1, 2), named)  # from the start again: a new run
+    write_steps(directory, "second", 0, range(1, 2), named)  # started again from the beginning: a new run
     assert (directory / "wandb" / "second.id").read_text() != first_id
     assert history(directory)[-1] == ("other", "other: second", 1, 0.5)
     written = b"".join(file.read_bytes() for file in directory.rglob("*") if file.is_file())
@@ -104,7 +102,7 @@ def test_every_stage_is_a_run_of_a_group_and_goes_on_after_a_kill(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"WANDB_MODE": "online"}, {}])
-def test_no_key_is_said_before_the_run_starts(
+def test_missing_key_is_reported_before_the_run_starts(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -116,16 +114,14 @@ def test_no_key_is_said_before_the_run_starts(
         monkeypatch.setenv(name, value)
     import wandb
 
-    wandb.teardown()  # it reads the environment once
+    wandb.teardown()  # the library reads the environment once
     with pytest.raises(OneLineError, match="wandb login"):
         check_tracking(ON)
     wandb.teardown()
 
 
 @pytest.mark.slow
-def test_without_a_connection_the_metrics_are_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any
-) -> None:
+def test_metrics_are_kept_without_a_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any) -> None:
     for name, value in (UNREACHABLE | {"WANDB_INIT_TIMEOUT": "4"}).items():
         monkeypatch.setenv(name, value)
     import wandb

@@ -15,7 +15,7 @@ from mobile_r1_jax.training.step import Batch, StepSettings, completion_logps, t
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch with all of its screens."""
+    """Return some rows of a batch with all of its screens."""
     prompts = replace(jax.tree.map(lambda a: a[rows], batch.prompts), positions=batch.prompts.positions[:, rows])
     return replace(batch, prompts=prompts, completions=jax.tree.map(lambda a: a[rows], batch.completions))
 
@@ -24,7 +24,7 @@ def leaves_equal(a: object, b: object) -> list[bool]:
     return jax.tree.leaves(jax.tree.map(lambda x, y: bool(jnp.all(x == y)), a, b))
 
 
-def test_trained_parts_move_and_frozen_ones_have_neither_updates_nor_optimizer_state() -> None:
+def test_trained_parts_change_and_frozen_parts_have_no_updates_and_no_optimizer_state() -> None:
     before = make_state()
     trained, frozen = jax.device_get((before.trained, before.frozen))
     after, _ = train_step(before, make_batch(0), settings=SETTINGS)
@@ -36,11 +36,11 @@ def test_trained_parts_move_and_frozen_ones_have_neither_updates_nor_optimizer_s
     assert int(after.step) == 1
 
 
-def test_where_there_are_adapters_they_alone_move_and_have_optimizer_state() -> None:
+def test_only_adapters_change_and_have_optimizer_state() -> None:
     before = make_adapted_state()
     trained, frozen = jax.device_get((before.trained, before.frozen))
     after, _ = train_step(before, make_batch(0), settings=SETTINGS)
-    after, _ = train_step(after, make_batch(1), settings=SETTINGS)  # A moves once B is no longer zero
+    after, _ = train_step(after, make_batch(1), settings=SETTINGS)  # A changes once B is not zero
     assert not any(leaves_equal(trained, after.trained))
     assert all(leaves_equal(frozen, after.frozen))
     assert {str(path[-1]) for path, _ in nnx.to_flat_state(after.trained)} == {"a", "b"}
@@ -49,7 +49,7 @@ def test_where_there_are_adapters_they_alone_move_and_have_optimizer_state() -> 
     assert sum(leaf.size for leaf in jax.tree.leaves(after.optimizer)) == 2 * learn + 2  # moments, and two counts
 
 
-def test_a_reference_of_adapters_shares_the_base_and_stays_where_it_was() -> None:
+def test_reference_of_adapters_shares_the_base_and_does_not_change() -> None:
     state = make_adapted_state()
     state, _ = train_step(state, make_batch(0), settings=SETTINGS)
     reference = reference_policy(state)
@@ -61,7 +61,7 @@ def test_a_reference_of_adapters_shares_the_base_and_stays_where_it_was() -> Non
     assert (np.asarray(completion_logps(state.policy, make_batch(1))[0]) != expected).any()
 
 
-def test_the_old_trained_parameters_are_donated_and_the_frozen_ones_and_the_reference_live_on() -> None:
+def test_trained_parameters_are_donated_and_frozen_parts_and_reference_are_not() -> None:
     state = make_state()
     reference = reference_policy(state)
     expected = completion_logps(reference, make_batch(1))[0]
@@ -71,7 +71,7 @@ def test_the_old_trained_parameters_are_donated_and_the_frozen_ones_and_the_refe
     np.testing.assert_array_equal(completion_logps(reference, make_batch(1))[0], expected)
 
 
-def test_completions_with_positive_advantage_get_likelier_and_the_others_less_likely() -> None:
+def test_completions_with_positive_advantage_become_more_likely_and_others_less() -> None:
     batch = make_batch(0)
     signs = np.array([[1, -1, 1], [-1, 1, -1]], np.float32)
     batch = replace(batch, completions=replace(batch.completions, advantages=signs))
@@ -85,7 +85,7 @@ def test_completions_with_positive_advantage_get_likelier_and_the_others_less_li
 
 @pytest.mark.parametrize(
     ("make", "rate", "fall"),
-    [(make_state, 3e-3, 0.5), (make_adapted_state, 1e-2, 0.3)],  # under adapters the small embedding stays small
+    [(make_state, 3e-3, 0.5), (make_adapted_state, 1e-2, 0.3)],  # adapters leave the small embedding small
     ids=["weights", "adapters"],
 )
 def test_finetuning_makes_the_golden_completion_likely(make, rate, fall) -> None:
@@ -100,7 +100,7 @@ def test_finetuning_makes_the_golden_completion_likely(make, rate, fall) -> None
     assert losses[-1] < losses[0] - fall
 
 
-def test_micro_batches_make_the_same_update_as_the_batch_they_are_parts_of() -> None:
+def test_micro_batches_give_the_update_of_the_whole_batch() -> None:
     batch = make_batch(3)
     whole, metrics = train_step(make_state(), batch, settings=SETTINGS)
     micro = (rows_of(batch, slice(0, 1)), rows_of(batch, slice(1, 2)))
@@ -114,7 +114,7 @@ def test_micro_batches_make_the_same_update_as_the_batch_they_are_parts_of() -> 
     assert jax.tree.leaves(moments) == []
 
 
-def test_kl_to_ones_own_reference_starts_at_zero_and_grows_with_the_first_update() -> None:
+def test_kl_to_the_reference_starts_at_zero_and_grows_with_the_first_update() -> None:
     settings = StepSettings(GRPO(beta=0.1), OPTIMIZER, temperature=0.7, forbidden=(60, 61))
     state = make_state()
     reference = reference_policy(state)
@@ -122,7 +122,7 @@ def test_kl_to_ones_own_reference_starts_at_zero_and_grows_with_the_first_update
     for seed in range(2):
         batch = make_batch(seed)
         logps, _ = completion_logps(reference, batch, temperature=settings.temperature, forbidden=settings.forbidden)
-        # The reference is what sampled, so its log-probabilities are the sampler's: temperature and all.
+        # The reference is the sampling policy, so its log-probabilities equal the sampler's, temperature included.
         completions = replace(batch.completions, logps=logps)
         state, metrics = train_step(state, Batch(batch.screens, batch.prompts, completions, logps), settings=settings)
         kls.append(float(metrics["kl"]))
@@ -132,7 +132,7 @@ def test_kl_to_ones_own_reference_starts_at_zero_and_grows_with_the_first_update
     assert kls[1] > 1e-7
 
 
-def test_after_the_first_update_nothing_is_compiled_and_metrics_stay_on_the_device(caplog) -> None:
+def test_nothing_compiles_after_the_first_update_and_metrics_stay_on_the_device(caplog) -> None:
     state, _ = train_step(make_state(), make_batch(0), settings=SETTINGS)
     batches = [make_batch(seed) for seed in (4, 5)]
     with jax.log_compiles(), caplog.at_level(logging.WARNING), jax.transfer_guard_device_to_host("disallow"):
@@ -142,7 +142,7 @@ def test_after_the_first_update_nothing_is_compiled_and_metrics_stay_on_the_devi
     assert all(isinstance(value, jax.Array) and value.shape == () for value in metrics.values())
 
 
-def test_a_batch_in_which_nothing_counts_changes_nothing_and_reports_no_nan() -> None:
+def test_fully_masked_batch_changes_nothing_and_has_no_nan() -> None:
     batch = make_batch(0)
     nothing = replace(batch.completions, mask=np.zeros_like(batch.completions.mask))
     state = make_state()
@@ -152,6 +152,6 @@ def test_a_batch_in_which_nothing_counts_changes_nothing_and_reports_no_nan() ->
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_an_unknown_frozen_part_is_refused_with_the_parts_there_are() -> None:
+def test_unknown_frozen_part_error_names_the_parts() -> None:
     with pytest.raises(ValueError, match="no part 'visual'; it has text, vision"):
         create_state(make_policy(), OPTIMIZER, frozen=("visual",), key=jax.random.key(0))

@@ -29,7 +29,7 @@ def run(processes: int, save_to: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_an_update_by_every_stages_loss_is_that_of_one_process(tmp_path) -> None:
+def test_update_by_the_loss_of_every_stage_equals_that_of_one_process(tmp_path) -> None:
     one, two = run(1, tmp_path / "one.npz"), run(2, tmp_path / "two.npz")
     assert one.keys() == two.keys() and {name.split()[0] for name in one} == {
         "format_finetuning",
@@ -38,5 +38,5 @@ def test_an_update_by_every_stages_loss_is_that_of_one_process(tmp_path) -> None
     }
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    # The losses differ, and so does what they teach.
+    # The losses differ, so their gradients differ too.
     assert len({float(value) for name, value in one.items() if name.endswith("loss")}) == 3

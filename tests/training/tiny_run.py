@@ -1,4 +1,4 @@
-"""A training run so small that tests can repeat, kill and resume it: random policy, random batches, the real parts."""
+"""A tiny training run that tests repeat, kill and resume: random policy and batches, real components."""
 
 import sys
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def make_bfloat16_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER)
 
 
 def make_adapted_state(seed: int = 0, optimizer: OptimizerSettings = OPTIMIZER) -> TrainState:
-    """A state of adapters: the base is the same for any seed, as for a run that begins again with its policy."""
+    """Return a state of adapters. Its base is equal for all seeds, as in a restarted run."""
     policy = with_adapters(make_policy(), LoRA(rank=2, alpha=4), key=jax.random.key(seed))
     return create_state(policy, optimizer, key=jax.random.key(seed))
 
@@ -63,7 +63,7 @@ STATES: dict[str, Callable[..., TrainState]] = {
 
 
 def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, completion: int = 4) -> Batch:
-    """A screen of two merged tokens per row, uneven prompts and completions."""
+    """Return a batch: a screen of two merged tokens per row, uneven prompts and completions."""
     rng = np.random.default_rng(seed)
     screens, places = pack_screens(
         list(rng.normal(size=(rows, 8, CONFIG.vision.patch_values)).astype(np.float32)),
@@ -90,17 +90,17 @@ def make_batch(seed: int, rows: int = 2, group: int = 3, prompt: int = 10, compl
     return Batch(screens, prompts, completions)
 
 
-def run(directory: Path, updates: int, learning: str = "weights") -> None:
-    """Updates up to that number, from where the directory's last checkpoint is; every one is logged and saved."""
+def run(directory: Path, updates: int, learning: str = "weights", checkpoint_folder: str | None = None) -> None:
+    """Make updates up to that number, starting at the directory's last checkpoint; log and save each."""
     make = STATES[learning]
-    with open_checkpoints(directory / "checkpoints") as checkpoints:
+    with open_checkpoints(checkpoint_folder or directory / "checkpoints") as checkpoints:
         state, done, position = make(), 0, {"batch": 0}
         if checkpoints.latest_step() is not None:
-            # Another seed: whatever restoring forgets will show.
+            # Another seed: the test fails if restoring misses something.
             state, done, position = restore(checkpoints, make(seed=1))
         log = MetricsLog(directory, "tiny", after_step=done)
         while done < updates:
-            # The noise stands for sampling: the batch depends on the run's key as well as on the data.
+            # The noise replaces sampling: the batch depends on the run's key and on the data.
             noise = jax.random.normal(jax.random.fold_in(state.key, done), ())
             batch = make_batch(position["batch"])
             batch.completions.advantages[:] += np.asarray(noise)
@@ -111,4 +111,4 @@ def run(directory: Path, updates: int, learning: str = "weights") -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    run(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -1,4 +1,4 @@
-"""Trajectories to make reports of: plain screens, with what was done on them."""
+"""Trajectories for reports: plain screens with actions."""
 
 import io
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Make = Callable[..., Trajectory]
 
 
 def screen(width: int, height: int) -> Screenshot:
-    """A grey screen."""
+    """Return a grey screen."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), (96, 96, 96)).save(file, "PNG")
     return Screenshot(file.getvalue())
@@ -25,7 +25,7 @@ def screen(width: int, height: int) -> Screenshot:
 
 @pytest.fixture
 def make() -> Make:
-    """make(*actions or raw responses, …) -> Trajectory of one turn each, as a policy samples it."""
+    """Return make(*actions or raw responses, …) -> a Trajectory with a turn for each, as sampled by a policy."""
 
     def make(
         *said: Action | str, task: str = "Do it", size: tuple[int, int] = (112, 224), **more: object
@@ -49,7 +49,7 @@ def make() -> Make:
 
 @pytest.fixture
 def run(tmp_path: Path, make: Make) -> Path:
-    """A run directory with a config and nothing else; screens keep their size for the model."""
+    """Return a run directory with only a config; the model sees screens in their own size."""
     directory = tmp_path / "a run"
     directory.mkdir()
     (directory / "config.yaml").write_text("name: a run\nresizing: {scale: 1.0}\n")
@@ -58,5 +58,5 @@ def run(tmp_path: Path, make: Make) -> Path:
 
 @pytest.fixture
 def play(run: Path) -> Callable[..., None]:
-    """play(part, trajectories): writes them down as a part of the run."""
+    """Return play(part, trajectories), which writes them as a part of the run."""
     return lambda part, *trajectories: write_trajectories(run / "trajectories" / part, trajectories)

@@ -1,4 +1,4 @@
-"""The same tasks in every evaluation: matched by identity, chosen without a look at outcomes."""
+"""The same tasks in every evaluation: matched by id, chosen independently of outcomes."""
 
 import itertools
 import re
@@ -28,7 +28,7 @@ def strips(*ids: str, ending: Ending = Ending.FAILURE, task: str = "Buy tea") ->
 
 
 def shown(*evaluations: tuple[Strip, ...], most: int = SHOWN) -> list[list[tuple[str, int]]]:
-    """(id, line) of what each evaluation shows."""
+    """Return (id, line) of the trajectories that each evaluation shows."""
     compared, _ = same_tasks(evaluations, most)
     return [[(strip.task_id, strip.line) for strip in found] for found in compared]
 
@@ -46,12 +46,12 @@ def shown(*evaluations: tuple[Strip, ...], most: int = SHOWN) -> list[list[tuple
     ],
     ids=["app", "instruction", "template", "parameters", "seed", "pop-ups", "no setup"],
 )
-def test_whatever_sets_up_a_task_is_part_of_its_id(other: Task) -> None:
+def test_id_of_a_task_includes_its_setup(other: Task) -> None:
     same = Task("shop", "Buy tea", dict(reversed(BUY.setup.items())))
     assert BUY.id == same.id == "46adc026f9c48234" and other.id != BUY.id
 
 
-def test_tasks_of_equal_instruction_and_different_setup_are_never_compared(run: Path, play: Play, make) -> None:
+def test_tasks_with_equal_instructions_and_different_setups_are_never_compared(run: Path, play: Play, make) -> None:
     ids = [replace(BUY, setup={**BUY.setup, "seed": seed}).id for seed in range(5)]
     play("evaluation-base", *(make(Terminate("success"), task="Buy tea", task_id=ids[index]) for index in (0, 1, 2, 3)))
     play("evaluation-last", *(make(Terminate("success"), task="Buy tea", task_id=ids[index]) for index in (4, 3, 1)))
@@ -64,13 +64,13 @@ def test_tasks_of_equal_instruction_and_different_setup_are_never_compared(run: 
     assert "2 of the 2 tasks that every evaluation played are compared" in page
 
 
-def test_the_first_episode_of_a_repeated_task_is_shown_though_a_later_one_succeeds() -> None:
+def test_first_episode_of_a_repeated_task_is_shown_even_if_a_later_one_succeeds() -> None:
     base = strips("a", "b", "a", "a")
     last = (*strips("b", "a"), *strips("", "", "a", "b", ending=Ending.SUCCESS)[2:])
     assert shown(base, last) == [[("a", 1), ("b", 2)], [("a", 2), ("b", 1)]]
 
 
-def test_a_task_that_one_stage_lacks_is_shown_by_none() -> None:
+def test_task_missing_in_one_stage_is_not_shown() -> None:
     assert shown(strips("a", "b", "c"), strips("c", "a"), strips("a", "b", "c")) == [
         [("a", 1), ("c", 3)],
         [("a", 2), ("c", 1)],
@@ -80,7 +80,7 @@ def test_a_task_that_one_stage_lacks_is_shown_by_none() -> None:
     assert compared == [(), ()] and said.startswith("No task was played in every evaluation")
 
 
-def test_outcomes_do_not_decide_which_tasks_are_shown_nor_how_many_successes_are() -> None:
+def test_choice_of_shown_tasks_does_not_depend_on_outcomes() -> None:
     ids = [f"{index:03}" for index in range(60)]
     count, seen = 0, set()
     for seed in range(200):
@@ -99,16 +99,14 @@ def test_outcomes_do_not_decide_which_tasks_are_shown_nor_how_many_successes_are
     assert count / (200 * 3 * SHOWN) == pytest.approx(0.5, abs=0.03)  # three standard errors are 0.018
 
 
-def test_the_tasks_compared_are_spread_over_all_that_were_drawn() -> None:
+def test_compared_tasks_are_spread_over_all_drawn_tasks() -> None:
     ids = [f"{index:03}" for index in range(60)]
     (first, _) = shown(strips(*ids), strips(*reversed(ids)))
     assert [int(task_id) for task_id, _ in first] == [*range(0, 60, 5)]
     assert shown(strips(*ids), strips(*ids), most=100)[0] == [(task_id, int(task_id) + 1) for task_id in ids]
 
 
-def test_a_run_without_ids_is_compared_by_place_where_all_lists_of_instructions_are_equal(
-    run: Path, play: Play, make
-) -> None:
+def test_run_without_ids_is_compared_by_index_if_instructions_are_equal(run: Path, play: Play, make) -> None:
     tasks = ["Buy tea", "Buy milk", "Buy tea"]
     for stage, ending in (("base", Ending.FAILURE), ("last", Ending.SUCCESS)):
         play(f"evaluation-{stage}", *(make(Terminate("success"), task=task, ending=ending) for task in tasks))
@@ -137,14 +135,14 @@ def swapped(strips: tuple[Strip, ...]) -> tuple[Strip, ...]:
     ],
     ids=["one missing", "another order", "a repeat", "another app", "another distance", "some with ids, one missing"],
 )
-def test_a_run_without_ids_whose_lists_differ_is_said_to_be_incomparable(change) -> None:
+def test_run_without_ids_is_incomparable_if_instructions_differ(change) -> None:
     old = (*strips("", task="Buy tea"), *strips("", task="Buy milk"), *strips("", task="Buy tea"))
     for evaluations in itertools.permutations((old, old, change(old))):
         compared, said = same_tasks(evaluations, SHOWN)
         assert compared == [(), (), ()] and said.startswith("The evaluations cannot be compared task by task")
 
 
-def test_an_incomparable_trajectory_offers_no_look_at_the_same_task(run: Path, play: Play, make) -> None:
+def test_incomparable_trajectory_has_no_link_to_the_same_task(run: Path, play: Play, make) -> None:
     play("evaluation-base", make(Terminate("success"), task="Buy tea"), make(Terminate("success"), task="Buy milk"))
     play("evaluation-last", make(Terminate("success"), task="Buy milk"))
     page = write_report(run).read_text()

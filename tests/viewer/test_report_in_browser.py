@@ -27,7 +27,7 @@ def browse(page: Path, tmp_path: Path, *flags: str) -> subprocess.CompletedProce
     return subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
 
 
-def test_a_tap_is_seen_where_it_was_made(run: Path, play: Callable[..., None], make, tmp_path: Path) -> None:
+def test_tap_is_drawn_at_its_position(run: Path, play: Callable[..., None], make, tmp_path: Path) -> None:
     play("evaluation-base", make(Click(Point(84, 168, MODEL))))
     picture = tmp_path / "page.png"
     said = browse(write_report(run), tmp_path, f"--screenshot={picture}", "--window-size=1000,1400")
@@ -40,7 +40,7 @@ def test_a_tap_is_seen_where_it_was_made(run: Path, play: Callable[..., None], m
     assert middle == pytest.approx((2 * 168.5, 2 * 84.5), abs=1)  # (y, x)
 
 
-def test_the_page_opens_on_the_last_policys_evaluation(
+def test_page_opens_at_the_evaluation_of_the_last_policy(
     run: Path, play: Callable[..., None], make, tmp_path: Path
 ) -> None:
     for part in ("evaluation-1", "evaluation-2", "task_level"):

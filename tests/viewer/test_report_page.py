@@ -21,7 +21,7 @@ HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)></style></ti
 
 
 class Elements(HTMLParser):
-    """What a browser would build: elements with their attributes, and the text of each element."""
+    """The elements that a browser would build, with their attributes and texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def tap(x: int = 10, y: int = 20, frame: Frame = MODEL) -> Click:
     return Click(Point(x, y, frame))
 
 
-def test_the_page_names_every_trajectory_shown_and_every_screenshot_is_where_it_says(run, play: Play, make) -> None:
+def test_page_names_every_shown_trajectory_and_its_screenshots_exist(run, play: Play, make) -> None:
     tasks = ["Buy tea", "把Wifi设为on", "Call Dora"]
     play("evaluation-base", *(make(tap(), Terminate("success"), task=task) for task in tasks))
     play("task_level", make(tap(), task="Sell tea", size=(100, 200)))
@@ -59,7 +59,7 @@ def test_the_page_names_every_trajectory_shown_and_every_screenshot_is_where_it_
     assert all((run / unquote(source)).is_file() for source in sources)
 
 
-def test_what_a_model_wrote_never_becomes_markup(run, play: Play, make) -> None:
+def test_text_of_a_model_is_escaped(run, play: Play, make) -> None:
     parts = {"thought": HOSTILE, "sentence": HOSTILE}
     well_formed = f"<think>{parts['thought']}</think><action>{parts['sentence']}</action>" + (
         '<tool_call>{"name": "mobile_use", "arguments": {"action": "type", "text": '
@@ -74,16 +74,16 @@ def test_what_a_model_wrote_never_becomes_markup(run, play: Play, make) -> None:
     (run / "metrics.jsonl").write_text(json.dumps({"stage": HOSTILE, "step": 1, HOSTILE: 1.0}) + "\n")
     write_result(run, Result(HOSTILE, *[Share(1, 2)] * 5, 0))
     page = page_of(run)
-    assert [attributes for attributes in page.all("script")] == [{}]  # ours alone
+    assert [attributes for attributes in page.all("script")] == [{}]  # only our markup
     assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
     assert all(image["src"].startswith("trajectories/") for image in page.all("img"))
     assert all(link["href"].startswith("#") for link in page.all("a"))
     text = "".join(page.texts)
-    assert text.count("alert(1)") >= 8  # shown as what it is
+    assert text.count("alert(1)") >= 8  # shown as text
     assert "\u202e" not in text and "\x07" not in text
 
 
-def test_a_hostile_file_name_is_only_a_file_name(run, make) -> None:
+def test_hostile_file_name_is_escaped(run, make) -> None:
     write_trajectories(run, [make(tap())])
     line = json.loads((run / "data.jsonl").read_text())
     name = '"><script>alert(1)<'
@@ -95,7 +95,7 @@ def test_a_hostile_file_name_is_only_a_file_name(run, make) -> None:
     assert unquote(page.all("img")[0]["src"]) == f"images/{name}"
 
 
-def test_the_browser_is_told_to_run_and_load_nothing_else(run) -> None:
+def test_content_policy_forbids_other_scripts_and_resources(run) -> None:
     import base64
     import hashlib
 
@@ -132,7 +132,7 @@ def test_parts_of_a_run_may_be_missing_or_empty(run, make, present: str) -> None
     assert expected[present] in text
 
 
-def test_results_are_numbers_with_their_intervals_and_dots_on_a_scale(run) -> None:
+def test_results_are_numbers_with_intervals_and_dots_on_a_scale(run) -> None:
     for stage, hits in (("base", 10), ("task-level", 75)):
         write_result(run, Result(stage, Share(hits, 100), *[Share(1, 2)] * 4, 0))
     page = page_of(run)
@@ -145,7 +145,9 @@ def test_results_are_numbers_with_their_intervals_and_dots_on_a_scale(run) -> No
     assert ticks[0] < dots[0] < ticks[1]
 
 
-def test_any_directory_of_trajectories_can_be_viewed(tmp_path: Path, make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_directory_of_trajectories_can_be_viewed(
+    tmp_path: Path, make, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_trajectories(tmp_path, [make(tap(), sampled=False)])
     assert view.main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
@@ -153,7 +155,7 @@ def test_any_directory_of_trajectories_can_be_viewed(tmp_path: Path, make, capsy
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "a file", "broken results", "broken config"])
-def test_a_directory_with_nothing_to_show_is_refused_in_one_line(
+def test_directory_without_trajectories_is_refused_in_one_line(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "here"
@@ -166,7 +168,7 @@ def test_a_directory_with_nothing_to_show_is_refused_in_one_line(
     if kind == "broken config":
         (directory / "config.yaml").write_text("resizing: {scales: 1}\n")
     assert view.main([str(directory)]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1 and str(directory) in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and str(directory) in printed.err
     with pytest.raises(ReportError):
         write_report(directory)

@@ -19,15 +19,15 @@ PHONE, SCREEN, MODEL = (1080, 2400), Frame("screenshot", 1080, 2400), Frame("mod
 
 
 def ring(page: str) -> tuple[float, float]:
-    """The centre of the only tap on a page."""
+    """Return the centre of the only tap on a page."""
     (found,) = set(re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="[\d.]+" class="mark">', page))
     return float(found[0]), float(found[1])
 
 
-def test_a_sampled_tap_is_drawn_where_it_was_on_the_phone(run: Path, play: Play, make) -> None:
+def test_sampled_tap_is_drawn_at_its_position_on_the_phone(run: Path, play: Play, make) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump({"resizing": {"scale": 0.3}}))
     width, height = Resizing(0.3).model_size(*PHONE)
-    # Three quarters across and down, said in the pixels that the model sees.
+    # Three quarters of the width and height, in model pixels.
     play(
         "evaluation-base",
         make(Click(Point(width * 3 // 4, height * 3 // 4, Frame("model", width, height))), size=PHONE),
@@ -37,13 +37,13 @@ def test_a_sampled_tap_is_drawn_where_it_was_on_the_phone(run: Path, play: Play,
     assert ring(page) == pytest.approx((810, 1800), abs=2.5)
 
 
-def test_what_a_policy_sampled_is_in_model_pixels_even_where_nothing_tells(run: Path, play: Play, make) -> None:
-    # The model sees 112x196 of a 100x200 screen: a tap in the middle lies on both, and was said of the former.
+def test_sampled_points_are_model_pixels_even_if_ambiguous(run: Path, play: Play, make) -> None:
+    # The model sees a 100x200 screen at 112x196: a tap in the middle fits both sizes, and is in model pixels.
     play("evaluation-base", make(Click(Point(56, 98, Frame("model", 112, 196))), size=(100, 200)))
     assert ring(write_report(run).read_text()) == (50.5, 100.5)
 
 
-def test_an_annotated_tap_in_the_screenshots_own_pixels_is_drawn_as_it_is(run: Path, make) -> None:
+def test_annotated_tap_in_screenshot_pixels_is_drawn_unchanged(run: Path, make) -> None:
     taps = [Click(Point(x, 2000, SCREEN)) for x in (900, 900)]
     write_trajectories(run / "annotations", [make(*taps, size=PHONE, sampled=False)])
     (run / "config.yaml").write_text(yaml.safe_dump({"resizing": {"scale": 0.3}}))
@@ -52,7 +52,7 @@ def test_an_annotated_tap_in_the_screenshots_own_pixels_is_drawn_as_it_is(run: P
     assert "Coordinates are in screenshot pixels" in page
 
 
-def test_part_of_a_run_is_drawn_with_the_runs_resizing(run: Path, play: Play, make) -> None:
+def test_part_of_a_run_is_drawn_with_the_resizing_of_the_run(run: Path, play: Play, make) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump({"resizing": {"scale": 0.5}}))
     width, height = Resizing(0.5).model_size(*PHONE)
     play("evaluation-base", make(Click(Point(width // 2, height // 2, Frame("model", width, height))), size=PHONE))
@@ -60,7 +60,7 @@ def test_part_of_a_run_is_drawn_with_the_runs_resizing(run: Path, play: Play, ma
     assert ring(page) == pytest.approx((540, 1200), abs=2.5)
 
 
-def test_marks_tell_taps_long_presses_and_swipes_apart() -> None:
+def test_taps_long_presses_and_swipes_have_different_marks() -> None:
     start, end = Point(77, 600, MODEL), Point(77, 200, MODEL)
     tap, hold = overlay(SCREEN, Click(start), None), overlay(SCREEN, LongPress(start, 1), None)
     swipe = overlay(SCREEN, Swipe(start, end), None)
@@ -73,7 +73,7 @@ def test_marks_tell_taps_long_presses_and_swipes_apart() -> None:
     assert 'x="10" y="20" width="31" height="41"' in overlay(SCREEN, None, Box(10, 20, 40, 60, SCREEN))
 
 
-def test_every_action_is_told_in_words() -> None:
+def test_every_action_is_described_in_words() -> None:
     at = Point(5, 6, MODEL)
     actions = [Key("HOME"), Click(at), LongPress(at, 2), Swipe(at, at), Type("茶"), SystemButton("Back")]
     assert [describe(action) for action in [*actions, Open("Shop"), Wait(1.5), Terminate("failure")]] == [
@@ -89,7 +89,7 @@ def test_every_action_is_told_in_words() -> None:
     ]
 
 
-def test_a_malformed_response_is_shown_raw_with_what_is_wrong(run: Path, play: Play, make) -> None:
+def test_malformed_response_is_shown_unparsed_with_the_reason(run: Path, play: Play, make) -> None:
     play("evaluation-base", make("<think>so", "off the screen", ending=Ending.FAILURE))
     page = write_report(run).read_text()
     assert page.count('<li class="malformed">') == 2
@@ -104,7 +104,7 @@ def strips(*kinds: tuple[Ending, bool], tasks: int = 1000, **scores: float) -> l
     ]
 
 
-def test_a_selection_has_something_of_each_kind_recoveries_first() -> None:
+def test_selection_has_every_kind_of_trajectory_with_recoveries_first() -> None:
     many = [(Ending.SUCCESS, False)] * 50 + [(Ending.FAILURE, True)] * 50 + [(Ending.SUCCESS, True)] * 50
     chosen = choose(strips(*many), SHOWN)
     kinds = [(strip.ending, strip.off_path) for strip in chosen]
@@ -112,6 +112,6 @@ def test_a_selection_has_something_of_each_kind_recoveries_first() -> None:
     assert kinds == [(Ending.SUCCESS, True)] * 4 + [(Ending.FAILURE, True)] * 4 + [(Ending.SUCCESS, False)] * 4
 
 
-def test_a_selection_repeats_no_task_while_there_are_others() -> None:
+def test_selection_repeats_no_task_unless_all_are_shown() -> None:
     chosen = choose(strips(*[(Ending.FAILURE, True)] * 100, tasks=20), SHOWN)
     assert len({strip.task for strip in chosen}) == SHOWN

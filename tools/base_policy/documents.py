@@ -130,11 +130,11 @@ def look(screen: Screen, size: tuple[int, int]) -> Look:
         for column in range(COLUMNS):
             x, y = (2 * column + 1) * size[0] // (2 * COLUMNS), (2 * row + 1) * size[1] // (2 * ROWS)
             element = screen.at(x, y, size)
-            cells.append((says(element), element.center(size)) if element else None)
+            cells.append((text_of(element), element.center(size)) if element else None)
     return Look(draw(screen, size), tuple(cells))
 
 
-def says(element: Element) -> str:
+def text_of(element: Element) -> str:
     return element.value if element.kind == "field" and element.value else element.name
 
 
@@ -198,7 +198,7 @@ def labels(screen: Screen, size: tuple[int, int]) -> "Labels":
         if screen.at(*element.center(size), size) is element or element.kind == "card"
     ]
     visible.sort(key=lambda element: (element.cell[1], element.cell[0]))
-    return [(says(element), element.center(size)) for element in visible]
+    return [(text_of(element), element.center(size)) for element in visible]
 
 
 Labels = list[tuple[str, tuple[int, int]]]

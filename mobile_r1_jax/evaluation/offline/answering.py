@@ -1,7 +1,7 @@
 """Answers of a policy to golden steps, written to a file of predictions as they finish.
 
 The history of each step is golden, as in the first two stages, and prompts are made by the code that they use. Data is
-streamed: in memory are the steps that are being answered. A run that was killed goes on with the steps that the file
+streamed: in memory are the steps that are being answered. A killed run resumes with the steps that the file
 does not answer yet.
 """
 
@@ -96,7 +96,7 @@ def read_questions(
     answered: Collection[Key] = frozenset(),
     seen_apps: Collection[str] | None = None,
 ) -> Iterator[Question | str]:
-    """Stream the golden steps of the data that are not answered yet; a text says what is left out and why.
+    """Stream the golden steps of the data that are not answered yet; a text names what is left out and why.
 
     room: see `fitting_steps`. seen_apps: those that the policy was trained on, if they are known.
     """

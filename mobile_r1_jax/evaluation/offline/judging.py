@@ -1,4 +1,4 @@
-"""What the rule sets of offline evaluation judge, and what they say: one golden step, one answer, one verdict.
+"""The input and output of the rule sets of offline evaluation: one golden step and one answer, one verdict.
 
 Points and boxes have frames of different sizes: the golden ones that of the annotation, the predicted ones that of the
 image that the model saw. The rule sets compare shares of the sides, as the published scripts do.
@@ -19,7 +19,7 @@ from mobile_r1_jax.agent.trajectory import Element
 Direction = Literal["up", "down", "left", "right"]
 Spot = tuple[float, float]  # (x, y) as shares of the sides
 Area = tuple[float, float, float, float]  # (x1, y1, x2, y2) as shares of the sides; all edges belong to it
-TAP = 0.04  # AITW: a finger that moves no further taps
+TAP = 0.04  # AITW: largest distance of a tap
 OPPOSITE: dict[Direction, Direction] = {"up": "down", "down": "up", "left": "right", "right": "left"}
 
 
@@ -143,7 +143,7 @@ def overlap(a: Area, b: Area) -> float:
 
 
 def swipe_delta(swipe: Swipe) -> Spot:
-    """Return the finger's way as shares of the sides."""
+    """Return the finger's movement as shares of the sides."""
     start, end = spot(swipe.start), spot(swipe.end)
     return end[0] - start[0], end[1] - start[1]
 

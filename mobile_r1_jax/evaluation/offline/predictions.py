@@ -91,7 +91,7 @@ def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
 def prediction_from_json(row: Mapping[str, Any]) -> Prediction | Malformed:
     """Read the object of a line. Return Malformed for a field that is missing or wrong; other fields are ignored.
 
-    An answer that is wrong is no error of the file: its prediction is Malformed.
+    A wrong answer is not an error of the file: its prediction is Malformed.
     """
     try:
         frame = _frame(row, "size", "screenshot")
@@ -139,14 +139,14 @@ def read_predictions(path: Path) -> Iterator[tuple[int, Prediction | Malformed]]
 def answered_steps(path: Path, made_by: str) -> set[Key]:
     """Return the golden steps that a file answers already; none if it does not exist.
 
-    Raise OneLineError if something else than `made_by` has made it.
+    Raise OneLineError if the file is not by `made_by`.
     """
     if not path.exists():
         return set()
     found = set()
     for number, read in read_predictions(path):
         if isinstance(read, Malformed):
-            continue  # a torn line is asked again
+            continue  # the step of a torn line is answered again
         if read.made_by != made_by:
             raise OneLineError(
                 f"{path}, line {number}: made by another policy, or with other data or settings; name another file, or"

@@ -118,7 +118,7 @@ class Scores:
 
     @property
     def incomplete(self) -> int:
-        """Return the number of trajectories of which golden steps are missing; they are in no task success."""
+        """Return the number of trajectories that lack golden steps; they are in no task success."""
         return sum(not _is_complete(steps) for steps in _by_trajectory(self.steps).values())
 
     @property

@@ -103,6 +103,6 @@ def find_model(directory: str | Path, base: str | Path | None = None) -> ModelDi
     if not (found / "config.json").is_file():
         what = f"policy_base {base}" if base else f"its base {named!r} ({ADAPTER_CONFIG}: base_model_name_or_path)"
         raise FileNotFoundError(
-            f"{directory}: {what} is no model directory here (no config.json); download it and give --policy_base=DIR"
+            f"{directory}: {what} is not a model directory (no config.json); download it and give --policy_base=DIR"
         )
     return ModelDirectory(found, directory)

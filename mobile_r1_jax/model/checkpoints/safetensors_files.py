@@ -58,11 +58,11 @@ def open_file(file: Path, stack: ExitStack) -> dict[str, Any]:
     """Return name -> tensor of one file, as `open_tensors`. Raises ValueError in one line if the file is broken."""
     try:
         handle = stack.enter_context(safe_open(file, framework="numpy"))
-        return {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (a handle is no dict)
+        return {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (a handle is not a dict)
     except (SafetensorError, OSError) as error:
         size = f"{file.stat().st_size} bytes" if file.is_file() else "not there"
         raise ValueError(
-            f"{file} ({size}) is no complete safetensors file ({error}); copy or download it again"
+            f"{file} ({size}) is not a complete safetensors file ({error}); copy or download it again"
         ) from error
 
 

@@ -24,8 +24,8 @@ COMPARED_ROWS = 8192
 def open_policy(model: ModelDirectory, stack: ExitStack) -> tuple[PolicyConfig, dict[str, Any]]:
     """Return the policy's config, and name -> tensor. Tensors are read when sliced; `stack` closes their files.
 
-    If a head is stored that differs from the embedding, the config has untied embeddings, whatever config.json says.
-    transformers does the same.
+    If a head is stored that differs from the embedding, the config has untied embeddings, even if config.json ties
+    them. transformers does the same.
 
     Raises:
       FileNotFoundError, ValueError: one line, if a file is missing or broken, or the tensors are quantised or do not

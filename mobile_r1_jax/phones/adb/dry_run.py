@@ -19,7 +19,7 @@ class Tried(Shell, Protocol):
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a phone answered to one task. setup, teardown: why it failed, or ""."""
+    """The answers of a phone to one task. setup, teardown: why it failed, or ""."""
 
     task: Task
     setup: str
@@ -52,7 +52,7 @@ def try_on(phone: Tried, tasks: Iterable[Task]) -> Iterator[str]:
 
 
 def dry_run(phone: Shell, tasks: Iterable[Task], patience: float = PATIENCE) -> Iterator[DryRun]:
-    """Yield for each task what the phone answers. A phone that does not answer fails the step, not the dry run."""
+    """Yield the phone's answers to each task. A phone that does not answer fails the step, not the dry run."""
     for task in tasks:
         yield _run_once(phone, task, patience)
 

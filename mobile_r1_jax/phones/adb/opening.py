@@ -23,11 +23,11 @@ _REFUSED = ("do not have permission", "not allowed for the given user", "Securit
 
 
 class Apps:
-    """The apps of one phone. What was found is kept until `forget`.
+    """The apps of one phone. Results of look-ups are cached until `forget`.
 
     user: returns the number of the phone's current user; with a work profile, commands without it fail. labels: returns
-    label -> package of the apps whose label the phone tells. front: longest wait for an opened app, in seconds; 0: look
-    neither for the app nor for unknown names on the home screen.
+    label -> package of the apps whose label the phone reports. front: longest wait for an opened app, in seconds; 0:
+    look neither for the app nor for unknown names on the home screen.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class Apps:
             time.sleep(_POLL)
 
 
-def told_labels(dump: str) -> dict[str, str]:
-    """Return label -> package of the apps in `cmd package query-activities` whose label is no resource."""
+def reported_labels(dump: str) -> dict[str, str]:
+    """Return label -> package of the apps in `cmd package query-activities` whose label is not a resource."""
     labels = {}
     for activity in re.split(r"ActivityInfo:", dump)[1:]:
         package = re.search(r"^\s*packageName=(\S+)", activity, re.M)

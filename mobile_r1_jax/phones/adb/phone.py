@@ -26,7 +26,7 @@ from mobile_r1_jax.agent.screenshots import Screenshot
 from mobile_r1_jax.phones.adb import task_program
 from mobile_r1_jax.phones.adb.keyboard import AdbKeyboard
 from mobile_r1_jax.phones.adb.keys import find_key, is_refused
-from mobile_r1_jax.phones.adb.opening import LABELS, Apps, told_labels
+from mobile_r1_jax.phones.adb.opening import LABELS, Apps, reported_labels
 from mobile_r1_jax.phones.adb.readiness import prepare, set_upright, wake
 from mobile_r1_jax.phones.adb.saved import SavedSettings, user_state
 from mobile_r1_jax.phones.adb.screen import PhoneScreen
@@ -48,7 +48,7 @@ class AdbPhone(AdbShell):
     The constructor does not contact the phone. Every exchange ends within `timings.limit`. No call starts, stops or
     restarts a server. `server`: default: the one that the environment names.
 
-    state: folder that keeps what was changed on the phone until it is restored; default: in the user's state directory.
+    state: folder for the changed settings of the phone until they are restored; default: in the user's state directory.
 
     `generation` increases when a new phone without the old state replaces this one. `restores`: whether the settings
     are changed for the fleet and restored.
@@ -56,7 +56,7 @@ class AdbPhone(AdbShell):
 
     generation = 0
     restores = True
-    decisions = ()  # it has no guard of its own
+    decisions = ()  # it has no guard
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class AdbPhone(AdbShell):
         return self._size
 
     def enter(self) -> None:
-        """Restore what a crashed run left changed, then prepare the phone and check it.
+        """Restore the settings that a crashed run changed, then prepare the phone and check it.
 
         It is awake, unlocked and upright, shows its home screen, and gives a picture of it. Its settings are saved and
         changed until `leave`. Raises PhoneError if it cannot be used.
@@ -150,7 +150,7 @@ class AdbPhone(AdbShell):
         self._size, self._first = None, True
 
     def outcome(self, task: Task) -> Outcome:
-        """Return what the task's checks say; without checks the outcome is unknown."""
+        """Return the outcome by the task's checks; it is unknown without checks."""
         return task_program.outcome(self, task) if task.program.checks else Outcome.UNKNOWN
 
     def clean_up(self, task: Task) -> None:
@@ -162,8 +162,8 @@ class AdbPhone(AdbShell):
         return None
 
     def labels(self) -> dict[str, str]:
-        """Return label -> package of the apps whose label the phone tells. Few do: labels are resources."""
-        return told_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
+        """Return label -> package of the apps whose label the phone reports. Most labels are resources and missing."""
+        return reported_labels(self.shell(f"{LABELS} --user {self._current_user()}").stdout)
 
     def package_of(self, app: str) -> str | None:
         """Return the package that `Open` would open for a name; None if there is none."""
@@ -176,7 +176,7 @@ class AdbPhone(AdbShell):
         stop_used_apps(self, self._current_user())
 
     def _return_home(self) -> None:
-        """Forget what was known of the phone, wake it, and press Home: a page may forbid pictures. Take a picture."""
+        """Forget cached facts, wake the phone, press Home (a page may forbid screenshots), and take a screenshot."""
         self._size = self._user = None
         self._apps.forget()
         self._wake()

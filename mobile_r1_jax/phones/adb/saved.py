@@ -36,7 +36,8 @@ class SavedSettings:
     def change(self, settings: dict[str, str]) -> None:
         """Change settings, by "namespace name". The first value that a setting had is saved and stays saved.
 
-        Log a warning for what the phone refuses, as some vendors do. Raises PhoneError if the phone does not answer.
+        Log a warning for settings that the phone refuses, as some vendors' phones do. Raises PhoneError if the phone
+        does not answer.
         """
         self.save(list(settings))
         for name, value in settings.items():
@@ -51,7 +52,7 @@ class SavedSettings:
             if len(values) == len(missing):
                 self._write(saved | dict(zip(missing, values, strict=True)))
             else:
-                log.warning("phone %s does not tell its settings; they will not be restored", self._shell.serial)
+                log.warning("phone %s does not report its settings; they will not be restored", self._shell.serial)
 
     def restore(self, names: list[str] | None = None) -> None:
         """Restore saved settings: the named ones, or all. Raises PhoneError if the phone does not answer."""

@@ -1,4 +1,4 @@
-"""Screenshots of one phone: damaged, blank and refused ones are recognised, and of several displays the one that is on.
+"""Screenshots of one phone. Damaged, blank and refused ones are recognised. The display that is on is captured.
 
 Phones answer for a page with FLAG_SECURE with a black picture or with none, depending on the version. A phone that
 sleeps, changes windows or boots gives black or white pictures as well.

@@ -28,7 +28,7 @@ class ServerAddress:
         """Return the address that the environment variables of adb name, with the priorities of adb.
 
         ADB_SERVER_SOCKET is "tcp:PORT" or "tcp:HOST:PORT". Without it ANDROID_ADB_SERVER_ADDRESS and
-        ANDROID_ADB_SERVER_PORT count. Raises PhonesUnavailable for a value that is no address.
+        ANDROID_ADB_SERVER_PORT count. Raises PhonesUnavailable for a value that is not an address.
         """
         if socket_name := environment.get("ADB_SERVER_SOCKET"):
             match = re.fullmatch(r"tcp:(?:(?P<host>\[[^\]]+\]|[^:\[\]]+):)?(?P<port>\d+)", socket_name, re.ASCII)
@@ -39,7 +39,7 @@ class ServerAddress:
             name = "ANDROID_ADB_SERVER_PORT"
             host, port = environment.get("ANDROID_ADB_SERVER_ADDRESS"), environment.get(name) or str(cls.port)
         if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 0 < int(port) < 1 << 16:
-            raise PhonesUnavailable(f"{name}: {port!r} is no port; use a number from 1 to 65535")
+            raise PhonesUnavailable(f"{name}: {port!r} is not a port; use a number from 1 to 65535")
         return cls((host or cls.host).strip("[]"), int(port))
 
     def __str__(self) -> str:

@@ -33,7 +33,7 @@ class Shell(Protocol):
 
 @dataclass(frozen=True)
 class CheckAnswer:
-    """What a check says, and its output in one line, or why its command failed."""
+    """The outcome of a check, and its output in one line, or why its command failed."""
 
     check: Check
     outcome: Outcome
@@ -66,7 +66,7 @@ def outcome(phone: Shell, task: Task) -> Outcome:
 
 
 def clean_up(phone: Shell, task: Task) -> None:
-    """Run the task's teardown. A failed line is logged; the reset to the next task finds what it leaves behind."""
+    """Run the task's teardown. A failed line is logged; the reset to the next task handles its remains."""
     if reason := tear_down(phone, task.program):
         log.warning("phone %s: task %s: %s", phone.serial, task.name, reason)
 
@@ -119,7 +119,7 @@ def _wrong_screen(phone: Shell, program: Program) -> str:
     """Return which window is in front where Home, or the opened page, should be; "" if that is right."""
     match = _WINDOW.search(phone.shell("dumpsys window | grep mCurrentFocus").stdout)  # of the first display with one
     window = match[1] if match else ""
-    front = window.split("/")[0] if "/" in window else ""  # other windows, such as the shade, are no activities
+    front = window.split("/")[0] if "/" in window else ""  # other windows, such as the shade, are not activities
     home = home_package(phone)
     # With several launchers and no default one, the chooser of Android is named. Then every activity may be Home.
     is_home = bool(front) and (front == home or home in ("", "android"))

@@ -49,7 +49,7 @@ class TextInput:
         return self._compare(text) if self._timings.typed and not set(_KEYS) & set(text) else ""
 
     def _compare(self, text: str) -> str:
-        """Return "" or what the field shows instead of the text. Fields that the phone does not tell count as right.
+        """Return "" or what the field shows instead of the text. Fields that the phone does not report count as right.
 
         Only letters and digits are compared: fields add blanks, dashes and capitals.
         """

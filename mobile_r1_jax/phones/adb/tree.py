@@ -26,7 +26,7 @@ class TreeNode:
 
 
 def read_tree(shell: AdbShell) -> list[TreeNode]:
-    """Return the elements of the screen; [] if the phone does not tell. The text of passwords is left out."""
+    """Return the elements of the screen; [] if the phone does not report them. The text of passwords is left out."""
     tree = read_hierarchy(shell)
     return [] if tree is None else [_node(node) for node in tree.iter("node")]
 
@@ -53,5 +53,5 @@ def _node(node: ElementTree.Element) -> TreeNode:
     bounds = re.fullmatch(r"\[(-?\d+),(-?\d+)\]\[(-?\d+),(-?\d+)\]", node.get("bounds", ""))
     x1, y1, x2, y2 = map(int, bounds.groups()) if bounds else (0, 0, 0, 0)
     is_field = node.get("focused") == "true" and node.get("class", "").endswith("EditText")
-    told = text if is_field and node.get("password") != "true" else None
-    return TreeNode((text, node.get("content-desc", "")), ((x1 + x2) // 2, (y1 + y2) // 2), told)
+    field_text = text if is_field and node.get("password") != "true" else None
+    return TreeNode((text, node.get("content-desc", "")), ((x1 + x2) // 2, (y1 + y2) // 2), field_text)

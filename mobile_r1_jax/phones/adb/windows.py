@@ -44,20 +44,20 @@ def home_package(shell: AdbShell) -> str:
 
 
 def is_awake(shell: AdbShell) -> bool:
-    """Return whether the phone is awake; True if the phone does not tell."""
+    """Return whether the phone is awake; True if the phone does not report it."""
     match = re.search(r"mWakefulness=(\w+)|getWakefulnessLocked\(\)=(\w+)", shell.shell("dumpsys power").stdout)
     return match is None or (match[1] or match[2]) == "Awake"
 
 
 def is_locked(shell: AdbShell) -> bool:
-    """Return whether the lock screen is shown; False if the phone does not tell."""
+    """Return whether the lock screen is shown; False if the phone does not report it."""
     dump = shell.shell("dumpsys window").stdout
     monitor = re.search(r"mIsShowing=(\w+)[\s\S]{0,400}?mInputRestricted=(\w+)", dump)
     return bool(_LOCKED.search(dump)) or (monitor is not None and monitor[1] == monitor[2] == "true")
 
 
 def has_text_field(shell: AdbShell) -> bool:
-    """Return whether a text field has the focus; True if the phone does not tell."""
+    """Return whether a text field has the focus; True if the phone does not report it."""
     dump = shell.shell("dumpsys input_method").stdout
     if "mInputShown=true" in dump or re.search(r"mServedView=(?!null)\S", dump):
         return True

@@ -21,7 +21,7 @@ _NAMES_INSIDE = (
 
 @dataclass(frozen=True)
 class Sdk:
-    """What the environment says about the SDK. environment: of the emulators, such as os.environ."""
+    """The SDK that environment variables name. environment: of the emulators, such as os.environ."""
 
     environment: Mapping[str, str]
 
@@ -129,7 +129,7 @@ def remove_locks(sdk: Sdk, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def kill_left_over(sdk: Sdk, mark: str) -> int:
+def kill_orphans(sdk: Sdk, mark: str) -> int:
     """Kill the emulators whose command line has `mark` and whose own parent is gone. Return their number."""
     killed = 0
     for running in running_emulators(sdk):

@@ -1,4 +1,4 @@
-"""What an action risks, by the element that it touches and the page around it. No phone and no policy."""
+"""The risks of an action, by the element that it touches and the page. No phone and no policy is used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SEARCHES = ("search", "query", "url", "address", "find", "搜索", "搜尋", "�
 
 @dataclass(frozen=True)
 class Judgement:
-    """The risks of an action and the words that name them. Of what cannot be read, every risk and no words."""
+    """The risks of an action and the words that name them. An unreadable element has every risk and no words."""
 
     risks: Risks = frozenset()
     words: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Judgement:
         return self.risks == EVERY_RISK and not self.words
 
     @property
-    def shown(self) -> tuple[str, ...]:
+    def printable_words(self) -> tuple[str, ...]:
         """Return the words as they may be printed: without control and invisible characters, and not too many."""
         return tuple(printable(word) for word in self.words[:_MOST_SHOWN])
 
@@ -53,7 +53,7 @@ class Judgement:
         """Return the risks and the words in one line."""
         if self.is_unreadable:
             return "the page cannot be read there, so it may be anything"
-        quoted = ", ".join(f'"{word}"' for word in self.shown)
+        quoted = ", ".join(f'"{word}"' for word in self.printable_words)
         return f"{', '.join(sorted(self.risks)) or 'no known risk'}, by the words {quoted or '(none)'}"
 
 
@@ -68,7 +68,7 @@ HARMLESS, UNREADABLE = Judgement(), Judgement(EVERY_RISK)
 
 
 def judge_touch(page: Page | None, x: int, y: int) -> Judgement:
-    """Return what a touch at a point in device pixels risks. page: None if it could not be read."""
+    """Return the risks of a touch at a point in device pixels. page: None if it could not be read."""
     if page is None:
         return UNREADABLE
     reached = page.under(x, y)
@@ -83,7 +83,7 @@ def judge_touch(page: Page | None, x: int, y: int) -> Judgement:
 
 
 def judge_key(read: Callable[[], Page | None], key: str) -> Judgement:
-    """Return what a key risks. key: its Android name without KEYCODE_, such as ENTER. read: returns the page."""
+    """Return the risks of a key. key: its Android name without KEYCODE_, such as ENTER. read: returns the page."""
     if key == "CALL":
         return Judgement(frozenset({Risk.SENDING}), ("CALL",))
     if key not in _ENTERS | _DELETES:
@@ -103,7 +103,7 @@ def judge_key(read: Callable[[], Page | None], key: str) -> Judgement:
 
 
 def _judge_enter(page: Page, field: Element) -> Judgement:
-    """Return what Enter in a text field risks: it does what a button of the page sends or pays, unless it searches."""
+    """Return the risks of Enter in a text field: those of a button that sends or pays, unless the field searches."""
     names = plain_label(f"{field.resource_id.rpartition('/')[2]} {field.text} {field.description}")
     if any(word in names for word in _SEARCHES):
         return Judgement(package=page.package)
@@ -117,7 +117,7 @@ def _judge_enter(page: Page, field: Element) -> Judgement:
 
 
 def _judge_elements(page: Page, target: Element, elements: list[Element]) -> Judgement:
-    """Return what `elements`, which are touched together, risk. target: the one that takes the touch."""
+    """Return the risks of `elements`, which are touched together. target: the one that takes the touch."""
     labels, risks = texts(elements), set()
     for element in elements:
         for label in element.labels:

@@ -56,7 +56,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Page:
-    """The elements in the tree's order: parents before children, and what is drawn later after what it covers."""
+    """The elements in the tree's order: parents before children, and covering elements after covered ones."""
 
     elements: tuple[Element, ...]
 

@@ -49,8 +49,8 @@ _SCROLL = 5  # an upright swipe over at least a fifth of the height scrolls, and
 class GuardedPhone:
     """A phone whose risky actions are refused, confirmed by a person, or permitted by the task; see `phone.Phone`.
 
-    ask: None if nobody can be asked. decisions: what the guard decided since the last reset, oldest first. All that is
-    not defined here is the phone's own.
+    ask: None if there is no person to ask. decisions: those since the last reset, oldest first. All other attributes
+    are the phone's.
     """
 
     def __init__(self, phone: AdbPhone, settings: GuardSettings, ask: Ask | None = None) -> None:
@@ -78,7 +78,7 @@ class GuardedPhone:
         self.phone.reset(task)
 
     def perform(self, action: Action) -> str:
-        """See Phone. Return in words what was refused and why, or what was confirmed."""
+        """See Phone. Return the refusals with reasons, or the confirmations, in words."""
         if isinstance(action, (Wait, Reply, Terminate)):
             return self.phone.perform(action)
         steps = _steps(action) if self.settings.confirm != "never" else [action]
@@ -100,7 +100,8 @@ class GuardedPhone:
         return "; ".join(notes)
 
     def _decide(self, step: Action) -> tuple[bool, str]:
-        """Return whether a step may be performed, and what to tell. A failure of the phone here delivered nothing."""
+        """Return whether a step may be performed, and a note for the policy. A failure here means that nothing was
+        sent."""
         try:
             if reason := self._leaves(step):
                 return False, self._record(step, HARMLESS, "refused", f"the guard refused this: {reason}")
@@ -152,7 +153,8 @@ class GuardedPhone:
         return "" if package is None or self._is_allowed(package) else _outside(package)
 
     def _come_back(self, step: Action) -> str:
-        """Press Back, and if that is not enough Home, after a step that left the allowed apps. Return what to tell."""
+        """Press Back, and if that is not enough Home, after a step that left the allowed apps. Return a note for the
+        policy."""
         if not self.settings.allow or self._is_allowed(left := self._front()):
             return ""
         for button in ("Back", "Home"):
@@ -172,7 +174,7 @@ class GuardedPhone:
 
     def _record(self, step: Action, judgement: Judgement, verdict: Verdict, words: str) -> str:
         risks = tuple(sorted(judgement.risks))
-        decision = Decision(action_arguments(step), verdict, risks, judgement.shown, judgement.package, words)
+        decision = Decision(action_arguments(step), verdict, risks, judgement.printable_words, judgement.package, words)
         self.decisions.append(decision)
         return words
 

@@ -1,4 +1,4 @@
-"""Which risk the words of an element name. The words come from the screen: they are data and nothing else."""
+"""The risks that the words of an element name. The words come from the screen: they are only data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobile_r1_jax.tasks.task import Risk
 
 Risks = frozenset[Risk]
 EVERY_RISK: Risks = frozenset(Risk)
-_LONGEST, _LONGEST_CHINESE = 8, 16  # words, characters; longer texts are no labels [ours]
+_LONGEST, _LONGEST_CHINESE = 8, 16  # words, characters; longer texts are not labels [ours]
 _LONGEST_QUESTION = 200  # characters; longer texts are terms of use and the like [ours]
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _CHINESE = re.compile(r"[\u4e00-\u9fff？]+")
@@ -27,7 +27,7 @@ def plain_label(text: str) -> str:
 def risks_of_label(label: str, *, any_length: bool = False) -> Risks:
     """Return the risks of touching an element with this label, such as "Pay now" or "确认支付".
 
-    any_length: it is a button. Else a text of more than 8 words or 16 Chinese characters is no label.
+    any_length: it is a button. Else a text of more than 8 words or 16 Chinese characters is not a label.
     """
     plain = plain_label(label)
     words, chinese = _WORD.findall(plain), "".join(_CHINESE.findall(plain))

@@ -28,7 +28,7 @@ class TerminalAsk:
         """
         lines = [
             f"The agent wants to: {', '.join(printable(str(value)) for value in action_arguments(action).values())}",
-            f"  it touches: {', '.join(judgement.shown) or 'nothing that has words'}",
+            f"  it touches: {', '.join(judgement.printable_words) or 'nothing that has words'}",
             f"  app: {printable(judgement.package) or 'unknown'}",
             f"  risk: {judgement.reason}",
         ]

@@ -16,7 +16,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# The begin of an English label, apart from LEADING words.
+# The start of an English label, after LEADING words.
 ENGLISH = {
     Risk.PAYMENT: _phrases("""
         pay, buy, purchase, repurchase, checkout, check out, order now, place order, place my order, place your order,

@@ -1,4 +1,4 @@
-"""Open phones and their tasks as the settings of a run say."""
+"""Open phones and their tasks by the settings of a run."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +11,12 @@ from mobile_r1_jax.phones.phone import Phone, PhonesUnavailable
 from mobile_r1_jax.phones.providers.devices import devices
 from mobile_r1_jax.phones.providers.emulators import emulators
 from mobile_r1_jax.phones.providers.simulated import simulated_fleet, simulator_tasks
-from mobile_r1_jax.phones.settings import INSTANT, GuardSettings, PhoneSettings, Timings
+from mobile_r1_jax.phones.settings import INSTANT, SIMULATOR, GuardSettings, PhoneSettings, Timings
 from mobile_r1_jax.phones.simulator.known_outcomes import play_known
 from mobile_r1_jax.tasks.file_suite import FileTasks
 from mobile_r1_jax.tasks.suite import DemonstrationStyle, Split, TaskSuite
 
 _GUARD = GuardSettings()
-SIMULATOR = "simulator"  # the name of the simulator's own tasks
 
 
 @contextmanager
@@ -26,11 +25,11 @@ def open_phones(
 ) -> Iterator[list[Phone]]:
     """Yield the phones of every source. Raises PhonesUnavailable in one line if a source has none.
 
-    guard: of all phones that are not simulated. ask: asks a person about a risky action; None: nobody can be asked.
+    guard: of all phones that are not simulated. ask: asks a person about a risky action; None: there is no person.
     """
     timings = settings.timings or Timings()
     if guard.confirm == "every" and ask is None and settings.source != ("simulated",):
-        raise PhonesUnavailable("guard.confirm is every, and nobody can be asked here; use risky or never")
+        raise PhonesUnavailable("guard.confirm is every, but this command cannot ask a person; use risky or never")
     with ExitStack() as stack:
         phones: list[Phone] = []
         if "devices" in settings.source:  # first: the fastest to fail

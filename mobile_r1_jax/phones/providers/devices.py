@@ -55,7 +55,7 @@ def devices(settings: DeviceSettings, timings: Timings) -> Sequence[AdbPhone]:
 
 
 def address_of(server: str | None) -> ServerAddress:
-    """Return the address HOST:PORT; None is what adb's environment variables say. Raises PhonesUnavailable."""
+    """Return the address HOST:PORT; None: by adb's environment variables. Raises PhonesUnavailable."""
     if server is None:
         return ServerAddress.from_environment()
     match = re.fullmatch(r"(?P<host>[^:\[\]\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", server, re.ASCII)

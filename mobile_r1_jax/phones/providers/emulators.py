@@ -15,7 +15,7 @@ from rich.progress import track
 from mobile_r1_jax.phones.adb.phone import AdbPhone
 from mobile_r1_jax.phones.adb.server import AdbServer
 from mobile_r1_jax.phones.child import SupervisedService
-from mobile_r1_jax.phones.emulator.avd import Sdk, copy_avd, kill_left_over, remove_locks
+from mobile_r1_jax.phones.emulator.avd import Sdk, copy_avd, kill_orphans, remove_locks
 from mobile_r1_jax.phones.emulator.instance import MARK, Emulator, Launch
 from mobile_r1_jax.phones.phone import PhoneError, PhonesUnavailable
 from mobile_r1_jax.phones.settings import EmulatorSettings, Timings
@@ -131,7 +131,7 @@ def prepare_avds(sdk: Sdk, settings: EmulatorSettings) -> Sequence[str]:
         raise PhonesUnavailable(
             f"phones.emulators.snapshot: {settings.avd} has no snapshot {settings.snapshot!r}; it has: {found}"
         )
-    kill_left_over(sdk, MARK)
+    kill_orphans(sdk, MARK)
     if not settings.copies:
         remove_locks(sdk, settings.avd)
         return [settings.avd] * settings.count

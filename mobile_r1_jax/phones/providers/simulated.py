@@ -37,7 +37,7 @@ class SimulatedPhone(AdbPhone):
     `repair` is called before each reconnection. It may restart the processes behind the phone.
     """
 
-    restores = False  # nobody else uses it
+    restores = False  # no person uses it
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ Each phone listens on a port of this machine. Connect adb to it and use it as a 
   adb -s 127.0.0.1:7001 shell input tap 540 1200
   adb -s 127.0.0.1:7001 exec-out screencap -p > screen.png
 
-A phone can be given a task and asked for its outcome, which it reads from its own state:
+A phone accepts a task, and reads the outcome from its own state:
 
   adb -s 127.0.0.1:7001 shell cmd simulator task send Anna Hello    # prints the instruction
   adb -s 127.0.0.1:7001 shell cmd simulator progress                # prints {"done": false, "remaining": 5, …}

@@ -142,7 +142,7 @@ class Device:
         self._state.open(page)
 
     def clear(self, package: str) -> None:
-        """Put the data of an app back to what it was on the new phone, and show the home screen if it was in front."""
+        """Restore the initial data of an app, and show the home screen if the app was in front."""
         app = self.apps[package]
         self._state.data[app.name] = gestures.fresh_state(Random(self._seed)).data[app.name]
         self._state.stacks[app.name] = [f"{app.name}/home"]

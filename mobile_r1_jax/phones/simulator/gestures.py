@@ -152,7 +152,7 @@ def press(state: State, key: str) -> None:
 
 
 def _typed(state: State, field: TextField, key: str) -> TextField:
-    """Return the field after a key or a combination such as CTRL_LEFT+A, and keep what it copies."""
+    """Return the field after a key or a combination such as CTRL_LEFT+A, and store the text that it copies."""
     *held, key = key.split("+")
     shift, control = (any(name in (f"{kind}_LEFT", f"{kind}_RIGHT") for name in held) for kind in ("SHIFT", "CTRL"))
     if control:

@@ -57,4 +57,4 @@ INTERRUPTIONS: dict[str, Interruption] = {
     "secure": _secure,
     "asleep": _fall_asleep,
 }
-"""Kind of trouble -> what it does; see `trouble.KINDS`."""
+"""Kind of trouble -> its effect; see `trouble.KINDS`."""

@@ -1,4 +1,4 @@
-"""Episodes whose truth is known, to measure judges with: the oracle plays them, well or badly on purpose.
+"""Episodes with known outcomes, to measure judges: the oracle plays them, some with deliberate errors.
 
 Every episode ends with a claim of success. The kinds are, in turn: `success`, `detour` (a wrong step that is undone),
 `near miss` (the last move is left out) and `false claim` (at least half of the moves are left out).

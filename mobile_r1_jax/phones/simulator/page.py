@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class PageServer(ThreadingHTTPServer):
-    """The server of the page, on a free port of 127.0.0.1. `serve_forever` runs in a thread of its own.
+    """The server of the page, on a free port of 127.0.0.1. `serve_forever` runs in a separate thread.
 
     phones: the phones to show. loop: the event loop that they run in. Raises OSError if the port cannot be opened.
     """
@@ -151,7 +151,7 @@ def _describe(phone: ListeningPhone) -> dict[str, Any]:
 
 
 def _picture(android: Android) -> bytes:
-    """Return the PNG of the screen. It is no capture: it is no occasion for trouble, and a slow page stays slow.
+    """Return the PNG of the screen. It does not count as a capture: it causes no trouble, and a slow page stays slow.
 
     A secure page is black, as in every mirror of a phone.
     """

@@ -1,6 +1,6 @@
-"""Trouble on demand: what goes wrong on a simulated phone, by rate and by script.
+"""Simulated trouble of a phone, by rate and by script.
 
-A phone counts the screenshots and the other commands that it is asked for. At each of them trouble may begin: with the
+A phone counts the requests for screenshots and the other commands. At each of them trouble may begin: with the
 probability of its rate, or because a script says so. The same settings and the same requests give the same trouble.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """A kind of trouble. `at`: what it begins at, "screenshot" or "command" (any request, screenshots included)."""
+    """A kind of trouble. `at`: the request it begins at, "screenshot" or "command" (any request, screenshots too)."""
 
     at: str
     duration: float = 0.0  # if none is given; in `unit`
@@ -39,7 +39,7 @@ KINDS = {
     "vanished": Kind("command", 0.3, "seconds"),  # the phone refuses connections
     "latency": Kind("command", 0.1, "seconds"),  # one answer comes late
     "disconnect": Kind("command"),  # the connection ends in the middle of the answer
-    "server_killed": Kind("command"),  # the adb server at `adb_server` is told to end
+    "server_killed": Kind("command"),  # the adb server at `adb_server` gets the command to end
 }
 
 

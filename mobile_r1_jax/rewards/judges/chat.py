@@ -23,19 +23,19 @@ FIELDS = {"reason": {"type": "string"}, "score": {"type": "integer", "enum": lis
 
 
 class CachedChat:
-    """A chat client that keeps its answers: equal questions get equal answers, also after a restart."""
+    """A chat client with a cache: equal questions get equal answers, also after a restart."""
 
     def __init__(self, settings: JudgeSettings, client: ChatClient, cache: GradeCache) -> None:
         self.settings, self.client, self._cache = settings, client, cache
 
     async def ask(self, prompt: ChatPrompt, read: Callable[[Answer], T], vote: int = 0) -> Reply[T]:
-        """Return the kept answer to a question, or ask. `vote`: the same question may have several answers."""
+        """Return the cached answer to a question, or ask. `vote`: the same question may have several answers."""
         asked = self.settings
         key = prompt.hash(
             model=asked.model, url=asked.base_url, temperature=asked.temperature, scale=asked.scale, vote=vote
         )
         if (answer := self._cache.find(key)) is not None:
-            with suppress(ValueError, LookupError, TypeError):  # someone has edited the file
+            with suppress(ValueError, LookupError, TypeError):  # the file has been edited
                 return Reply(Usage(), read(answer), answer)
         reply = await self.client.ask(prompt, read)
         self._cache.add(key, reply.answer, reply.usage)
@@ -112,6 +112,6 @@ def combine_votes(grades: Sequence[int], rule: Rule) -> int:
 
 
 def bounded(score: Score, lowest: int, highest: int, reason: str) -> Score:
-    """Return the score, with a grade inside the bounds; `reason` says what bounds it."""
+    """Return the score, with a grade inside the bounds; `reason`: of the bounds."""
     grade = min(max(score.grade, lowest), highest)
     return score if grade == score.grade else replace(score, grade=grade, reason=f"{reason}; {score.reason}")

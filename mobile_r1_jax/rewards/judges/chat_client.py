@@ -1,6 +1,6 @@
 """A client of a chat completions endpoint that is slow, limited, and sometimes wrong.
 
-Whatever the server does, `ask` returns: with an answer, or with the reason why there is none.
+`ask` always returns: an answer, or the reason why there is none.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class ChatClient:
         return Reply(usage, problem=f"{self.name}: {last.problem}", lasting=last.lasting)
 
     async def _ask_once(self, prompt: ChatPrompt, read: Callable[[Answer], T]) -> Reply[T]:
-        """Send one request. Nothing that the server can do raises, apart from what `ask` says."""
+        """Send one request. Faults of the server raise nothing, except for the errors of `ask`."""
         openai, settings = self._openai, self._settings
         async with self._slots:
             request = await self._limit.start()
@@ -109,7 +109,7 @@ class ChatClient:
                 return self._refused(error, usage)
             except TimeoutError:
                 problem = f"no answer in {settings.timeout_s:g} s"
-            except Exception as error:  # whatever a server sends is an outage, and never the end of the run
+            except Exception as error:  # any fault of a server is an outage, and never the end of the run
                 cause = f" ({error.__cause__})" if error.__cause__ else ""
                 problem = f"{type(error).__name__}: {error}{cause}"
             return Reply(usage, problem=self._clean(problem))
@@ -135,7 +135,7 @@ class ChatClient:
     def _refused(self, error: Any, usage: Usage) -> Reply[Any]:
         """Return what an error status means for this request and for the next ones."""
         status, problem = error.status_code, self._clean(str(error))
-        if (seconds := seconds_asked(error.response.headers.get("retry-after"))) is not None:
+        if (seconds := retry_after_seconds(error.response.headers.get("retry-after"))) is not None:
             self._limit.hold(min(seconds, self._settings.longest_pause_s))
         if status in (401, 403, 404) and not self._answered:
             settings = self._settings
@@ -144,7 +144,7 @@ class ChatClient:
         return Reply(usage, problem=problem, lasting=status in (400, 413, 422))
 
     def _usage(self, body: Any, seconds: float) -> Usage:
-        """Return the usage that a response reports; what it does not report is 0."""
+        """Return the usage that a response reports; missing numbers are 0."""
         counts = body.get("usage") if isinstance(body, dict) else None
         counts = counts if isinstance(counts, dict) else {}
         sent, received = (
@@ -163,7 +163,7 @@ class ChatClient:
         return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
     def _without_key(self, value: Any) -> Any:
-        """Return a text without the key. A very short key is no secret, and may be a part of any word."""
+        """Return a text without the key. A very short key is not a secret, and may be a part of any word."""
         return value.replace(self._key, "[key]") if isinstance(value, str) and len(self._key) >= SECRET else value
 
 
@@ -178,7 +178,7 @@ def content_of(body: Any) -> Any:
     return message["content"]
 
 
-def seconds_asked(header: str | None) -> float | None:
+def retry_after_seconds(header: str | None) -> float | None:
     """Return the seconds of a Retry-After header, a number or a date; None if it is missing or means nothing."""
     seconds = None
     with suppress(ValueError, TypeError, OverflowError):

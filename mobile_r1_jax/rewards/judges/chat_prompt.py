@@ -1,7 +1,7 @@
 """Prompts of a chat judge, and reading its answers.
 
-Screens, tasks and answers are data that the judged agent can shape. Each text is written as a JSON string on a line of
-its own, so that it cannot end early and go on as if it were ours.
+Screens, tasks and answers are data that the judged agent can shape. Each text is written as a JSON string on a separate
+line, so that it cannot end early and imitate our text.
 """
 
 import base64
@@ -73,7 +73,7 @@ def data_line(name: str, text: str) -> str:
 
 
 def read_answer(content: Any, prompt: ChatPrompt) -> Answer:
-    """Return the fields of the prompt in a model's answer. Raise ValueError that says what is wrong.
+    """Return the fields of the prompt in a model's answer. Raise ValueError with the reason if they are missing.
 
     The whole content must be one JSON object, as a grade quoted from the episode could be inside other text."""
     if not isinstance(content, str) or not content.strip():

@@ -1,4 +1,4 @@
-"""The judge of a run, as its settings say."""
+"""The judge of a run, by its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ class RunJudge:
     """Grades by state, checks or chat, as `settings.kind` says.
 
     Where checks decide success and a chat judge exists, the chat judge grades the quality [ours]: an episode that is
-    done and says so gets 3 or 4, one that is not done gets 0 or 1. One that is done and does not say so gets 2.
+    done and claims it gets 3 or 4, one that is not done 0 or 1, one that is done without a claim 2.
     steps: judges single steps; None: only the phone knows them.
     """
 
@@ -64,9 +64,9 @@ def known_score(evidence: Evidence) -> Score | None:
 
 @asynccontextmanager
 async def open_judge(settings: JudgeSettings, folder: Path) -> AsyncIterator[RunJudge]:
-    """Yield the judge of the settings, after a first question to its chat model if there is one.
+    """Yield the judge of the settings, after a test question to its chat model if there is one.
 
-    folder: where grades are kept, unless the settings name another folder. Raises JudgeError in one line if the chat
+    folder: for the cache of grades, unless the settings name another folder. Raises JudgeError in one line if the chat
     model does not answer.
     """
     if not settings.model or (settings.kind == "state" and not settings.steps):

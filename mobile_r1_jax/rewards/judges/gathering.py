@@ -1,4 +1,4 @@
-"""Many coroutines at once, of which none goes on alone."""
+"""Many coroutines at once; an error in one cancels the others."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable

@@ -1,4 +1,4 @@
-"""Grades that a chat judge has given, on disk: a request that was answered is not paid for again."""
+"""Grades of a chat judge on disk: an answered request is not paid for again."""
 
 import json
 from dataclasses import asdict
@@ -33,7 +33,7 @@ class GradeCache:
         return self._answers.get(key)
 
     def add(self, key: str, answer: Any, usage: Usage) -> None:
-        """Append an answer, or None for a failed request, with what it took. Raises OSError that names the file."""
+        """Append an answer, or None for a failed request, with its usage. Raises OSError that names the file."""
         row = {"key": key, "usage": asdict(usage)} | ({} if answer is None else {"answer": answer})
         append_line(self._path, json.dumps(row, ensure_ascii=False))
         self.usage += usage

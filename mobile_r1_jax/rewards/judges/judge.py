@@ -1,4 +1,4 @@
-"""What every judge gets and returns, and the task-level reward."""
+"""The input and output of every judge, and the task-level reward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from mobile_r1_jax.agent.trajectory import Trajectory
 from mobile_r1_jax.rewards.format import turn_format_reward
 
 HIGHEST_GRADE = 4
-COMPLETE = 3  # the lowest grade of an episode that did its task and said so
+COMPLETE = 3  # the lowest grade of a complete task with a claim
 
 
 class JudgeError(OneLineError):
@@ -21,7 +21,7 @@ class JudgeError(OneLineError):
 
 @dataclass(frozen=True)
 class Usage:
-    """What grades took: requests, tokens, cost in the currency of the prices, and seconds in requests."""
+    """The usage of grades: requests, tokens, cost in the currency of the prices, and seconds in requests."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -35,7 +35,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a finished episode.
+    """The evidence about a finished episode.
 
     trajectory: with the phone's progress, if the phone reports it, and the outcome by a verifier.
     answers: the parsed turns of the trajectory. steps: an estimate of the turns that the task takes.
@@ -64,7 +64,7 @@ class Score:
     4: complete, no redundant step. 3: complete or nearly, but inefficient. 2: partly done, or ends in a loop.
     1: a few useful actions, then drift. 0: failed.
 
-    opinion: the grade that a chat judge gave, before anything that is known bounded it; None without a chat judge.
+    opinion: the grade that a chat judge gave, before known outcomes bounded it; None without a chat judge.
     """
 
     grade: int

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 Rule = Literal["unanimous", "median", "majority"]
-# Settings that do not change what the judge is asked, so they may change when a run continues.
+# Settings that do not change the judge's questions, so they may change when a run continues.
 FREE_SETTINGS = (
     *("base_url", "key_variable", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s", "tries"),
     *("pause_s", "longest_pause_s", "lost", "input_price", "output_price", "budget", "cache"),
@@ -22,7 +22,7 @@ class JudgeSettings:
     kind: Literal["auto", "state", "checks", "chat"] = "auto"
     # model of the chat judge, such as gpt-4o [paper]; null: there is no chat judge
     model: str | None = None
-    base_url: str = "https://api.openai.com/v1"  # address of the chat judge; a server of your own will do
+    base_url: str = "https://api.openai.com/v1"  # address of the chat judge, which may be your own server
     key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key; no file ever holds it
     rubric: Path | None = None  # text file with your rubric; null: the rubric of the package
     screenshots: Annotated[int | None, "[1, inf)"] = None  # the judge sees the last ones; null: all, in order [paper]
@@ -64,4 +64,4 @@ def find_problems(settings: JudgeSettings) -> Iterator[str]:
             if not settings.rubric.read_text(encoding="utf-8").strip():
                 yield f"rubric: {settings.rubric} is empty; write how to grade from 0 to 4"
         except (OSError, UnicodeDecodeError) as error:
-            yield f"rubric: {settings.rubric} is no text file ({getattr(error, 'strerror', None) or 'not UTF-8'})"
+            yield f"rubric: {settings.rubric} is not a text file ({getattr(error, 'strerror', None) or 'not UTF-8'})"

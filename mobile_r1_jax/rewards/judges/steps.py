@@ -24,10 +24,10 @@ class StepJudge:
         self._chat = chat
 
     async def judge(self, evidence: Evidence, score: Score) -> tuple[tuple[bool | None, ...], Usage]:
-        """Return for each turn whether it was towards the goal, and what asking took.
+        """Return for each turn whether it made progress, and the usage.
 
-        A turn that ends the task was if the episode's `score` says that the task is complete. None: not known, as no
-        screen follows or the judge failed."""
+        A turn that ends the task made progress if the episode's `score` is that of a complete task. None: not known,
+        because no screen follows or the judge failed."""
         turns, answers = evidence.trajectory.turns, evidence.answers
         asked = (self._chat.ask(step_prompt(evidence, index), _read) for index in range(len(turns) - 1))
         replies: list[Reply[bool]] = await gather_or_cancel(asked)

@@ -1,4 +1,4 @@
-"""Answers to golden steps: prompts as in training, predictions as they finish, and a run that goes on after a kill."""
+"""Answers to golden steps: prompts as in training, predictions as they finish, and a run that resumes after a kill."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def prompt_format() -> PromptFormat:
 
 
 class Script:
-    """In the engine's place: answers by a function of the prompt, and remembers how many prompts are open at once."""
+    """Replace the engine: answer by a function of the prompt, and count the prompts that are open at once."""
 
     rows = 2
 
@@ -82,7 +82,7 @@ def answer(data: GoldenData, prompt_format: PromptFormat, script: Script, out: P
     return asyncio.run(answer_questions(asked, script, prompt_format, out, made_by="me", seed=0))
 
 
-def test_held_out_annotations_are_tasks_that_training_never_sees(held_out: Path) -> None:
+def test_held_out_annotations_are_excluded_from_training(held_out: Path) -> None:
     read = [trajectory for _, trajectory in read_trajectories(held_out)]
     assert [trajectory.subsets for trajectory in read] == [("unseen_parameters",)] * 2 + [("unseen_apps",)] * 2
     assert {trajectory.task for trajectory in read[:2]} <= SUITE.instructions(Split.UNSEEN_PARAMETERS)
@@ -95,7 +95,7 @@ def test_held_out_annotations_are_tasks_that_training_never_sees(held_out: Path)
     assert list(none.demonstrations(3, 0, style, Split.UNSEEN_APPS)) == []
 
 
-def test_golden_steps_are_in_annotated_pixels_and_prompts_in_the_models(
+def test_golden_steps_use_annotated_pixels_and_prompts_use_model_pixels(
     held_out: Path, prompt_format: PromptFormat
 ) -> None:
     data = open_golden_data(held_out, "auto", PUBLISHED_RESIZING)
@@ -116,7 +116,7 @@ def test_golden_steps_are_in_annotated_pixels_and_prompts_in_the_models(
         assert len(question.prompt.screenshots) == min(2, one.step + 1)  # the golden history
 
 
-def test_the_golden_answers_are_right_under_the_rules_that_can_be_satisfied(
+def test_golden_answers_are_right_under_every_rule_set_without_quirks(
     held_out: Path, prompt_format: PromptFormat, tmp_path: Path
 ) -> None:
     data = open_golden_data(held_out, "auto", PUBLISHED_RESIZING)
@@ -136,7 +136,7 @@ def test_the_golden_answers_are_right_under_the_rules_that_can_be_satisfied(
     assert scores.of("mobile_r1").success.hits == 4 and scores.incomplete == 0
 
 
-def test_a_run_that_failed_goes_on_where_it_ended_and_few_steps_are_open(
+def test_failed_run_resumes_at_its_last_prediction_with_few_open_prompts(
     held_out: Path, prompt_format: PromptFormat, tmp_path: Path
 ) -> None:
     data, out = open_golden_data(held_out, "auto", PUBLISHED_RESIZING), tmp_path / "p.jsonl"
@@ -154,7 +154,7 @@ def test_a_run_that_failed_goes_on_where_it_ended_and_few_steps_are_open(
     assert {one.response for one in written} == {"What?"} and {one.made_by for one in written} == {"me"}
 
 
-def test_steps_without_room_and_broken_lines_are_named_and_their_trajectories_incomplete(
+def test_steps_too_long_and_broken_lines_make_their_trajectories_incomplete(
     prompt_format: PromptFormat, tmp_path: Path
 ) -> None:
     write_held_out(SUITE, tmp_path, count=2, seed=1, system="Task: {instruction}", popups=0.0)
@@ -176,7 +176,7 @@ def test_steps_without_room_and_broken_lines_are_named_and_their_trajectories_in
     assert score_predictions(out).incomplete == 1
 
 
-def test_mistakes_are_history_and_no_golden_steps(prompt_format: PromptFormat, tmp_path: Path) -> None:
+def test_mistakes_are_history_and_not_golden_steps(prompt_format: PromptFormat, tmp_path: Path) -> None:
     write_held_out(SUITE, tmp_path, count=1, seed=2, system="Task: {instruction}", popups=0.0)
     record = json.loads((tmp_path / "data.jsonl").read_text().splitlines()[0])
     record["trajectory"][0]["mistake"] = True
@@ -187,7 +187,7 @@ def test_mistakes_are_history_and_no_golden_steps(prompt_format: PromptFormat, t
     assert {one.prediction.steps for one in asked} == {len(record["trajectory"]) - 1}
 
 
-def test_nothing_usable_is_said_in_one_line(tmp_path: Path) -> None:
+def test_data_without_usable_steps_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text("{\n[]\n")
     with pytest.raises(OneLineError, match=r"data\.jsonl: no golden step, 2 broken lines; the first: .*:1: not JSON"):
         open_golden_data(tmp_path, "auto", PUBLISHED_RESIZING)
@@ -195,8 +195,8 @@ def test_nothing_usable_is_said_in_one_line(tmp_path: Path) -> None:
         parse_run("launch", [f"--evaluation.data={tmp_path / 'none'}"])
 
 
-def test_a_policy_is_evaluated_on_data(held_out: Path, tmp_path: Path) -> None:
-    """The base policy of the demo answers a few steps; the second time nothing is asked again."""
+def test_policy_is_evaluated_on_a_data_set(held_out: Path, tmp_path: Path) -> None:
+    """The base policy of the demo answers a few steps; the second run samples nothing."""
     few = tmp_path / "few"
     few.mkdir()
     (few / "images").symlink_to(held_out / "images")

@@ -1,4 +1,4 @@
-"""Predictions on disk: what is written is read again, answers of other models are read, and broken lines are named."""
+"""Predictions on disk: our own are read back, those of other models are read, and broken lines are reported."""
 
 import json
 from dataclasses import replace
@@ -66,7 +66,7 @@ def prediction(answer: Action | Malformed = WAIT, step: int = 0, **changes: obje
         Malformed("no tool call"),
     ],
 )
-def test_what_is_written_is_read_again(answer: Action | Malformed, tmp_path: Path) -> None:
+def test_predictions_survive_writing_and_reading(answer: Action | Malformed, tmp_path: Path) -> None:
     written = [
         prediction(answer, steps=3, app="商店", seen=False, subsets=("a", "b")),
         prediction(answer, 1, golden=GoldenStep(Wait(2), SCREEN), response="", made_by=""),
@@ -76,7 +76,7 @@ def test_what_is_written_is_read_again(answer: Action | Malformed, tmp_path: Pat
     assert [read for _, read in read_predictions(tmp_path / "p.jsonl")] == written
 
 
-def test_the_least_that_another_model_writes() -> None:
+def test_predictions_with_only_the_required_fields_are_read() -> None:
     read = prediction_from_json(ROW | {"unknown": [1]})
     assert read == Prediction(
         "data.jsonl:1", 0, GoldenStep(Click(G), SCREEN), Frame("model", 1080, 2400), read.predicted
@@ -95,13 +95,13 @@ def test_the_least_that_another_model_writes() -> None:
     ("answer", "reason"),
     [
         ({"action": "click", "coordinate": [0.5, 0.5]}, "two whole numbers"),
-        ({"action": "click", "coordinate": [1080, 0]}, "off the 1080x2400"),
+        ({"action": "click", "coordinate": [1080, 0]}, "outside the 1080x2400"),
         ({"action": "tap"}, "unknown action"),
         ("click", "must be an object"),
         (None, "must be an object"),
     ],
 )
-def test_a_wrong_answer_is_the_models_error_and_not_the_files(answer: object, reason: str) -> None:
+def test_malformed_answer_counts_as_wrong_and_is_not_a_file_error(answer: object, reason: str) -> None:
     read = prediction_from_json(ROW | {"predicted": answer})
     assert isinstance(read, Prediction) and reason in read.predicted.reason
 
@@ -114,7 +114,7 @@ def test_a_wrong_answer_is_the_models_error_and_not_the_files(answer: object, re
         ({"size": [1080]}, "size must be [width, height]"),
         ({"size": [0, 2400]}, "size must be [width, height]"),
         ({"response_size": [10.5, 3]}, "response_size must be [width, height]"),
-        ({"golden": {"action": "click", "coordinate": [1080, 0]}}, "golden: click: coordinate lies off"),
+        ({"golden": {"action": "click", "coordinate": [1080, 0]}}, "golden: click: coordinate is outside"),
         ({"golden": {"action": "scroll"}}, "golden: unknown action"),
         ({"bbox": [9, 9, 1, 1]}, "bbox must be"),
         ({"elements": [[0, 0, 1, 1]]}, "elements must be dict"),
@@ -127,7 +127,7 @@ def test_a_wrong_answer_is_the_models_error_and_not_the_files(answer: object, re
         ({"predicted": ...}, "response is missing"),
     ],
 )
-def test_a_broken_line_says_what_is_wrong(changes: dict, reason: str) -> None:
+def test_broken_line_gives_the_reason(changes: dict, reason: str) -> None:
     row = {key: value for key, value in {**ROW, **changes}.items() if value is not ...}
     read = prediction_from_json(row)
     assert isinstance(read, Malformed) and reason in read.reason
@@ -144,12 +144,12 @@ def test_broken_lines_are_counted_with_their_numbers_and_the_others_are_read(tmp
     assert "not JSON" in broken[2] and "must be a JSON object" in broken[6]
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_error_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OneLineError, match=r"none\.jsonl: No such file"):
         list(read_predictions(tmp_path / "none.jsonl"))
 
 
-def test_a_run_that_was_killed_goes_on_after_its_last_whole_line(tmp_path: Path) -> None:
+def test_killed_run_resumes_after_its_last_complete_line(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     assert answered_steps(file, "me") == set()
     for step in (0, 2):

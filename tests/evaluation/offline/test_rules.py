@@ -117,23 +117,23 @@ def judge(rules: str, golden: GoldenStep, predicted: Action | Malformed) -> str:
     return cell(RULES[rules].judge(golden, predicted))
 
 
-def test_the_table_has_a_column_for_every_rule_set() -> None:
+def test_table_of_cases_has_a_column_for_every_rule_set() -> None:
     assert list(COLUMNS.values()) == list(RULES) and len(CELLS) == 23 * 12
 
 
 @pytest.mark.parametrize(("elements", "golden", "predicted", "rules", "expected"), CELLS)
-def test_every_cell_worked_out_by_hand(
+def test_every_rule_set_gives_the_outcome_worked_out_by_hand(
     elements: tuple[Element, ...], golden: Action, predicted: Action, rules: str, expected: str
 ) -> None:
     assert judge(rules, step(golden, elements), predicted) == expected
 
 
 @pytest.mark.parametrize("size", [(1080, 2400), (2160, 4800), (1000, 1000), (3000, 1500)])
-def test_the_size_of_the_models_image_does_not_matter(size: tuple[int, int]) -> None:
-    """Apart from InfiGUI, whose distance is in pixels of that image."""
+def test_outcome_does_not_depend_on_the_size_of_the_model_image(size: tuple[int, int]) -> None:
+    """InfiGUI is an exception: its distance is in pixels of that image."""
     frame = Frame("model", *size)
     for _, elements, golden, predicted, _ in CASES:
-        # Sizes like 1000x1000 turn a diagonal in pixels; the swipes of the cases are along an axis.
+        # Sizes like 1000x1000 change the direction of a diagonal; the swipes of the cases are along an axis.
         for rules in set(RULES) - {"infigui"}:
             assert judge(rules, step(golden, elements), to_frame(predicted, frame)) == judge(
                 rules, step(golden, elements), predicted
@@ -141,15 +141,15 @@ def test_the_size_of_the_models_image_does_not_matter(size: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("rules", RULES)
-def test_an_answer_that_does_not_parse_is_wrong_where_the_golden_action_occurs(rules: str) -> None:
+def test_malformed_answer_is_wrong_if_the_golden_action_occurs_in_the_data(rules: str) -> None:
     for _, elements, golden, predicted, _ in CASES:
         occurs = judge(rules, step(golden, elements), predicted) != "-"
         assert judge(rules, step(golden, elements), Malformed("no tool call")) == ("0" if occurs else "-")
 
 
 @pytest.mark.parametrize("rules", sorted(set(RULES) - {"infigui", "agentcpm_ac", "ui_s1"}))
-def test_the_golden_action_itself_is_right(rules: str) -> None:
-    """Apart from the rule sets whose quirks say otherwise: cases 9, 11 and 20."""
+def test_golden_action_as_the_answer_is_right(rules: str) -> None:
+    """Cases 9, 11 and 20 are exceptions, by quirks of rule sets."""
     for _, elements, golden, _, _ in CASES:
         needs_a_box = rules == "android_control" and isinstance(golden, Click) and not elements
         if not needs_a_box:
@@ -167,7 +167,7 @@ def test_mobile_r1_has_options() -> None:
     assert cell(mobile_r1(step(swipe(UP)), swipe(((540, 1800), (540, 1900))), options)) == "1"
 
 
-def test_mobile_r1_compares_in_the_pixels_of_the_answer_as_training_does() -> None:
+def test_mobile_r1_compares_in_pixels_of_the_answer_like_training() -> None:
     small = Frame("model", 108, 240)
     golden = step(click(*G), listed(A))
     box = golden.box.to(small)
@@ -176,20 +176,20 @@ def test_mobile_r1_compares_in_the_pixels_of_the_answer_as_training_does() -> No
         assert judge("mobile_r1", golden, click(x, 104, small)) == ("2" if inside else "1")
 
 
-def test_boxes_of_aitw_grow_by_their_size_and_not_to_it() -> None:
+def test_boxes_of_aitw_grow_by_a_share_of_their_size() -> None:
     golden = step(click(*G), listed(A))
     assert judge("aitw", golden, click(730, 1050)) == "2" and judge("agentcpm", golden, click(730, 1050)) == "1"
     assert judge("aitw", golden, click(750, 1050)) == "0"
 
 
 @pytest.mark.parametrize(("x", "expected"), [(0, "2"), (59, "2"), (61, "1")])
-def test_a_box_at_the_left_edge_grows_to_the_right_alone(x: int, expected: str) -> None:
+def test_box_at_the_left_edge_grows_only_to_the_right(x: int, expected: str) -> None:
     """A box of 0..50 pixels becomes one of 0..60 and not of -5..55."""
     golden = step(click(25, 20), listed((0, 0, 50, 2000)))
     assert judge("agentcpm", golden, click(x, 1500)) == expected
 
 
-def test_only_the_five_nearest_boxes_count_under_the_switch() -> None:
+def test_only_the_five_nearest_boxes_count_under_that_option() -> None:
     small = [(480 + 10 * n, 1040, 485 + 10 * n, 1060) for n in range(5)]
     golden = step(click(*G), listed(*small, R))
     assert judge("agentcpm_ac", golden, click(100, 2300)) == "1" and judge("agentcpm", golden, click(100, 2300)) == "2"
@@ -198,7 +198,7 @@ def test_only_the_five_nearest_boxes_count_under_the_switch() -> None:
     assert judge("clawgui", step(click(*G), listed(*low[:4], R)), click(540, 1900)) == "2"
 
 
-def test_ui_s1_sees_the_golden_box_alone() -> None:
+def test_ui_s1_uses_the_golden_box_alone() -> None:
     assert judge("ui_s1", step(click(*G), listed(R)), click(100, 2300)) == "2"
     assert judge("ui_s1", step(click(*G), listed(A, R), box=R), click(100, 2300)) == "2"
     assert judge("ui_s1", step(Key("enter")), Type("ENTER ")) == "2"
@@ -207,13 +207,13 @@ def test_ui_s1_sees_the_golden_box_alone() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.15, "0"), (0.2, "0"), (0.25, "2"), (3, "2")])
-def test_agentcpm_tells_a_long_press_by_its_time(seconds: float, expected: str) -> None:
+def test_agentcpm_recognises_a_long_press_by_its_duration(seconds: float, expected: str) -> None:
     assert judge("agentcpm", step(press(*G)), press(*G, seconds)) == expected
     assert judge("agentcpm", step(click(*G)), press(*G, seconds)) == ("2" if seconds == 0.2 else "0")
     assert judge("agentcpm", step(Terminate("success")), press(*G, seconds)) == ("2" if seconds < 0.2 else "0")
 
 
-def test_a_short_golden_swipe_is_a_tap_where_aitw_is_the_source() -> None:
+def test_short_golden_swipe_of_aitw_is_a_tap() -> None:
     short = swipe(((500, 1050), (510, 1100)))
     for rules in ("agentcpm", "aitw"):
         assert judge(rules, step(short), click(*G)) == "2" and judge(rules, step(short), swipe(UP)) == "0"
@@ -238,11 +238,11 @@ def test_a_short_golden_swipe_is_a_tap_where_aitw_is_the_source() -> None:
         ("mobile_r1", "a", "A ", "2"),
     ],
 )
-def test_texts(rules: str, golden: str, text: str, expected: str) -> None:
+def test_rule_sets_compare_texts(rules: str, golden: str, text: str, expected: str) -> None:
     assert judge(rules, step(Type(golden)), Type(text)) == expected
 
 
-def test_opening_an_app_and_clicking_its_name_are_alike_for_the_android_control_paper() -> None:
+def test_android_control_accepts_open_for_a_click_and_a_click_for_open() -> None:
     assert judge("android_control", step(Open("clock"), ICON), click(666, 367)) == "2"
     assert judge("android_control", step(Open("Clock"), ICON), click(100, 367)) == "0"
     assert judge("android_control", step(click(666, 367), ICON), Open("Files")) == "2"  # any app, by mistake
@@ -252,7 +252,7 @@ def test_opening_an_app_and_clicking_its_name_are_alike_for_the_android_control_
     assert judge("android_control", step(click(75, 155), covered), SystemButton("Back")) == "0"
 
 
-def test_the_key_of_recent_apps() -> None:
+def test_rule_sets_compare_the_recent_apps_key() -> None:
     golden = step(Key("APP_SWITCH"))
     assert judge("gui_odyssey", golden, Key("KEYCODE_APP_SWITCH")) == "2"
     assert judge("gui_odyssey", golden, SystemButton("Home")) == "0"
@@ -267,7 +267,7 @@ def test_a_swipe_that_does_not_move_has_no_direction() -> None:
     assert all(judge(rules, step(still), still) != "2" for rules in directed if rules != "agentcpm_ac")
 
 
-def test_the_golden_box_stands_in_where_the_data_lists_no_elements() -> None:
+def test_golden_box_is_used_if_the_data_lists_no_elements() -> None:
     golden = replace(step(click(*G), listed(A)), elements=())
     outside_all_distances = {"android_control": "2", "qwen": "2", "agentcpm": "2"}
     for rules, expected in outside_all_distances.items():

@@ -60,7 +60,7 @@ def text(*tables: object) -> str:
     return console.file.getvalue()
 
 
-def test_aggregates_worked_out_by_hand() -> None:
+def test_scores_equal_values_worked_out_by_hand() -> None:
     """Two episodes, right 1, 1, 0, 1 and 1, 1, all types right: 83.33, 100, 75 and 50 per cent."""
     score = judge(typed((1, 1, 0, 1), (1, 1))).of("gui_odyssey")
     assert score.accuracy == Share(5, 6) and score.type_match == Share(6, 6)
@@ -68,7 +68,7 @@ def test_aggregates_worked_out_by_hand() -> None:
     assert score.argument_errors == 1 and score.format_errors == 0
 
 
-def test_a_trajectory_whose_last_step_is_missing_is_in_no_success() -> None:
+def test_trajectory_without_its_last_step_is_not_in_the_success_rate() -> None:
     """The same without the last step of the first episode: 80 per cent of the steps, success 1 of 1."""
     scores = judge([one for one in typed((1, 1, 0, 1), (1, 1)) if one.key != ("d:0", 3)])
     score = scores.of("gui_odyssey")
@@ -76,7 +76,7 @@ def test_a_trajectory_whose_last_step_is_missing_is_in_no_success() -> None:
     assert "1 trajectories lack some" in next(remarks(scores))
 
 
-def test_without_their_number_all_steps_are_there() -> None:
+def test_trajectory_counts_as_complete_if_the_number_of_steps_is_unknown() -> None:
     scores = judge([replace(one, steps=None) for one in typed((1, 1), (0, 1, 1))])
     assert scores.of("gui_odyssey").success == Share(1, 2) and scores.incomplete == 0
     assert scores.of("gui_odyssey").goal_progress == 0.5
@@ -90,7 +90,7 @@ def test_steps_in_any_order_give_the_same_scores() -> None:
 @pytest.mark.parametrize(
     ("unread", "expected"), [(0, {"os_atlas": Share(6, 8), "clawgui": Share(6, 10)}), (1, {"clawgui": Share(6, 9)})]
 )
-def test_grounding_of_ten_golden_clicks(unread: int, expected: dict[str, Share]) -> None:
+def test_grounding_counts_clicks_of_ten_golden_clicks(unread: int, expected: dict[str, Share]) -> None:
     """8 answers are clicks, of which 6 are right: 75 per cent for OS-Atlas, 60 for ClawGUI, 66.7 with one unread."""
     answers = [click(250)] * 6 + [click(499)] * 2 + [Wait(1), Terminate("success") if unread else Wait(1)]
     rules = ("os_atlas", "clawgui")
@@ -99,7 +99,7 @@ def test_grounding_of_ten_golden_clicks(unread: int, expected: dict[str, Share])
         assert scores.of(rule).grounding == share
 
 
-def test_steps_that_do_not_occur_in_the_data_of_a_rule_set_are_not_counted() -> None:
+def test_steps_outside_the_data_of_a_rule_set_are_not_counted() -> None:
     scores = judge(
         [
             predict(0, 0, Wait(1), Wait(1), steps=3),
@@ -117,7 +117,7 @@ def test_steps_that_do_not_occur_in_the_data_of_a_rule_set_are_not_counted() -> 
     assert any("whose golden action occurs in its own data" in line for line in remarks(scores))
 
 
-def test_groups_by_action_app_subset_and_seen_apps() -> None:
+def test_scores_are_grouped_by_action_app_subset_and_seen_apps() -> None:
     predictions = [
         *typed((1, 0), app="shop", seen=True, subsets=("a", "b")),
         predict(5, 0, click(500, SCREEN), click(499), app="clock", seen=False, subsets=("a",)),
@@ -136,7 +136,7 @@ def test_groups_by_action_app_subset_and_seen_apps() -> None:
     assert all(words in shown for words in ("seen apps", "unseen apps", "app shop", "action type", "subset b"))
 
 
-def test_the_steps_on_which_rule_sets_disagree_are_listed() -> None:
+def test_steps_with_disagreeing_rule_sets_are_listed() -> None:
     up = Swipe(Point(500, 900, SCREEN), Point(500, 100, SCREEN))
     predictions = [
         predict(10, 0, TYPE, TYPE),
@@ -156,7 +156,7 @@ def test_the_steps_on_which_rule_sets_disagree_are_listed() -> None:
     assert "50 of 50 steps, the first 20" in shown and shown.count("d:") == 20
 
 
-def test_files_are_scored_again_without_the_policy(tmp_path: Path) -> None:
+def test_prediction_files_are_scored_without_the_policy(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     for one in [*typed((1, 0), (1,), made_by="x"), predict(9, 0, click(500, SCREEN), LongPress(Point(1, 1, MODEL), 1))]:
         write_prediction(file, replace(one, made_by="x"))
@@ -177,7 +177,7 @@ def test_files_are_scored_again_without_the_policy(tmp_path: Path) -> None:
     assert "50.0" in text(policies_table({"base": scores, "[b]stage 1": scores}, "Mine"))
 
 
-def test_files_that_cannot_be_scored_say_why(tmp_path: Path) -> None:
+def test_files_that_cannot_be_scored_give_the_reason(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text("{}\n[]\n")
     with pytest.raises(OneLineError, match=r"no usable prediction, 2 broken lines; the first: .*p\.jsonl:1: size"):

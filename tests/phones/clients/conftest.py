@@ -1,4 +1,4 @@
-"""Two simulated phones behind an adb server, for clients that this project does not use itself.
+"""Two simulated phones and an adb server, for clients that this project does not use itself.
 
 Each test imports its client inside, so that the fast tests can be collected without the clients. They are installed by
 `pip install -e ".[clients]"` and by `npm install` in this folder.
@@ -39,5 +39,5 @@ def chat(served: Served) -> str:
 
 @pytest.fixture
 def sent(served: Served) -> Callable[[], list[str]]:
-    """Returns the messages that the chat has sent."""
+    """Return a function that lists the messages that the chat has sent."""
     return lambda: served.phones[0].simulator("state")["messages"]["sent"].get("Bob", [])

@@ -1,4 +1,4 @@
-"""What the tests of foreign clients share: two phones behind an adb server, and where to touch a chat on them."""
+"""Two phones and an adb server for tests of other clients, and the points to touch in a chat."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ CHAT_FIELD, CHAT_SEND = (540, 1950), (810, 1650)
 
 @dataclass(frozen=True)
 class Served:
-    """The phones: `serials` are announced as emulators, `ports` are their own. `phones` see their state."""
+    """The phones. serials: as announced emulators; ports: of their daemons; phones: give access to their state."""
 
     server: ServerAddress
     ports: tuple[int, ...]

@@ -28,7 +28,7 @@ def test_shell_returns_output_and_exit_status(device: Any) -> None:
     assert device.exec_out("echo raw", decode=False) == b"raw\n"
 
 
-def test_files_travel_both_ways(device: Any, tmp_path: Path) -> None:
+def test_files_are_pushed_and_pulled(device: Any, tmp_path: Path) -> None:
     content = os.urandom(300_000)
     (tmp_path / "up").write_bytes(content)
     device.push(str(tmp_path / "up"), "/sdcard/Download/up")
@@ -39,19 +39,19 @@ def test_files_travel_both_ways(device: Any, tmp_path: Path) -> None:
     assert (tmp_path / "down").read_bytes() == content
 
 
-def test_a_message_is_typed_and_sent(device: Any, chat: str, sent: Callable[[], list[str]]) -> None:
+def test_client_types_and_sends_a_message(device: Any, chat: str, sent: Callable[[], list[str]]) -> None:
     assert device.exec_out("screencap -p", decode=False).startswith(b"\x89PNG")
     device.shell("input tap {} {}; input text Hello; input tap {} {}".format(*CHAT_FIELD, *CHAT_SEND))
     assert sent() == ["Hello"]
 
 
-def test_many_streams_follow_one_another_and_two_connections_share_a_phone(device: Any, served: Served) -> None:
+def test_many_streams_open_in_sequence_and_two_connections_share_a_phone(device: Any, served: Served) -> None:
     for number in range(50):
         assert device.shell(f"echo {number}") == f"{number}\n"
     assert served.phones[0].shell("echo through the server").stdout == "through the server\n"
 
 
-def test_a_rebooted_phone_is_connected_again(device: Any) -> None:
+def test_client_reconnects_to_a_rebooted_phone(device: Any) -> None:
     from adb_shell.exceptions import AdbConnectionError, AdbTimeoutError, TcpTimeoutException
 
     device.reboot()

@@ -1,4 +1,4 @@
-"""adbutils drives the simulated phone as its users do; tests/phones/test_adbutils_calls.py has its single calls."""
+"""adbutils drives the simulated phone; tests/phones/test_adbutils_calls.py tests single calls."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_standard_input_reaches_a_command(client: adbutils.AdbClient, served: Se
     stream.close()
 
 
-def test_files_travel_both_ways(client: adbutils.AdbClient, served: Served, tmp_path: Path) -> None:
+def test_files_are_pushed_and_pulled(client: adbutils.AdbClient, served: Served, tmp_path: Path) -> None:
     device = client.device(served.serials[0])
     (tmp_path / "up").write_bytes(b"payload" * 50_000)
     device.sync.push(tmp_path / "up", "/sdcard/Download/up")
@@ -39,7 +39,7 @@ def test_files_travel_both_ways(client: adbutils.AdbClient, served: Served, tmp_
     assert (tmp_path / "down").read_bytes() == (tmp_path / "up").read_bytes()
 
 
-def test_a_message_is_typed_and_sent(client: adbutils.AdbClient, chat: str, sent: Callable[[], list[str]]) -> None:
+def test_client_types_and_sends_a_message(client: adbutils.AdbClient, chat: str, sent: Callable[[], list[str]]) -> None:
     device = client.device(chat)
     assert device.screenshot(error_ok=False).size == (1080, 2400)
     device.click(*CHAT_FIELD)
@@ -53,7 +53,7 @@ def test_a_message_is_typed_and_sent(client: adbutils.AdbClient, chat: str, sent
 
 
 @pytest.mark.parametrize("how", ["reboot", "reconnect"])
-def test_a_phone_comes_back(client: adbutils.AdbClient, served: Served, how: str) -> None:
+def test_client_reconnects_to_a_lost_phone(client: adbutils.AdbClient, served: Served, how: str) -> None:
     device = client.device(served.serials[0])
     if how == "reboot":
         device.reboot()

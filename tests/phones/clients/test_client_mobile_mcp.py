@@ -1,4 +1,4 @@
-"""mobile-mcp, which language models drive phones with, drives the simulated phone. Install it by `npm install` here."""
+"""mobile-mcp, a tool for language models, drives the simulated phone. Install it by `npm install` here."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def tool(served: Served, tmp_path: Path) -> Iterator[Tool]:
         process.kill()
 
 
-def test_a_message_is_typed_and_sent(tool: Tool, served: Served, chat: str, sent: Callable[[], list[str]]) -> None:
+def test_client_types_and_sends_a_message(tool: Tool, served: Served, chat: str, sent: Callable[[], list[str]]) -> None:
     def touch(label: str) -> None:
         [elements] = tool("list_elements_on_screen")
         line = next(line for line in elements["text"].splitlines() if f'"{label}"' in line)

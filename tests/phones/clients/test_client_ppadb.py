@@ -37,7 +37,7 @@ def test_shell_returns_output_and_exit_status(client: Any, served: Served) -> No
     assert device.wait_boot_complete()
 
 
-def test_files_travel_both_ways(client: Any, served: Served, tmp_path: Path) -> None:
+def test_files_are_pushed_and_pulled(client: Any, served: Served, tmp_path: Path) -> None:
     device, content = client.device(served.serials[0]), os.urandom(300_000)
     (tmp_path / "up").write_bytes(content)
     device.push(str(tmp_path / "up"), "/sdcard/Download/up")
@@ -45,7 +45,7 @@ def test_files_travel_both_ways(client: Any, served: Served, tmp_path: Path) -> 
     assert (tmp_path / "down").read_bytes() == content
 
 
-def test_a_message_is_typed_and_sent(client: Any, chat: str, sent: Callable[[], list[str]]) -> None:
+def test_client_types_and_sends_a_message(client: Any, chat: str, sent: Callable[[], list[str]]) -> None:
     device = client.device(chat)
     assert bytes(device.screencap()).startswith(b"\x89PNG")
     device.input_tap(*CHAT_FIELD)
@@ -56,7 +56,7 @@ def test_a_message_is_typed_and_sent(client: Any, chat: str, sent: Callable[[], 
     assert device.get_top_activity().package == "com.sim.launcher"
 
 
-def test_apps_are_known(client: Any, served: Served) -> None:
+def test_client_lists_installed_apps(client: Any, served: Served) -> None:
     from ppadb import InstallError
 
     device = client.device(served.serials[0])
@@ -67,7 +67,7 @@ def test_apps_are_known(client: Any, served: Served) -> None:
         device.install(__file__)
 
 
-def test_a_rebooted_phone_comes_back(client: Any, served: Served) -> None:
+def test_client_reconnects_to_a_rebooted_phone(client: Any, served: Served) -> None:
     device = client.device(served.serials[0])
     device.reboot()
     wait(lambda: served.serials[0] not in {each.serial for each in client.devices("device")}, 2)

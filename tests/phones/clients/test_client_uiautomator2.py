@@ -32,7 +32,7 @@ def test_shell_returns_output_and_exit_status(device: Any) -> None:
     assert device.window_size() == (1080, 2400)
 
 
-def test_files_travel_both_ways(device: Any, tmp_path: Path) -> None:
+def test_files_are_pushed_and_pulled(device: Any, tmp_path: Path) -> None:
     (tmp_path / "up").write_bytes(b"payload" * 50_000)
     device.push(str(tmp_path / "up"), "/sdcard/Download/up")
     device.pull("/sdcard/Download/up", str(tmp_path / "down"))
@@ -54,7 +54,7 @@ def test_apps_start_and_stop(device: Any) -> None:
     assert device.app_current()["package"] == "com.sim.shop"
 
 
-def test_a_message_is_typed_and_sent(device: Any, chat: str, sent: Callable[[], list[str]]) -> None:
+def test_client_types_and_sends_a_message(device: Any, chat: str, sent: Callable[[], list[str]]) -> None:
     assert device.adb_device.screenshot(error_ok=False).size == (1080, 2400)
     device.shell("input tap {} {}; input text Hello; input tap {} {}".format(*CHAT_FIELD, *CHAT_SEND))
     assert sent() == ["Hello"]

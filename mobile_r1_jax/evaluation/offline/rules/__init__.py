@@ -1,8 +1,8 @@
 """The rule sets by which offline evaluations of phone agents are published, one function each.
 
-Every repository scores by its own rules, so one and the same answer is right in one paper and wrong in another. A rule
-function takes a golden step and an answer, both as actions of `mobile_use`, and returns a verdict. What the published
-code does by mistake is done here too, and named in the docstring; where that was not possible, the docstring says so.
+Every repository scores by its own rules, so the same answer may be right in one paper and wrong in another. A rule
+function takes a golden step and an answer, both as actions of `mobile_use`, and returns a verdict. The functions
+reproduce mistakes of the published code and name them in their docstrings, with the exceptions.
 An answer that does not parse is wrong under all of them. docs/sources.md names the repositories.
 """
 

@@ -33,7 +33,7 @@ def clawgui(golden: GoldenStep, predicted: Action) -> Verdict:
 
     Quirks: terminate, Enter and Menu cannot be parsed, and count as no answer. A click is right in any of the five
     boxes nearest to the click, or within 368.45 pixels of a screen of 1080x2400. The released code divides pixels of
-    Qwen2.5-VL by 1080 and 2400 whatever the size of its image; here they are divided by that size, as the code does for
+    Qwen2.5-VL by 1080 and 2400 for images of any size; here they are divided by that size, as the code does for
     other models.
     """
     match golden.action, predicted:

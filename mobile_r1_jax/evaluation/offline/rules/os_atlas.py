@@ -43,7 +43,7 @@ def os_atlas(golden: GoldenStep, predicted: Action) -> Verdict:
 
 
 def grounds(golden: Action, verdict: Verdict, is_read: bool) -> bool:
-    """Return whether a step counts for grounding: golden clicks, of which the answer is a click as well."""
+    """Return whether a step counts for grounding: a golden click whose answer is a click too."""
     return isinstance(golden, Click) and verdict.type_match
 
 

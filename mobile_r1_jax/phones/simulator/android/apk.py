@@ -15,12 +15,12 @@ _DAMAGE = (  # what zipfile, zlib and struct raise for damaged files
 
 
 class NotApk(Exception):
-    """Bytes that are no APK."""
+    """Bytes that are not an APK."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an installation reads of an APK. `abis` are the folders of native code; none means any phone."""
+    """The fields of an APK that an installation reads. `abis` are the folders of native code; none means any phone."""
 
     package: str
     version_code: int

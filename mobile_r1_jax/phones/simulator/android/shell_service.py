@@ -18,7 +18,7 @@ from mobile_r1_jax.phones.simulator.android.wire import Stream, StreamClosed
 _STDIN, _EXIT, _CLOSE_STDIN = 0, 3, 4  # kinds of packets; 1 and 2 are the outputs
 _HEADER = struct.Struct("<BI")
 _LARGEST_PACKET = 1 << 20
-_LINGER = 5.0  # seconds that a shell goes on after its client has hung up
+_LINGER = 5.0  # seconds for which a shell continues after its client has hung up
 
 
 async def serve_shell(host: Host, stream: Stream, line: str, *, packets: bool, terminal: bool) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AUTH = int.from_bytes(b"AUTH", "little")
 _TOKEN, _SIGNATURE = 1, 2  # the phone asks for a signature; the server signs
 _TOKEN_BYTES = 20
-_CONTROL = "cmd simulator"  # the tests' channel: it is no occasion for trouble
+_CONTROL = "cmd simulator"  # the channel of tests; it causes no trouble
 _LAST_REFUSING = 11  # the last Android that refuses to capture a secure page; later ones capture it black
 
 
@@ -49,7 +49,7 @@ class PhoneTrouble:
             self._timer.cancel()
         self._recover()
 
-    def asked(self, android: Android, service: str) -> None:
+    def count_request(self, android: Android, service: str) -> None:
         """Count a request, and begin the trouble that is due."""
         if _CONTROL not in service:
             for event in self.schedule.next(screenshot="screencap" in service):
@@ -94,7 +94,7 @@ class PhoneTrouble:
             for connection in list(self.connections):
                 connection.thaw()
         elif ended:
-            self._drop_connections()  # those that were told nothing: the server tries again
+            self._drop_connections()  # connections without an answer: the server tries again
 
     def _drop_connections(self) -> None:
         for connection in list(self.connections):
@@ -124,7 +124,7 @@ class TroubledConnection(Connection):
 
     def receive(self, message: Message) -> None:
         if message.command == OPEN and not self._trouble.wire:
-            self._trouble.asked(self._android, message.payload.decode(errors="replace"))
+            self._trouble.count_request(self._android, message.payload.decode(errors="replace"))
         if not self._trouble.wire:
             super().receive(message)
         elif self._trouble.wire == "frozen":

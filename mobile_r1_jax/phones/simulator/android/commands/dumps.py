@@ -192,7 +192,7 @@ def _trust(android: Android, arguments: list[str]) -> str:
 
 
 def _telephony(android: Android, arguments: list[str]) -> str:
-    """Return the telephony registry's state: 2 is off hook. Nobody calls the phone."""
+    """Return the telephony registry's state: 2 is off hook. The phone receives no calls."""
     state = 2 if android.device.focus[1] == ".CallActivity" else 0
     return f"last known state:\n  Phone Id=0\n    mCallState={state}\n    mRingingCallState=0\n"
 

@@ -31,7 +31,7 @@ def enabled(android: Android) -> list[str]:
 
 
 def _user(android: Android) -> str:
-    """Return what the answers to ime end with. Android 9 knows one user."""
+    """Return the end of the answers to ime. Android 9 knows one user."""
     return " for user #0" if android.version > 9 else ""
 
 
@@ -88,7 +88,7 @@ def _set(android: Android, name: str) -> Result:
 
 
 def broadcast(android: Android, action: str, package: str, extras: Mapping[str, str]) -> None:
-    """Give a broadcast to the ADB keyboard if it is installed and selected. It drops what it does not understand.
+    """Give a broadcast to the ADB keyboard if it is installed and selected. The keyboard drops unknown ones.
 
     package: the package that the broadcast is for; empty for all.
     """

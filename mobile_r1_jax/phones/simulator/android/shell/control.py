@@ -20,7 +20,7 @@ class Returned(Exception):
 
 
 class BreakLoop(Exception):
-    """`break` or `continue` of the loop that lies `levels` further out; 1 is the innermost one."""
+    """`break` or `continue` of the loop `levels` levels out; 1 is the innermost one."""
 
     def __init__(self, levels: int, *, goes_on: bool) -> None:
         self.levels, self.goes_on = levels, goes_on

@@ -215,7 +215,7 @@ class Shell(State):
         return _NOT_FOUND
 
     async def script(self, path: str, arguments: list[str]) -> int:
-        """Run a file in a shell of its own. Raises FileError."""
+        """Run a file in a separate shell. Raises FileError."""
         text = self.files.read(path).decode(errors="surrogateescape")
         child = self.fork()
         child.variables = {name: self.variables[name] for name in self.exported if name in self.variables}

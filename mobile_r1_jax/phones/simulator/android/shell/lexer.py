@@ -202,7 +202,7 @@ class Lexer:
 
 
 def arithmetic_end(text: str, at: int) -> int | None:
-    """Return the index of the `))` that closes an arithmetic expression; None if this is no such expression."""
+    """Return the index of the `))` that closes an arithmetic expression; None if this is not such an expression."""
     depth = 0
     for index in range(at, len(text)):
         if text[index] == "(":

@@ -62,7 +62,7 @@ def is_pattern(pattern: str) -> bool:
 
 
 def plain(pattern: str) -> str:
-    """Return the text that a pattern from `escape` stands for where nothing matches it."""
+    """Return the text of a pattern from `escape`, which replaces it if nothing matches."""
     return re.sub(r"\\(.)", r"\1", pattern)
 
 

@@ -1,4 +1,4 @@
-"""The state of a shell: variables, options, and what it is connected to."""
+"""The state of a shell: variables, options, input and outputs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _ENVIRONMENT = {
 
 
 class State:
-    """One shell: its variables, its working directory, and what it is connected to. A subshell is a copy.
+    """One shell: its variables, its working directory, its input and outputs. A subshell is a copy.
 
     `exported` holds the names of the variables that programs see. `status` is $?, `substituted` the exit status of the
-    last command substitution. `outputs` maps a descriptor to what
-    writes to it. `frames` holds, for each running function, the values that its local variables hide.
+    last command substitution. `outputs` maps a descriptor to its writer. `frames` holds, for each running function, the
+    values that its local variables hide.
     """
 
     def __init__(self, session: Session, stdin: Input, out: Write, error: Write) -> None:
@@ -50,7 +50,7 @@ class State:
         self.positional: tuple[str, ...] = ()
         self.options: set[str] = set()  # a, e, f, u, x
         self.name = NAME
-        self.place = ""  # where the running command stands, for messages
+        self.place = ""  # file and line of the running command, for messages
         self.directory = "/"
         self.status = self.substituted = 0
         self.exit_trap = ""
@@ -83,7 +83,7 @@ class State:
         self.outputs[2](f"{self.name}: {self.place}{message}\n".encode(errors="surrogateescape"))
 
     def abort(self, message: str, status: int = 1) -> NoReturn:
-        """Print an error message and end the shell. An interactive one goes on with the next line."""
+        """Print an error message and end the shell. An interactive one continues with the next line."""
         self.complain(message)
         raise Aborted(status)
 

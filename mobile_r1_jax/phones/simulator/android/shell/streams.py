@@ -1,4 +1,4 @@
-"""What a running command is connected to: its standard input, its outputs, and the session that it belongs to."""
+"""The connections of a running command: its standard input, its outputs, and its session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Killed(Exception):
 class Input:
     """A standard input: bytes that are there, and a source of more, which returns b"" at the end.
 
-    A terminal may go on after an end: Ctrl-D ends the input of one reader.
+    A terminal may continue after an end: Ctrl-D ends the input of one reader.
     """
 
     def __init__(self, data: bytes = b"", more: Callable[[], Awaitable[bytes]] | None = None) -> None:
@@ -74,7 +74,7 @@ class Host(Protocol):
 
     @property
     def not_found(self) -> str:
-        """What the shell says of a command that it does not find."""
+        """The shell's message for an unknown command."""
         ...
 
     def program(self, name: str) -> Program | None: ...

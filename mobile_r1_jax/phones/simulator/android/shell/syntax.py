@@ -95,7 +95,7 @@ class Simple:
 
 @dataclass(frozen=True)
 class Group:
-    """`{ LIST; }`, or `( LIST )` in a shell of its own."""
+    """`{ LIST; }`, or `( LIST )` in a separate shell."""
 
     body: List
     subshell: bool

@@ -69,7 +69,7 @@ def links(uri: str) -> str:
 
 
 def tables(data: dict[str, Any]) -> dict[str, Rows]:
-    """Return Android's tables of messages. Nobody answers, so that nothing is received."""
+    """Return Android's tables of messages. There are no answers, so no message is received."""
     columns = ("address", "type", "body")
     sent = [(name, 2, text) for name, texts in data["sent"].items() for text in texts]
     return {"sms": Rows(columns, sent), "sms/sent": Rows(columns, sent), "sms/inbox": Rows(columns, [])}

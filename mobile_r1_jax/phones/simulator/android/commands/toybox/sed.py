@@ -366,7 +366,7 @@ class _Run:
 
 
 def _inserted(mark: re.Match[str], match: re.Match[str]) -> str:
-    """Return what & or an escape in the replacement stands for."""
+    """Return the text for & or an escape in the replacement."""
     if mark[0] == "&":
         return match[0]
     if mark[1].isdigit():
