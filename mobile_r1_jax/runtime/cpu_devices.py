@@ -1,4 +1,4 @@
-"""Several CPU devices in one process, which show a mesh without the hardware: enough threads and time for all of them.
+"""Several CPU devices in one process, to show a mesh without the hardware: enough threads and time for all of them.
 
 XLA runs all CPU devices of a process with one pool of threads: one per core, and at least one per device. A program
 with a collective occupies a thread per device until all devices have arrived. When 32 programs are in flight, the start of
