@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from host_runs import start_run
+
 from mobile_r1_jax.runtime.cpu_devices import LIMIT, prepare_cpu_devices
 
 DEVICES = "--xla_force_host_platform_device_count="
