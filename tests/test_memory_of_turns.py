@@ -11,7 +11,7 @@ from test_memory import resident
 from mobile_r1_jax.launch import main
 from mobile_r1_jax.stages import scoring
 
-TURNS, WARM_UP, BOUND = 5000, 1000, 16 * 2**20
+TURNS, WARM_UP, BOUND = 5000, 1000, 32 * 2**20
 
 
 @pytest.mark.slow
