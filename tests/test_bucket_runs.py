@@ -15,7 +15,7 @@ from mobile_r1_jax.config import ConfigError, Run
 from mobile_r1_jax.model.checkpoints.huggingface import load_policy
 from mobile_r1_jax.run_directory import begin, check_storage
 from mobile_r1_jax.stages.export import export
-from mobile_r1_jax.training.checkpoint_storage import steps_in
+from mobile_r1_jax.training.checkpoint_storage import prepare_storage, steps_in
 
 
 @pytest.fixture
@@ -72,17 +72,18 @@ def test_a_wrong_bucket_ends_the_launch_in_one_line(bucket: Emulator, tmp_path: 
 @pytest.mark.slow
 def test_two_hosts_with_checkpoints_in_a_bucket_are_stopped_go_on_and_are_exported(bucket: Emulator, tmp_path) -> None:
     policy, folder = host_runs.write_one_layer_policy(tmp_path / "policy"), tmp_path / "runs"
-    flags = ["--stages=[format_finetuning]", "--format_finetuning.updates=1000", "--save_every=7"]
-    flags += ["--checkpoints=gs://bucket/two", "--keep=1", "--keep_every=7"]
+    flags = ["--stages=[format_finetuning]", "--format_finetuning.updates=1000", "--checkpoints=gs://bucket/two"]
     checkpoints, done = epath.Path("gs://bucket/two/run/format_finetuning"), 0
-    for processes, number in ((2, signal.SIGTERM), (2, signal.SIGKILL), (1, signal.SIGTERM)):
-        run = host_runs.start_run(folder, processes, 2 // processes, *flags, policy=policy)
-        wait_for_rows(run, done + 22)  # a save waits for the one before it: so one is complete after two
+    stops = ((2, signal.SIGTERM, 1000), (2, signal.SIGKILL, 7), (1, signal.SIGTERM, 1000))
+    for processes, number, every in stops:
+        keep = ["--keep=1", "--keep_every=7", f"--save_every={every}"]
+        run = host_runs.start_run(folder, processes, 2 // processes, *flags, *keep, policy=policy)
+        wait_for_rows(run, done + 22)  # a save waits for the one before it: so one is complete after three times 7
         run.processes[-1].send_signal(number)
         printed = run.printed(120)
         rows = run.rows()
         assert [row["step"] for row in rows] == list(range(1, len(rows) + 1)) and len(rows) >= done + 22, printed[0]
-        check_storage(Run(checkpoints="gs://bucket/two", name="run", folder=folder))
+        prepare_storage(checkpoints)
         done = steps_in(checkpoints)[-1]
         if number == signal.SIGTERM:
             assert [process.returncode for process in run.processes] == [143] * processes
@@ -90,6 +91,7 @@ def test_two_hosts_with_checkpoints_in_a_bucket_are_stopped_go_on_and_are_export
         else:
             assert done % 7 == 0 and done >= len(rows) - 15
     assert not (run.directory / "checkpoints").exists()
-    assert steps_in(checkpoints) == [*range(7, done, 7), done]
+    *kept, last = steps_in(checkpoints)
+    assert kept and all(step % 7 == 0 for step in kept) and last == done
     assert f"format_finetuning after {done} updates" in export(run.directory, tmp_path / "out")
     assert load_policy(tmp_path / "out").config == load_policy(policy).config

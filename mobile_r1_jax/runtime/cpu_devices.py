@@ -1,8 +1,8 @@
-"""Several CPU devices of one process, which show a mesh without the hardware: they wait for each other, but not forever.
+"""Several CPU devices in one process, to show a mesh without the hardware: enough threads and time for all of them.
 
-XLA runs all CPU devices of a process with one pool of threads: one per core, and at least one per device. A program with
-a collective occupies a thread per device until all devices have arrived. When 32 programs are under way, the start of
-another one occupies a thread per device too, until an earlier program ends. If it takes a thread that the earlier
+XLA runs all CPU devices of a process with one pool of threads: one per core, and at least one per device. A program
+with a collective occupies a thread per device until all devices have arrived. When 32 programs are in flight, the start
+of another one occupies a thread per device too, until an earlier program ends. If it takes a thread that the earlier
 program needs, that program's devices wait for the one without a thread. So the pool needs more threads.
 
 On a machine with much other work, a device can be late by half a minute. XLA stops the process after 40 seconds.

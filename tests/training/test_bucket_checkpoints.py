@@ -123,9 +123,10 @@ def test_a_bucket_that_refuses_is_one_line_and_no_damage(folder, states, bucket:
         save(checkpoints, states[6], 6, {})
         finish(checkpoints)
     assert "\n" not in str(caught.value)
-    with open_checkpoints(folder):  # removes what threads may have written after that
-        pass
-    assert [path.name for path in folder.iterdir()] == ["5"] and stored_parameters(folder)[0] == 5
+    assert steps_in(folder) == [5] and stored_parameters(folder)[0] == 5
+    with open_checkpoints(folder) as checkpoints:  # what threads may have written after that is not in the way
+        save(checkpoints, states[6], 6, {})
+    assert [path.name for path in sorted(folder.iterdir())] == ["5", "6"] and stored_parameters(folder)[0] == 6
 
 
 @pytest.mark.parametrize(
