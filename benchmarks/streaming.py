@@ -23,6 +23,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = (1080, 2400)
+COLUMNS = ("part", "steps", "seconds", "steps/s", "MB while it runs", "MB at its peak")
 PARTS = 5  # of a streamed epoch; the memory is noted after each
 
 
@@ -113,20 +114,23 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=25_000)
     arguments = parser.parse_args()
     folder, steps = arguments.folder / f"{arguments.steps}-steps", arguments.steps
-    annotations, rows = folder / "annotations", []
-    if not annotations.exists():
-        draft = folder / "draft"
-        rows.append(("write", alone(write_annotations, draft, steps)))
-        draft.rename(annotations)
-    size = sum(file.stat().st_size for file in annotations.rglob("*") if file.is_file()) / 1e6
-    if not (folder / "converted" / "README.md").exists():
-        rows.append((f"convert {size:,.0f} MB", alone(convert, annotations, folder / "converted", steps)))
-    rows.append(("stream", alone(stream, annotations, folder, steps)))
-    table = Table("part", "steps", "seconds", "steps/s", "MB while it runs", "MB at its peak")
-    for name, one in rows:
+    annotations, table = folder / "annotations", Table(*COLUMNS)
+
+    def run(name: str, part: Callable[..., Measurement], *arguments: Any) -> None:
+        one = alone(part, *arguments)
         *during, peak = one.memory
         speed = f"{one.steps / one.seconds:.1f}"
-        table.add_row(name, f"{one.steps:,}", f"{one.seconds:.0f}", speed, ", ".join(map(str, during)), str(peak))
+        cells = name, f"{one.steps:,}", f"{one.seconds:.0f}", speed, ", ".join(map(str, during)), str(peak)
+        table.add_row(*cells)
+        print(*cells, sep=" | ", flush=True)  # at once: a part takes minutes
+
+    if not annotations.exists():
+        run("write", write_annotations, folder / "draft", steps)
+        (folder / "draft").rename(annotations)
+    size = sum(file.stat().st_size for file in annotations.rglob("*") if file.is_file()) / 1e6
+    if not (folder / "converted" / "README.md").exists():
+        run(f"convert {size:,.0f} MB", convert, annotations, folder / "converted", steps)
+    run("stream", stream, annotations, folder, steps)
     Console().print(table)
     return 0
 

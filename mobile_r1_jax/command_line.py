@@ -12,6 +12,7 @@ from rich.console import Console
 from mobile_r1_jax.agent.errors import OneLineError
 from mobile_r1_jax.config import ConfigError, Run, asks_for_help, help_of
 from mobile_r1_jax.runtime.console import say
+from mobile_r1_jax.runtime.cpu_devices import prepare_cpu_devices
 from mobile_r1_jax.runtime.hosts import Hosts
 from mobile_r1_jax.runtime.interrupts import Interrupted, Interrupts
 from mobile_r1_jax.runtime.joining import is_joined, join_hosts
@@ -26,6 +27,7 @@ def run_command(command: str, description: str, arguments: Sequence[str] | None,
     body: is called with the arguments, the console and the handler of signals."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would report that torch is missing
+    prepare_cpu_devices()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if asks_for_help(arguments):
         with suppress(BrokenPipeError):  # the reader, such as head, closed the pipe

@@ -44,7 +44,7 @@ def test_only_new_shapes_are_compiled_after_the_first_update_of_a_stage(tmp_path
     assert Counter(row["stage"] for row in read_rows(rows) if "grad_norm" in row) == UPDATES
     ends = (0, 4, 7, 10)  # programs compiled here belong to an evaluation or to a stage's first update
     late = Counter(program for made, program in compiled if made not in ends)
-    assert late.keys() <= MOST.keys(), late
+    assert late.keys() <= {*MOST, "jit(is_finite)"}, late  # the last one belongs to the first checkpoint
     times = Counter(program for _, program in compiled)
     assert times["jit(decode)"] == times["jit(sample)"] == 1 and times["jit(_apply_update)"] == 2
     assert times["jit(fill)"] <= MOST["jit(fill)"] and times["jit(encode)"] <= MOST["jit(encode)"]

@@ -161,6 +161,19 @@ def test_other_files_are_copied_from_the_initial_policy(run, tmp_path) -> None:
     assert not list(tmp_path.glob("*.draft"))
 
 
+@pytest.mark.slow
+def test_only_one_of_several_concurrent_exports_succeeds(pair, run, tmp_path) -> None:
+    out = tmp_path / "exported"
+    command = [sys.executable, "-m", "mobile_r1_jax.export", str(run), f"--out={out}"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, **output) for _ in range(3)]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 2, 2], printed
+    assert sum("is there already; choose a new directory for --out" in text for text in printed) == 2
+    assert_same_weights(load_policy(out, jnp.float32), trained(pair.policy, 0.25))
+    assert not list(tmp_path.glob("*.draft"))
+
+
 def test_earlier_stage_and_another_dtype_can_be_exported(pair, run, tmp_path) -> None:
     out = tmp_path / "exported"
     assert main([str(run), f"--out={out}", "--stage=format_finetuning", "--dtype=bfloat16"]) == 0

@@ -71,3 +71,34 @@ def test_a_restart_replays_what_was_stored_and_records_what_was_interrupted(
         assert [row["step"] for row in lines(folder / "interrupted.jsonl")] == [2]
     numbers = [row["index"] for folder in folders for row in lines(folder / "replay.jsonl") if row["step"] == 2]
     assert sorted(numbers) == list(range(32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+@pytest.mark.parametrize(
+    ("flags", "begun", "seconds"),
+    [
+        (["--stages=[task_level]", "--evaluation.episodes=400"], "trajectories/evaluation-base/episodes.jsonl", 0),
+        (["--stages=[format_finetuning]"], "checkpoints/format_finetuning", 3),  # the first compilation
+        (FLAGS, "trajectories/task_level/playing.json", 3),
+    ],
+    ids=["evaluating", "compiling", "playing"],
+)
+def test_a_signal_to_one_host_ends_all_within_the_time_of_gke(tmp_path: Path, flags, begun, seconds, told) -> None:
+    policy = host_runs.write_one_layer_policy(tmp_path / "policy")
+    run = host_runs.start_run(tmp_path / "run", 2, 1, *flags, policy=policy)
+    wait_for(run, (run.directory / begun).exists)
+    time.sleep(seconds)
+    run.processes[told].send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    printed = run.printed(60)
+    assert time.monotonic() - began < 15
+    assert run.processes[told].returncode == 128 + signal.SIGTERM, printed
+    # If the main thread compiled for 5 s more, the process that was told has ended, and so has the other one.
+    ends = (
+        "stopped by SIGTERM; to go on: python -m",
+        "has ended; start all hosts again",
+        "with nothing to save; to go on",
+    )
+    assert all(process.returncode in (1, 143) for process in run.processes)
+    assert any(words in printed[0] for words in ends), printed

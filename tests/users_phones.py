@@ -94,13 +94,13 @@ class UsersPhones:
 
     def _record(self, number: int, phone: ListeningPhone) -> None:
         trouble = phone.android.trouble
-        asked = trouble.asked
+        count_request = trouble.count_request
 
         def record(android: object, service: str) -> None:
             self.requests[number].append(service)
-            asked(android, service)
+            count_request(android, service)
 
-        trouble.asked = record
+        trouble.count_request = record
 
 
 @contextlib.contextmanager

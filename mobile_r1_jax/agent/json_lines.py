@@ -71,20 +71,17 @@ def count_lines(path: Path) -> tuple[int, bytes]:
 
 
 def keep_objects(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Remove every object that is not wanted, atomically. The other lines do not change.
+    """Remove every object that is not wanted, atomically, with one in memory at a time. The other lines do not change.
 
     Raise OneLineError as `read_objects`, and OSError when the new file cannot be written.
     """
-    rows = _parsed(path)
-    kept = [line for row, line in rows if wanted(row)]
-    if len(kept) == len(rows):
-        return
-    _write(path, kept)
+    if not all(wanted(row) for row, _ in _parsed(path)):
+        _write(path, (line for row, line in _parsed(path) if wanted(row)))
 
 
 def sort_objects(path: Path, key: Callable[[dict[str, Any]], Any]) -> None:
     """Sort the lines of a file by a key of their objects, atomically. Raise as `keep_objects`."""
-    rows = _parsed(path)
+    rows = list(_parsed(path))
     in_order = sorted(rows, key=lambda row: key(row[0]))
     if in_order != rows:
         _write(path, [line for _, line in in_order])
@@ -94,27 +91,30 @@ def _write(path: Path, lines: Iterable[bytes]) -> None:
     draft = path.with_suffix(".new")
     try:
         with name_file(draft):
-            draft.write_bytes(b"".join(line + b"\n" for line in lines))
+            with draft.open("wb") as file:
+                file.writelines(line + b"\n" for line in lines)
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _parsed(path: Path) -> list[tuple[dict[str, Any], bytes]]:
-    """Return every object with the bytes of its line."""
+def _parsed(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield every object with the bytes of its line."""
     if not path.exists():
-        return []
-    *whole, last = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(whole, 1):
-        if line.strip():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            whole = line.endswith(b"\n")
+            line = line.removesuffix(b"\n")
+            if not line.strip():
+                continue
             try:
-                rows.append((_object(line), line))
+                row = _object(line)
             except ValueError as error:
+                if not whole:
+                    return
                 raise OneLineError(f"{path}, line {number}: {error}; remove this line") from error
-    if _is_complete(last):
-        rows.append((_object(last), last))
-    return rows
+            yield row, line
 
 
 def _object(line: bytes) -> dict[str, Any]:

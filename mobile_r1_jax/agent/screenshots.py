@@ -115,7 +115,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return image.convert("RGB")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def smart_resize(width: float, height: float, *, factor: int = 28, min_pixels: int, max_pixels: int) -> tuple[int, int]:

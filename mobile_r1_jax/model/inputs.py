@@ -1,6 +1,7 @@
 """The one batch: screens, prompts and completions as pytrees, assembled on the host in NumPy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from mobile_r1_jax.model.config import VisionConfig
 from mobile_r1_jax.model.packing import Screens, Size, pack_screens, smallest_bucket, smallest_shape
 
 Array = jax.Array | np.ndarray
+_THREADS = ThreadPoolExecutor(thread_name_prefix="patches")
 
 
 @jax.tree_util.register_dataclass
@@ -89,12 +91,20 @@ def collate(
     distinct = distinct_screens(prompts)
     sizes = [size for _, size in distinct.values()]
     shape = smallest_shape(sizes, config=config, row_buckets=screen_buckets, block_buckets=window_buckets)
-    values = [patches(screenshot, size) for screenshot, size in distinct.values()]
+    values = patches_of_all(distinct.values(), patches)
     screens, places = pack_screens(values, sizes, config=config, shape=shape)
     rows = len(prompts) if row_buckets is None else smallest_bucket(len(prompts), row_buckets, "prompts in a batch")
     return screens, stack_prompts(
         prompts, dict(zip(distinct, places, strict=True)), rows=rows, prompt_buckets=prompt_buckets
     )
+
+
+def patches_of_all(
+    screens: Collection[tuple[ScreenshotLike, Size]], patches: Callable[[ScreenshotLike, Size], np.ndarray]
+) -> list[np.ndarray]:
+    """Return the patches of each (screenshot, size), in order. Decoding and resizing release Python's lock, so threads
+    do them on all cores."""
+    return list(_THREADS.map(lambda screen: patches(*screen), screens))
 
 
 def identity(prompt: PromptLike) -> tuple[bytes, ...]:

@@ -109,6 +109,7 @@ def _wait_for_all(place: Place, seconds: float) -> dict[int, Link]:
             links.setdefault(index, link)
         with suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)  # ends the thread
+    threading.Thread(target=_turn_away, args=(hellos,), daemon=True).start()
     for link in links.values():
         link.send("welcome" if problem is None else "refused", problem)
     if problem is not None:
@@ -134,6 +135,14 @@ def _hear_hello(connection: socket.socket, address: str, hellos: queue.SimpleQue
             hellos.put((index, count, link))
         case _:
             link.close()
+
+
+def _turn_away(hellos: queue.SimpleQueue[tuple[int, int, Link]]) -> None:
+    """Refuse the processes that have called after all others."""
+    while True:
+        index, _, link = hellos.get()
+        link.send("refused", f"all processes have come before this process {index}; give each its own hosts.index")
+        link.close()
 
 
 def _problem(place: Place, index: int, count: int, link: Link, links: dict[int, Link]) -> str | None:

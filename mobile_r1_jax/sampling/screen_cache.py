@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mobile_r1_jax.model.config import VisionConfig
-from mobile_r1_jax.model.inputs import EncodedScreens, ScreenId, ScreenshotLike
+from mobile_r1_jax.model.inputs import EncodedScreens, ScreenId, ScreenshotLike, patches_of_all
 from mobile_r1_jax.model.packing import Screens, Shape, Size, blocks_of, first_fit, pack_screens, smallest_shape
 from mobile_r1_jax.model.vision import VisionTower
 
@@ -77,7 +77,7 @@ class ScreenCache:
             filled = filled[rows:]
 
     def _encode_rows(self, shown: Mapping[ScreenId, SizedScreenshot], shape: Shape) -> None:
-        values = [self.patches(screenshot, size) for screenshot, size in shown.values()]
+        values = patches_of_all(shown.values(), self.patches)
         screens, places = pack_screens(values, [size for _, size in shown.values()], config=self.config, shape=shape)
         tokens = np.asarray(encode(self.vision, self.place(screens))).reshape(-1, self.config.out_width)
         for key, place in zip(shown, places, strict=True):

@@ -3,8 +3,11 @@
 Weights go from the checkpoint into the files one part at a time, so the export needs little memory for any policy size.
 """
 
+import os
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,8 +45,7 @@ def export(
     policy that the run began with, or float32 with peft. policy: the directory of that policy, if it has moved. peft:
     write only the adapters. `out` is created atomically. Raise ValueError or OSError, in one line.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already; choose a new directory for --out")
+    _check_new(out)
     policy, lora = initial_policy(run) if policy is None else policy, trained_lora(run)
     adapted = (policy / CONFIG).is_file()  # the run began with PEFT adapters
     base = initial_base(run) if adapted else None
@@ -61,22 +63,38 @@ def export(
     learnt = shapes if lora is None else adapter_shapes(config, lora)
     if problems := differences({path: array.shape for path, array in stored.items()}, learnt):
         raise ValueError(f"the checkpoint of {stage} is not of the architecture of {policy}: {'; '.join(problems)}")
-    draft = out.with_name(f"{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    if lora is None:
-        write_model(draft, config, shapes, partial(_read, stored), dtype=dtype, like=policy, base=base)
-    elif peft:
-        write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
-    else:
-        with stored_weights(policy, base) as read:
-            merged = merge_on_read(read, _matrices(stored, lora))
-            write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
-    if agent := agent_of_run(run):
-        agent.write(draft)
-    draft.replace(out)
+    with _created(out) as draft:
+        if lora is None:
+            write_model(draft, config, shapes, partial(_read, stored), dtype=dtype, like=policy, base=base)
+        elif peft:
+            write_adapters(draft, _matrices(stored, lora), lora, base=str(policy), dtype=np.dtype(dtype))
+        else:
+            with stored_weights(policy, base) as read:
+                merged = merge_on_read(read, _matrices(stored, lora))
+                write_model(draft, config, shapes, merged, dtype=dtype, like=policy, base=base)
+        if agent := agent_of_run(run):
+            agent.write(draft)
     files = list(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
     return f"{out}: {stage} after {step} updates, {dtype}, {format_size(size)} in {len(files)} file(s)"
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already; choose a new directory for --out")
+
+
+@contextmanager
+def _created(out: Path) -> Iterator[Path]:
+    """Yield a draft of a directory, which becomes the directory at the end. Other processes may export the same."""
+    draft = out.with_name(f"{out.name}.{socket.gethostname()}-{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield draft
+        _check_new(out)
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def find_policy(name: Path) -> Path:
@@ -92,7 +110,11 @@ def find_policy(name: Path) -> Path:
     _, step, _ = latest_checkpoint(run, stage)
     out = run / EXPORTED / f"{stage}-{step}"
     if not out.is_dir():
-        export(run, out, stage=stage)
+        try:
+            export(run, out, stage=stage)
+        except ValueError:
+            if not out.is_dir():  # else another process has exported it
+                raise
     return out
 
 

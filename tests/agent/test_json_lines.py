@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import resource
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,15 @@ def test_stream_gives_line_numbers_and_reasons_for_broken_lines(tmp_path: Path) 
     assert [row for _, row in rows if isinstance(row, dict)] == [{"a": 1}, {"a": 3}]
     broken = {number: row.reason for number, row in rows if isinstance(row, Malformed)}
     assert list(broken) == [3, 4, 6] and "must be a JSON object, is list" in broken[3] and "not JSON" in broken[6]
+
+
+@pytest.mark.parametrize("kept", [5000, 4000, 0])
+def test_rows_are_removed_with_one_in_memory(kept: int, tmp_path: Path) -> None:
+    file, rows = tmp_path / "rows.jsonl", 5000
+    file.write_text("".join(json.dumps({"n": number, "text": "x" * 2000}) + "\n" for number in range(rows)))
+    tracemalloc.start()
+    keep_objects(file, lambda row: row["n"] < kept)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20  # of a file of 10 MB
+    assert [row["n"] for row in read_objects(file)] == list(range(kept))

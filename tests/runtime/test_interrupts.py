@@ -92,14 +92,14 @@ def test_saving_that_takes_too_long_is_given_up(parts: dict[str, str]) -> None:
 )
 def test_a_compilation_with_nothing_to_save_is_not_waited_for(parts: dict[str, str]) -> None:
     status, lines, seconds = interrupted(signal.SIGTERM, limit="30.0", **parts)
-    assert status == 128 + signal.SIGTERM and seconds < 4
+    assert status == 128 + signal.SIGTERM and seconds < 20
     assert lines[-1] == "stopped by SIGTERM, with nothing to save; to go on, start the same command again"
 
 
 def test_threads_that_work_on_are_not_waited_for() -> None:
     work = "await asyncio.to_thread(time.sleep, 60)"
     status, lines, seconds = interrupted(signal.SIGTERM, work=work, limit="30.0")
-    assert (status, lines) == (128 + signal.SIGTERM, ["saving", "saved", "stopped by SIGTERM"]) and seconds < 4
+    assert (status, lines) == (128 + signal.SIGTERM, ["saving", "saved", "stopped by SIGTERM"]) and seconds < 20
 
 
 def test_a_second_signal_does_not_wait_for_saving() -> None:
