@@ -27,7 +27,7 @@ def run(bucket: Emulator, tmp_path: Path) -> Run:
     return run
 
 
-def test_a_run_goes_on_only_with_its_own_checkpoints(run: Run, tmp_path: Path) -> None:
+def test_run_resumes_only_with_its_own_checkpoints(run: Run, tmp_path: Path) -> None:
     folder = f"gs://bucket/{tmp_path.name}"
     assert str(run.checkpoint_folder) == f"{folder}/run"
     go_on(run)
@@ -51,26 +51,26 @@ def test_force_discards_the_checkpoints_in_the_bucket(run: Run, tmp_path: Path) 
 @pytest.mark.parametrize(
     "place", ["s3://bucket/folder", "gs:/bucket", "gs://", "gs://b//c", "folder", "gs://Bucket_/a b"]
 )
-def test_what_is_no_folder_of_a_bucket_is_refused(place: str, tmp_path: Path) -> None:
+def test_value_that_is_not_a_bucket_folder_is_refused(place: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^checkpoints is .*; name a folder of a bucket, gs://BUCKET/FOLDER"):
         run_in(tmp_path, f"--checkpoints={place}")
 
 
-def test_a_run_does_not_start_without_its_bucket(run: Run) -> None:
+def test_run_does_not_start_without_its_bucket(run: Run) -> None:
     check_storage(replace(run, checkpoints=None))
     with pytest.raises(ConfigError, match=r"^checkpoints: there is no bucket gs://no-such-bucket, or it is not yours"):
         check_storage(replace(run, checkpoints="gs://no-such-bucket/folder"))
 
 
 @pytest.mark.slow
-def test_a_wrong_bucket_ends_the_launch_in_one_line(bucket: Emulator, tmp_path: Path) -> None:
+def test_launch_with_a_wrong_bucket_is_a_one_line_error(bucket: Emulator, tmp_path: Path) -> None:
     [printed] = host_runs.start_run(tmp_path, 1, 1, "--checkpoints=gs://no-such-bucket/a").printed(120)
     assert printed.startswith("error: checkpoints: there is no bucket") and len(printed.splitlines()) < 3, printed
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_two_hosts_with_checkpoints_in_a_bucket_are_stopped_go_on_and_are_exported(bucket: Emulator, tmp_path) -> None:
+def test_two_hosts_with_a_bucket_stop_resume_and_export(bucket: Emulator, tmp_path) -> None:
     policy, folder = host_runs.write_one_layer_policy(tmp_path / "policy"), tmp_path / "runs"
     flags = ["--stages=[format_finetuning]", "--format_finetuning.updates=1000", "--checkpoints=gs://bucket/two"]
     checkpoints, done = epath.Path("gs://bucket/two/run/format_finetuning"), 0

@@ -35,9 +35,7 @@ def start_second_update(folder: Path) -> host_runs.HostRun:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("which", "fewest"), [("python", 2), ("adb", 0)])
-def test_the_simulator_or_adb_server_of_a_host_is_killed_and_the_run_goes_on(
-    tmp_path: Path, which: str, fewest: int
-) -> None:
+def test_run_continues_after_a_kill_of_a_simulator_or_adb_server(tmp_path: Path, which: str, fewest: int) -> None:
     run = start_second_update(tmp_path / "run")
     os.kill(commands_of(run.processes[1].pid)[which], signal.SIGKILL)
     run.finish()
@@ -52,9 +50,7 @@ def test_the_simulator_or_adb_server_of_a_host_is_killed_and_the_run_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed", "hosts"), [(1, 2), (0, 1)])
-def test_a_restart_replays_what_was_stored_and_records_what_was_interrupted(
-    tmp_path: Path, killed: int, hosts: int
-) -> None:
+def test_restart_replays_stored_episodes_and_records_interrupted_ones(tmp_path: Path, killed: int, hosts: int) -> None:
     run = start_second_update(tmp_path / "run")
     before = run.rows()
     folders = [run.directory / "trajectories" / name for name in ("task_level", "task_level-host-1")]
@@ -84,7 +80,7 @@ def test_a_restart_replays_what_was_stored_and_records_what_was_interrupted(
     ],
     ids=["evaluating", "compiling", "playing"],
 )
-def test_a_signal_to_one_host_ends_all_within_the_time_of_gke(tmp_path: Path, flags, begun, seconds, told) -> None:
+def test_signal_to_one_host_ends_all_within_15_seconds(tmp_path: Path, flags, begun, seconds, told) -> None:
     policy = host_runs.write_one_layer_policy(tmp_path / "policy")
     run = host_runs.start_run(tmp_path / "run", 2, 1, *flags, policy=policy)
     wait_for(run, (run.directory / begun).exists)

@@ -16,7 +16,7 @@ import yaml
 from mobile_r1_jax import act, evaluate
 
 
-def test_two_hosts_learn_from_stored_episodes_what_one_learns(tmp_path: Path) -> None:
+def test_two_hosts_and_one_learn_the_same_from_stored_episodes(tmp_path: Path) -> None:
     policy = host_runs.write_one_layer_policy(tmp_path / "policy")
     runs = {}
     for processes in (2, 1):
@@ -48,7 +48,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("processes", "devices", "mesh"), [(2, 2, "4x1"), (4, 1, "4x1"), (2, 4, "2x4x1"), (2, 4, "4x2")]
 )
-def test_hosts_sample_and_learn_what_one_process_does(trained: Path, tmp_path: Path, processes, devices, mesh) -> None:
+def test_hosts_and_one_process_sample_and_learn_the_same(
+    trained: Path, tmp_path: Path, processes, devices, mesh
+) -> None:
     flags = [f"--mesh={mesh}", "--temperature=1.3", "--evaluation.episodes=3"]
     flags += ["--format_finetuning.updates=2", "--action_level.updates=2", "--task_level.updates=3"]
     host_runs.store_episodes(tmp_path / "several" / "run", updates=2)  # the third update is played
@@ -73,7 +75,7 @@ def wait_for_rows(run: host_runs.HostRun, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_or_killed_goes_on_from_its_last_checkpoint_on_any_number_of_hosts(
+def test_stopped_and_killed_runs_resume_on_any_number_of_hosts(
     tmp_path: Path,
 ) -> None:
     policy, folder = host_runs.write_one_layer_policy(tmp_path / "policy"), tmp_path / "run"
@@ -118,7 +120,7 @@ def test_a_run_that_is_stopped_or_killed_goes_on_from_its_last_checkpoint_on_any
         (["--folder=FOLDER/elsewhere"], "folder: process 1 does not see"),
     ],
 )
-def test_hosts_with_other_flags_are_refused_in_one_line_before_anything_starts(tmp_path: Path, flags, says) -> None:
+def test_different_flags_are_a_one_line_error_before_anything_starts(tmp_path: Path, flags, says) -> None:
     last = [flag.replace("FOLDER", str(tmp_path)) for flag in flags]
     run = host_runs.start_run(tmp_path, 2, 1, last=last)
     for process, printed in zip(run.processes, run.printed(120), strict=True):
@@ -136,7 +138,7 @@ def test_hosts_with_other_flags_are_refused_in_one_line_before_anything_starts(t
         (["--format_finetuning.batch=1"], "format_finetuning.batch is 1, less than the 2 hosts"),
     ],
 )
-def test_what_hosts_cannot_share_is_refused_in_one_line(tmp_path: Path, flags, says) -> None:
+def test_indivisible_work_and_impossible_meshes_are_one_line_errors(tmp_path: Path, flags, says) -> None:
     run = host_runs.start_run(tmp_path, 2, 1, *flags)
     for printed in run.printed(120):
         assert says in printed and len(printed.splitlines()) == 1, printed
@@ -153,7 +155,7 @@ def refused(run: host_runs.HostRun) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["launch", "evaluate"])
-def test_hosts_with_other_code_are_refused_in_one_line(tmp_path: Path, command: str) -> None:
+def test_different_code_is_a_one_line_error(tmp_path: Path, command: str) -> None:
     root = Path(__file__).resolve().parent.parent
     for package in ("mobile_r1_jax", "data_pipelines"):
         shutil.copytree(root / package, tmp_path / "copy" / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -166,7 +168,7 @@ def test_hosts_with_other_code_are_refused_in_one_line(tmp_path: Path, command: 
 
 
 @pytest.mark.slow
-def test_hosts_with_other_libraries_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_different_libraries_are_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "other" / "optax-0.0.1.dist-info").mkdir(parents=True)
     (tmp_path / "other" / "optax-0.0.1.dist-info" / "METADATA").write_text("Name: optax\nVersion: 0.0.1\n")
     paths = os.pathsep.join([str(tmp_path / "other"), *filter(None, sys.path)])
@@ -176,7 +178,7 @@ def test_hosts_with_other_libraries_are_refused_in_one_line(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["launch", "evaluate"])
-def test_a_phone_in_the_lists_of_two_hosts_is_refused_in_one_line(tmp_path: Path, command: str) -> None:
+def test_same_phone_on_two_hosts_is_a_one_line_error(tmp_path: Path, command: str) -> None:
     flags = ["--tasks=configs/tasks/aosp.yaml", "--phones.source=[devices]", "--phones.devices.server=127.0.0.1:5037"]
     serials, more = ["--phones.devices.serials=[a,10.0.0.7:5555]"], ["--phones.devices.serials=[10.0.0.7:5555]"]
     run = host_runs.start_run(tmp_path / "run", 2, 1, *flags, *serials, command=command, last=more)
@@ -186,7 +188,7 @@ def test_a_phone_in_the_lists_of_two_hosts_is_refused_in_one_line(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["launch", "evaluate"])
-def test_a_host_that_never_comes_is_named_in_one_line(tmp_path: Path, command: str) -> None:
+def test_missing_host_is_a_one_line_error(tmp_path: Path, command: str) -> None:
     run = host_runs.start_run(tmp_path / "run", 2, 1, "--hosts.wait=12", command=command, last=["--nonsense"])
     printed = run.printed(60)
     assert "process 1 of 2 did not come within 12 s (hosts.wait)" in printed[0] and len(printed[0].splitlines()) == 1
@@ -194,7 +196,7 @@ def test_a_host_that_never_comes_is_named_in_one_line(tmp_path: Path, command: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "tool"), [("evaluate", "mpi"), ("launch", "slurm")])
-def test_processes_that_a_tool_starts_evaluate_what_one_does(tmp_path: Path, command, tool) -> None:
+def test_processes_of_a_start_tool_and_one_process_evaluate_the_same(tmp_path: Path, command, tool) -> None:
     policy = host_runs.write_one_layer_policy(tmp_path / "policy")
     flags = ["--evaluation.episodes=5", "--evaluation.unseen_app_episodes=2", "--stages=[format_finetuning]"]
     several = host_runs.start_run(tmp_path / "2", 2, 1, *flags, command=command, tool=tool, policy=policy)
@@ -222,7 +224,7 @@ def test_processes_that_a_tool_starts_evaluate_what_one_does(tmp_path: Path, com
         (evaluate, ["--judge_agreement"]),
     ],
 )
-def test_what_one_process_does_is_refused_in_one_line_in_each_of_several(
+def test_commands_for_one_process_are_one_line_errors_in_several(
     command, arguments, monkeypatch, capfd, tmp_path
 ) -> None:
     for name, value in host_runs.places(4, "slurm")[2][1].items():

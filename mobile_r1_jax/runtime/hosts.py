@@ -3,7 +3,7 @@
 A process alone has `Hosts()`, whose methods return at once. With several processes, every one calls the same methods
 in the same order. They exchange small values through process 0 (links.py), so no host waits on a device for another
 one whose phones are slower. If a process ends, each other one prints a line and ends too: the devices' programs would
-wait for it for ever.
+wait for it forever.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from mobile_r1_jax.runtime.links import Link
 from mobile_r1_jax.runtime.places import Place
 
 T = TypeVar("T")
-NOTICE_SECONDS = 2.0  # in which a host learns that another one is lost
+NOTICE_SECONDS = 2.0  # within which a host learns that another one is lost
 START_AGAIN = "start all hosts again: the run goes on from its last checkpoint"
 
 
@@ -36,11 +36,11 @@ class Hosts:
     def __init__(self, place: Place | None = None, links: Mapping[int, Link] | None = None) -> None:
         self.index, self.count = (0, 1) if place is None else (place.index, place.count)
         self.unsaved = False  # there is something to save that the last checkpoint lacks
-        self.stopping = False  # this process was told to stop; the others learn it in the next `gather`
+        self.stopping = False  # this process got a signal to stop; the others learn of it in the next `gather`
         self._links = dict(links or {})
         self._inbox: dict[int, queue.SimpleQueue[Any]] = {index: queue.SimpleQueue() for index in self._links}
         self._left = False  # no process waits for this one any more
-        self._told = threading.Lock()  # held for good by the first thread that ends the process
+        self._ending = threading.Lock()  # held for good by the first thread that ends the process
         self._cancel_work: Any = None
         self._on_stop: Any = None
         for index in self._links:
@@ -62,7 +62,7 @@ class Hosts:
     def gather(self, name: str, value: T) -> list[T]:
         """Wait for all hosts, and return their values (of JSON types) by index.
 
-        Raise asyncio.CancelledError on all hosts if one of them was told to stop, and HostsError if they call it by
+        Raise asyncio.CancelledError on all hosts if one of them is stopping, and HostsError if they call it by
         different names."""
         if self.count == 1:
             return [value]
@@ -91,7 +91,7 @@ class Hosts:
         return result
 
     def agree(self, facts: Mapping[str, str]) -> None:
-        """Raise HostsError in one line, on all hosts, if a fact is another one on some host."""
+        """Raise HostsError in one line, on all hosts, if a fact differs between hosts."""
         every = self.gather("agreement", [self.name, dict(facts)])
         name, own = every[0]
         for index, (other_name, other) in enumerate(every):
@@ -111,8 +111,8 @@ class Hosts:
     async def until_stop(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns, between two calls of `gather`.
 
-        When a host is told to stop, or its work fails, all hosts cancel it and raise together: asyncio.CancelledError,
-        or what failed."""
+        When a host stops or its work fails, all hosts cancel the work and raise together: asyncio.CancelledError, or
+        the error of the host that failed."""
         if self.count == 1:
             return await work
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
@@ -130,7 +130,7 @@ class Hosts:
             self._cancel_work = None
 
     def on_stop(self, act: Any) -> None:
-        """Call `act()`, in any thread, when another host was told to stop."""
+        """Call `act()`, in any thread, when another host is stopping."""
         self._on_stop = act
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class Hosts:
             link.close()
 
     def _part(self) -> None:
-        """Tell the others, who know why, that this process goes."""
+        """Tell the other processes that this one ends; they know the reason."""
         self._left = True
         self._send_all("bye")
 
@@ -167,7 +167,7 @@ class Hosts:
         if not isinstance(error, KeyboardInterrupt):
             time.sleep(NOTICE_SECONDS)
             message = " ".join(f"{error}".split()) or type(error).__name__
-        self._told.acquire(blocking=False)
+        self._ending.acquire(blocking=False)
         self._send_all("failed", [self.index, self.name, message])
 
     def _exchange(self, part: Sequence[Any]) -> list[Any]:
@@ -179,7 +179,7 @@ class Hosts:
         return parts
 
     def _follow(self) -> None:
-        """Stop, as another host was told to."""
+        """Stop, because another host is stopping."""
         if not self.stopping:
             self.stop()
             if self._on_stop is not None:
@@ -207,7 +207,7 @@ class Hosts:
 
     def _end(self, index: int, name: str, message: str) -> None:
         """Print why this process ends, and end it: its main thread may be inside a program of all hosts."""
-        if self._told.acquire(blocking=False):
+        if self._ending.acquire(blocking=False):
             what = f"failed: {message.removeprefix('error: ')}" if message else f"has ended; {START_AGAIN}"
             with suppress(OSError, ValueError):
                 print(f"error: process {index} ({name}) {what}", file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ def check_alike(run: Run, inputs: Mapping[str, str], hosts: Hosts) -> None:
 
 
 def check_updates(run: Run, hosts: Hosts) -> None:
-    """Raise ConfigError if an update has too little for every host."""
+    """Raise ConfigError if an update has too few items for the number of hosts."""
     parts = {
         "format_finetuning.batch": run.format_finetuning.batch,
         "action_level.prompts": run.action_level.prompts,

@@ -72,7 +72,7 @@ async def play_own(
 ) -> OwnEpisodes:
     """Play this host's share of an update's tasks and store the episodes, or take those that a killed run has stored.
 
-    All hosts call it together. Raise asyncio.CancelledError on all of them when one was told to stop."""
+    All hosts call it together. Raise asyncio.CancelledError on all of them when one is stopping."""
     hosts, numbers = session.hosts, session.hosts.share(len(tasks))
     own, folder = {index: tasks[index] for index in numbers}, records.folder / hosts.folder(NAME)
     own_tasks, tell = list(own.values()), partial(say, session.console)
@@ -85,7 +85,7 @@ async def play_own(
         )
     for other in left_folders(records.folder / NAME, hosts.count) if hosts.first else ():
         begin_update(other, step, {})
-        store_update(records, other, step, {}, [])  # nothing: the hosts that are there repeat this update
+        store_update(records, other, step, {}, [])  # no episode: the present hosts repeat this update
     begin_update(folder, step, own)
     with session.sampler(policy) as copy:
         engine = session.engine(copy, session.run.temperature, cache)

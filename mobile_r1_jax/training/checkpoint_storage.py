@@ -20,7 +20,7 @@ GS = "gs://"
 DRAFT = ".orbax-checkpoint-tmp"  # part of the name of an unfinished checkpoint in a local folder
 COMMITTED = "commit_success.txt"
 SECONDS = 20.0  # to wait for the first answer of a bucket
-ROLES = "Storage Object User and Storage Legacy Bucket Reader"  # what writing, deleting and Orbax's question need
+ROLES = "Storage Object User and Storage Legacy Bucket Reader"  # for writing, deleting and Orbax's check
 
 
 def as_folder(path: os.PathLike[str]) -> epath.Path:
@@ -43,7 +43,7 @@ def store_spec(folder: epath.Path) -> dict[str, Any]:
 
 
 def entries(folder: epath.Path) -> list[epath.Path]:
-    """Return what lies in a folder, sorted; nothing if it is missing."""
+    """Return the entries of a folder, sorted; none if it is missing."""
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def steps_in(directory: epath.Path) -> list[int]:
 
 
 def prepare_storage(folder: epath.Path, *, write: bool = True) -> None:
-    """Make this process ready to read a folder, and try whether it may write and delete there. Local: do nothing.
+    """Make this process ready to read a folder, and check whether it may write and delete there. Local: do nothing.
 
     Raise OneLineError if a package, the credentials, the bucket or a permission is missing, or nothing answers."""
     if not in_bucket(folder):
@@ -86,7 +86,7 @@ def prepare_storage(folder: epath.Path, *, write: bool = True) -> None:
         logging.getLogger(library).setLevel(logging.CRITICAL)  # they log what they raise, with tracebacks
     bucket, note = str(folder).removeprefix(GS).partition("/")[0], f"write-test-{uuid.uuid4().hex}"
     try:
-        storage.Client().get_bucket(bucket, timeout=SECONDS, retry=None)  # Orbax asks this too
+        storage.Client().get_bucket(bucket, timeout=SECONDS, retry=None)  # Orbax calls this too
         if write:
             tensorstore.KvStore.open(store_spec(folder)).result().write(note, note.encode()).result()
             (folder / note).unlink()

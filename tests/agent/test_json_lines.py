@@ -29,7 +29,7 @@ FIRST = '{"stage": "base", "note": "“ok” 好"}\n'.encode()
         b"{",
     ],
 )
-def test_a_torn_last_line_is_ignored_and_the_next_append_removes_it(torn: bytes, tmp_path: Path) -> None:
+def test_cut_last_line_is_ignored_and_removed_by_the_next_append(torn: bytes, tmp_path: Path) -> None:
     for begun in (FIRST, b""):
         file = tmp_path / "rows.jsonl"
         file.write_bytes(begun + torn)
@@ -40,7 +40,7 @@ def test_a_torn_last_line_is_ignored_and_the_next_append_removes_it(torn: bytes,
         assert read_objects(file) == [*there, {"n": 2}]
 
 
-def test_a_last_line_that_only_lacks_its_line_break_is_kept(tmp_path: Path) -> None:
+def test_last_line_without_line_break_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     for last in ('{"n": 1}', "{}"):
         file.write_bytes(FIRST + last.encode())
@@ -102,7 +102,7 @@ def test_stream_gives_line_numbers_and_reasons_for_broken_lines(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kept", [5000, 4000, 0])
-def test_rows_are_removed_with_one_in_memory(kept: int, tmp_path: Path) -> None:
+def test_removing_objects_keeps_one_in_memory(kept: int, tmp_path: Path) -> None:
     file, rows = tmp_path / "rows.jsonl", 5000
     file.write_text("".join(json.dumps({"n": number, "text": "x" * 2000}) + "\n" for number in range(rows)))
     tracemalloc.start()

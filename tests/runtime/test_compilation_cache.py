@@ -42,7 +42,7 @@ def unchanged() -> Iterator[None]:
         ("named", "told", "cpu", "named"),
     ],
 )
-def test_programs_are_kept_where_a_run_or_the_environment_says_and_by_themselves_only_on_accelerators(
+def test_folder_of_programs_comes_from_run_or_environment_and_by_default_only_on_accelerators(
     folder, told, backend, kept, monkeypatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "home")
@@ -52,7 +52,7 @@ def test_programs_are_kept_where_a_run_or_the_environment_says_and_by_themselves
     assert jax.config.jax_compilation_cache_dir == kept
 
 
-def test_a_second_process_takes_from_the_disk_what_the_first_one_compiled(tmp_path: Path) -> None:
+def test_second_process_reads_the_compiled_programs_from_disk(tmp_path: Path) -> None:
     def start() -> str:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "kept")]
         return subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=True).stdout.strip()

@@ -11,7 +11,7 @@ from mobile_r1_jax.runtime.compilations import JAX_LOG, Compilation, recompilati
 TWO, THREE = jnp.zeros((2, 4)), jnp.zeros((3, 4))
 
 
-def test_every_compilation_is_seen_once_in_whatever_thread_it_is_and_no_call_beyond_it(caplog) -> None:
+def test_each_compilation_is_recorded_once_in_any_thread(caplog) -> None:
     @jax.jit
     def twice(x: jax.Array) -> jax.Array:
         return 2 * x
@@ -29,14 +29,14 @@ def test_every_compilation_is_seen_once_in_whatever_thread_it_is_and_no_call_bey
     assert (caplog.records, JAX_LOG.level, JAX_LOG.filters) == ([], logging.NOTSET, [])
 
 
-def test_what_jax_would_have_logged_is_logged(caplog) -> None:
+def test_messages_of_jax_are_still_logged(caplog) -> None:
     with record_compilations() as compiled, jax.log_compiles():
         jax.jit(lambda x: 3 * x)(TWO)
     assert len(compiled) == 1
     assert len([record for record in caplog.records if record.getMessage().startswith("Compiling")]) == 1
 
 
-def test_the_cause_is_told_only_of_programs_that_had_been_compiled() -> None:
+def test_cause_is_reported_only_for_recompiled_programs() -> None:
     first, other = Compilation("jit(f)", ("float32[2]", "int32[2]")), Compilation("jit(g)", ("float32[3]",))
     wider = Compilation("jit(f)", ("float32[3]", "int32[2]"))
     assert list(recompilations([first, other], 0)) == []

@@ -63,14 +63,14 @@ def run_script(
 
 
 @pytest.mark.parametrize("devices", [2, 3, 8])
-def test_devices_finish_hundreds_of_programs_that_nobody_waits_for(devices: int) -> None:
+def test_devices_finish_hundreds_of_programs_in_flight(devices: int) -> None:
     done = run_script(MANY, devices, f"{LIMIT}=60")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == f"{devices} devices are done"
 
 
 @pytest.mark.slow
-def test_a_device_may_be_late_by_more_than_the_40_seconds_of_xla() -> None:
+def test_device_may_be_late_by_more_than_40_seconds() -> None:
     done = run_script(LATE, 2)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) == 8 * 1024
@@ -106,7 +106,7 @@ def test_launch_learns_from_an_update_of_many_micro_batches_on_eight_devices(tmp
     ],
     ids=str,
 )
-def test_one_device_and_values_of_the_user_stay_as_they_are(environment: dict[str, str]) -> None:
+def test_environment_is_unchanged_for_one_device_and_for_values_of_the_user(environment: dict[str, str]) -> None:
     before = dict(environment)
     prepare_cpu_devices(environment)
     assert environment == before

@@ -31,5 +31,5 @@ def faults_after_the_first(prepare: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone has these settings")
-def test_arrays_after_the_first_take_no_new_pages() -> None:
+def test_later_arrays_need_no_new_pages() -> None:
     assert 10 * faults_after_the_first("assert keep_freed_memory()") < faults_after_the_first("")

@@ -45,7 +45,7 @@ def ends(process: subprocess.Popen[str], seconds: float = 30) -> tuple[int, list
     return process.returncode, output.splitlines()
 
 
-def test_every_number_is_of_one_host_and_all_learn_the_values_of_all(start: Start) -> None:
+def test_shares_are_disjoint_and_gather_returns_all_values(start: Start) -> None:
     processes = [start(3, index, "share") for index in (2, 0, 1)]
     assert [ends(process) for process in processes] == [(0, ["[0, 1, 2, 3, 4, 5, 6] from 0"])] * 3
 
@@ -59,7 +59,7 @@ def test_every_number_is_of_one_host_and_all_learn_the_values_of_all(start: Star
         (3, [2, 0], "process 1 of 3 did not come"),
     ],
 )
-def test_a_missing_process_is_named_in_one_line_in_bounded_time(start: Start, count, there, named) -> None:
+def test_missing_process_is_a_one_line_error_after_a_bounded_time(start: Start, count, there, named) -> None:
     began = time.monotonic()
     for process in [start(count, index, "share", 2) for index in there]:
         status, lines = ends(process)
@@ -75,13 +75,13 @@ def test_a_missing_process_is_named_in_one_line_in_bounded_time(start: Start, co
         ([(2, 0), (5, 4)], "hosts.count is 2 on process 0 and 5 on "),
     ],
 )
-def test_processes_that_count_differently_are_refused_in_one_line(start: Start, places, line) -> None:
+def test_different_counts_are_a_one_line_error(start: Start, places, line) -> None:
     for process in [start(count, index, "share", 15) for count, index in places]:
         status, lines = ends(process)
         assert status == 1 and len(lines) == 1 and line in lines[0], lines
 
 
-def test_a_process_too_many_is_refused_and_the_others_go_on(start: Start) -> None:
+def test_surplus_process_is_refused_and_the_others_continue(start: Start) -> None:
     done = [ends(process) for process in [start(2, index, "share", 4) for index in (0, 1, 1)]]
     assert done[0][0] == 0 and sorted(status for status, _ in done[1:]) == [0, 1]
     ((line,),) = (lines for status, lines in done if status == 1)
@@ -107,7 +107,7 @@ CALLERS = [
 
 
 @pytest.mark.parametrize("stays", [False, True])
-def test_whatever_else_calls_the_port_is_ignored_and_waited_for_by_nobody(start: Start, stays: bool) -> None:
+def test_foreign_connections_are_ignored_without_delay(start: Start, stays: bool) -> None:
     first = start(2, 0, "share")
     port = int(first.args[2].split(":")[1])
     with ExitStack() as open_calls:
@@ -127,7 +127,7 @@ def test_whatever_else_calls_the_port_is_ignored_and_waited_for_by_nobody(start:
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", message(b"[1, 2]"), message(b'["welcome"]')]
 )
-def test_a_port_at_which_something_else_answers_is_named(start: Start, answer: bytes) -> None:
+def test_foreign_server_at_the_coordinator_is_a_one_line_error(start: Start, answer: bytes) -> None:
     process = start(2, 1, "share", 5)
     with socket.create_server(("localhost", int(process.args[2].split(":")[1]))) as server:
         connection, _ = server.accept()
@@ -138,7 +138,7 @@ def test_a_port_at_which_something_else_answers_is_named(start: Start, answer: b
 
 
 @pytest.mark.parametrize("values", ["2x4:2x4:4x2", "a:b:a", "1:2:3"])
-def test_a_fact_that_differs_is_named_with_its_hosts_on_every_host(start: Start, values: str) -> None:
+def test_different_facts_are_an_error_with_host_names_on_every_host(start: Start, values: str) -> None:
     first, *others = values.split(":")
     index, other = next((index, other) for index, other in enumerate(others, 1) if other != first)
     for process in [start(3, index, f"differ:{values}") for index in range(3)]:
@@ -148,7 +148,7 @@ def test_a_fact_that_differs_is_named_with_its_hosts_on_every_host(start: Start,
 
 
 @pytest.mark.parametrize("killed", [0, 1, 2])
-def test_when_one_process_is_killed_all_others_end_at_once_with_a_line_that_names_it(start: Start, killed: int) -> None:
+def test_killed_process_ends_all_others_with_a_line_that_names_it(start: Start, killed: int) -> None:
     processes = [start(3, index, "wait") for index in range(3)]
     for process in processes:
         assert process.stdout.readline() == "waiting\n"
@@ -162,7 +162,7 @@ def test_when_one_process_is_killed_all_others_end_at_once_with_a_line_that_name
     assert time.monotonic() - began < 5
 
 
-def test_when_one_process_fails_the_others_end_with_its_reason(start: Start) -> None:
+def test_failed_process_ends_the_others_with_its_reason(start: Start) -> None:
     processes = [start(3, index, "raise") for index in range(3)]
     lines = [ends(process) for process in processes]
     assert lines[1] == (1, ["error: this host has no disk"])
@@ -171,7 +171,7 @@ def test_when_one_process_fails_the_others_end_with_its_reason(start: Start) -> 
 
 
 @pytest.mark.parametrize("told", [[0], [1], [2], [0, 1, 2]])
-def test_a_signal_to_any_process_stops_all_after_the_same_update(start: Start, told: list[int]) -> None:
+def test_signal_to_any_process_stops_all_after_the_same_update(start: Start, told: list[int]) -> None:
     processes = [start(3, index, "play") for index in range(3)]
     for process in processes:
         assert [process.stdout.readline() for _ in range(2)] == ["update 1\n", "update 2\n"]

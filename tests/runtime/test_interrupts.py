@@ -53,12 +53,12 @@ def interrupted(*numbers: int, pause: float = 0.3, **parts: str) -> tuple[int, l
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_under_way_is_cancelled_and_saves(number: int) -> None:
+def test_signal_cancels_the_work_which_then_saves(number: int) -> None:
     status, lines, _ = interrupted(number)
     assert (status, lines) == (128 + number, ["saving", "saved", f"stopped by {number.name}"])
 
 
-def test_saving_that_waits_is_waited_for() -> None:
+def test_process_waits_for_saving() -> None:
     assert interrupted(signal.SIGTERM, saving="await asyncio.sleep(0.5)")[1][-2:] == ["saved", "stopped by SIGTERM"]
 
 
@@ -75,7 +75,7 @@ def test_saving_that_waits_is_waited_for() -> None:
     ],
     ids=["awaits", "blocks", "in C", "holds the lock of Python"],
 )
-def test_saving_that_takes_too_long_is_given_up(parts: dict[str, str]) -> None:
+def test_process_gives_up_slow_saving(parts: dict[str, str]) -> None:
     status, lines, seconds = interrupted(signal.SIGTERM, **parts)
     assert status == 128 + signal.SIGTERM and seconds < 10
     assert lines[-1] == "stopped: saving took over 1 s and was given up" and "saved" not in lines
@@ -90,24 +90,24 @@ def test_saving_that_takes_too_long_is_given_up(parts: dict[str, str]) -> None:
     ],
     ids=["working", "starting", "saved"],
 )
-def test_a_compilation_with_nothing_to_save_is_not_waited_for(parts: dict[str, str]) -> None:
+def test_process_does_not_wait_for_compilation_without_unsaved_work(parts: dict[str, str]) -> None:
     status, lines, seconds = interrupted(signal.SIGTERM, limit="30.0", **parts)
     assert status == 128 + signal.SIGTERM and seconds < 20
     assert lines[-1] == "stopped by SIGTERM, with nothing to save; to go on, start the same command again"
 
 
-def test_threads_that_work_on_are_not_waited_for() -> None:
+def test_process_does_not_wait_for_busy_threads() -> None:
     work = "await asyncio.to_thread(time.sleep, 60)"
     status, lines, seconds = interrupted(signal.SIGTERM, work=work, limit="30.0")
     assert (status, lines) == (128 + signal.SIGTERM, ["saving", "saved", "stopped by SIGTERM"]) and seconds < 20
 
 
-def test_a_second_signal_does_not_wait_for_saving() -> None:
+def test_second_signal_does_not_wait_for_saving() -> None:
     status, lines, seconds = interrupted(signal.SIGINT, signal.SIGINT, saving="time.sleep(60)")
     assert status == 128 + signal.SIGINT and "saved" not in lines and seconds < 5
 
 
-def test_a_signal_while_nothing_is_to_be_saved_ends_the_command() -> None:
+def test_signal_without_unsaved_work_ends_the_command() -> None:
     before = "print('working', flush=True); time.sleep(60)"
     assert interrupted(signal.SIGTERM, before=before)[:2] == (128 + signal.SIGTERM, ["stopped by SIGTERM"])
     work, after = "pass", "time.sleep(60)"

@@ -80,7 +80,7 @@ def metadata() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         (GKE, None),  # no TPU on this machine
     ],
 )
-def test_a_start_tool_says_the_place(environment, place, tmp_path: Path) -> None:
+def test_place_comes_from_the_start_tool(environment, place, tmp_path: Path) -> None:
     assert find_place(environment=environment, devices=tmp_path) == place
 
 
@@ -93,7 +93,7 @@ def test_a_start_tool_says_the_place(environment, place, tmp_path: Path) -> None
         (GKE | {"TPU_PROCESS_ADDRESSES": "a:8471,b:8471,c:8471"}, Place("a:8482", 3, 2)),
     ],
 )
-def test_a_tpu_pod_of_gke_knows_its_place(environment, place, chips: Path) -> None:
+def test_place_of_a_gke_pod_comes_from_its_environment(environment, place, chips: Path) -> None:
     assert find_place(environment=environment, devices=chips) == place
 
 
@@ -117,14 +117,14 @@ def test_a_tpu_pod_of_gke_knows_its_place(environment, place, chips: Path) -> No
         ),
     ],
 )
-def test_a_tpu_vm_asks_its_metadata_server(attributes, place, chips: Path, metadata) -> None:
+def test_place_of_a_tpu_vm_comes_from_its_metadata_server(attributes, place, chips: Path, metadata) -> None:
     served, environment = metadata
     served.update(attributes)
     assert find_place(environment=environment, devices=chips) == place
     assert find_place(environment=environment | {"TPU_SKIP_MDS_QUERY": "1"}, devices=chips) is None
 
 
-def test_a_machine_without_a_metadata_server_is_alone(chips: Path, monkeypatch) -> None:
+def test_machine_without_a_metadata_server_runs_alone(chips: Path, monkeypatch) -> None:
     monkeypatch.setattr(places, "METADATA_SECONDS", 0.2)
     assert find_place(environment={"GCE_METADATA_IP": "127.0.0.1:9"}, devices=chips) is None
 
@@ -140,7 +140,7 @@ def test_a_machine_without_a_metadata_server_is_alone(chips: Path, monkeypatch) 
         (GKE, {"coordinator": "[::1]:9", "count": 3, "index": 0}, Place("[::1]:9", 3, 0)),
     ],
 )
-def test_flags_replace_what_is_found(environment, flags, place, tmp_path: Path) -> None:
+def test_flags_override_the_environment(environment, flags, place, tmp_path: Path) -> None:
     assert find_place(**flags, environment=environment, devices=tmp_path) == place
 
 
@@ -162,7 +162,7 @@ def test_flags_replace_what_is_found(environment, flags, place, tmp_path: Path) 
         (SLURM | {"SLURM_JOB_ID": ""}, {}, "cannot be read"),
     ],
 )
-def test_half_a_place_is_one_line_that_says_what_is_missing(environment, flags, says, tmp_path: Path) -> None:
+def test_incomplete_place_is_a_one_line_error_with_the_missing_part(environment, flags, says, tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match=says) as caught:
         find_place(**flags, environment=environment, devices=tmp_path)
     assert "\n" not in str(caught.value)

@@ -59,7 +59,7 @@ def same(one: TrainState, other: TrainState) -> bool:
     return all(bool((a == b).all()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-def test_what_is_kept_in_a_bucket_is_what_is_kept_in_a_folder(folder: epath.Path, states, tmp_path: Path) -> None:
+def test_bucket_and_folder_keep_the_same_checkpoints(folder: epath.Path, states, tmp_path: Path) -> None:
     for place in (folder, tmp_path):
         with open_checkpoints(place, keep=1, keep_every=2) as checkpoints:
             for step in (1, 2, 3):
@@ -90,7 +90,7 @@ DAMAGE: dict[str, tuple[Callable[[epath.Path], object], str]] = {
 @pytest.mark.parametrize(
     "kinds", [["flipped"], pytest.param(["cut", "flipped", "lost"], marks=pytest.mark.slow)], ids=["one", "three"]
 )
-def test_damage_in_a_bucket_is_found_and_the_newest_intact_checkpoint_is_taken(kinds, folder, states, caplog) -> None:
+def test_damage_in_a_bucket_restores_the_newest_intact_checkpoint(kinds, folder, states, caplog) -> None:
     damaged = {step: DAMAGE[kind] for step, kind in enumerate(kinds, start=6)}
     with open_checkpoints(folder, keep=9) as checkpoints:
         for step in (5, *damaged):
@@ -109,7 +109,7 @@ def test_damage_in_a_bucket_is_found_and_the_newest_intact_checkpoint_is_taken(k
     assert stored_parameters(folder)[0] == 6
 
 
-def test_a_bucket_that_refuses_is_one_line_and_no_damage(folder, states, bucket: Emulator) -> None:
+def test_refused_access_is_a_one_line_error_and_not_damage(folder, states, bucket: Emulator) -> None:
     with open_checkpoints(folder) as checkpoints:
         save(checkpoints, states[5], 5, {})
         finish(checkpoints)
@@ -146,7 +146,7 @@ def test_a_bucket_that_refuses_is_one_line_and_no_damage(folder, states, bucket:
         ),
     ],
 )
-def test_a_wrong_bucket_is_one_line(method: str, place: str, said: str, bucket: Emulator) -> None:
+def test_wrong_bucket_is_a_one_line_error(method: str, place: str, said: str, bucket: Emulator) -> None:
     with (
         bucket.refuse(method) if method else nullcontext(),
         pytest.raises(OneLineError, match=f"^checkpoints: {said}") as caught,
@@ -178,7 +178,7 @@ except ValueError as error:
         ),
     ],
 )
-def test_what_is_missing_on_this_machine_is_one_line(without: str, said: str, tmp_path: Path) -> None:
+def test_missing_package_or_login_is_a_one_line_error(without: str, said: str, tmp_path: Path) -> None:
     pytest.importorskip("gcsfs")
     others = {name: value for name, value in os.environ.items() if "EMULATOR" not in name and "GOOGLE" not in name}
     others |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(tmp_path), "NO_GCE_CHECK": "true"}
@@ -187,7 +187,7 @@ def test_what_is_missing_on_this_machine_is_one_line(without: str, said: str, tm
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_from_a_bucket_ends_as_one_that_was_not_stopped(folder, tmp_path: Path) -> None:
+def test_run_resumed_from_a_bucket_equals_an_unbroken_one(folder, tmp_path: Path) -> None:
     tiny_run.run(tmp_path / "whole", 3, "adapters")
     for updates in (2, 3):
         tiny_run.run(tmp_path, updates, "adapters", f"{folder}")
@@ -196,7 +196,7 @@ def test_a_run_that_goes_on_from_a_bucket_ends_as_one_that_was_not_stopped(folde
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(steps: int, folder, tmp_path: Path, bucket) -> None:
+def test_killed_save_leaves_the_previous_checkpoint(steps: int, folder, tmp_path: Path, bucket) -> None:
     command = [sys.executable, tiny_run.__file__, str(tmp_path), "1000", "adapters", f"{folder}"]
     disk = bucket.disk / str(folder).removeprefix("gs://bucket/")
     process = subprocess.Popen(command, env=os.environ.copy())

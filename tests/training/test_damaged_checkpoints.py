@@ -99,7 +99,7 @@ def one_warning(caplog: pytest.LogCaptureFixture) -> str:
     return said[0]
 
 
-def test_a_finished_checkpoint_has_checksums_of_all_that_is_restored(directory: Path) -> None:
+def test_finished_checkpoint_has_checksums_of_all_restored_files(directory: Path) -> None:
     for step in ("5", "6"):
         assert find_damage(directory / step) is None
         named = (directory / step / CHECKSUMS).read_text()
@@ -108,7 +108,7 @@ def test_a_finished_checkpoint_has_checksums_of_all_that_is_restored(directory: 
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_the_newest_intact_checkpoint_is_restored_and_the_damage_is_named(kind, written, directory, caplog) -> None:
+def test_newest_intact_checkpoint_is_restored_and_the_damage_is_reported(kind, written, directory, caplog) -> None:
     break_it, said = DAMAGE[kind]
     break_it(directory / "6")
     with open_checkpoints(directory) as checkpoints:
@@ -125,7 +125,7 @@ def test_the_newest_intact_checkpoint_is_restored_and_the_damage_is_named(kind, 
 
 
 @pytest.mark.parametrize("kind", CUT_AND_LOST)
-def test_without_checksums_cut_and_lost_files_are_noticed_all_the_same(kind, written, directory, caplog) -> None:
+def test_cut_and_lost_files_are_detected_without_checksums(kind, written, directory, caplog) -> None:
     for step in ("5", "6"):
         (directory / step / CHECKSUMS).unlink()
     CUT_AND_LOST[kind][0](directory / "6")
@@ -135,7 +135,7 @@ def test_without_checksums_cut_and_lost_files_are_noticed_all_the_same(kind, wri
     assert one_warning(caplog)
 
 
-def test_a_checkpoint_of_an_earlier_version_is_taken_with_a_warning(directory: Path, caplog) -> None:
+def test_checkpoint_of_an_earlier_version_is_restored_with_a_warning(directory: Path, caplog) -> None:
     (directory / "6" / CHECKSUMS).unlink()
     with open_checkpoints(directory) as checkpoints:
         assert restore(checkpoints, tiny_run.make_state(1))[1] == 6
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_with_a_warning(directory: P
     ]
 
 
-def test_where_no_checkpoint_is_intact_one_line_says_what_is_wrong_with_each(directory: Path) -> None:
+def test_error_without_an_intact_checkpoint_names_each_damage(directory: Path) -> None:
     DAMAGE["cut data"][0](directory / "6")
     DAMAGE["a bit of the place"][0](directory / "5")
     for read in (lambda: stored_parameters(directory), lambda: restored(directory)):
@@ -160,7 +160,7 @@ def restored(directory: Path) -> int:
 
 
 @pytest.mark.parametrize("kind", ["cut data", "data lost", "metadata lost", "a bit in the middle"])
-def test_what_is_exported_is_the_newest_intact_checkpoint_and_nothing_is_renamed(kind, directory, caplog) -> None:
+def test_export_reads_the_newest_intact_checkpoint_and_renames_nothing(kind, directory, caplog) -> None:
     DAMAGE[kind][0](directory / "6")
     before = sorted(path.name for path in directory.iterdir())
     step, stored = stored_parameters(directory)
@@ -170,7 +170,7 @@ def test_what_is_exported_is_the_newest_intact_checkpoint_and_nothing_is_renamed
     assert sorted(path.name for path in directory.iterdir()) == before
 
 
-def test_a_checkpoint_that_is_being_written_stays_when_another_process_exports(directory: Path) -> None:
+def test_export_leaves_a_checkpoint_that_is_being_written(directory: Path) -> None:
     draft = shutil.copytree(directory / "6", directory / "7.orbax-checkpoint-tmp")
     assert stored_parameters(directory)[0] == 6 and (draft / "state").is_dir()
     assert restored(directory) == 6 and not draft.exists()  # the run itself removes what a kill left behind
@@ -178,7 +178,7 @@ def test_a_checkpoint_that_is_being_written_stays_when_another_process_exports(d
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
 @pytest.mark.parametrize("make", tiny_run.STATES.values(), ids=tiny_run.STATES)
-def test_nothing_that_is_not_finite_is_saved(bad, make, directory: Path) -> None:
+def test_non_finite_state_is_not_saved(bad, make, directory: Path) -> None:
     state = make()
     spoilt = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(bad), state.trained)
     last = jax.tree.leaves(state.optimizer)[-2]
@@ -218,7 +218,7 @@ with open_checkpoints(directory) as checkpoints:
 
 
 @pytest.mark.parametrize("disk", [700, 0])  # kB; 0: no file may be larger than 50 kB
-def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_intact(disk: int, tmp_path: Path) -> None:
+def test_full_disk_is_a_one_line_error_and_the_last_checkpoint_is_intact(disk: int, tmp_path: Path) -> None:
     """In a file system of that size where the machine lets a test mount one; elsewhere under a limit on file sizes."""
     mount = f"mount -t tmpfs -o size={disk}k tmpfs {tmp_path}"
     spaces = [["unshare", "-m"], ["unshare", "-rm"]] if disk else []
