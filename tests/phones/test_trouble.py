@@ -25,7 +25,8 @@ from mobile_r1_jax.phones.simulator.screen import one_colour
 from mobile_r1_jax.phones.simulator.trouble import KINDS, Event, Schedule, Trouble, read_trouble
 
 SIZE = (112, 224)
-QUICK = replace(INSTANT, limit=0.5)  # for phones that do not answer; on others a busy machine would exceed it
+SILENT = ("offline", "unauthorized", "vanished", "frozen")  # kinds of trouble in which the phone does not answer
+QUICK = replace(INSTANT, limit=0.5)  # for these; a phone that answers on a busy machine may take longer
 Troubled = Callable[..., tuple[SimulatedPhone, Device]]
 PutOnWire = Callable[[Device], ListeningPhone]
 
@@ -38,7 +39,7 @@ def troubled(put_on_wire: PutOnWire, server: ServerAddress) -> Troubled:
         device = Device(SIZE)
         android = put_on_wire(device).android
         android.version = version
-        phone = SimulatedPhone(android.serial, server, QUICK if kind == "frozen" else INSTANT)
+        phone = SimulatedPhone(android.serial, server, QUICK if kind in SILENT else INSTANT)
         phone.shell("am start -n com.sim.shop/.HomeActivity")
         phone.simulator("trouble", {"script": [{"kind": kind, **fields}]})
         return phone, device
