@@ -155,7 +155,7 @@ def test_another_policy_is_refused_without_force(unbroken, cache, tmp_path) -> N
     assert results(unbroken[0]) == before and len(output.splitlines()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_interrupted_run_saves_stops_its_phones_and_prints_how_to_resume(number, cache, tmp_path) -> None:
     run = start(tmp_path, cache, 1000)
     while len(metrics(tmp_path)) < 3 and run.poll() is None:

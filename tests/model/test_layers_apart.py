@@ -58,7 +58,7 @@ def test_layers_stay_stacked_with_scan(tied_pair) -> None:
     assert sampling_copy(with_loop(tied_pair.policy, "scan")).text.decode_layers is None
 
 
-@pytest.mark.parametrize("remat", ["none", "matmuls"])
+@pytest.mark.parametrize("remat", ["none", pytest.param("matmuls", marks=pytest.mark.slow)])
 def test_unrolled_layers_and_scan_give_the_same_gradients(tied_pair, inputs, remat) -> None:
     """The last unrolled layer skips prompt tokens whose output is unused; the scan computes all."""
     rng = np.random.default_rng(0)

@@ -95,7 +95,7 @@ def test_base_in_the_compute_dtype_equals_a_base_in_float32(tied_pair, prompt, d
     np.testing.assert_array_equal(logits_of(held[dtype], prompt), logits_of(held["float32"], prompt))
 
 
-@pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-4), ("bfloat16", 0.05)])
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-4), pytest.param("bfloat16", 0.05, marks=pytest.mark.slow)])
 def test_sampling_and_training_give_the_same_log_probabilities(tied_pair, prompt, dtype, most) -> None:
     """In one call and in the engine's slots. The sampling copy in the compute dtype shares the base."""
     policy = adapted(load_policy(tied_pair.directory, jnp.dtype(dtype)))

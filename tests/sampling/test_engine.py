@@ -229,7 +229,8 @@ def test_cached_prefix_of_a_prompt_is_not_computed_again(make_engine, prompts, g
     assert engine.usage.as_metrics()["prompt_tokens_kept"] == engine.usage.prompt_tokens_kept / sum(asked)
 
 
-def test_reused_slot_is_not_used_as_a_prefix(make_engine, prompts, greedy) -> None:
+@pytest.mark.parametrize("rows", [1, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (2, 3))])
+def test_reused_slot_is_not_used_as_a_prefix(make_engine, prompts, greedy, rows) -> None:
     first, order = beginning_of(prompts[2]), (2, 3, 2, 0, 3, 1, 2, 3)
 
     async def talk(engine: Engine) -> list[Completion]:
@@ -239,9 +240,8 @@ def test_reused_slot_is_not_used_as_a_prefix(make_engine, prompts, greedy) -> No
             answers.append((await all_at_once(*asked)(engine))[1])
         return answers
 
-    for rows in (1, 2, 3):
-        answers = run(make_engine(rows=rows), talk)
-        assert [answer.ids for answer in answers] == [greedy[which].ids for which in order]
+    answers = run(make_engine(rows=rows), talk)
+    assert [answer.ids for answer in answers] == [greedy[which].ids for which in order]
 
 
 def test_new_policy_computes_every_prompt_again(tied_pair, make_engine, prompts) -> None:

@@ -65,6 +65,7 @@ def unbroken(small: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return folder, pretrain(RUN, folder)
 
 
+@pytest.mark.slow
 def test_run_killed_between_checkpoints_ends_like_an_unbroken_run(
     unbroken: tuple[Path, Policy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +87,7 @@ def test_run_killed_between_checkpoints_ends_like_an_unbroken_run(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_restarted_finished_run_returns_its_policy_and_keeps_its_tokenizer(
     unbroken: tuple[Path, Policy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,10 @@ from mobile_r1_jax.training.state import create_state
 UPDATES = 4
 
 
-@pytest.fixture(scope="module", params=tiny_run.STATES)
+SLOW = pytest.param("bfloat16 weights", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["weights", "adapters", SLOW])
 def learning(request) -> str:
     """Return a state that trains weights in float32 or bfloat16, or adapters."""
     return request.param
