@@ -5,9 +5,9 @@
 #
 #   launch/tpu_group.sh NAME ZONE MACHINE TOPOLOGY HOSTS IMAGE_FAMILY [flags of python -m mobile_r1_jax.launch]
 #   launch/tpu_group.sh mobile-r1 us-east5-b ct6e-standard-4t 4x4 4 ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e \
-#       --config=configs/7b-v6e-8.yaml --mesh=16x1 --folder=/mnt/runs --policy=/mnt/qwen2.5-vl-7b
+#       --config=configs/7b-v6e-8.yaml --mesh=4x4 --folder=/mnt/runs --policy=/mnt/qwen2.5-vl-7b
 #   launch/tpu_group.sh mobile-r1 us-central1-c tpu7x-standard-4t 2x2x2 2 ubuntu-accel-2404-amd64-tpu-tpu7x \
-#       --config=configs/7b-v6e-8.yaml --mesh=16x1 …         (8 chips of two devices each)
+#       --config=configs/7b-v6e-8.yaml --mesh=4x4 …         (8 chips of two devices each)
 #
 # Needs:         gcloud, logged in, and quota for the chips; VMs that reach the internet, for Python and the packages; a
 #                --folder and a --policy that all VMs see. HOSTS: chips of TOPOLOGY over chips of MACHINE.

@@ -36,7 +36,7 @@ exit 1
 GROUP = (LAUNCH / "tpu_group.sh", "a-group", "us-east5-b", "ct6e-standard-4t", "4x4", "4", "a-family")
 VM = (LAUNCH / "tpu_vm.sh", "a-vm", "us-east5-b", "v6e-16", "a-version")
 FLAGS = {
-    "--mesh=16x1 --folder=/bucket/runs": ["--mesh=16x1", "--folder=/bucket/runs"],
+    "--mesh=4x4 --folder=/bucket/runs": ["--mesh=4x4", "--folder=/bucket/runs"],
     """--system='Task: {instruction} "it" $HOME' --phones.source=[devices]""": [
         '--system=Task: {instruction} "it" $HOME',
         "--phones.source=[devices]",
@@ -164,7 +164,7 @@ def test_jobset_has_one_pod_per_host_of_its_slice() -> None:
 def test_compute_engine_group_is_created_once_and_starts_the_run_on_every_vm(tmp_path: Path) -> None:
     environment = tools(tmp_path, gcloud=GCLOUD) | {"TEMPLATE_FLAGS": "--provisioning-model=SPOT"}
     for _ in range(2):
-        done = subprocess.run([*GROUP, "--mesh=16x1"], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run([*GROUP, "--mesh=4x4"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     commands = (tmp_path / "commands").read_text().splitlines()
     (policy,) = [line for line in commands if "resource-policies create workload-policy" in line]
@@ -174,7 +174,7 @@ def test_compute_engine_group_is_created_once_and_starts_the_run_on_every_vm(tmp
     for number in range(4):
         begun = [line for line in commands if line.startswith(f"compute ssh vm-{number} ") and "start" in line]
         assert [line.split("--command=")[1].split() for line in begun] == [
-            ["bash", "on_host.sh", "start", "--mesh=16x1"]
+            ["bash", "on_host.sh", "start", "--mesh=4x4"]
         ] * 2
     few = [*GROUP[:5], "8", *GROUP[6:]]
     done = subprocess.run(few, env=environment, capture_output=True, text=True, check=False)
