@@ -156,7 +156,10 @@ def test_jobset_has_one_pod_per_host_of_its_slice() -> None:
     (container,) = pod["containers"]
     chips = container["resources"]["limits"]["google.com/tpu"]
     assert job["parallelism"] == job["completions"] == across * down // chips
-    assert f"--mesh={across * down}x1" in container["args"] and spec["failurePolicy"]["maxRestarts"] > 0
+    (mesh,) = [flag.removeprefix("--mesh=") for flag in container["args"] if flag.startswith("--mesh=")]
+    fsdp, tensor = map(int, mesh.split("x"))
+    assert fsdp * tensor == across * down and chips % tensor == 0  # a copy of the policy in every host
+    assert spec["failurePolicy"]["maxRestarts"] > 0
     claimed = {volume["name"] for volume in pod["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == claimed
 
