@@ -130,6 +130,7 @@ def test_additional_updates_are_evaluated_and_exported_without_repeating_others(
     assert policies[0] != policies[1]
 
 
+@pytest.mark.slow
 def test_one_stage_starts_from_a_stage_of_another_run(unbroken, cache, tmp_path) -> None:
     start_from = f"--policy={unbroken[0] / 'small'}:action_level"
     finish(start(tmp_path, cache, 4, "--stages=[task_level]", start_from, "--task_level.updates=1"))

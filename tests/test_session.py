@@ -135,7 +135,7 @@ def test_too_long_response_is_an_error(session: Session) -> None:
         session.batches(long, 2, 1, None)
 
 
-@pytest.mark.parametrize(("frozen", "lasts"), [(("vision",), True), ((), False)])
+@pytest.mark.parametrize(("frozen", "lasts"), [(("vision",), True), pytest.param((), False, marks=pytest.mark.slow)])
 def test_screen_cache_is_kept_between_stages_with_a_frozen_tower(session, frozen, lasts) -> None:
     policy = Policy(session.config, rngs=nnx.Rngs(0))
     cache = session.screen_cache(policy)

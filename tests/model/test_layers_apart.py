@@ -43,7 +43,9 @@ def sampled(policy: Policy, inputs: tuple[Screens, Prompts]) -> Samples:
     return sample(policy, *inputs, KEYS, group=3, sampling=WARM)
 
 
-@pytest.mark.parametrize("adapters", [False, True], ids=["plain", "with adapters"])
+@pytest.mark.parametrize(
+    "adapters", [pytest.param(False, id="plain"), pytest.param(True, id="with adapters", marks=pytest.mark.slow)]
+)
 def test_unstacked_layers_sample_the_same_tokens(tied_pair, inputs, adapters) -> None:
     policy = adapted(tied_pair.policy) if adapters else tied_pair.policy
     apart = sampling_copy(policy)

@@ -100,6 +100,7 @@ def test_restarted_finished_run_returns_its_policy_and_keeps_its_tokenizer(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_metrics_have_every_loss_and_pointing_accuracy_at_checkpoints(
     unbroken: tuple[Path, Policy],
 ) -> None:
