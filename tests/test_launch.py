@@ -115,6 +115,7 @@ def test_restarted_finished_run_does_nothing(unbroken, cache) -> None:
     assert "--config=" in starts[0]["command"] and starts[0]["devices"]["backend"] == "cpu"
 
 
+@pytest.mark.slow
 def test_additional_updates_are_evaluated_and_exported_without_repeating_others(unbroken, cache, tmp_path) -> None:
     folder = shutil.copytree(unbroken[0], tmp_path / "copy")
     for stage in ("action_level", "task_level"):

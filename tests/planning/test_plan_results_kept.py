@@ -124,6 +124,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_rows_are_printed_at_once_largest_bucket_first_and_survive_ctrl_c(tmp_path: Path) -> None:
     first = start(tmp_path)
     row = next(line for line in first.stderr if line.startswith("1/"))

@@ -18,10 +18,10 @@ from mobile_r1_jax.training.state import create_state
 UPDATES = 4
 
 
-SLOW = pytest.param("bfloat16 weights", marks=pytest.mark.slow)
-
-
-@pytest.fixture(scope="module", params=["weights", "adapters", SLOW])
+@pytest.fixture(
+    scope="module",
+    params=["weights", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16 weights", "adapters"))],
+)
 def learning(request) -> str:
     """Return a state that trains weights in float32 or bfloat16, or adapters."""
     return request.param

@@ -62,6 +62,7 @@ def test_updates_too_small_for_nearest_rounding_arrive_on_average() -> None:
     assert 1 - np.asarray(core[1]["kernel"], np.float32).mean() == pytest.approx(updates * 1e-4, rel=0.05)
 
 
+@pytest.mark.slow
 def test_bfloat16_finetuning_learns_like_float32_at_a_rate_lost_by_nearest_rounding() -> None:
     settings = StepSettings(Likelihood(), replace(OPTIMIZER, learning_rate=1e-4, first_moment="bfloat16"))
     batch = make_batch(2)
