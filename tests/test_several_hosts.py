@@ -75,9 +75,7 @@ def wait_for_rows(run: host_runs.HostRun, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_runs_resume_on_any_number_of_hosts(
-    tmp_path: Path,
-) -> None:
+def test_stopped_and_killed_runs_resume_on_any_number_of_hosts(tmp_path: Path) -> None:
     policy, folder = host_runs.write_one_layer_policy(tmp_path / "policy"), tmp_path / "run"
     flags = ["--stages=[format_finetuning]", "--format_finetuning.updates=1000", "--save_every=5"]
     done = 0
